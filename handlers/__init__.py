@@ -1,0 +1,1 @@
+"""What the world can trigger: HTTP routes, queue jobs and timers. Thin: parse, one call, answer."""

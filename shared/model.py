@@ -1,0 +1,468 @@
+"""The nouns of the domain: frozen records, no behaviour beyond their own keys. Pure.
+
+Times are aware UTC. Addresses are lower-case A-label addr-specs; names are decoded text. A
+`Message-ID` is kept with its angle brackets.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+MailKind = Literal["mail", "auto_reply", "bounce", "receipt"]
+Direction = Literal["in", "out"]
+Origin = Literal["case", "mailbox"]
+MessageState = Literal["received", "queued", "sending", "sent", "failed", "uncertain"]
+MailboxState = Literal["active", "paused", "needs_consent", "disconnected"]
+IntegrationState = Literal[
+    "not_approved", "waiting_for_consent", "approved", "needs_attention", "disconnected"
+]
+Verdict = Literal["pass", "fail", "unknown"]
+
+
+def digest(*parts: str) -> str:
+    """Hash anything into 32 hex characters that fit a key; parts are separated, so ("ab","c") != ("a","bc")."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mail address. `name` may be empty."""
+
+    address: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A mail's headers and the provider's hints, before we decide; nothing of its body.
+
+    Attributes:
+        ref: the provider's own id.
+        message_id: the header with angle brackets, or None.
+        references: References, then In-Reply-To if it is not already there: oldest first, nearest last.
+        in_reply_to: the first id of In-Reply-To, or None.
+        sender: the single From address; None when there is none or more than one (RFC 5322 §3.6.2).
+        recipients: To and Cc.
+        sent_at: the Date header; None when missing or unreadable.
+        received_at: when the provider took it in, else `sent_at`.
+        thread: the provider's thread hint, comparable within one mailbox only.
+        is_sent: the provider says that it is the mailbox's own outgoing mail.
+        size: octets.
+        headers: lower-case name -> raw decoded values, in order of appearance.
+    """
+
+    ref: str
+    message_id: str | None
+    references: tuple[str, ...]
+    in_reply_to: str | None
+    sender: Address | None
+    recipients: tuple[Address, ...]
+    subject: str
+    sent_at: datetime | None
+    received_at: datetime | None
+    thread: str | None = None
+    folder: str = ""
+    is_sent: bool = False
+    size: int = 0
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that can be downloaded. `index` is its place in the mail and its id in the API."""
+
+    index: int
+    name: str
+    content_type: str
+    size: int
+    inline: bool = False
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a mail is where it is: shown to the user, kept with the message."""
+
+    rule: str
+    matched: str | None = None
+    confidence: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong with a message, in the server's words, and what a human can do."""
+
+    code: str
+    detail: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One fact: this mailbox holds this message under this ref."""
+
+    mailbox_id: str
+    ref: str | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """An organisation's approved choice of one provider, with defaults for its mailboxes."""
+
+    kind: ClassVar[str] = "integration"
+
+    provider: str
+    state: IntegrationState = "not_approved"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
+    updated_at: datetime | None = None
+    updated_by: str = ""
+
+    @property
+    def key(self) -> str:
+        """One per provider."""
+        return self.provider
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One connected address.
+
+    Attributes:
+        owner: the e-mail claim of the user it belongs to.
+        settings: provider name -> its settings, checked against the provider's form.
+        folders: chosen besides Inbox and Sent.
+        since: mail taken in before this is not looked at.
+        poll_seconds: 60 to 86,400.
+        schedule: token of the live poll schedule; another token in the index is a dead one.
+        authserv_id: the only Authentication-Results writer we believe (RFC 8601 §5), if known.
+        problem: why it needs attention.
+    """
+
+    kind: ClassVar[str] = "mailbox"
+
+    id: str
+    address: str
+    owner: str
+    receives_with: str | None
+    sends_with: str | None
+    settings: Mapping[str, Mapping[str, Any]]
+    state: MailboxState
+    since: datetime
+    created_at: datetime
+    name: str = ""
+    folders: tuple[str, ...] = ()
+    poll_seconds: int = 600
+    schedule: str = "-"
+    authserv_id: str | None = None
+    problem: Problem | None = None
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxAddress:
+    """Who holds an address: one mailbox per address and organisation."""
+
+    kind: ClassVar[str] = "address"
+
+    address: str
+    mailbox_id: str
+
+    @property
+    def key(self) -> str:
+        """The hashed address."""
+        return digest(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """Lease and cursor of one mailbox in one record, so that who lost the lease cannot move the cursor.
+
+    Attributes:
+        holder: the run that holds the lease, or empty.
+        until: when the lease runs out.
+        again: somebody asked while the lease was held; the holder looks once more.
+        restarted_at: when a cursor last expired.
+    """
+
+    kind: ClassVar[str] = "sync"
+
+    mailbox_id: str
+    cursor: str | None = None
+    holder: str = ""
+    until: datetime | None = None
+    again: bool = False
+    synced_at: datetime | None = None
+    restarted_at: datetime | None = None
+    problem: Problem | None = None
+
+    @property
+    def key(self) -> str:
+        """One per mailbox."""
+        return self.mailbox_id
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The stored result of a consent. Values are names of Vault secrets or sealed text, never secrets."""
+
+    kind: ClassVar[str] = "grant"
+
+    mailbox_id: str
+    provider: str
+    type: Literal["password", "token"]
+    username: str
+    secret_name: str | None = None
+    sealed: Mapping[str, str] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    scopes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """One per mailbox and provider."""
+        return f"{self.mailbox_id}!{self.provider}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """Which version of the organisation's data key is in force; the key itself lives in the vault."""
+
+    kind: ClassVar[str] = "datakey"
+
+    version: str
+
+    @property
+    def key(self) -> str:
+        """One per organisation."""
+        return "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Zalion's case and the users who may see it."""
+
+    kind: ClassVar[str] = "case"
+
+    id: str
+    title: str
+    members: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A group of messages across an organisation's mailboxes; belongs to one case.
+
+    `moved_from` names the case whose records still wait to be carried over, if a move is under way.
+    """
+
+    kind: ClassVar[str] = "conversation"
+
+    id: str
+    case_id: str
+    base_subject: str
+    moved_from: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Somebody who wrote, or was written to, in a conversation."""
+
+    kind: ClassVar[str] = "participant"
+
+    conversation_id: str
+    address: str
+
+    @property
+    def key(self) -> str:
+        """Conversation and hashed address."""
+        return f"{self.conversation_id}!{digest(self.address)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A Message-ID we know: whose message it is. One message may have several (planned, final, ...)."""
+
+    kind: ClassVar[str] = "alias"
+
+    message_id: str
+    conversation_id: str
+    email_id: str
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """The hashed Message-ID (compared case-sensitively, RFC 5256)."""
+        return digest(self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadHint:
+    """A provider's thread in one mailbox, and the conversation it was seen with."""
+
+    kind: ClassVar[str] = "thread"
+
+    mailbox_id: str
+    thread: str
+    conversation_id: str
+
+    @property
+    def key(self) -> str:
+        """Mailbox and hashed thread id."""
+        return f"{self.mailbox_id}!{digest(self.thread)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One filed e-mail: what the timeline shows. Its bytes are the blob `raw`.
+
+    Attributes:
+        id: 13-digit milliseconds of when we first knew it, a dash, 12 hex; sorts by time.
+        text: plain text, or None where it lies in the blob `body`.
+        html: HTML as received (sanitised when shown), or None likewise.
+        envelope_to: for outgoing mail all recipients, Bcc included.
+        until: while `sending`, when the hand-over counts as dead.
+        attempts: hand-overs tried.
+        new_participant: the sender was not known to the conversation.
+    """
+
+    kind: ClassVar[str] = "message"
+
+    id: str
+    case_id: str
+    conversation_id: str
+    mail_kind: MailKind
+    direction: Direction
+    origin: Origin
+    state: MessageState
+    sender: Address | None
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    subject: str
+    received_at: datetime
+    raw: str
+    evidence: Evidence
+    bcc: tuple[Address, ...] = ()
+    sent_at: datetime | None = None
+    message_id: str | None = None
+    references: tuple[str, ...] = ()
+    snippet: str = ""
+    text: str | None = None
+    html: str | None = None
+    body: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    mailbox_id: str | None = None
+    envelope_to: tuple[str, ...] = ()
+    until: datetime | None = None
+    attempts: int = 0
+    new_participant: bool = False
+    error: Problem | None = None
+
+    @property
+    def key(self) -> str:
+        """Case and id: a case's timeline is one range."""
+        return f"{self.case_id}!{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An accepted send, for ever: the same key and body give the same message."""
+
+    kind: ClassVar[str] = "promise"
+
+    case_id: str
+    idempotency_key: str
+    fingerprint: str
+    email_id: str
+
+    @property
+    def key(self) -> str:
+        """Case and hashed key."""
+        return f"{self.case_id}!{digest(self.idempotency_key)}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """A promise not yet kept: hand-over or Sent copy still to do. `not_before` spaces the attempts."""
+
+    kind: ClassVar[str] = "outbox"
+
+    email_id: str
+    case_id: str
+    mailbox_id: str
+    accepted_at: datetime
+    not_before: datetime
+
+    @property
+    def key(self) -> str:
+        """The message's id."""
+        return self.email_id
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A mail with strong evidence that failed the gate: headers and reason only, until its owner decides."""
+
+    kind: ClassVar[str] = "review"
+
+    mailbox_id: str
+    id: str
+    state: Literal["open", "filed", "dismissed"]
+    conversation_id: str
+    reason: str
+    evidence: Evidence
+    ref: str = ""
+    message_id: str | None = None
+    sender: Address | None = None
+    recipients: tuple[Address, ...] = ()
+    subject: str = ""
+    sent_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Mailbox and id."""
+        return f"{self.mailbox_id}!{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what to which mailbox, case or message, and how it ended; never any content."""
+
+    kind: ClassVar[str] = "audit"
+
+    at: datetime
+    id: str
+    event: str
+    actor: str
+    outcome: str
+    correlation_id: str
+    mailbox_id: str | None = None
+    case_id: str | None = None
+    email_id: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    detail: str = ""
+
+    @property
+    def key(self) -> str:
+        """Time, then a random tail; append-only."""
+        return f"{self.at:%Y%m%dT%H%M%S%f}!{self.id}"

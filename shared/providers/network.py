@@ -1,0 +1,1 @@
+"""The guarded way out to hosts that users type (placeholder: see docs)."""
