@@ -1,0 +1,100 @@
+"""The ports every use case works through, and the one door to the mail systems.
+
+An `App` is built once per process by `bootstrap` (or by a test, with other far sides). Use cases
+take it as their first argument; they know no implementation.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from shared.errors import Unsupported
+from shared.grants import Grants
+from shared.keys import Keys
+from shared.model import Mailbox
+from shared.providers.base import Connection, Credential, Provider, Receiver, Searcher, Sender, SentFolder
+from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
+
+SYNC, DELIVER = "sync", "deliver"
+"""The two queues: what is slow (a mailbox) never stands before what is urgent (a send)."""
+
+
+class _Session(Protocol):
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class App:
+    """Everything a use case may touch.
+
+    Attributes:
+        provider: name -> provider; raises InvalidRequest for an unknown name.
+        clock: the current time, aware UTC.
+        allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
+        max_mail_bytes: the largest message we accept for sending.
+        marked: (org, minute) pairs this process has already noted for the outbox sweep.
+    """
+
+    records: Records
+    blobs: Blobs
+    queues: Queues
+    schedule: Schedule
+    vault: Vault
+    keys: Keys
+    grants: Grants
+    provider: Callable[[str], Provider]
+    clock: Callable[[], datetime]
+    allowed_hosts: frozenset[str] = frozenset()
+    max_mail_bytes: int = 36_700_160
+    marked: set[tuple[str, str]] = field(default_factory=set)
+
+    def receiving(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Receiver]:
+        """Open the mailbox for reading. Raises Unsupported where it only sends."""
+        return self._door(org_id, mailbox, mailbox.receives_with, "receiver", "read")
+
+    def searching(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Searcher]:
+        """Open the mailbox for its owner's live look. Raises Unsupported."""
+        return self._door(org_id, mailbox, mailbox.receives_with, "searcher", "search")
+
+    def sent_folder(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[SentFolder]:
+        """Open the mailbox's Sent folder. Raises Unsupported."""
+        return self._door(org_id, mailbox, mailbox.receives_with, "sent_folder", "show its Sent folder")
+
+    def has_sent_folder(self, mailbox: Mailbox) -> bool:
+        """Whether the receiving side can look into, and file into, Sent."""
+        name = mailbox.receives_with
+        return name is not None and self.provider(name).sent_folder is not None
+
+    def sending(self, org_id: str, mailbox: Mailbox) -> Sender:
+        """Return the mailbox's sender. Raises Unsupported where it only reads."""
+        name = mailbox.sends_with
+        make = self.provider(name).sender if name else None
+        if name is None or make is None:
+            raise Unsupported("This mailbox cannot send.", fix="Choose a sending provider for it.")
+        return make(self.connection(org_id, mailbox, name))
+
+    def connection(
+        self, org_id: str, mailbox: Mailbox, name: str, credential: Callable[[], Credential] | None = None
+    ) -> Connection:
+        """Gather what the provider needs; `credential` replaces the stored grant while one is being tried."""
+        return Connection(
+            address=mailbox.address,
+            settings={**mailbox.settings.get(name, {}), "folders": list(mailbox.folders)},
+            credential=credential or (lambda: self.grants.credential(org_id, mailbox.id, name)),
+            allowed_hosts=self.allowed_hosts,
+        )
+
+    @contextmanager
+    def _door[S: _Session](
+        self, org_id: str, mailbox: Mailbox, name: str | None, power: str, verb: str
+    ) -> Iterator[S]:
+        make: Callable[[Connection], S] | None = getattr(self.provider(name), power) if name else None
+        if name is None or make is None:
+            raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another receiving provider for it.")
+        session = make(self.connection(org_id, mailbox, name))
+        try:
+            yield session
+        finally:
+            session.close()

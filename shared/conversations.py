@@ -1,0 +1,195 @@
+"""Which conversation does this mail belong to? Pure: an envelope and what we know go in, a decision comes out.
+
+Signals, from strong to weak: a Message-ID of ours (signed), a Message-ID we know, the provider's
+thread hint. Subject alone never files anything. Then the gate: who says so, and did the receiving
+system find the sender forged? The reference is RFC 5322 §3.6.4 (References) and RFC 8601
+(Authentication-Results).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from shared import mime
+from shared.identity import SignedId
+from shared.model import Alias, Conversation, Envelope, Evidence, MailKind
+
+NEWEST_REFERENCES = 50
+"""Longer References are cut from the old end: the nearest decide."""
+
+Outcome = Literal["ignore", "known", "file", "review"]
+
+
+class Lookup(Protocol):
+    """What the organisation knows; asked by `decide`, at most once per id."""
+
+    def signed(self, message_id: str) -> SignedId | None:
+        """Return what our own signed id says; no I/O."""
+        ...
+
+    def alias(self, message_id: str) -> Alias | None:
+        """Return whose message this Message-ID is."""
+        ...
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation, or None where it was erased."""
+        ...
+
+    def hinted(self, thread: str) -> str | None:
+        """Return the conversation seen with this thread hint in this mailbox."""
+        ...
+
+    def knows(self, conversation_id: str, address: str) -> bool:
+        """Whether this address wrote, or was written to, in the conversation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with a mail, and why.
+
+    Attributes:
+        copy_of: for `known`, the message this is another copy of.
+        trusted_id: False when the Message-ID already belongs to other content.
+        reason: for `review`, one sentence for the mailbox's owner.
+    """
+
+    outcome: Outcome
+    evidence: Evidence = Evidence("none", confidence=0)
+    conversation: Conversation | None = None
+    copy_of: Alias | None = None
+    kind: MailKind = "mail"
+    new_participant: bool = False
+    trusted_id: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    rule: str
+    matched: str
+    confidence: float
+    conversation: Conversation
+    secret: bool = False
+
+
+IGNORE = Decision("ignore")
+
+
+def decide(
+    envelope: Envelope, lookup: Lookup, *, authserv_id: str | None = None, reported: Sequence[str] = ()
+) -> Decision:
+    """Decide about one mail.
+
+    Args:
+        envelope: its headers and hints.
+        lookup: what we know; asked lazily, nearest reference first.
+        authserv_id: the mailbox's believed writer of Authentication-Results.
+        reported: for a bounce or receipt, the Message-IDs it is about.
+    """
+    print_ = mime.fingerprint(envelope)
+    own = lookup.alias(envelope.message_id) if envelope.message_id else None
+    if own and own.fingerprint == print_:
+        return Decision("known", Evidence("same-message", own.message_id), copy_of=own)
+    rewritten = _rewritten_copy(envelope, lookup, print_)
+    if rewritten:
+        return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
+    match = _by_reference(envelope, lookup, reported) or _by_hint(envelope, lookup)
+    if match is None:
+        return IGNORE
+    return _gate(envelope, lookup, match, authserv_id, trusted_id=own is None)
+
+
+def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | None:
+    """Recognise our own message after a relay replaced its Message-ID: it still quotes its own id last.
+
+    The same sender, subject and second as promised is a copy; anything else quoting it is an answer.
+    """
+    last = envelope.references[-1:] + envelope.references[-2:-1]
+    for message_id in last:
+        if lookup.signed(message_id):
+            alias = lookup.alias(message_id)
+            if alias and alias.fingerprint == print_:
+                return alias
+    return None
+
+
+def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:
+    """Nearest reference that leads to a conversation; a signed one anywhere in that conversation is a secret."""
+    found: _Match | None = None
+    for message_id, rule, confidence in _references(envelope, reported):
+        signed = lookup.signed(message_id)
+        if signed is None and found is not None:
+            continue  # the place is decided; only a secret could still add something
+        if found is not None and signed and signed.conversation_id == found.conversation.id:
+            return _Match(found.rule, found.matched, found.confidence, found.conversation, secret=True)
+        if found is None:
+            found = _match(message_id, rule, confidence, signed, lookup)
+        if found and found.secret:
+            return found
+    return found
+
+
+def _match(
+    message_id: str, rule: str, confidence: float, signed: SignedId | None, lookup: Lookup
+) -> _Match | None:
+    alias = None if signed else lookup.alias(message_id)
+    conversation_id = signed.conversation_id if signed else alias.conversation_id if alias else None
+    conversation = lookup.conversation(conversation_id) if conversation_id else None
+    if conversation is None:
+        return None
+    return _Match(rule, message_id, confidence + (0.02 if signed else 0), conversation, secret=bool(signed))
+
+
+def _references(envelope: Envelope, reported: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+    for message_id in reported:
+        yield message_id, "report", 0.95
+    for place, message_id in enumerate(reversed(envelope.references[-NEWEST_REFERENCES:])):
+        direct = message_id == envelope.in_reply_to
+        yield message_id, "in-reply-to" if direct else "references", 0.95 if direct or place < 3 else 0.9
+
+
+def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:
+    """The provider's thread, in the same mailbox, backed by the subject or a known participant: never alone."""
+    conversation_id = lookup.hinted(envelope.thread) if envelope.thread else None
+    conversation = lookup.conversation(conversation_id) if conversation_id else None
+    if conversation is None or envelope.thread is None:
+        return None
+    same_subject = mime.base_subject(envelope.subject) == conversation.base_subject
+    known = envelope.sender and lookup.knows(conversation.id, envelope.sender.address)
+    if not (same_subject or known):
+        return None
+    return _Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation)
+
+
+def _gate(
+    envelope: Envelope, lookup: Lookup, match: _Match, authserv_id: str | None, *, trusted_id: bool
+) -> Decision:
+    """Known participant or a secret of ours, and no failed sender authentication; else its owner decides."""
+    kind = mime.classify(envelope)
+    sender = envelope.sender.address if envelope.sender else None
+    known = envelope.is_sent or (sender is not None and lookup.knows(match.conversation.id, sender))
+    notes = _notes(envelope, match.conversation, trusted_id=trusted_id)
+    reason = ""
+    if not envelope.is_sent and mime.authentication(envelope, authserv_id) == "fail":
+        reason = "The receiving mail system could not verify the sender; the address may be forged."
+    elif not known and not match.secret:
+        reason = "Somebody unknown to this conversation answers it without having received a mail of it from us."
+    return Decision(
+        "review" if reason else "file",
+        Evidence(match.rule, match.matched, round(match.confidence, 2), notes),
+        match.conversation,
+        kind=kind,
+        new_participant=not known and kind == "mail",
+        trusted_id=trusted_id,
+        reason=reason,
+    )
+
+
+def _notes(envelope: Envelope, conversation: Conversation, *, trusted_id: bool) -> tuple[str, ...]:
+    found = {
+        "subject changed": mime.base_subject(envelope.subject) != conversation.base_subject,
+        "forwarded": mime.is_forward(envelope.subject),
+        "Message-ID already used by another mail": not trusted_id,
+    }
+    return tuple(note for note, true in found.items() if true)
