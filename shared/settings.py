@@ -1,0 +1,238 @@
+"""Every setting the app reads, as data; the only reader of the environment.
+
+`SETTINGS` is the whole truth: what a setting is for, whether it is required and what it defaults to.
+The README's table and the completeness tests come from `table()`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or malformed. Names each and what it is for, never its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        parse: from the text to the value; raises ValueError that says the rule, not the value.
+        default: the text that stands in for a setting that is not there.
+        required: whether the app cannot start without it.
+    """
+
+    name: str
+    purpose: str
+    parse: Callable[[str], Any]
+    default: str | None = None
+    required: bool = True
+
+    def read(self, environ: Mapping[str, str]) -> Any:
+        """Return the value, or None for an absent optional one. Raises ValueError."""
+        text = environ.get(self.name, "").strip() or self.default
+        if text is not None:
+            return self.parse(text)
+        if self.required:
+            raise ValueError("is missing")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAccess:
+    """How to reach the data storage account: by connection string, or by URLs and a managed identity."""
+
+    connection_string: str | None = field(default=None, repr=False)
+    table_url: str = ""
+    blob_url: str = ""
+    queue_url: str = ""
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The app's settings, checked. Each field is the setting of the same name in upper case.
+
+    Attributes:
+        allowed_private_hosts: lower case.
+        max_mail_bytes: octets.
+    """
+
+    storage: StorageAccess
+    key_vault_url: str
+    key_vault_verify_challenge: bool
+    azure_client_id: str | None
+    auth_issuer: str
+    auth_audience: str
+    auth_jwks_url: str
+    public_url: str
+    return_urls: tuple[str, ...]
+    allowed_private_hosts: frozenset[str]
+    max_mail_bytes: int
+    log_level: LogLevel
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError("must be a URL") from None  # its own text would quote the value
+
+
+def _https(text: str) -> str:
+    url = _split(text)
+    if url.scheme != "https" or not url.hostname or url.username or url.fragment:
+        raise ValueError("must be an https URL")
+    return text.rstrip("/")
+
+
+def _web(text: str) -> str:
+    url = _split(text)
+    if url.scheme == "http" and url.hostname in ("localhost", "127.0.0.1", "::1"):
+        return text.rstrip("/")  # RFC 8252 §7.3: loopback is the one place where plain http is no risk
+    return _https(text)
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item for item in (part.strip() for part in text.split(",")) if item)
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = _items(text)
+    for url in urls:
+        _web(url)
+    return urls
+
+
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(item.lower() for item in _items(text))
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
+
+
+def _bytes(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise ValueError("must be a whole number above 0")
+    return int(text)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+_STORAGE_URLS = ("STORAGE__tableServiceUri", "STORAGE__blobServiceUri", "STORAGE__queueServiceUri")
+_HOST_FORMS = (
+    "AzureWebJobsStorage",
+    "AzureWebJobsStorage__accountName",
+    "AzureWebJobsStorage__blobServiceUri",
+)
+
+SETTINGS = (
+    Setting("STORAGE", "connection string of the data account (local)", _text, required=False),
+    Setting(
+        _STORAGE_URLS[0], "the data account's tables, instead of STORAGE (Azure)", _https, required=False
+    ),
+    Setting(_STORAGE_URLS[1], "the data account's blobs, instead of STORAGE (Azure)", _https, required=False),
+    Setting(
+        _STORAGE_URLS[2], "the data account's queues, instead of STORAGE (Azure)", _https, required=False
+    ),
+    Setting("STORAGE__clientId", "client id of the identity that may use it", _text, required=False),
+    Setting(
+        "STORAGE__credential",
+        "makes the Functions host use that identity for the queue triggers",
+        _one_of("managedidentity"),
+        required=False,
+    ),
+    Setting(
+        _HOST_FORMS[0], "connection string of the Functions host's account (local)", _text, required=False
+    ),
+    Setting(_HOST_FORMS[1], "the host's account, instead of AzureWebJobsStorage", _text, required=False),
+    Setting(_HOST_FORMS[2], "the host's blobs, instead of AzureWebJobsStorage", _https, required=False),
+    Setting("KEY_VAULT_URL", "the vault that keeps every secret", _https),
+    Setting(
+        "KEY_VAULT_VERIFY_CHALLENGE",
+        "whether the vault's host must match the resource it asks a token for; false in the sandbox only",
+        _flag,
+        "true",
+    ),
+    Setting("AZURE_CLIENT_ID", "client id of the app's user-assigned identity", _text, required=False),
+    Setting("AUTH_ISSUER", "who issues the callers' tokens: their `iss`", _text),
+    Setting("AUTH_AUDIENCE", "what the callers' tokens are for: their `aud`", _text),
+    Setting("AUTH_JWKS_URL", "where the issuer publishes its keys (RFC 7517)", _https),
+    Setting("PUBLIC_URL", "where browsers and providers reach this app; base of the redirect URIs", _web),
+    Setting("RETURN_URLS", "comma-separated exact URLs of the frontend to return to after a consent", _urls),
+    Setting(
+        "ALLOWED_PRIVATE_HOSTS",
+        "comma-separated mail hosts that may resolve to private addresses",
+        _hosts,
+        "",
+    ),
+    Setting("MAX_MAIL_BYTES", "largest mail accepted for sending, in octets", _bytes, "36700160"),
+    Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check all settings, from the process environment unless given another.
+
+    Raises SettingsError naming every setting that is wrong.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for setting in SETTINGS:
+        try:
+            values[setting.name] = setting.read(source)
+        except ValueError as error:
+            wrong.append(f"{setting.name} {error}: {setting.purpose}")
+    wrong += _forms(source)
+    if wrong:
+        raise SettingsError("Settings to correct:\n" + "\n".join(wrong))
+    plain = {name.lower(): value for name, value in values.items() if name.lower() in Settings.__slots__}
+    return Settings(**{**plain, "storage": _storage(values)})
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Return (name, `required`, `optional` or the default, purpose) of every setting, for the README."""
+    return [(setting.name, _presence(setting), setting.purpose) for setting in SETTINGS]
+
+
+def _presence(setting: Setting) -> str:
+    if setting.default is not None:
+        return setting.default or "empty"
+    return "required" if setting.required else "optional"
+
+
+def _forms(environ: Mapping[str, str]) -> list[str]:
+    wrong = []
+    if not environ.get("STORAGE") and not all(environ.get(name) for name in _STORAGE_URLS):
+        wrong.append(f"STORAGE is missing: either it or all of {', '.join(_STORAGE_URLS)}: the data account")
+    if not any(environ.get(name) for name in _HOST_FORMS):
+        wrong.append(f"AzureWebJobsStorage is missing: one of {', '.join(_HOST_FORMS)}: the host's account")
+    return wrong
+
+
+def _storage(values: Mapping[str, Any]) -> StorageAccess:
+    if values["STORAGE"]:
+        return StorageAccess(connection_string=values["STORAGE"])
+    table_url, blob_url, queue_url = (values[name] for name in _STORAGE_URLS)
+    client_id = values["STORAGE__clientId"] or values["AZURE_CLIENT_ID"]
+    return StorageAccess(None, table_url, blob_url, queue_url, client_id)
