@@ -130,7 +130,7 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """One connected address.
+    """One connected address; its id is made of the address, so that an address is connected once.
 
     Attributes:
         owner: the e-mail claim of the user it belongs to.
@@ -165,21 +165,6 @@ class Mailbox:
     def key(self) -> str:
         """Its id."""
         return self.id
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxAddress:
-    """Who holds an address: one mailbox per address and organisation."""
-
-    kind: ClassVar[str] = "address"
-
-    address: str
-    mailbox_id: str
-
-    @property
-    def key(self) -> str:
-        """The hashed address."""
-        return digest(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +325,7 @@ class Message:
         text: plain text, or None where it lies in the blob `body`.
         html: HTML as received (sanitised when shown), or None likewise.
         envelope_to: for outgoing mail all recipients, Bcc included.
-        until: while `sending`, when the hand-over counts as dead.
+        next_at: while `queued`, the earliest next attempt; while `sending`, when the hand-over counts as dead.
         attempts: hand-overs tried.
         new_participant: the sender was not known to the conversation.
     """
@@ -373,7 +358,7 @@ class Message:
     deliveries: tuple[Delivery, ...] = ()
     mailbox_id: str | None = None
     envelope_to: tuple[str, ...] = ()
-    until: datetime | None = None
+    next_at: datetime | None = None
     attempts: int = 0
     new_participant: bool = False
     error: Problem | None = None
@@ -393,6 +378,7 @@ class Promise:
     case_id: str
     idempotency_key: str
     fingerprint: str
+    conversation_id: str
     email_id: str
 
     @property
@@ -408,7 +394,7 @@ class OutboxItem:
     kind: ClassVar[str] = "outbox"
 
     email_id: str
-    case_id: str
+    conversation_id: str
     mailbox_id: str
     accepted_at: datetime
     not_before: datetime

@@ -57,9 +57,10 @@ class Move[R: Record]:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete if there; absence is no error."""
+    """Delete if there; absence is no error. With an `etag`, only if nobody changed it since; else Raced."""
 
     record: Record
+    etag: str | None = None
 
 
 Write = Add | Save | Move[Record] | Remove
@@ -92,8 +93,11 @@ class Records(Protocol):
         """
         ...
 
-    def commit(self, org_id: str, *writes: Write) -> None:
-        """Carry out all writes or none. Raises Raced when an Add or Move lost."""
+    def commit(self, org_id: str, *writes: Write) -> list[str]:
+        """Carry out all writes or none; returns the new etags in order ("" for a Remove).
+
+        Raises Raced when an Add or Move lost.
+        """
         ...
 
     def ping(self) -> None:

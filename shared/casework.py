@@ -1,0 +1,166 @@
+"""Cases: their members, their timeline, moving a conversation, linking a mail that is already there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import batched
+
+import msgspec
+
+from shared import audit, jobs, mime, sealing
+from shared.app import App
+from shared.callers import Caller
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced
+from shared.jobs import Job
+from shared.model import Attachment, Case, Conversation, Mailbox, Message
+from shared.storage.base import Move, Remove, Save, Stored, Write
+
+CARRIED_AT_ONCE = 40
+"""Two writes a message, and a transaction takes 100."""
+
+
+def put_case(app: App, caller: Caller, case_id: str, title: str, members: Sequence[str]) -> Case:
+    """Create a case or replace its title and members."""
+    caller.need("platform", "admin")
+    case = Case(case_id, title, tuple(dict.fromkeys(members)))
+    event = audit.entry(app, "case.saved", actor=caller.email or "platform", case_id=case_id)
+    app.records.commit(caller.org_id, Save(case), event)
+    return case
+
+
+def member_case(app: App, caller: Caller, case_id: str) -> Case:
+    """Return the case if the caller is one of its members. Raises NotFound or NotAllowed."""
+    case = app.records.get(caller.org_id, Case, case_id).value
+    if not caller.email or caller.email not in case.members:
+        raise NotAllowed("Only members of the case may do this.")
+    return case
+
+
+def timeline(
+    app: App, caller: Caller, case_id: str, *, limit: int, cursor: str | None
+) -> tuple[list[Message], str | None]:
+    """Return one page of a case's mail, oldest first, and the cursor of the next one or None."""
+    member_case(app, caller, case_id)
+    key = app.keys.cursors(caller.org_id)
+    after = sealing.unpack_cursor(key, "timeline", caller.org_id, cursor).get("after", "") if cursor else ""
+    prefix = f"{case_id}!"
+    if after and not after.startswith(prefix):
+        raise InvalidRequest("This cursor belongs to another case.", field="cursor")
+    rows = app.records.range(caller.org_id, Message, prefix=prefix, after=after, limit=limit + 1)
+    page = [row.value for row in rows[:limit]]
+    more = len(rows) > limit
+    following = sealing.pack_cursor(key, "timeline", caller.org_id, {"after": page[-1].key}) if more else None
+    _read(app, caller, "case.read", case_id)
+    return [whole(app, caller.org_id, message) for message in page], following
+
+
+def email(app: App, caller: Caller, case_id: str, email_id: str) -> Message:
+    """Return one e-mail of the case, its body included."""
+    message = _message(app, caller, case_id, email_id).value
+    _read(app, caller, "message.read", case_id, message)
+    return whole(app, caller.org_id, message)
+
+
+def raw(app: App, caller: Caller, case_id: str, email_id: str) -> bytes:
+    """Return the e-mail's bytes as they were received or sent."""
+    message = _message(app, caller, case_id, email_id).value
+    _read(app, caller, "message.downloaded", case_id, message)
+    return app.blobs.get(caller.org_id, message.raw)
+
+
+def attachment(
+    app: App, caller: Caller, case_id: str, email_id: str, index: int
+) -> tuple[Attachment, bytes]:
+    """Return one attachment, decoded. Raises NotFound."""
+    message = _message(app, caller, case_id, email_id).value
+    found = mime.attachment(app.blobs.get(caller.org_id, message.raw), index)
+    if found is None:
+        raise NotFound("This e-mail has no such attachment.", field="attachment")
+    _read(app, caller, "attachment.downloaded", case_id, message)
+    return found
+
+
+def whole(app: App, org_id: str, message: Message) -> Message:
+    """Fill in a body that was too large for the record."""
+    if message.body is None:
+        return message
+    text, html = msgspec.json.decode(
+        app.blobs.get(org_id, message.body), type=tuple[str | None, str | None]
+    )
+    return replace(message, text=text, html=html)
+
+
+def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> Message:
+    """Move a mail's conversation to another case; replies follow. Moving back undoes it.
+
+    Raises Conflict while an earlier move of this conversation is still under way.
+    """
+    message = _message(app, caller, case_id, email_id).value
+    member_case(app, caller, target)
+    _own(app, caller, message)
+    conversation = app.records.get(caller.org_id, Conversation, message.conversation_id)
+    if conversation.value.case_id != target:
+        if conversation.value.moved_from not in (None, target):
+            raise Conflict("This conversation is being moved already.", fix="Try again in a moment.")
+        new = replace(conversation.value, case_id=target, moved_from=case_id)
+        event = audit.entry(
+            app, "conversation.moved", actor=caller.email, case_id=target, email_id=email_id, detail=case_id
+        )
+        app.records.commit(caller.org_id, Move(conversation, new), event)
+    jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=1)  # should we die half-way
+    carry(app, caller.org_id, conversation.value.id)
+    return replace(message, case_id=target)
+
+
+def carry(app: App, org_id: str, conversation_id: str) -> None:
+    """Bring the records of a moved conversation to its case; safe to repeat, from any point."""
+    stored = app.records.find(org_id, Conversation, conversation_id)
+    if stored is None or stored.value.moved_from is None:
+        return
+    while left := _left_behind(app, org_id, stored.value.moved_from, conversation_id):
+        for batch in batched(left, CARRIED_AT_ONCE, strict=False):
+            _carry(app, org_id, batch, stored.value.case_id)
+    app.records.commit(org_id, Move(stored, replace(stored.value, moved_from=None)))
+
+
+def _carry(app: App, org_id: str, batch: Sequence[Stored[Message]], target: str) -> None:
+    """Each message is in one case or the other, never in both or neither."""
+    writes: list[Write] = []
+    for message in batch:
+        moved = replace(message.value, case_id=target)
+        writes += [Remove(message.value, message.etag), Save(moved)]
+    try:
+        app.records.commit(org_id, *writes)
+    except Raced:
+        return  # one of them was just delivered or bounced: the next look takes its new version
+
+
+def _left_behind(app: App, org_id: str, case_id: str, conversation_id: str) -> list[Stored[Message]]:
+    found: list[Stored[Message]] = []
+    after = ""
+    while rows := app.records.range(org_id, Message, prefix=f"{case_id}!", after=after):
+        found += [row for row in rows if row.value.conversation_id == conversation_id]
+        after = rows[-1].value.key
+    return found
+
+
+def _message(app: App, caller: Caller, case_id: str, email_id: str) -> Stored[Message]:
+    member_case(app, caller, case_id)
+    found = app.records.find(caller.org_id, Message, f"{case_id}!{email_id}")
+    if found is None:
+        raise NotFound("This case has no such e-mail.")
+    return found
+
+
+def _own(app: App, caller: Caller, message: Message) -> None:
+    ids = {message.mailbox_id, *(delivery.mailbox_id for delivery in message.deliveries)}
+    for mailbox_id in filter(None, ids):
+        mailbox = app.records.find(caller.org_id, Mailbox, mailbox_id)
+        if mailbox and mailbox.value.owner == caller.email:
+            return
+    raise NotAllowed("Only the owner of a mailbox that holds this mail may move it.")
+
+
+def _read(app: App, caller: Caller, event: str, case_id: str, message: Message | None = None) -> None:
+    email_id = message.id if message else None
+    entry = audit.entry(app, event, actor=caller.email, case_id=case_id, email_id=email_id)
+    app.records.commit(caller.org_id, entry)

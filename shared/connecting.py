@@ -1,0 +1,262 @@
+"""A mailbox's life: connect (verified by signing in), change, disconnect with a receipt.
+
+A mailbox's id is made of its address: connecting it again after a disconnect continues where its
+cursor stopped, so nothing that came meanwhile is lost.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from shared import audit, forms, integrating, mime, scheduling
+from shared.app import App
+from shared.callers import Caller
+from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox, Secret
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced, Unsupported
+from shared.model import Mailbox, Review, SyncState, digest
+from shared.providers.base import Bearer, Credential, Password
+from shared.storage.base import Add, Move, Remove, Stored
+
+KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
+OLDEST = timedelta(days=365)
+
+
+def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
+    """Verify a mailbox by signing in on both sides, store its secrets, and start following it.
+
+    Raises Conflict where it is connected already or the provider is not approved, ConsentRequired
+    where the sign-in is refused, InvalidRequest naming the setting that is wrong.
+    """
+    caller.need("member", "admin")
+    mailbox = _draft(app, caller, body)
+    stored = app.records.find(caller.org_id, Mailbox, mailbox.id)
+    if stored and stored.value.state != "disconnected":
+        raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
+    secrets_ = _secrets(mailbox, body.secret)
+    _verify(app, caller.org_id, mailbox, secrets_)
+    _store(app, caller.org_id, mailbox, secrets_)
+    if stored:
+        mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
+    event = audit.entry(app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id)
+    try:
+        app.records.commit(caller.org_id, Move(stored, mailbox) if stored else Add(mailbox), event)
+    except Raced as raced:
+        raise Conflict("This address was connected at the same time.", field="address") from raced
+    if mailbox.receives_with:
+        scheduling.start_polling(app, caller.org_id, mailbox)
+    return mailbox
+
+
+def mailboxes_of(app: App, org_id: str) -> list[Stored[Mailbox]]:
+    """Return all mailboxes of an organisation."""
+    found: list[Stored[Mailbox]] = []
+    after = ""
+    while page := app.records.range(org_id, Mailbox, after=after):
+        found += page
+        after = page[-1].value.key
+    return found
+
+
+def visible(app: App, caller: Caller) -> list[tuple[Mailbox, SyncState | None]]:
+    """Return the caller's own mailboxes; for an admin, all of the organisation."""
+    caller.need("member", "admin")
+    everything = "admin" in caller.roles
+    return [
+        (stored.value, _state(app, caller.org_id, stored.value.id))
+        for stored in mailboxes_of(app, caller.org_id)
+        if everything or stored.value.owner == caller.email
+    ]
+
+
+def own(app: App, caller: Caller, mailbox_id: str, *, admin: bool) -> Stored[Mailbox]:
+    """Return a mailbox if the caller owns it or, where `admin` says so, administers it."""
+    caller.need("member", "admin")
+    stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
+    if stored is None:
+        raise NotFound("There is no such mailbox.")
+    if stored.value.owner != caller.email and not (admin and "admin" in caller.roles):
+        raise NotAllowed("Only its owner may do this.")
+    return stored
+
+
+def show(app: App, caller: Caller, mailbox_id: str) -> tuple[Mailbox, SyncState | None]:
+    """Return one mailbox and what the last look at it found."""
+    mailbox = own(app, caller, mailbox_id, admin=True).value
+    return mailbox, _state(app, caller.org_id, mailbox.id)
+
+
+def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mailbox:
+    """Change what is given. New settings and secrets are tried by signing in before anything is kept."""
+    stored = own(app, caller, mailbox_id, admin=True)
+    old = stored.value
+    if old.state == "disconnected":
+        raise Conflict("This mailbox is disconnected.", fix="Connect it again with POST /mailboxes.")
+    new = _changed(app, caller.org_id, old, body)
+    if body.settings is not UNSET or body.secret is not UNSET:
+        new = _tried(app, caller.org_id, new, body)
+    if body.paused is not UNSET and new.state != "needs_consent":
+        new = replace(new, state="paused" if body.paused else "active")
+    event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
+    app.records.commit(caller.org_id, Move(stored, new), event)
+    if new.state == "active" and new.receives_with:
+        scheduling.start_polling(app, caller.org_id, new)
+    if new.state == "active" and old.state == "needs_consent":
+        scheduling.promise_sweep(app, caller.org_id, app.clock())  # mails that waited for the new consent
+    return new
+
+
+def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
+    """End all access: no poll, no send, no secret, no held headers. Safe to repeat; returns a receipt."""
+    stored = own(app, caller, mailbox_id, admin=True)
+    now = app.clock()
+    ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
+    event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
+    app.records.commit(caller.org_id, Move(stored, ended), event)
+    destroyed = list(app.grants.destroy(caller.org_id, mailbox_id))
+    while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
+        app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
+        destroyed.append(f"{len(reviews)} held headers")
+    scheduling.promise_sweep(app, caller.org_id, now)  # what waits in the outbox fails visibly
+    return DisconnectReceipt(
+        mailbox_id=mailbox_id,
+        address=ended.address,
+        state="disconnected",
+        disconnected_at=now,
+        destroyed=destroyed,
+        kept=KEPT,
+    )
+
+
+def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
+    """The mailbox as it will be, everything checked that needs no connection."""
+    address = mime.check_address(body.address, "address")
+    if body.receives_with is None and body.sends_with is None:
+        raise InvalidRequest("Choose what the mailbox receives or sends with.", field="receivesWith")
+    now = app.clock()
+    since = body.since or now
+    if since.tzinfo is None or not now - OLDEST <= since <= now:
+        raise InvalidRequest("This must be a time with zone within the last 365 days.", field="since")
+    return Mailbox(
+        id=digest(caller.org_id, address)[:16],
+        address=address,
+        owner=_owner(caller, body.owner),
+        receives_with=body.receives_with,
+        sends_with=body.sends_with,
+        settings=_settings(app, caller.org_id, address, body),
+        state="active",
+        since=since,
+        created_at=now,
+        name=body.name,
+        folders=tuple(dict.fromkeys(body.folders)),
+        poll_seconds=body.poll_seconds,
+        schedule=scheduling.new_token(),
+        authserv_id=body.authserv_id,
+    )
+
+
+def _owner(caller: Caller, owner: str | None) -> str:
+    if owner is None or owner.lower() == caller.email:
+        if not caller.email:
+            raise InvalidRequest("The token names no e-mail address to own the mailbox.", field="owner")
+        return caller.email
+    if "admin" not in caller.roles:
+        raise NotAllowed("Only an administrator may connect a mailbox for somebody else.", field="owner")
+    return mime.check_address(owner, "owner")
+
+
+def _settings(
+    app: App, org_id: str, address: str, body: ConnectMailbox
+) -> Mapping[str, Mapping[str, Any]]:
+    names = {"receivesWith": body.receives_with, "sendsWith": body.sends_with}
+    for name in body.settings:
+        if name not in names.values():
+            raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
+    powers = {"receivesWith": "receiver", "sendsWith": "sender"}
+    settings: dict[str, Mapping[str, Any]] = {}
+    for field, name in names.items():
+        if name is None:
+            continue
+        if getattr(app.provider(name), powers[field]) is None:
+            raise Unsupported(f"{name} cannot do that.", field=field)
+        shared_ = integrating.approved(app, org_id, name, address).settings
+        merged = {**shared_, **body.settings.get(name, {})}
+        settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
+    return settings
+
+
+def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox:
+    given = {
+        name: getattr(body, name)
+        for name in ("name", "folders", "poll_seconds", "authserv_id")
+        if getattr(body, name) is not UNSET
+    }
+    if "folders" in given:
+        given["folders"] = tuple(dict.fromkeys(given["folders"]))
+    settings = dict(old.settings)
+    for name, values in (body.settings if body.settings is not UNSET else {}).items():
+        if name not in settings:
+            raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
+        shared_ = integrating.approved(app, org_id, name, old.address).settings
+        merged = {**shared_, **old.settings[name], **values}
+        settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
+    return replace(old, **given, settings=settings, schedule=scheduling.new_token())
+
+
+def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:
+    given = _secrets(new, body.secret) if body.secret is not UNSET else {}
+    _verify(app, org_id, new, given)
+    _store(app, org_id, new, given)
+    state = "active" if new.state == "needs_consent" else new.state
+    return replace(new, state=state, problem=None)
+
+
+def _secrets(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
+    """Sort the secrets by provider; one without provider names is for both sides."""
+    names = [name for name in (mailbox.receives_with, mailbox.sends_with) if name]
+    by_provider = given if set(given) <= set(names) else dict.fromkeys(names, given)
+    secrets_: dict[str, Secret] = {}
+    for name in dict.fromkeys(names):
+        path = f"secret.{name}" if by_provider is given else "secret"
+        if name not in by_provider:
+            raise InvalidRequest("A password or token is needed.", field=path)
+        try:
+            secret = msgspec.convert(by_provider[name], Secret)
+        except msgspec.ValidationError as error:
+            # msgspec's words name the field and the expected type, never the value
+            raise InvalidRequest(str(error), field=path) from None
+        if not (secret.password or secret.access_token or secret.refresh_token):
+            raise InvalidRequest("A password or token is needed.", field=path)
+        secrets_[name] = secret
+    return secrets_
+
+
+def _verify(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
+    """Sign in with what was given, or with the stored grant where nothing new was."""
+    for name, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
+        make = getattr(app.provider(name), power) if name else None
+        if name is None or make is None:
+            continue
+        connection = app.connection(org_id, mailbox, name, _credential(app, mailbox, name, given.get(name)))
+        session = make(connection)
+        try:
+            session.check()
+        finally:
+            close: Callable[[], None] = getattr(session, "close", lambda: None)
+            close()
+
+
+def _credential(
+    app: App, mailbox: Mailbox, name: str, secret: Secret | None
+) -> Callable[[], Credential] | None:
+    if secret is None:
+        return None
+    username = str(mailbox.settings[name].get("username") or mailbox.address)
+    if secret.password:
+        return lambda: Password(username, secret.password or "")
+    if secret.access_token:
+        return lambda: Bearer(username, secret.access_token or "")
+    return lambda: app.grants.redeem(username, secret)

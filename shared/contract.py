@@ -1,0 +1,373 @@
+"""The shapes of the HTTP contract: what callers send and what they get, in camelCase. Pure data.
+
+OpenAPI is generated from these, so a docstring here is the documentation the frontend developer reads.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin
+
+Text = Annotated[str, Meta(max_length=1_000_000)]
+Name = Annotated[str, Meta(max_length=998)]
+CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
+Settings = dict[str, dict[str, Any]]
+
+
+class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A request body: unknown fields are refused, so that a typo is noticed."""
+
+
+class Resource(Struct, rename="camel", frozen=True, kw_only=True):
+    """Something we answer with."""
+
+
+class Person(Body, kw_only=True):
+    """A mail address, with a name where there is one."""
+
+    address: Annotated[str, Meta(max_length=320)]
+    name: Name = ""
+
+
+class NewAttachment(Body, kw_only=True):
+    """A file to send. `contentBase64` is standard base64 (RFC 4648 section 4)."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    content_type: Annotated[str, Meta(max_length=255)] = "application/octet-stream"
+    content_base64: str
+
+
+class SendEmail(Body, kw_only=True):
+    """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case."""
+
+    mailbox_id: str
+    to: Annotated[list[Person], Meta(min_length=1, max_length=500)]
+    cc: Annotated[list[Person], Meta(max_length=500)] = []
+    bcc: Annotated[list[Person], Meta(max_length=500)] = []
+    subject: Name = ""
+    text: Text | None = None
+    html: Text | None = None
+    in_reply_to: str | None = None
+    attachments: Annotated[list[NewAttachment], Meta(max_length=100)] = []
+
+
+class PutCase(Body, kw_only=True):
+    """A case and the e-mail addresses of the users who may see it."""
+
+    title: Annotated[str, Meta(max_length=500)] = ""
+    members: Annotated[list[Annotated[str, Meta(max_length=320)]], Meta(max_length=1000)]
+
+
+class MoveEmail(Body, kw_only=True):
+    """The case the e-mail's conversation moves to."""
+
+    case_id: CaseId
+
+
+class LinkEmail(Body, kw_only=True):
+    """A mail found by search: `ref` as search gave it."""
+
+    mailbox_id: str
+    ref: Annotated[str, Meta(max_length=4000)]
+
+
+class DecideReview(Body, kw_only=True):
+    """The owner's decision about a held mail."""
+
+    action: Literal["file", "dismiss"]
+
+
+class PutIntegration(Body, kw_only=True):
+    """IT's approval of a provider, and the settings its mailboxes share.
+
+    `domains` limits the addresses that may be connected; empty means any.
+    """
+
+    approved: bool
+    settings: dict[str, Any] = {}
+    domains: Annotated[list[str], Meta(max_length=100)] = []
+
+
+PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
+Folders = Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Meta(max_length=50)]
+
+
+class Secret(Body, kw_only=True):
+    """A password, or OAuth tokens of the mail server's issuer. Write-only."""
+
+    password: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    access_token: str | None = None
+    expires_in: Annotated[int, Meta(ge=1)] | None = None
+    refresh_token: str | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
+class ConnectMailbox(Body, kw_only=True):
+    """A mailbox to connect. `settings` and `secret` may be per provider: `{"imap": {...}, "smtp": {...}}`.
+
+    A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
+    """
+
+    address: str
+    receives_with: str | None = None
+    sends_with: str | None = None
+    settings: Settings = {}
+    secret: dict[str, Any] = {}
+    name: Name = ""
+    owner: str | None = None
+    folders: Folders = []
+    poll_seconds: PollSeconds = 600
+    since: datetime | None = None
+    authserv_id: str | None = None
+
+
+class PatchMailbox(Body, kw_only=True):
+    """Only what is given changes. New settings or secrets are tried before they replace the old ones."""
+
+    name: Name | UnsetType = UNSET
+    folders: Folders | UnsetType = UNSET
+    poll_seconds: PollSeconds | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    authserv_id: str | None | UnsetType = UNSET
+    settings: Settings | UnsetType = UNSET
+    secret: dict[str, Any] | UnsetType = UNSET
+
+
+class ProblemDetail(Resource, kw_only=True):
+    """Why something needs attention, and what to do."""
+
+    code: str
+    detail: str
+    fix: str | None = None
+
+
+class FieldResource(Resource, kw_only=True):
+    """One entry of a provider's settings form."""
+
+    name: str
+    purpose: str
+    type: str
+    required: bool
+    default: Any = None
+    choices: list[str] = []
+
+
+class IntegrationResource(Resource, kw_only=True):
+    """An organisation's choice of one provider."""
+
+    provider: str
+    title: str
+    state: IntegrationState
+    settings: dict[str, Any]
+    domains: list[str]
+    form: list[FieldResource]
+    receives: bool
+    sends: bool
+    redirect_uri: str | None = None
+    updated_at: datetime | None = None
+
+
+class MailboxResource(Resource, kw_only=True):
+    """A connected address and its state. Times are when we last looked, not when mail last came."""
+
+    id: str
+    address: str
+    name: str
+    owner: str
+    receives_with: str | None
+    sends_with: str | None
+    state: MailboxState
+    settings: Settings
+    folders: list[str]
+    poll_seconds: int
+    since: datetime
+    created_at: datetime
+    authserv_id: str | None
+    synced_at: datetime | None = None
+    problem: ProblemDetail | None = None
+
+
+class DisconnectReceipt(Resource, kw_only=True):
+    """What was destroyed and what stays, to be kept by the administrator."""
+
+    mailbox_id: str
+    address: str
+    state: Literal["disconnected"]
+    disconnected_at: datetime
+    destroyed: list[str]
+    kept: str
+
+
+class FolderResource(Resource, kw_only=True):
+    """A folder that can be chosen."""
+
+    name: str
+    role: str | None
+
+
+class SearchHit(Resource, kw_only=True):
+    """A mail of the mailbox, live; `ref` serves to link it to a case."""
+
+    ref: str
+    folder: str
+    sender: Person | None = msgspec.field(name="from")
+    to: list[Person]
+    subject: str
+    sent_at: datetime | None
+    message_id: str | None
+    size: int
+
+
+class CaseResource(Resource, kw_only=True):
+    """A case."""
+
+    id: str
+    title: str
+    members: list[str]
+
+
+class EvidenceResource(Resource, kw_only=True):
+    """Why this e-mail is in this case."""
+
+    rule: str
+    matched: str | None
+    confidence: float
+    notes: list[str]
+
+
+class AttachmentResource(Resource, kw_only=True):
+    """A part that can be downloaded under its id."""
+
+    id: int
+    name: str
+    content_type: str
+    size: int
+    inline: bool
+    content_id: str | None = None
+
+
+class EmailResource(Resource, kw_only=True):
+    """One e-mail of a case. `html` is sanitised and shows no remote images."""
+
+    id: str
+    case_id: str
+    conversation_id: str
+    kind: MailKind
+    direction: Direction
+    origin: Origin
+    state: MessageState
+    sender: Person | None = msgspec.field(name="from")
+    to: list[Person]
+    cc: list[Person]
+    bcc: list[Person]
+    subject: str
+    sent_at: datetime | None
+    received_at: datetime
+    snippet: str
+    text: str | None
+    html: str | None
+    attachments: list[AttachmentResource]
+    message_id: str | None
+    mailbox_ids: list[str]
+    evidence: EvidenceResource
+    new_participant: bool
+    error: ProblemDetail | None = None
+
+
+class ReviewResource(Resource, kw_only=True):
+    """A held mail: headers and reason only."""
+
+    id: str
+    mailbox_id: str
+    case_id: str | None
+    conversation_id: str
+    sender: Person | None = msgspec.field(name="from")
+    to: list[Person]
+    subject: str
+    sent_at: datetime | None
+    reason: str
+    evidence: EvidenceResource
+
+
+class Timeline(Resource, kw_only=True):
+    """One page of a case's e-mails, oldest first."""
+
+    items: list[EmailResource]
+    next_cursor: str | None = None
+
+
+class Linked(Resource, kw_only=True):
+    """What linking a mail filed: the mail itself and what else of its conversation lay in the mailbox."""
+
+    email: EmailResource
+    also_filed: int
+
+
+class CheckResource(Resource, kw_only=True):
+    """One check of the doctor or of health."""
+
+    name: str
+    status: Literal["ok", "warning", "failed", "skipped"]
+    detail: str
+    fix: str | None = None
+
+
+class Checks(Resource, kw_only=True):
+    """The doctor's findings."""
+
+    checks: list[CheckResource]
+
+
+class Health(Resource, kw_only=True):
+    """Readiness by part."""
+
+    status: Literal["ok", "degraded", "failed"]
+    checks: list[CheckResource]
+    poison: dict[str, int]
+
+
+class AuditResource(Resource, kw_only=True):
+    """Who did what, when, to what, and how it ended."""
+
+    at: datetime
+    id: str
+    event: str
+    actor: str
+    outcome: str
+    correlation_id: str
+    mailbox_id: str | None = None
+    case_id: str | None = None
+    email_id: str | None = None
+    counts: dict[str, int] = {}
+    detail: str = ""
+
+
+class Items[T](Resource, kw_only=True):
+    """A list, whole or one page of it."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class Accepted(Resource, kw_only=True):
+    """It will be done shortly."""
+
+    status: Literal["accepted"] = "accepted"
+
+
+class ProblemResource(Resource, kw_only=True):
+    """RFC 9457 problem details."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    correlation_id: str
+    field: str | None = None
+    fix: str | None = None

@@ -1,0 +1,321 @@
+"""Keeping a promise: hand the message over once, then see that a copy lies in Sent.
+
+State machine of a promised message, every step conditional on the version read:
+`queued -> sending` (committed by the sender right before the first byte that could make it leave)
+`-> sent | failed | uncertain`, or back to `queued` when it certainly did not leave. Whoever finds
+`sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared import audit, jobs, scheduling
+from shared.app import App
+from shared.errors import (
+    ConsentRequired,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    Raced,
+    Rejected,
+    Temporary,
+    Unsupported,
+    ZalionError,
+)
+from shared.filing import find
+from shared.jobs import Job
+from shared.model import (
+    Alias,
+    Delivery,
+    Mailbox,
+    Message,
+    MessageState,
+    OutboxItem,
+    Problem,
+    digest,
+)
+from shared.providers.base import Receipt, Sender
+from shared.storage.base import Add, Move, Remove, Save, Stored, Write
+from shared.syncing import needs_consent
+
+HANDOVER = timedelta(minutes=15)
+"""A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
+
+GIVE_UP = timedelta(hours=24)
+PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
+"""Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
+
+COPY_APPEARS = timedelta(minutes=1)
+"""How long a provider that files its own copy may take before its absence means something."""
+
+
+UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
+
+
+def deliver(app: App, org_id: str, conversation_id: str, email_id: str) -> None:
+    """Bring one promised message a step further; safe to repeat, alone or side by side.
+
+    Never raises for what the mail system said: that becomes the message's state and its next attempt.
+    """
+    message = find(app, org_id, conversation_id, email_id)
+    if message is None or message.value.mailbox_id is None:
+        return
+    stored = app.records.find(org_id, Mailbox, message.value.mailbox_id)
+    delivery = _Delivery(app, org_id, message, stored, message.value.next_at)
+    waits = message.value.next_at is not None and message.value.next_at > app.clock()
+    match message.value.state:
+        case "queued" if not waits:
+            delivery.hand_over()
+        case "sending" if not waits:
+            delivery.look()
+        case "sent":
+            delivery.file_copy()
+        case "failed" | "uncertain":
+            app.records.commit(org_id, Remove(delivery.item()))
+
+
+@dataclass
+class _Delivery:
+    """One message on its way.
+
+    `message` is the version that the next write insists on. `found_at` is the `next_at` it was found
+    with and `claim` the one this worker wrote when it began to hand over: any other is another worker's.
+    """
+
+    app: App
+    org_id: str
+    message: Stored[Message]
+    mailbox: Stored[Mailbox] | None
+    found_at: datetime | None
+    claim: datetime | None = None
+    raw: bytes = b""
+
+    def hand_over(self) -> None:
+        """Send, and turn whatever comes of it into the message's state."""
+        if self.mailbox is None or self.mailbox.value.state == "disconnected":
+            self._fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
+            return
+        try:
+            sender = self.app.sending(self.org_id, self.mailbox.value)
+            receipt = self._send(sender)
+        except Raced:
+            raise  # another worker was faster; the queue tries again and finds what came of it
+        except OutcomeUnknown as error:
+            self.look(error, first=True)
+        except ConsentRequired as error:
+            needs_consent(self.app, self.org_id, self.mailbox, error)
+            self._postpone(error, PAUSES[2])
+        except Temporary as error:
+            self._postpone(error, timedelta(seconds=error.retry_after))
+        except (Rejected, Unsupported, InvalidRequest) as error:
+            self._fail(Problem(error.code, error.detail, error.fix))
+        else:
+            self._sent(receipt, copied=sender.files_copy)
+
+    def look(self, error: ZalionError | None = None, *, first: bool = False) -> None:
+        """The hand-over broke or its worker died: only the Sent folder can tell what came of it."""
+        try:
+            copy = self._find_copy()
+            slow = first and self.mailbox and self.app.sending(self.org_id, self.mailbox.value).files_copy
+        except (Temporary, ConsentRequired) as problem:
+            if self._too_old():
+                self._uncertain(error or problem)
+            else:
+                self._look_again(PAUSES[1])
+            return
+        if copy:
+            self._sent(copy, copied=True)
+        elif slow:
+            self._look_again(COPY_APPEARS)
+        else:
+            self._uncertain(error)
+
+    def file_copy(self) -> None:
+        """Put a copy into Sent, once, for senders whose server does not; never fails the message."""
+        delivered = None
+        try:
+            if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
+                delivered = self._keep(self.mailbox.value)
+        except (Temporary, ConsentRequired):
+            if not self._too_old():
+                self._save_item(PAUSES[1])
+                return
+            self._audit_only("message.copy_missing")
+        except (Rejected, Unsupported, InvalidRequest, NotFound):
+            self._audit_only("message.copy_missing")
+        self._surely(lambda message: _with_delivery(message, delivered), Remove(self.item()))
+
+    def _send(self, sender: Sender) -> Receipt:
+        old = self.message.value
+        self.raw = self.app.blobs.get(self.org_id, old.raw)
+        sent_from = old.sender.address if old.sender else ""
+        return sender.send(self.raw, sent_from, old.envelope_to, self._claim)
+
+    def _claim(self) -> None:
+        """`queued -> sending`, or Raced. An answer lost on the way is told from a lost race by our claim."""
+        old, self.claim = self.message.value, self.app.clock() + HANDOVER
+        new = replace(old, state="sending", attempts=old.attempts + 1, next_at=self.claim)
+        try:
+            etag, _ = self.app.records.commit(
+                self.org_id, Move(self.message, new), Save(self.item(self.claim))
+            )
+        except Raced:
+            now = find(self.app, self.org_id, old.conversation_id, old.id)
+            if now is None or now.value != new:
+                raise
+            self.message = now
+        else:
+            self.message = Stored(new, etag)
+
+    def _find_copy(self) -> Receipt | None:
+        if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
+            return None
+        with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
+            return sent.find_sent(self.message.value.message_id or "")
+
+    def _keep(self, mailbox: Mailbox) -> Delivery:
+        message = self.message.value
+        with self.app.sent_folder(self.org_id, mailbox) as sent:
+            there = sent.find_sent(message.message_id or "")
+            if there:
+                return Delivery(mailbox.id, there.ref)
+            raw = self.raw or self.app.blobs.get(self.org_id, message.raw)
+            return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
+
+    def _sent(self, receipt: Receipt, *, copied: bool) -> None:
+        """Write down that it left; then, where the server files no copy, file one."""
+        final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
+        copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
+        writes: list[Write] = [Remove(self.item())] if copied else []
+        if final:
+            writes.append(Save(self._alias(final)))
+        writes.append(self._event("message.sent"))
+        self._surely(lambda message: _as_sent(message, receipt, final), *writes)
+        if final and self.mailbox and self.mailbox.value.receives_with:
+            jobs.put(self.app, Job("sync", self.org_id, self.mailbox.value.id, look=(final,)))
+        if not copied:
+            self.file_copy()
+
+    def _alias(self, message_id: str) -> Alias:
+        message = self.message.value
+        planned = self.app.records.get(self.org_id, Alias, digest(message.message_id or ""))
+        return replace(planned.value, message_id=message_id)
+
+    def _fail(self, problem: Problem) -> None:
+        self._end("failed", problem)
+
+    def _uncertain(self, error: ZalionError | None) -> None:
+        detail = error.detail if error else "The worker stopped during the hand-over."
+        self._end("uncertain", Problem("outcome_unknown", detail, UNCERTAIN_FIX))
+
+    def _end(self, state: MessageState, problem: Problem) -> None:
+        def change(message: Message) -> Message | None:
+            return replace(message, state=state, error=problem, next_at=None) if self._ours(message) else None
+
+        self._surely(change, Remove(self.item()), self._event(f"message.{state}", problem.code))
+
+    def _postpone(self, error: ZalionError, pause: timedelta) -> None:
+        """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day."""
+        if self._too_old():
+            detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
+            self._fail(Problem("gave_up", detail, error.fix or "Send it again."))
+            return
+        attempts = self.message.value.attempts
+        at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
+
+        def change(message: Message) -> Message | None:
+            if not self._ours(message):
+                return None
+            tried = message.attempts + (message.state == "queued")
+            problem = Problem(error.code, error.detail, error.fix)
+            return replace(message, state="queued", next_at=at, attempts=tried, error=problem)
+
+        scheduling.promise_sweep(self.app, self.org_id, at)
+        self._surely(change, Save(self.item(at)), self._event("message.postponed", error.code))
+
+    def _look_again(self, pause: timedelta) -> None:
+        at = self.app.clock() + pause
+        scheduling.promise_sweep(self.app, self.org_id, at)
+        self._surely(
+            lambda message: replace(message, next_at=at) if self._ours(message) else None,
+            Save(self.item(at)),
+        )
+
+    def _save_item(self, pause: timedelta) -> None:
+        at = self.app.clock() + pause
+        scheduling.promise_sweep(self.app, self.org_id, at)
+        self.app.records.commit(self.org_id, Save(self.item(at)))
+
+    def _audit_only(self, event: str) -> None:
+        self.app.records.commit(self.org_id, self._event(event))
+
+    def _ours(self, message: Message) -> bool:
+        """Whether the state we read is still the one we may change: untouched, or under our own claim."""
+        return message.state in {"queued", "sending"} and message.next_at in {self.found_at, self.claim}
+
+    def _surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
+        """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours."""
+        for _ in range(5):
+            new = change(self.message.value)
+            if new is None:
+                return
+            try:
+                etag, *_ = self.app.records.commit(self.org_id, Move(self.message, new), *writes)
+            except Raced:
+                message = self.message.value
+                found = find(self.app, self.org_id, message.conversation_id, message.id)
+                if found is None:
+                    return
+                self.message = found
+            else:
+                self.message = Stored(new, etag)
+                return
+        raise Raced
+
+    def _too_old(self) -> bool:
+        return self.app.clock() - self.message.value.received_at > GIVE_UP
+
+    def item(self, not_before: datetime | None = None) -> OutboxItem:
+        """Make the outbox record of this message."""
+        message = self.message.value
+        return OutboxItem(
+            message.id,
+            message.conversation_id,
+            message.mailbox_id or "",
+            message.received_at,
+            not_before or message.received_at,
+        )
+
+    def _event(self, event: str, outcome: str = "done") -> Add:
+        message = self.message.value
+        return audit.entry(
+            self.app,
+            event,
+            actor="system",
+            outcome=outcome,
+            mailbox_id=message.mailbox_id,
+            case_id=message.case_id,
+            email_id=message.id,
+        )
+
+
+def _as_sent(message: Message, receipt: Receipt, final: str | None) -> Message:
+    """The message as it left; a bounce that was faster keeps its word."""
+    refused = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
+    problem = Problem("partly_refused", refused, "Correct these addresses and send to them again.")
+    planned = message.message_id
+    return replace(
+        message,
+        state="failed" if message.state == "failed" else "sent",
+        next_at=None,
+        error=message.error if message.state == "failed" else problem if refused else None,
+        message_id=final or planned,
+        references=(*message.references, planned) if final and planned else message.references,
+    )
+
+
+def _with_delivery(message: Message, delivery: Delivery | None) -> Message:
+    if delivery is None or delivery.mailbox_id in {known.mailbox_id for known in message.deliveries}:
+        return message
+    return replace(message, deliveries=(*message.deliveries, delivery))

@@ -1,0 +1,343 @@
+"""Putting a mail where it belongs, once: the decision's consequences as one atomic commit.
+
+The bytes are stored first (under a name made of their identity, so that a second try overwrites
+instead of littering), then message, Message-ID, thread hint, participants and audit record in one
+transaction. It also touches the conversation, so that a concurrent move is noticed: whoever loses
+decides again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from shared import audit, identity, mime
+from shared.app import App
+from shared.conversations import Decision, decide
+from shared.errors import NotFound, Raced
+from shared.model import (
+    Alias,
+    Attachment,
+    Conversation,
+    Delivery,
+    Envelope,
+    Evidence,
+    Mailbox,
+    Message,
+    Participant,
+    Problem,
+    Review,
+    ThreadHint,
+    digest,
+)
+from shared.providers.base import Receiver
+from shared.storage.base import Add, Move, Save, Stored, Write
+
+INLINE_CHARACTERS = 30_000
+"""A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
+
+MOST_PARTICIPANTS = 80
+"""A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
+
+TRIES = 5
+
+
+@dataclass
+class Knowledge:
+    """What the organisation knows, as seen from one mailbox; the `Lookup` that `decide` asks."""
+
+    app: App
+    org_id: str
+    mailbox_id: str
+    seen: dict[str, Stored[Conversation]]
+
+    def signed(self, message_id: str) -> identity.SignedId | None:
+        """See `Lookup.signed`."""
+        return identity.read(self.app.keys.signing(self.org_id), self.org_id, message_id)
+
+    def alias(self, message_id: str) -> Alias | None:
+        """See `Lookup.alias`."""
+        found = self.app.records.find(self.org_id, Alias, digest(message_id))
+        return found.value if found else None
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """See `Lookup.conversation`; the version read here is the one the commit insists on."""
+        found = self.app.records.find(self.org_id, Conversation, conversation_id)
+        if found is None:
+            return None
+        self.seen[conversation_id] = found
+        return found.value
+
+    def hinted(self, thread: str) -> str | None:
+        """See `Lookup.hinted`."""
+        key = ThreadHint(self.mailbox_id, thread, "").key
+        found = self.app.records.find(self.org_id, ThreadHint, key)
+        return found.value.conversation_id if found else None
+
+    def knows(self, conversation_id: str, address: str) -> bool:
+        """See `Lookup.knows`."""
+        key = Participant(conversation_id, address).key
+        return self.app.records.find(self.org_id, Participant, key) is not None
+
+
+@dataclass
+class Filer:
+    """Files the mail of one mailbox through one open receiver."""
+
+    app: App
+    org_id: str
+    mailbox: Mailbox
+    receiver: Receiver
+    actor: str = "system"
+
+    def handle(self, envelope: Envelope) -> str:
+        """Decide about one mail and carry it out; returns the outcome.
+
+        One of `ignore`, `known`, `learnt` (a copy that taught us a further Message-ID), `file`,
+        `review`, `lost` (gone before it could be fetched). Safe to repeat.
+        """
+        for _ in range(TRIES):
+            knowledge = Knowledge(self.app, self.org_id, self.mailbox.id, {})
+            reported = self._reported(envelope)
+            decision = decide(envelope, knowledge, authserv_id=self.mailbox.authserv_id, reported=reported)
+            try:
+                return self._carry_out(envelope, decision, knowledge)
+            except Raced:
+                continue  # somebody changed what the decision was based on: decide again
+        raise Raced
+
+    def _reported(self, envelope: Envelope) -> Sequence[str]:
+        if mime.classify(envelope) not in {"bounce", "receipt"}:
+            return ()
+        try:
+            return mime.reported_ids(self.receiver.returned_headers(envelope.ref))
+        except NotFound:
+            return ()
+
+    def _carry_out(self, envelope: Envelope, decision: Decision, knowledge: Knowledge) -> str:
+        if decision.outcome == "known" and decision.copy_of:
+            return self._confirm(envelope, decision.copy_of)
+        if decision.outcome == "review" and decision.conversation:
+            return self._hold(envelope, decision, decision.conversation)
+        if decision.outcome == "file" and decision.conversation:
+            return self.file(envelope, decision, knowledge.seen[decision.conversation.id])
+        return "ignore"
+
+    def file(self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation]) -> str:
+        """Fetch, parse and store one mail into a conversation. Raises Raced when it must be decided again."""
+        try:
+            raw = fetch(self.receiver, envelope)
+        except NotFound:
+            return self._lose(envelope, decision, conversation.value)
+        app, org_id = self.app, self.org_id
+        message = self._message(envelope, decision, conversation.value, raw)
+        if not decision.trusted_id and app.records.find(org_id, Message, message.key):
+            return "known"  # a second mail under one Message-ID has no alias that would tell it is filed
+        app.blobs.put(org_id, message.raw, raw)
+        if message.body:
+            parsed = mime.parse(raw)
+            app.blobs.put(org_id, message.body, msgspec.json.encode([parsed.text, parsed.html]))
+        consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
+        app.records.commit(
+            org_id,
+            Move(conversation, conversation.value),
+            Add(message),
+            *self._index(envelope, message, decision),
+            *consequences,
+            self._audit("message.filed", message, decision),
+        )
+        return "file"
+
+    def _message(
+        self, envelope: Envelope, decision: Decision, conversation: Conversation, raw: bytes
+    ) -> Message:
+        parsed = mime.parse(raw)
+        message_id = envelope.message_id or mime.synthetic_id(envelope)
+        name = digest(message_id, mime.fingerprint(envelope))
+        large = len(parsed.text or "") + len(parsed.html or "") > INLINE_CHARACTERS
+        received_at = _moment(envelope, self.app.clock())
+        evidence = decision.evidence
+        return Message(
+            id=f"{int(received_at.timestamp() * 1000):013d}-{name[:12]}",
+            case_id=conversation.case_id,
+            conversation_id=conversation.id,
+            mail_kind=decision.kind,
+            direction="out" if envelope.is_sent else "in",
+            origin="mailbox",
+            state="sent" if envelope.is_sent else "received",
+            sender=parsed.sender or envelope.sender,
+            to=parsed.to,
+            cc=parsed.cc,
+            subject=parsed.subject,
+            received_at=received_at,
+            raw=f"raw/{name}",
+            evidence=replace(evidence, notes=evidence.notes + parsed.notes),
+            sent_at=parsed.sent_at,
+            message_id=message_id,
+            references=envelope.references,
+            snippet=parsed.snippet,
+            text=None if large else parsed.text,
+            html=None if large else parsed.html,
+            body=f"body/{name}" if large else None,
+            attachments=tuple(_fit(parsed.attachments)),
+            deliveries=(Delivery(self.mailbox.id, envelope.ref, envelope.folder),),
+            mailbox_id=self.mailbox.id if envelope.is_sent else None,
+            new_participant=decision.new_participant,
+        )
+
+    def _index(self, envelope: Envelope, message: Message, decision: Decision) -> list[Write]:
+        writes: list[Write] = []
+        if decision.trusted_id and message.message_id:
+            print_ = mime.fingerprint(envelope)
+            writes.append(Add(Alias(message.message_id, message.conversation_id, message.id, print_)))
+        if envelope.thread:
+            writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, message.conversation_id)))
+        if decision.kind == "mail":
+            people = [envelope.sender, *message.to, *message.cc]
+            writes += participants(message.conversation_id, [person.address for person in people if person])
+        return writes
+
+    def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
+        """Mark the message a bounce reports on, if we sent it, to that very recipient (RFC 3464 §2.3)."""
+        report = mime.report(raw)
+        message = find_by_id(self.app, self.org_id, decision.evidence.matched or "")
+        if report is None or message is None or message.value.direction != "out":
+            return []
+        sent_to = {*message.value.envelope_to, *(a.address for a in (*message.value.to, *message.value.cc))}
+        failed = [r for r in report.recipients if r.action == "failed" and r.address in sent_to]
+        if not failed:
+            return []
+        words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in failed)
+        problem = Problem(failed[0].status or "bounced", words, "Correct the address and send again.")
+        return [Move(message, replace(message.value, state="failed", error=problem))]
+
+    def _confirm(self, envelope: Envelope, alias: Alias) -> str:
+        """One more delivery fact of a message we have; also the proof that it was sent."""
+        message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        if message is None:
+            return "known"  # erased since; its Message-ID still keeps it from coming back
+        old = message.value
+        new = old
+        if self.mailbox.id not in {delivery.mailbox_id for delivery in old.deliveries}:
+            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
+            new = replace(new, deliveries=(*old.deliveries, fact))
+        if old.state == "uncertain":
+            new = replace(new, state="sent", error=None)
+        learnt = envelope.message_id is not None and envelope.message_id != alias.message_id
+        writes: list[Write] = [Move(message, new)] if new != old else []
+        if learnt and envelope.message_id:
+            writes.append(Add(replace(alias, message_id=envelope.message_id)))
+        if envelope.thread and new != old:
+            writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
+        if writes:
+            writes.append(self._audit("message.seen_again", new))
+            self.app.records.commit(self.org_id, *writes)
+        return "learnt" if learnt else "known"
+
+    def _hold(
+        self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str | None = None
+    ) -> str:
+        """Keep the headers for the owner's decision; a mail already held or dismissed stays as it is."""
+        review = Review(
+            mailbox_id=self.mailbox.id,
+            id=review_id(envelope, self.app.clock()),
+            state="open",
+            conversation_id=conversation.id,
+            reason=reason or decision.reason,
+            evidence=decision.evidence,
+            ref=envelope.ref,
+            message_id=envelope.message_id,
+            sender=envelope.sender,
+            recipients=envelope.recipients,
+            subject=envelope.subject,
+            sent_at=envelope.sent_at,
+        )
+        if self.app.records.find(self.org_id, Review, review.key) is None:
+            event = audit.entry(
+                self.app,
+                "message.held",
+                actor=self.actor,
+                mailbox_id=self.mailbox.id,
+                case_id=conversation.case_id,
+                email_id=review.id,
+                detail=decision.evidence.rule,
+            )
+            self.app.records.commit(self.org_id, Add(review), event)
+        return "review"
+
+    def _lose(self, envelope: Envelope, decision: Decision, conversation: Conversation) -> str:
+        """A case mail that cannot be fetched (deleted, or the server gives no data) is shown to its owner."""
+        reason = "This mail of the case was deleted or could not be fetched; confirm to try again."
+        self._hold(envelope, decision, conversation, reason)
+        return "lost"
+
+    def _audit(self, event: str, message: Message, decision: Decision | None = None) -> Add:
+        return audit.entry(
+            self.app,
+            event,
+            actor=self.actor,
+            mailbox_id=self.mailbox.id,
+            case_id=message.case_id,
+            email_id=message.id,
+            detail=decision.evidence.rule if decision else "",
+        )
+
+
+def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
+    """Fetch a mail, looking for it in other folders if it was moved meanwhile. Raises NotFound."""
+    try:
+        return receiver.fetch(envelope.ref)
+    except NotFound:
+        if envelope.message_id is None:
+            raise
+        for found in receiver.look([envelope.message_id]):
+            if mime.fingerprint(found) == mime.fingerprint(envelope):
+                return receiver.fetch(found.ref)
+        raise
+
+
+def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
+    """Find a message wherever its conversation was moved to."""
+    conversation = app.records.find(org_id, Conversation, conversation_id)
+    if conversation is None:
+        return None
+    places = [conversation.value.case_id, conversation.value.moved_from]
+    found = (app.records.find(org_id, Message, f"{case}!{email_id}") for case in places if case)
+    return next((message for message in found if message), None)
+
+
+def find_by_id(app: App, org_id: str, message_id: str) -> Stored[Message] | None:
+    """Find a message by any Message-ID it is known under."""
+    alias = app.records.find(org_id, Alias, digest(message_id))
+    return find(app, org_id, alias.value.conversation_id, alias.value.email_id) if alias else None
+
+
+def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
+    """Make the writes that remember who takes part."""
+    unique = dict.fromkeys(addresses)
+    return [Save(Participant(conversation_id, address)) for address in list(unique)[:MOST_PARTICIPANTS]]
+
+
+def review_id(envelope: Envelope, now: datetime) -> str:
+    """Make the id of a held mail: the same for the same mail, so that a second look adds nothing."""
+    identity_ = envelope.message_id or mime.synthetic_id(envelope)
+    seen_at = envelope.sent_at or datetime(1970, 1, 1, tzinfo=UTC)
+    milliseconds = max(0, min(int(seen_at.timestamp()), int(now.timestamp()))) * 1000
+    return f"{milliseconds:013d}-{digest(identity_, mime.fingerprint(envelope))[:12]}"
+
+
+def manual(conversation: Conversation, envelope: Envelope) -> Decision:
+    """The decision of a human: file it here."""
+    return Decision(
+        "file", Evidence("manual", envelope.message_id), conversation, kind=mime.classify(envelope)
+    )
+
+
+def _moment(envelope: Envelope, now: datetime) -> datetime:
+    """When we count a mail as received: the provider's word, never the future."""
+    return min(envelope.received_at or envelope.sent_at or now, now)
+
+
+def _fit(attachments: Sequence[Attachment]) -> Sequence[Attachment]:
+    return attachments[:500]

@@ -1,0 +1,50 @@
+"""What lies in the queues: a few ids and the correlation id, never content. A job is a hint to look."""
+
+from typing import Literal
+
+import msgspec
+
+from shared import logs
+from shared.app import DELIVER, SYNC, App
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
+    """One nudge.
+
+    Attributes:
+        type: what to look at.
+        org_id: whose.
+        id: mailbox (`sync`), message (`deliver`) or conversation (`carry`).
+        conversation_id: where the message of a `deliver` is found.
+        token, every, next: the poll schedule that sent it, see `scheduling`.
+        look: Message-IDs that became known late, to look for once.
+        attempt: how often it was put back.
+        correlation_id: of the request or timer that caused it.
+    """
+
+    type: Literal["sync", "deliver", "carry"]
+    org_id: str
+    id: str
+    conversation_id: str = ""
+    token: str = ""
+    every: int = 0
+    next: str = ""
+    look: tuple[str, ...] = ()
+    attempt: int = 0
+    correlation_id: str = ""
+
+
+def put(app: App, job: Job, *, delay: float = 0) -> None:
+    """Enqueue a job; it inherits the current correlation id unless it has one."""
+    job = msgspec.structs.replace(job, correlation_id=job.correlation_id or logs.correlation_id())
+    app.queues.put(queue_of(job), msgspec.json.encode(job).decode(), delay=delay)
+
+
+def queue_of(job: Job) -> str:
+    """Name the queue a job belongs to."""
+    return SYNC if job.type == "sync" else DELIVER
+
+
+def read(text: str) -> Job:
+    """Decode a queue message. Raises msgspec.ValidationError: a bug, so it goes to poison."""
+    return msgspec.json.decode(text, type=Job)

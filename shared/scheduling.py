@@ -1,0 +1,90 @@
+"""What is due: polls and the outbox, from a time-bucketed index. Timers only fan out.
+
+The tick owns a poll chain: it enqueues the sync and notes the next time before it removes this one,
+so a crash doubles a poll and never ends the chain. The chain's token is the mailbox's `schedule`;
+a mailbox that was changed has a new token, and the old chain is cut by the job that notices.
+"""
+
+import secrets
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared import jobs
+from shared.app import App
+from shared.jobs import Job
+from shared.model import Mailbox, OutboxItem
+from shared.storage.base import Due
+
+GRACE = timedelta(minutes=2)
+"""How long a nudge may take before the sweep sends another."""
+
+
+def tick(app: App) -> int:
+    """Enqueue everything that is due; returns how much that was. Called by the timer each minute."""
+    now, count = app.clock(), 0
+    for due in app.schedule.until(now):
+        if due.kind == "poll":
+            _poll(app, due, now)
+        else:
+            _sweep(app, due, now)
+        app.schedule.remove(due)
+        count += 1
+    return count
+
+
+def new_token() -> str:
+    """Make the token of a new poll chain."""
+    return secrets.token_hex(4)
+
+
+def start_polling(app: App, org_id: str, mailbox: Mailbox) -> None:
+    """Begin a mailbox's chain, with a first look now."""
+    due = Due(app.clock(), "poll", org_id, mailbox.id, mailbox.poll_seconds, mailbox.schedule)
+    app.schedule.put(replace(due, at=due.at + timedelta(seconds=due.every)))
+    jobs.put(app, Job("sync", org_id, mailbox.id))
+
+
+def still_wanted(app: App, job: Job) -> bool:
+    """Whether a poll's chain is the mailbox's live one; a dead chain is cut here."""
+    if not job.token:
+        return True  # a person or a push asked, not a chain
+    mailbox = app.records.find(job.org_id, Mailbox, job.id)
+    if mailbox and mailbox.value.state == "active" and mailbox.value.schedule == job.token:
+        return True
+    at = datetime.fromisoformat(job.next)
+    app.schedule.remove(Due(at, "poll", job.org_id, job.id, job.every, job.token))
+    return False
+
+
+def promise_sweep(app: App, org_id: str, at: datetime) -> None:
+    """Have the organisation's outbox looked at then; noted at most once a minute by one process."""
+    minute = f"{at:%Y%m%dT%H%M}"
+    if (org_id, minute) not in app.marked:
+        app.schedule.put(Due(at, "outbox", org_id, "-"))
+        if len(app.marked) > 10_000:
+            app.marked.clear()
+        app.marked.add((org_id, minute))
+
+
+def _poll(app: App, due: Due, now: datetime) -> None:
+    """Missed slots are not made up for: one look sees everything."""
+    following = max(due.at + timedelta(seconds=due.every), now + timedelta(minutes=1))
+    jobs.put(
+        app,
+        Job("sync", due.org_id, due.id, token=due.token, every=due.every, next=following.isoformat()),
+    )
+    app.schedule.put(replace(due, at=following))
+
+
+def _sweep(app: App, due: Due, now: datetime) -> None:
+    """Nudge every promise whose time has come, and come back while any is left."""
+    items = app.records.range(due.org_id, OutboxItem)
+    for item in items:
+        if item.value.not_before <= now:
+            jobs.put(
+                app,
+                Job("deliver", due.org_id, item.value.email_id, conversation_id=item.value.conversation_id),
+            )
+    if items:
+        later = max(now + GRACE, min(item.value.not_before for item in items))
+        app.schedule.put(replace(due, at=later))

@@ -1,0 +1,266 @@
+"""Promising a mail: once per case and Idempotency-Key, for ever. Handing it over is `delivering`'s work.
+
+Order: bytes, sweep mark, then promise, message, Message-ID, outbox and audit in one transaction,
+then the nudge. A crash before the transaction promised nothing; after it, the sweep delivers.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import audit, identity, jobs, logs, mime, scheduling
+from shared.app import App
+from shared.callers import Caller
+from shared.casework import member_case
+from shared.errors import (
+    Conflict,
+    ConsentRequired,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    Raced,
+    Temporary,
+    Unsupported,
+    ZalionError,
+)
+from shared.filing import find, participants
+from shared.identity import SignedId
+from shared.jobs import Job
+from shared.model import (
+    Address,
+    Alias,
+    Attachment,
+    Conversation,
+    Evidence,
+    Mailbox,
+    Message,
+    OutboxItem,
+    Promise,
+    digest,
+)
+from shared.storage.base import Add, Move, Stored, Write
+
+BODY_INLINE = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the caller asks us to send; addresses are checked, `fingerprint` stands for the whole request."""
+
+    mailbox_id: str
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    bcc: tuple[Address, ...]
+    subject: str
+    text: str | None
+    html: str | None
+    in_reply_to: str | None
+    attachments: tuple[mime.Part, ...]
+    fingerprint: str
+
+
+def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message:
+    """Promise to send `draft` from the case; the same key and body give the same promise, for ever.
+
+    Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired or Unsupported with nothing
+    promised; Conflict when the key was used for another body.
+    """
+    try:
+        outgoing = _prepare(app, caller, case_id, draft, key)
+    except ZalionError:
+        kept = _kept(app, caller, case_id, draft, key)  # a promise outlives what has changed since
+        if kept is None:
+            raise
+        return kept
+    try:
+        outgoing.promise(app, caller)
+    except Raced:
+        kept = _kept(app, caller, case_id, draft, key)
+        if kept is None:
+            raise
+        return kept
+    return outgoing.message
+
+
+@dataclass(frozen=True)
+class _Outgoing:
+    """Everything one promise writes."""
+
+    raw: bytes
+    message: Message
+    promise_: Promise
+    alias: Alias
+    thread: Write
+
+    def promise(self, app: App, caller: Caller) -> None:
+        org_id, message = caller.org_id, self.message
+        now = message.received_at
+        app.blobs.put(org_id, message.raw, self.raw)
+        scheduling.promise_sweep(app, org_id, now + scheduling.GRACE)
+        item = OutboxItem(
+            message.id, message.conversation_id, message.mailbox_id or "", now, now + scheduling.GRACE
+        )
+        people = [*message.envelope_to, message.sender.address if message.sender else ""]
+        app.records.commit(
+            org_id,
+            self.thread,
+            Add(self.promise_),
+            Add(message),
+            Add(self.alias),
+            Add(item),
+            *participants(message.conversation_id, people),
+            audit.entry(
+                app,
+                "message.queued",
+                actor=caller.email,
+                mailbox_id=message.mailbox_id,
+                case_id=message.case_id,
+                email_id=message.id,
+            ),
+        )
+        nudge(app, org_id, message)
+
+
+def nudge(app: App, org_id: str, message: Message) -> None:
+    """Have a promise looked at now. A lost nudge is made good by the sweep, so it fails nobody's request."""
+    try:
+        jobs.put(app, Job("deliver", org_id, message.id, conversation_id=message.conversation_id))
+    except Temporary as error:
+        logs.log("nudge.lost", email_id=message.id, code=error.code)
+
+
+def _prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> _Outgoing:
+    case = member_case(app, caller, case_id)
+    mailbox = _sendable(app, caller, draft.mailbox_id)
+    parent = _parent(app, caller.org_id, case.id, draft.in_reply_to)
+    now = app.clock()
+    if parent:
+        conversation_id, thread = parent.value.conversation_id, _unmoved(parent)
+    else:
+        conversation_id = secrets.token_hex(8)
+        thread = Add(Conversation(conversation_id, case.id, mime.base_subject(draft.subject)))
+    tail = digest(caller.org_id, case.id, key)[:12]
+    signed = SignedId(conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
+    outgoing = _compose(app, caller.org_id, mailbox, draft, parent.value if parent else None, signed, now)
+    raw = mime.compose(outgoing)
+    if len(raw) > app.max_mail_bytes:
+        limit = app.max_mail_bytes // 1_000_000
+        raise InvalidRequest(f"The mail is larger than {limit} MB when encoded.", field="attachments")
+    message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
+    return _Outgoing(
+        raw,
+        message,
+        Promise(case.id, key, draft.fingerprint, conversation_id, signed.email_id),
+        Alias(outgoing.message_id, conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
+        thread,
+    )
+
+
+def _unmoved(parent: Stored[Message]) -> Write:
+    """Insist, in the same transaction, that the answered mail is still in this case."""
+    return Move(parent, parent.value)
+
+
+def _compose(
+    app: App,
+    org_id: str,
+    mailbox: Mailbox,
+    draft: Draft,
+    parent: Message | None,
+    signed: SignedId,
+    now: datetime,
+) -> mime.Outgoing:
+    domain = mailbox.address.rpartition("@")[2]
+    references = (*parent.references, parent.message_id) if parent and parent.message_id else ()
+    return mime.Outgoing(
+        message_id=identity.mint(app.keys.signing(org_id), org_id, signed, domain),
+        date=now.replace(microsecond=0),
+        sender=Address(mailbox.address, mailbox.name),
+        to=draft.to,
+        cc=draft.cc,
+        subject=draft.subject,
+        text=draft.text,
+        html=draft.html,
+        in_reply_to=parent.message_id if parent else None,
+        references=tuple(dict.fromkeys(references)),
+        attachments=draft.attachments,
+    )
+
+
+def _message(
+    draft: Draft,
+    mailbox: Mailbox,
+    case_id: str,
+    signed: SignedId,
+    outgoing: mime.Outgoing,
+    raw: bytes,
+    now: datetime,
+) -> Message:
+    """Show the caller what was composed, as any reader of the mail will see it."""
+    parsed = mime.parse(raw)
+    everyone = (*draft.to, *draft.cc, *draft.bcc)
+    return Message(
+        id=signed.email_id,
+        case_id=case_id,
+        conversation_id=signed.conversation_id,
+        mail_kind="mail",
+        direction="out",
+        origin="case",
+        state="queued",
+        sender=outgoing.sender,
+        to=draft.to,
+        cc=draft.cc,
+        bcc=draft.bcc,
+        subject=draft.subject,
+        received_at=now,
+        sent_at=outgoing.date,
+        raw=f"raw/{digest(outgoing.message_id)}",
+        evidence=Evidence("sent-from-case", outgoing.message_id),
+        message_id=outgoing.message_id,
+        references=outgoing.references,
+        snippet=parsed.snippet,
+        text=parsed.text if len(parsed.text or "") <= BODY_INLINE else None,
+        html=parsed.html if len(parsed.html or "") <= BODY_INLINE else None,
+        attachments=tuple[Attachment, ...](parsed.attachments),
+        mailbox_id=mailbox.id,
+        envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),
+    )
+
+
+def _sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
+    """Return the caller's own mailbox if it can send."""
+    stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
+    if stored is None or stored.value.state == "disconnected":
+        raise NotFound("There is no such mailbox.", field="mailboxId")
+    mailbox = stored.value
+    if mailbox.owner != caller.email:
+        raise NotAllowed("Only its owner may send from this mailbox.", field="mailboxId")
+    if mailbox.sends_with is None:
+        raise Unsupported("This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it.")
+    if mailbox.state == "needs_consent":
+        fix = mailbox.problem.fix if mailbox.problem else None
+        raise ConsentRequired("This mailbox has to be connected again before it can send.", fix=fix)
+    return mailbox
+
+
+def _parent(app: App, org_id: str, case_id: str, email_id: str | None) -> Stored[Message] | None:
+    if email_id is None:
+        return None
+    parent = app.records.find(org_id, Message, f"{case_id}!{email_id}")
+    if parent is None:
+        raise InvalidRequest("There is no such e-mail in this case to answer.", field="inReplyTo")
+    return parent
+
+
+def _kept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message | None:
+    """Return what was promised under this key; Conflict when the body was another one."""
+    member_case(app, caller, case_id)
+    stored = app.records.find(caller.org_id, Promise, f"{case_id}!{digest(key)}")
+    if stored is None:
+        return None
+    promise = stored.value
+    if promise.fingerprint != draft.fingerprint:
+        raise Conflict("This Idempotency-Key was used for another e-mail.", field="Idempotency-Key")
+    found = find(app, caller.org_id, promise.conversation_id, promise.email_id)
+    return found.value if found else None

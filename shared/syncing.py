@@ -1,0 +1,195 @@
+"""Keeping a mailbox and its cases in step: lease, pages, decisions, cursor. A notice is only a reason to look.
+
+Lease and cursor are one record, so a worker that lost the lease cannot move the cursor. Who finds
+the lease taken leaves a mark, and the holder looks once more: ten notices cost two looks. The cursor
+moves after its page is filed; everything before that is safe to repeat.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from shared import audit
+from shared.app import App
+from shared.errors import ConsentRequired, CursorExpired, Raced, Temporary, ZalionError
+from shared.filing import Filer
+from shared.model import Envelope, Mailbox, Problem, SyncState
+from shared.providers.base import Cursor, Receiver
+from shared.storage.base import Add, Move, Stored, Write
+
+LEASE = timedelta(minutes=5)
+"""Longer than any page should take; extended with every page."""
+
+LOOKED_AT = 20
+"""At most so many late Message-IDs are looked for in one run; the rest shows with the next reply."""
+
+
+def sync(
+    app: App, org_id: str, mailbox_id: str, *, look: Sequence[str] = (), actor: str = "system"
+) -> Counter[str]:
+    """Look at one mailbox and file what belongs; returns how many mails had which outcome.
+
+    Does nothing for a mailbox that is not active. Raises Temporary, RateLimited or ConsentRequired
+    after noting it at the mailbox; nothing is lost, the cursor stays before what was not filed.
+    """
+    mailbox = app.records.find(org_id, Mailbox, mailbox_id)
+    if mailbox is None or mailbox.value.state != "active" or mailbox.value.receives_with is None:
+        return Counter()
+    lease = Lease.take(app, org_id, mailbox_id)
+    if lease is None:
+        return Counter()
+    run = _Run(app, org_id, mailbox.value, lease, actor, look=[*look])
+    try:
+        with app.receiving(org_id, mailbox.value) as receiver:
+            run.everything(receiver)
+    except ZalionError as error:
+        run.fail(error)
+        if isinstance(error, ConsentRequired):
+            needs_consent(app, org_id, mailbox, error)
+        raise
+    return run.counts
+
+
+@dataclass
+class Lease:
+    """The right to look at a mailbox, and the cursor that only its holder may move."""
+
+    app: App
+    org_id: str
+    held: Stored[SyncState]
+
+    @classmethod
+    def take(cls, app: App, org_id: str, mailbox_id: str) -> "Lease | None":
+        """Take the lease; where another holds it, mark that one more look is wanted and return None."""
+        for _ in range(5):
+            stored = app.records.find(org_id, SyncState, mailbox_id)
+            state = stored.value if stored else SyncState(mailbox_id)
+            busy = bool(state.holder and state.until and state.until > app.clock())
+            if busy and state.again:
+                return None
+            taken = replace(state, holder=secrets.token_hex(8), until=app.clock() + LEASE, again=False)
+            new = replace(state, again=True) if busy else taken
+            try:
+                [etag] = app.records.commit(org_id, Move(stored, new) if stored else Add(new))
+            except Raced:
+                continue
+            return None if busy else cls(app, org_id, Stored(new, etag))
+        raise Raced
+
+    def save(self, *extra: Write, **changes: Any) -> None:
+        """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
+        for _ in range(5):
+            try:
+                return self._commit(replace(self.held.value, **changes), extra)
+            except Raced:
+                self._read_again()
+        raise Raced
+
+    def release(self, *extra: Write, **changes: Any) -> bool:
+        """Give the lease back; returns False, still holding it, when another look was asked for meanwhile."""
+        try:
+            self._commit(replace(self.held.value, holder="", until=None, **changes), extra)
+        except Raced:
+            self._read_again()
+            self.save(again=False, **changes)
+            return False
+        return True
+
+    def _commit(self, new: SyncState, extra: Sequence[Write]) -> None:
+        etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra)
+        self.held = Stored(new, etag)
+
+    def _read_again(self) -> None:
+        holder = self.held.value.holder
+        self.held = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
+        if self.held.value.holder != holder:
+            raise Raced("The lease of this mailbox was taken over.")
+
+
+@dataclass
+class _Run:
+    """One look at one mailbox."""
+
+    app: App
+    org_id: str
+    mailbox: Mailbox
+    lease: Lease
+    actor: str
+    look: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def everything(self, receiver: Receiver) -> None:
+        """Walk the pages, then the late evidence, until nobody asks for another look."""
+        filer = Filer(self.app, self.org_id, self.mailbox, receiver, self.actor)
+        while True:
+            cursor = self._pages(receiver, filer)
+            self._late_evidence(receiver, filer)
+            done = {"cursor": cursor, "synced_at": self.app.clock(), "problem": None}
+            if self.lease.release(self._read("done"), **done):
+                return
+
+    def fail(self, error: ZalionError) -> None:
+        """Note why the look ended early, and give the lease back."""
+        problem = Problem(error.code, error.detail, error.fix)
+        self.lease.release(self._read(error.code), problem=problem)
+
+    def _pages(self, receiver: Receiver, filer: Filer) -> Cursor | None:
+        try:
+            return self._walk(receiver, filer)
+        except CursorExpired as expired:
+            event = self._event("mailbox.restarted", "done", detail=expired.detail)
+            self.lease.save(event, cursor=None, restarted_at=self.app.clock())
+        try:
+            return self._walk(receiver, filer)
+        except CursorExpired as expired:
+            raise Temporary("The mailbox keeps changing under our eyes.", retry_after=300) from expired
+
+    def _walk(self, receiver: Receiver, filer: Filer) -> Cursor | None:
+        cursor = Cursor(self.lease.held.value.cursor) if self.lease.held.value.cursor else None
+        for page in receiver.pages(cursor, self.mailbox.since):
+            for envelope in page.envelopes:
+                self._handle(filer, envelope)
+            cursor = page.cursor
+            if page.envelopes:
+                self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
+        return cursor
+
+    def _handle(self, filer: Filer, envelope: Envelope) -> None:
+        outcome = filer.handle(envelope)
+        self.counts[outcome] += 1
+        if outcome == "learnt" and envelope.message_id:
+            self.look.append(envelope.message_id)
+
+    def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
+        """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
+        wanted, self.look = self.look[:LOOKED_AT], []
+        for envelope in receiver.look(wanted) if wanted else ():
+            self.counts[filer.handle(envelope)] += 1
+
+    def _read(self, outcome: str) -> Add:
+        return self._event("mailbox.read", outcome, counts=dict(self.counts))
+
+    def _event(self, event: str, outcome: str, *, counts: dict[str, int] | None = None, detail: str = "") -> Add:
+        return audit.entry(
+            self.app,
+            event,
+            actor=self.actor,
+            outcome=outcome,
+            mailbox_id=self.mailbox.id,
+            counts=counts,
+            detail=detail,
+        )
+
+
+def needs_consent(app: App, org_id: str, mailbox: Stored[Mailbox], error: ZalionError) -> None:
+    """Mark a mailbox whose grant no longer works; its polls end until somebody reconnects it."""
+    problem = Problem(error.code, error.detail, error.fix)
+    new = replace(mailbox.value, state="needs_consent", problem=problem)
+    event = audit.entry(app, "mailbox.needs_consent", actor="system", mailbox_id=mailbox.value.id)
+    try:
+        app.records.commit(org_id, Move(mailbox, new), event)
+    except Raced:
+        return  # it was changed meanwhile, perhaps reconnected: the next look will tell

@@ -1,0 +1,167 @@
+"""How the domain's records are shown to callers. Pure; HTML is sanitised here, on the way out."""
+
+from collections.abc import Sequence
+
+from shared import contract as c
+from shared import mime
+from shared.model import (
+    Address,
+    AuditRecord,
+    Case,
+    Evidence,
+    Integration,
+    Mailbox,
+    Message,
+    Problem,
+    Review,
+    SyncState,
+)
+from shared.providers.base import Provider
+
+
+def email(message: Message) -> c.EmailResource:
+    """Show one e-mail; remote images are blocked and active content is gone."""
+    return c.EmailResource(
+        id=message.id,
+        case_id=message.case_id,
+        conversation_id=message.conversation_id,
+        kind=message.mail_kind,
+        direction=message.direction,
+        origin=message.origin,
+        state=message.state,
+        sender=_person(message.sender),
+        to=people(message.to),
+        cc=people(message.cc),
+        bcc=people(message.bcc),
+        subject=message.subject,
+        sent_at=message.sent_at,
+        received_at=message.received_at,
+        snippet=message.snippet,
+        text=message.text,
+        html=mime.sanitise(message.html) if message.html else None,
+        attachments=[
+            c.AttachmentResource(
+                id=part.index,
+                name=part.name,
+                content_type=part.content_type,
+                size=part.size,
+                inline=part.inline,
+                content_id=part.content_id,
+            )
+            for part in message.attachments
+        ],
+        message_id=message.message_id,
+        mailbox_ids=list(
+            dict.fromkeys(filter(None, [message.mailbox_id, *(d.mailbox_id for d in message.deliveries)]))
+        ),
+        evidence=_evidence(message.evidence),
+        new_participant=message.new_participant,
+        error=_problem(message.error),
+    )
+
+
+def case(record: Case) -> c.CaseResource:
+    """Show a case."""
+    return c.CaseResource(id=record.id, title=record.title, members=list(record.members))
+
+
+def mailbox(record: Mailbox, state: SyncState | None) -> c.MailboxResource:
+    """Show a mailbox with what the last look at it found."""
+    problem = record.problem or (state.problem if state else None)
+    return c.MailboxResource(
+        id=record.id,
+        address=record.address,
+        name=record.name,
+        owner=record.owner,
+        receives_with=record.receives_with,
+        sends_with=record.sends_with,
+        state=record.state,
+        settings={name: dict(values) for name, values in record.settings.items()},
+        folders=list(record.folders),
+        poll_seconds=record.poll_seconds,
+        since=record.since,
+        created_at=record.created_at,
+        authserv_id=record.authserv_id,
+        synced_at=state.synced_at if state else None,
+        problem=_problem(problem),
+    )
+
+
+def integration(record: Integration, provider: Provider) -> c.IntegrationResource:
+    """Show an integration, with the form its settings are checked against."""
+    return c.IntegrationResource(
+        provider=provider.name,
+        title=provider.title,
+        state=record.state,
+        settings=dict(record.settings),
+        domains=list(record.domains),
+        form=[
+            c.FieldResource(
+                name=field.name,
+                purpose=field.purpose,
+                type=field.type,
+                required=field.required,
+                default=field.default,
+                choices=list(field.choices),
+            )
+            for field in provider.form
+        ],
+        receives=provider.receiver is not None,
+        sends=provider.sender is not None,
+        updated_at=record.updated_at,
+    )
+
+
+def review(record: Review, case_id: str | None) -> c.ReviewResource:
+    """Show a held mail: headers and reason."""
+    return c.ReviewResource(
+        id=record.id,
+        mailbox_id=record.mailbox_id,
+        case_id=case_id,
+        conversation_id=record.conversation_id,
+        sender=_person(record.sender),
+        to=people(record.recipients),
+        subject=record.subject,
+        sent_at=record.sent_at,
+        reason=record.reason,
+        evidence=_evidence(record.evidence),
+    )
+
+
+def audit(record: AuditRecord) -> c.AuditResource:
+    """Show an audit record."""
+    return c.AuditResource(
+        at=record.at,
+        id=record.id,
+        event=record.event,
+        actor=record.actor,
+        outcome=record.outcome,
+        correlation_id=record.correlation_id,
+        mailbox_id=record.mailbox_id,
+        case_id=record.case_id,
+        email_id=record.email_id,
+        counts=dict(record.counts),
+        detail=record.detail,
+    )
+
+
+def people(addresses: Sequence[Address]) -> list[c.Person]:
+    """Show addresses."""
+    return [c.Person(address=person.address, name=person.name) for person in addresses]
+
+
+def _person(address: Address | None) -> c.Person | None:
+    return c.Person(address=address.address, name=address.name) if address else None
+
+
+def _evidence(evidence: Evidence) -> c.EvidenceResource:
+    return c.EvidenceResource(
+        rule=evidence.rule,
+        matched=evidence.matched,
+        confidence=evidence.confidence,
+        notes=list(evidence.notes),
+    )
+
+
+def _problem(problem: Problem | None) -> c.ProblemDetail | None:
+    return c.ProblemDetail(code=problem.code, detail=problem.detail, fix=problem.fix) if problem else None
