@@ -5,8 +5,8 @@ cursor stopped, so nothing that came meanwhile is lost.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -37,8 +37,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     if stored and stored.value.state != "disconnected":
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
     secrets_ = _secrets(mailbox, body.secret)
-    _verify(app, caller.org_id, mailbox, secrets_)
-    _store(app, caller.org_id, mailbox, secrets_)
+    _adopt(app, caller.org_id, mailbox, secrets_)
     if stored:
         mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
     event = audit.entry(app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id)
@@ -208,23 +207,20 @@ def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox
 
 def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:
     given = _secrets(new, body.secret) if body.secret is not UNSET else {}
-    _verify(app, org_id, new, given)
-    _store(app, org_id, new, given)
+    _adopt(app, org_id, new, given)
     state = "active" if new.state == "needs_consent" else new.state
     return replace(new, state=state, problem=None)
 
 
 def _secrets(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
     """Sort the secrets by provider; one without provider names is for both sides."""
-    names = [name for name in (mailbox.receives_with, mailbox.sends_with) if name]
-    by_provider = given if set(given) <= set(names) else dict.fromkeys(names, given)
+    names = list(dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))))
+    named = bool(given) and set(given) <= set(names)
     secrets_: dict[str, Secret] = {}
-    for name in dict.fromkeys(names):
-        path = f"secret.{name}" if by_provider is given else "secret"
-        if name not in by_provider:
-            raise InvalidRequest("A password or token is needed.", field=path)
+    for name in names:
+        path = f"secret.{name}" if named else "secret"
         try:
-            secret = msgspec.convert(by_provider[name], Secret)
+            secret = msgspec.convert(given.get(name, {}) if named else given, Secret)
         except msgspec.ValidationError as error:
             # msgspec's words name the field and the expected type, never the value
             raise InvalidRequest(str(error), field=path) from None
@@ -234,29 +230,65 @@ def _secrets(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
     return secrets_
 
 
-def _verify(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
-    """Sign in with what was given, or with the stored grant where nothing new was."""
+def _adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
+    """Sign in on both sides with what was given (else with the stored grants), then keep it.
+
+    A refresh token is kept first: redeeming it may rotate it, and the rotated one must not be lost
+    (RFC 6749 section 6).
+    """
+    for name, secret in given.items():
+        if secret.refresh_token and not (secret.password or secret.access_token):
+            _keep(app, org_id, mailbox, name, secret)
     for name, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        make = getattr(app.provider(name), power) if name else None
-        if name is None or make is None:
-            continue
-        connection = app.connection(org_id, mailbox, name, _credential(app, mailbox, name, given.get(name)))
-        session = make(connection)
-        try:
-            session.check()
-        finally:
-            close: Callable[[], None] = getattr(session, "close", lambda: None)
-            close()
+        if name:
+            _sign_in(app, org_id, mailbox, name, power, given.get(name))
+    for name, secret in given.items():
+        if secret.password or secret.access_token:
+            _keep(app, org_id, mailbox, name, secret)
 
 
-def _credential(
-    app: App, mailbox: Mailbox, name: str, secret: Secret | None
-) -> Callable[[], Credential] | None:
-    if secret is None:
-        return None
-    username = str(mailbox.settings[name].get("username") or mailbox.address)
+def _sign_in(
+    app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None
+) -> None:
+    username = _username(mailbox, name)
+    credential: Callable[[], Credential] | None = None
+    if secret and secret.password:
+        tried: Credential = Password(username, secret.password)
+        credential = lambda: tried  # noqa: E731 - a named function would say nothing more
+    elif secret and secret.access_token:
+        tried = Bearer(username, secret.access_token)
+        credential = lambda: tried  # noqa: E731
+    session = getattr(app.provider(name), power)(app.connection(org_id, mailbox, name, credential))
+    try:
+        session.check()
+    finally:
+        session.close()
+
+
+def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret) -> None:
+    username = _username(mailbox, name)
     if secret.password:
-        return lambda: Password(username, secret.password or "")
-    if secret.access_token:
-        return lambda: Bearer(username, secret.access_token or "")
-    return lambda: app.grants.redeem(username, secret)
+        app.grants.store_password(org_id, mailbox.id, name, username, secret.password)
+        return
+    expires_in = secret.expires_in if secret.access_token else None
+    app.grants.store_token(
+        org_id,
+        mailbox.id,
+        name,
+        username,
+        access_token=secret.access_token,
+        expires_at=app.clock() + timedelta(seconds=expires_in) if expires_in else None,
+        refresh_token=secret.refresh_token,
+        token_url=secret.token_url,
+        client_id=secret.client_id,
+        client_secret=secret.client_secret,
+    )
+
+
+def _username(mailbox: Mailbox, name: str) -> str:
+    return str(mailbox.settings[name].get("username") or mailbox.address)
+
+
+def _state(app: App, org_id: str, mailbox_id: str) -> SyncState | None:
+    stored = app.records.find(org_id, SyncState, mailbox_id)
+    return stored.value if stored else None

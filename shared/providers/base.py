@@ -170,6 +170,10 @@ class Sender(Protocol):
         """Whether the provider puts a copy into Sent by itself."""
         ...
 
+    def close(self) -> None:
+        """End the session; never raises."""
+        ...
+
 
 class SentFolder(Protocol):
     """The mailbox's Sent mail, for senders that do not keep a copy themselves."""

@@ -1,0 +1,40 @@
+"""The owner's live look into the own mailbox: folders and search. Nothing of it is kept."""
+
+from shared import audit, sealing
+from shared.app import App
+from shared.callers import Caller
+from shared.connecting import own
+from shared.model import Envelope
+from shared.providers.base import Folder, Query
+from dataclasses import replace
+
+
+def folders(app: App, caller: Caller, mailbox_id: str) -> list[Folder]:
+    """Return the folders that can be chosen for following."""
+    mailbox = own(app, caller, mailbox_id, admin=False).value
+    with app.searching(caller.org_id, mailbox) as searcher:
+        found = searcher.folders()
+    event = audit.entry(app, "mailbox.folders_read", actor=caller.email, mailbox_id=mailbox_id)
+    app.records.commit(caller.org_id, event)
+    return found
+
+
+def search(
+    app: App, caller: Caller, mailbox_id: str, query: Query, cursor: str | None
+) -> tuple[list[Envelope], str | None]:
+    """Return one page of matches, newest first, and the cursor of the next one or None."""
+    mailbox = own(app, caller, mailbox_id, admin=False).value
+    key = app.keys.cursors(caller.org_id)
+    offset = sealing.unpack_cursor(key, f"search!{mailbox_id}", caller.org_id, cursor)["offset"] if cursor else 0
+    with app.searching(caller.org_id, mailbox) as searcher:
+        found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
+    page = found[: query.limit]
+    event = audit.entry(
+        app, "mailbox.searched", actor=caller.email, mailbox_id=mailbox_id, counts={"found": len(page)}
+    )
+    app.records.commit(caller.org_id, event)
+    following = None
+    if len(found) > query.limit:
+        after = {"offset": offset + query.limit}
+        following = sealing.pack_cursor(key, f"search!{mailbox_id}", caller.org_id, after)
+    return page, following
