@@ -1,0 +1,1 @@
+"""A local host for any Azure Functions Python v2 app; see README.md beside this file."""
