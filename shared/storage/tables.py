@@ -5,7 +5,7 @@ into string properties d0, d1, ... Table `due`: PartitionKey is the minute. Tabl
 first write.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from itertools import islice
@@ -95,7 +95,7 @@ class AzureRecords:
             entities.decode(entity, type_) for entity in _query(self._table, condition, parameters, limit)
         ]
 
-    def commit(self, org_id: str, *writes: Write) -> None:
+    def commit(self, org_id: str, *writes: Write) -> list[str]:
         """See `Records.commit`. One call; one more for each Remove that finds nothing.
 
         Raced can also mean that our own write arrived and its reply was lost: the SDK repeats a
@@ -106,7 +106,7 @@ class AzureRecords:
         operations = [_operation(org_id, write) for write in writes]
         with translated(SERVICE):
             try:
-                ensuring(lambda: _submit(self._table, operations), self._table.create_table)
+                return ensuring(lambda: _submit(self._table, operations), self._table.create_table)
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.NOT_FOUND:  # what a Move wanted to replace is gone
                     raise Raced from error
@@ -167,7 +167,7 @@ def _query(
 def _operation(org_id: str, write: Write) -> Operation:
     record = write.record
     if isinstance(write, Remove):
-        return ("delete", entities.address(org_id, record), {})
+        return ("delete", entities.address(org_id, record), _match(write.etag) if write.etag else {})
     entity = entities.encode(org_id, record)
     if isinstance(write, Add):
         return ("create", entity, {})
@@ -175,25 +175,46 @@ def _operation(org_id: str, write: Write) -> Operation:
         return ("upsert", entity, _REPLACE)
     if (record.kind, record.key) != (write.stored.value.kind, write.stored.value.key):
         raise ValueError("A Move keeps kind and key.")
-    match = {"etag": write.stored.etag, "match_condition": MatchConditions.IfNotModified}
-    return ("update", entity, _REPLACE | match)
+    return ("update", entity, _REPLACE | _match(write.stored.etag))
 
 
-def _submit(table: TableClient, operations: Sequence[Operation]) -> None:
-    """Carry out all or none. A transaction fails when it deletes what is not there: left out, tried again."""
-    left = list(operations)
-    while len(left) > 1:
+def _match(etag: str) -> dict[str, Any]:
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _submit(table: TableClient, operations: Sequence[Operation]) -> list[str]:
+    """Carry out all or none; return the new etags.
+
+    A transaction fails when it deletes what is not there; where that is no error, it is sent again without.
+    """
+    left = dict(enumerate(operations))
+    etags = [""] * len(operations)
+    while left:
         try:
-            table.submit_transaction(left)
+            replies = _send(table, list(left.values()))
         except TableTransactionError as error:
-            if error_code(error) == "TableNotFound" or not _found_nothing_to_delete(error, left):
+            index = list(left)[error.index]
+            if not _found_nothing_to_delete(error, left[index]):
                 raise
-            del left[error.index]
+            del left[index]
         else:
-            return
-    verb, entity, options = left[0]
-    getattr(table, f"{verb}_entity")(entity, **options)
+            return _filled(etags, zip(left, replies, strict=True))
+    return etags
 
 
-def _found_nothing_to_delete(error: TableTransactionError, operations: Sequence[Operation]) -> bool:
-    return error.status_code == HTTPStatus.NOT_FOUND and operations[error.index][0] == "delete"
+def _send(table: TableClient, operations: list[Operation]) -> Sequence[Mapping[str, Any] | None]:
+    verb, entity, options = operations[0]
+    if len(operations) > 1 or (verb == "delete" and options):  # a plain deletion hides that nothing was there
+        return table.submit_transaction(operations)
+    return [getattr(table, f"{verb}_entity")(entity, **options)]
+
+
+def _found_nothing_to_delete(error: TableTransactionError, operation: Operation) -> bool:
+    verb, _, condition = operation
+    return error_code(error) == "ResourceNotFound" and verb == "delete" and not condition
+
+
+def _filled(etags: list[str], replies: Iterable[tuple[int, Mapping[str, Any] | None]]) -> list[str]:
+    for index, reply in replies:
+        etags[index] = (reply or {}).get("etag") or ""  # none for a deletion
+    return etags
