@@ -13,6 +13,7 @@ from shared import audit, identity, jobs, logs, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case
+from shared.drafts import Draft
 from shared.errors import (
     Conflict,
     ConsentRequired,
@@ -42,22 +43,6 @@ from shared.model import (
 from shared.storage.base import Add, Move, Stored, Write
 
 BODY_INLINE = 30_000
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What the caller asks us to send; addresses are checked, `fingerprint` stands for the whole request."""
-
-    mailbox_id: str
-    to: tuple[Address, ...]
-    cc: tuple[Address, ...]
-    bcc: tuple[Address, ...]
-    subject: str
-    text: str | None
-    html: str | None
-    in_reply_to: str | None
-    attachments: tuple[mime.Part, ...]
-    fingerprint: str
 
 
 def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message:

@@ -8,6 +8,7 @@ from shared.model import (
     Address,
     AuditRecord,
     Case,
+    Envelope,
     Evidence,
     Integration,
     Mailbox,
@@ -165,3 +166,17 @@ def _evidence(evidence: Evidence) -> c.EvidenceResource:
 
 def _problem(problem: Problem | None) -> c.ProblemDetail | None:
     return c.ProblemDetail(code=problem.code, detail=problem.detail, fix=problem.fix) if problem else None
+
+
+def hit(envelope: Envelope) -> c.SearchHit:
+    """Show a mail found in the owner's mailbox."""
+    return c.SearchHit(
+        ref=envelope.ref,
+        folder=envelope.folder,
+        sender=_person(envelope.sender),
+        to=people(envelope.recipients),
+        subject=envelope.subject,
+        sent_at=envelope.sent_at,
+        message_id=envelope.message_id,
+        size=envelope.size,
+    )

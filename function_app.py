@@ -1,0 +1,10 @@
+"""The Azure Functions app: registers the blueprints, nothing else."""
+
+import azure.functions as func
+
+from handlers import audit, cases, integrations, jobs, mailboxes, service, timers
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+for module in (service, integrations, mailboxes, cases, audit, jobs, timers):
+    app.register_functions(module.bp)

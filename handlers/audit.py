@@ -1,0 +1,41 @@
+"""GET /audit: who did what, for administrators; JSON pages or an NDJSON export."""
+
+import msgspec
+
+from handlers.http import Answer, Call, Query, Routes
+from handlers.mailboxes import CURSOR
+from shared import audit, views
+from shared.contract import AuditResource, Items
+
+bp = Routes()
+
+FILTERS = (
+    Query("from", "Not before this RFC 3339 time."),
+    Query("to", "Before this RFC 3339 time."),
+    Query("mailboxId", "Only this mailbox."),
+    Query("caseId", "Only this case."),
+    Query("limit", "1 to 500, default 100.", int),
+    CURSOR,
+)
+
+
+@bp.endpoint("GET", "audit", who="admin", answer=Items[AuditResource], query=FILTERS)
+def list_audit(call: Call[None]) -> Answer:
+    """Audit records, oldest first; `Accept: application/x-ndjson` gives one record a line."""
+    call.caller.need("admin")
+    records, cursor = audit.query(
+        call.app,
+        call.caller.org_id,
+        since=call.time("from"),
+        until=call.time("to"),
+        mailbox_id=call.text("mailboxId"),
+        case_id=call.text("caseId"),
+        cursor=call.text("cursor"),
+        limit=call.number("limit", default=100, most=audit.EXPORT_PAGE),
+    )
+    shown = [views.audit(record) for record in records]
+    if "application/x-ndjson" not in call.request.headers.get("accept", ""):
+        return Answer(Items(items=shown, next_cursor=cursor))
+    lines = msgspec.json.Encoder().encode_lines(shown)
+    following = {"X-Next-Cursor": cursor} if cursor else {}
+    return Answer(lines, headers={"Content-Type": "application/x-ndjson", **following})

@@ -1,0 +1,239 @@
+"""The edge of every HTTP route: who calls, what they send, what they get, and problems in RFC 9457 form.
+
+`Routes.endpoint` turns a handler `(Call) -> Answer` into a function of the app and keeps what
+OpenAPI needs to know about it. The wrapper has the exact signature that the worker demands and no
+`__wrapped__`, because the worker reads the signature of whatever that names.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import azure.functions as func
+import msgspec
+
+from shared import bootstrap, logs
+from shared.app import App
+from shared.callers import Caller
+from shared.contract import ProblemResource
+from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
+
+Who = Literal["anyone", "member", "admin", "platform", "owner", "browser"]
+MAX_BODY = 60_000_000
+"""Octets: the largest mail as base64, and its JSON."""
+_CORRELATION = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter of a route, for reading it and for OpenAPI."""
+
+    name: str
+    purpose: str
+    type: type = str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What OpenAPI needs to know about a route."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    who: Who
+    body: type | None
+    answer: Any
+    status: int
+    query: tuple[Query, ...]
+    headers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call[B]:
+    """One request, checked: the caller from its token, the body in its shape."""
+
+    app: App
+    caller: Caller
+    body: B
+    request: func.HttpRequest
+
+    def path(self, name: str) -> str:
+        """Return a part of the path."""
+        return str(self.request.route_params[name])
+
+    def text(self, name: str) -> str | None:
+        """Return a query parameter, or None."""
+        value = self.request.params.get(name)
+        if value is not None and not value.isprintable():
+            raise InvalidRequest("This must be printable text.", field=name)
+        return value
+
+    def number(self, name: str, *, default: int, least: int = 1, most: int = 100) -> int:
+        """Return a whole number from the query. Raises InvalidRequest."""
+        value = self.request.params.get(name, str(default))
+        if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+            raise InvalidRequest(f"This must be a whole number from {least} to {most}.", field=name)
+        return int(value)
+
+    def time(self, name: str) -> datetime | None:
+        """Return an RFC 3339 time with zone from the query, or None. Raises InvalidRequest."""
+        value = self.request.params.get(name)
+        if value is None:
+            return None
+        try:
+            time = datetime.fromisoformat(value.replace(" ", "+"))  # a bare + in a URL arrives as a blank
+        except ValueError:
+            time = None
+        if time is None or time.tzinfo is None:
+            raise InvalidRequest("This must be a time such as 2026-11-24T08:00:00Z.", field=name)
+        return time
+
+    def flag(self, name: str) -> bool | None:
+        """Return true or false from the query, or None. Raises InvalidRequest."""
+        value = self.request.params.get(name)
+        if value not in {None, "true", "false"}:
+            raise InvalidRequest("This must be true or false.", field=name)
+        return None if value is None else value == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back: a resource to encode, or bytes with their own headers."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+ENDPOINTS: list[Endpoint] = []
+"""Every route of the app, in the order of registration: the source of openapi.json."""
+
+
+class Routes(func.Blueprint):  # type: ignore[misc]  # azure-functions has no types
+    """A blueprint whose routes check their callers and answer problems."""
+
+    def endpoint(
+        self,
+        method: str,
+        path: str,
+        *,
+        who: Who,
+        answer: Any = None,
+        body: type | None = None,
+        status: int = 200,
+        query: tuple[Query, ...] = (),
+        headers: tuple[str, ...] = (),
+    ) -> Callable[[Callable[[Call[Any]], Answer]], Callable[[func.HttpRequest], func.HttpResponse]]:
+        """Register a handler. Its docstring's first line is the summary in OpenAPI."""
+
+        def register(
+            handler: Callable[[Call[Any]], Answer],
+        ) -> Callable[[func.HttpRequest], func.HttpResponse]:
+            summary = (handler.__doc__ or "").partition("\n")[0]
+            name = handler.__name__
+            ENDPOINTS.append(
+                Endpoint(method, path, name, summary, who, body, answer, status, query, headers)
+            )
+
+            def run(req: func.HttpRequest) -> func.HttpResponse:
+                return respond(req, handler, who, body)
+
+            run.__name__ = run.__qualname__ = name
+            run.__doc__ = handler.__doc__
+            self.function_name(name)(
+                self.route(route=path, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(run)
+            )
+            return run
+
+        return register
+
+
+def respond(
+    req: func.HttpRequest, handler: Callable[[Call[Any]], Answer], who: Who, body: type | None
+) -> func.HttpResponse:
+    """Run a handler between its caller's check and its answer."""
+    correlation_id = _correlation(req)
+    with logs.bind(correlation_id=correlation_id):
+        try:
+            caller = (
+                NOBODY if who == "anyone" else bootstrap.tokens().caller(req.headers.get("authorization"))
+            )
+            with logs.bind(org_id=caller.org_id):
+                call = Call(bootstrap.app(), caller, _body(req, body), req)
+                return _answer(handler(call), correlation_id)
+        except ZalionError as error:
+            logs.log("request.refused", code=error.code, route=handler.__name__)
+            return problem(error, correlation_id)
+        except Exception as error:  # noqa: BLE001 - the last edge: a bug is logged and answered in our form
+            logs.failure("request.failed", error, route=handler.__name__)
+            bug = ZalionError("An error on our side; we have been told.", fix="Try again in a moment.")
+            return problem(bug, correlation_id)
+
+
+NOBODY = Caller("-", "", frozenset())
+
+
+def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
+    """Show an error as RFC 9457 problem details."""
+    resource = ProblemResource(
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        correlation_id=correlation_id,
+        field=error.field,
+        fix=error.fix,
+    )
+    headers = {"X-Correlation-Id": correlation_id}
+    if isinstance(error, (Temporary, RateLimited)):
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if error.status == 401:  # noqa: PLR2004 - RFC 9110 section 15.5.2
+        headers["WWW-Authenticate"] = "Bearer"
+    return func.HttpResponse(
+        msgspec.json.encode(resource),
+        status_code=error.status,
+        headers=headers,
+        mimetype="application/problem+json",
+    )
+
+
+def _answer(answer: Answer, correlation_id: str) -> func.HttpResponse:
+    headers = {"X-Correlation-Id": correlation_id, "Cache-Control": "no-store", **answer.headers}
+    if isinstance(answer.body, bytes):
+        mimetype = headers.pop("Content-Type", "application/octet-stream")
+        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers, mimetype=mimetype)
+    content = b"" if answer.body is None else msgspec.json.encode(answer.body)
+    return func.HttpResponse(
+        content, status_code=answer.status, headers=headers, mimetype="application/json"
+    )
+
+
+def _body(req: func.HttpRequest, shape: type | None) -> Any:
+    """Decode the body into its shape; what does not fit is named by its place."""
+    if shape is None:
+        return None
+    content = req.get_body()
+    if len(content) > MAX_BODY:
+        raise InvalidRequest(f"The body is larger than {MAX_BODY // 1_000_000} MB.", field="body")
+    kind = (req.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidRequest("The body must be JSON.", field="Content-Type", fix="Send application/json.")
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except msgspec.ValidationError as error:
+        detail, _, place = str(error).partition(" - at `$")
+        unknown = re.search(r"field `([^`]*)`", detail)
+        name = place.rstrip("`").lstrip(".")
+        whole = f"{name}.{unknown[1]}" if unknown and name else unknown[1] if unknown else name
+        raise InvalidRequest(f"{detail}.", field=whole or "body") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidRequest("The body is not valid JSON.", field="body") from None
+
+
+def _correlation(req: func.HttpRequest) -> str:
+    given = req.headers.get("x-correlation-id") or ""
+    return given if _CORRELATION.fullmatch(given) else secrets.token_hex(8)

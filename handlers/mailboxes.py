@@ -1,0 +1,128 @@
+"""/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
+
+from handlers.http import Answer, Call, Query, Routes
+from shared import connecting, jobs, looking, reviewing, views
+from shared import checking
+from shared import contract as c
+from shared.jobs import Job
+from shared.providers import base
+
+bp = Routes()
+
+CURSOR = Query("cursor", "`nextCursor` of the page before.")
+SEARCH = (
+    Query("q", "Words anywhere in the mail."),
+    Query("from", "Sender."),
+    Query("to", "Recipient."),
+    Query("subject", "Words of the subject."),
+    Query("after", "Received at or after this RFC 3339 time."),
+    Query("before", "Received before this RFC 3339 time."),
+    Query("hasAttachment", "true or false.", bool),
+    Query("limit", "1 to 100, default 25.", int),
+    CURSOR,
+)
+
+
+@bp.endpoint(
+    "POST", "mailboxes", who="member", body=c.ConnectMailbox, answer=c.MailboxResource, status=201
+)
+def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
+    """Connect a mailbox; its sign-in is tried on both sides before the answer."""
+    mailbox = connecting.connect(call.app, call.caller, call.body)
+    return Answer(views.mailbox(mailbox, None), status=201)
+
+
+@bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])
+def list_mailboxes(call: Call[None]) -> Answer:
+    """The caller's mailboxes; for an administrator all of the organisation."""
+    shown = connecting.visible(call.app, call.caller)
+    return Answer(c.Items(items=[views.mailbox(*pair) for pair in shown]))
+
+
+@bp.endpoint("GET", "mailboxes/{mailboxId}", who="owner", answer=c.MailboxResource)
+def get_mailbox(call: Call[None]) -> Answer:
+    """One mailbox, its state and what the last look at it found."""
+    return Answer(views.mailbox(*connecting.show(call.app, call.caller, call.path("mailboxId"))))
+
+
+@bp.endpoint(
+    "PATCH", "mailboxes/{mailboxId}", who="owner", body=c.PatchMailbox, answer=c.MailboxResource
+)
+def patch_mailbox(call: Call[c.PatchMailbox]) -> Answer:
+    """Change what is given; a new secret reconnects a mailbox that needs consent."""
+    mailbox = connecting.change(call.app, call.caller, call.path("mailboxId"), call.body)
+    return Answer(views.mailbox(*connecting.show(call.app, call.caller, mailbox.id)))
+
+
+@bp.endpoint("DELETE", "mailboxes/{mailboxId}", who="owner", answer=c.DisconnectReceipt)
+def delete_mailbox(call: Call[None]) -> Answer:
+    """Disconnect: end all access, destroy the secrets, and say what was destroyed."""
+    return Answer(connecting.disconnect(call.app, call.caller, call.path("mailboxId")))
+
+
+@bp.endpoint("POST", "mailboxes/{mailboxId}/sync", who="owner", answer=c.Accepted, status=202)
+def sync_mailbox(call: Call[None]) -> Answer:
+    """Look into the mailbox now."""
+    mailbox = connecting.own(call.app, call.caller, call.path("mailboxId"), admin=True).value
+    jobs.put(call.app, Job("sync", call.caller.org_id, mailbox.id))
+    return Answer(c.Accepted(), status=202)
+
+
+@bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks)
+def check_mailbox(call: Call[None]) -> Answer:
+    """The doctor: try sign-in, reading, a mail to itself, the Sent folder; each failure with its fix."""
+    return Answer(c.Checks(checks=checking.doctor(call.app, call.caller, call.path("mailboxId"))))
+
+
+@bp.endpoint(
+    "GET", "mailboxes/{mailboxId}/folders", who="owner", answer=c.Items[c.FolderResource]
+)
+def list_folders(call: Call[None]) -> Answer:
+    """The folders that can be chosen besides Inbox and Sent, live."""
+    found = looking.folders(call.app, call.caller, call.path("mailboxId"))
+    return Answer(c.Items(items=[c.FolderResource(name=f.name, role=f.role) for f in found]))
+
+
+@bp.endpoint(
+    "GET", "mailboxes/{mailboxId}/search", who="owner", answer=c.Items[c.SearchHit], query=SEARCH
+)
+def search_mailbox(call: Call[None]) -> Answer:
+    """Search the own mailbox, live; nothing of it is kept."""
+    query = base.Query(
+        text=call.text("q"),
+        sender=call.text("from"),
+        to=call.text("to"),
+        subject=call.text("subject"),
+        after=call.time("after"),
+        before=call.time("before"),
+        has_attachment=call.flag("hasAttachment"),
+        limit=call.number("limit", default=25),
+    )
+    found, cursor = looking.search(
+        call.app, call.caller, call.path("mailboxId"), query, call.text("cursor")
+    )
+    return Answer(c.Items(items=[views.hit(envelope) for envelope in found], next_cursor=cursor))
+
+
+@bp.endpoint(
+    "GET", "mailboxes/{mailboxId}/reviews", who="owner", answer=c.Items[c.ReviewResource]
+)
+def list_reviews(call: Call[None]) -> Answer:
+    """Mails with strong evidence that failed the gate: headers and reason only."""
+    shown = reviewing.held(call.app, call.caller, call.path("mailboxId"))
+    return Answer(c.Items(items=[views.review(*pair) for pair in shown]))
+
+
+@bp.endpoint(
+    "POST",
+    "mailboxes/{mailboxId}/reviews/{reviewId}",
+    who="owner",
+    body=c.DecideReview,
+    answer=c.EmailResource | c.Accepted,
+)
+def decide_review(call: Call[c.DecideReview]) -> Answer:
+    """File a held mail into its case (its body is read only now), or dismiss it."""
+    message = reviewing.decide(
+        call.app, call.caller, call.path("mailboxId"), call.path("reviewId"), call.body.action
+    )
+    return Answer(views.email(message) if message else c.Accepted())

@@ -1,0 +1,70 @@
+"""Builds the `App` once per process, with the real storage behind its ports.
+
+Azure's libraries cost a third of a second to import, so that is done here, on the first call, and
+not when the worker starts (docs/decisions/002).
+"""
+
+from datetime import UTC, datetime
+from functools import cache
+
+from shared import logs
+from shared.app import App
+from shared.callers import Tokens
+from shared.grants import Grants
+from shared.keys import Keys
+from shared.providers import registry
+from shared.settings import Settings, load
+
+
+@cache
+def settings() -> Settings:
+    """Read and check the settings, once. Raises SettingsError naming every wrong one."""
+    found = load()
+    logs.configure(found.log_level)
+    return found
+
+
+@cache
+def app() -> App:
+    """Return this process's app."""
+    return build(settings())
+
+
+@cache
+def tokens() -> Tokens:
+    """Return the checker of callers' tokens; it caches the issuer's keys."""
+    found = settings()
+    return Tokens(found.auth_issuer, found.auth_audience, found.auth_jwks_url)
+
+
+def build(found: Settings) -> App:
+    """Build an app from settings; tests give their own."""
+    from shared.storage import azure, blobs, queues, tables, vault
+
+    service = tables.connect(found.storage)
+    records = tables.AzureRecords(service)
+    secrets = vault.KeyVaultVault(
+        vault.connect(
+            found.key_vault_url,
+            azure.identity(found.azure_client_id),
+            verify_challenge=found.key_vault_verify_challenge,
+        )
+    )
+    keys = Keys(records, secrets, _now)
+    return App(
+        records=records,
+        blobs=blobs.AzureBlobs(blobs.connect(found.storage)),
+        queues=queues.AzureQueues(queues.connect(found.storage)),
+        schedule=tables.AzureSchedule(service),
+        vault=secrets,
+        keys=keys,
+        grants=Grants(records, secrets, keys, _now, allowed_hosts=found.allowed_private_hosts),
+        provider=registry.provider,
+        clock=_now,
+        allowed_hosts=found.allowed_private_hosts,
+        max_mail_bytes=found.max_mail_bytes,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

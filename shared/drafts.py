@@ -1,0 +1,93 @@
+"""What a caller asks to send, checked field by field before anything is promised. Pure."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from shared import mime
+from shared.contract import NewAttachment, Person, SendEmail
+from shared.errors import InvalidRequest
+from shared.model import Address
+
+_CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A checked request to send; `fingerprint` stands for the whole body."""
+
+    mailbox_id: str
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    bcc: tuple[Address, ...]
+    subject: str
+    text: str | None
+    html: str | None
+    in_reply_to: str | None
+    attachments: tuple[mime.Part, ...]
+    fingerprint: str
+
+
+def checked(body: SendEmail) -> Draft:
+    """Check a request to send. Raises InvalidRequest naming the field."""
+    if body.text is None and body.html is None:
+        raise InvalidRequest("The mail has no text.", field="text", fix="Give text, html or both.")
+    return Draft(
+        mailbox_id=body.mailbox_id,
+        to=_people(body.to, "to"),
+        cc=_people(body.cc, "cc"),
+        bcc=_people(body.bcc, "bcc"),
+        subject=body.subject,
+        text=body.text,
+        html=body.html,
+        in_reply_to=body.in_reply_to,
+        attachments=tuple(_part(part, place) for place, part in enumerate(body.attachments)),
+        fingerprint=fingerprint(body),
+    )
+
+
+def fingerprint(body: SendEmail) -> str:
+    """Tell two bodies apart; the order of JSON keys and left-out defaults make no difference."""
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+
+
+def idempotency_key(header: str | None) -> str:
+    """Check the Idempotency-Key header: 1 to 255 visible ASCII characters."""
+    if header is None or not _KEY.fullmatch(header):
+        fix = "Send a new UUID for each mail, and the same one when you repeat a request."
+        raise InvalidRequest("An Idempotency-Key is needed.", field="Idempotency-Key", fix=fix)
+    return header
+
+
+def case_id(text: str) -> str:
+    """Check a case id."""
+    if not _CASE.fullmatch(text):
+        raise InvalidRequest("A case id has 1 to 128 letters, digits and . _ ~ -", field="caseId")
+    return text
+
+
+def members(addresses: Sequence[str]) -> list[str]:
+    """Check the members of a case."""
+    return [mime.check_address(text, f"members[{place}]") for place, text in enumerate(addresses)]
+
+
+def _people(people: Sequence[Person], field: str) -> tuple[Address, ...]:
+    return tuple(
+        Address(mime.check_address(person.address, f"{field}[{place}].address"), person.name)
+        for place, person in enumerate(people)
+    )
+
+
+def _part(part: NewAttachment, place: int) -> mime.Part:
+    try:
+        content = base64.b64decode(part.content_base64, validate=True)
+    except binascii.Error:
+        field = f"attachments[{place}].contentBase64"
+        raise InvalidRequest("This is not base64 (RFC 4648 section 4).", field=field) from None
+    return mime.Part(part.name, part.content_type, content)

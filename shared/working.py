@@ -1,0 +1,52 @@
+"""Running one job, and deciding what becomes of it when it fails."""
+
+import secrets
+
+import msgspec
+
+from shared import casework, delivering, jobs, logs, scheduling, syncing
+from shared.app import App
+from shared.errors import Temporary, ZalionError
+from shared.jobs import Job
+
+ATTEMPTS = 5
+LONGEST_PAUSE = 900.0
+"""Seconds: hidden messages make Azure's scaler start instances, so none is hidden for long."""
+
+
+def run(app: App, text: str) -> None:
+    """Run a queue message.
+
+    What should be tried later goes back as a new message with the delay the other side asked for, in
+    the end to the poison queue; what is final is done. A bug is raised: the host retries, then poisons.
+    """
+    job = jobs.read(text)
+    correlation_id = job.correlation_id or secrets.token_hex(8)
+    with logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type):
+        try:
+            _carry_out(app, job)
+        except Temporary as error:
+            _later(app, job, error)
+        except ZalionError as error:
+            logs.log("job.ended", code=error.code)
+
+
+def _carry_out(app: App, job: Job) -> None:
+    match job.type:
+        case "sync":
+            if scheduling.still_wanted(app, job):
+                syncing.sync(app, job.org_id, job.id, look=job.look)
+        case "deliver":
+            delivering.deliver(app, job.org_id, job.conversation_id, job.id)
+        case "carry":
+            casework.carry(app, job.org_id, job.id)
+
+
+def _later(app: App, job: Job, error: Temporary) -> None:
+    again = msgspec.structs.replace(job, attempt=job.attempt + 1)
+    if again.attempt >= ATTEMPTS:
+        logs.log("job.poisoned", code=error.code)
+        app.queues.put(f"{jobs.queue_of(job)}-poison", msgspec.json.encode(again).decode())
+        return
+    logs.log("job.postponed", code=error.code, attempt=again.attempt)
+    jobs.put(app, again, delay=min(error.retry_after * 2**job.attempt, LONGEST_PAUSE))
