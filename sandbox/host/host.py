@@ -142,7 +142,7 @@ class Host:
         return HttpApp(config, functions, invocations, self._tasks, by_hand), loops
 
     async def _watch_sources(self) -> None:
-        async for _ in awatch(self._app_dir, watch_filter=_Sources(), stop_event=self._tasks.stopping):
+        async for _ in awatch(self._app_dir, watch_filter=_Sources(self._app_dir), stop_event=self._tasks.stopping):
             log.info("A file changed: starting again")
             self.changed = True
             self.stop()
@@ -166,8 +166,13 @@ class _Sources(DefaultFilter):
 
     ignore_dirs = (*DefaultFilter.ignore_dirs, ".sandbox", ".ruff_cache", "tests")
 
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._root = root
+
     def __call__(self, change: Change, path: str) -> bool:
-        return path.endswith((".py", ".json")) and super().__call__(change, path)
+        inside = os.path.relpath(path, self._root)  # the app itself may live under a folder "tests"
+        return path.endswith((".py", ".json")) and super().__call__(change, inside)
 
 
 class _Server(uvicorn.Server):

@@ -29,7 +29,7 @@ _POISON = "-poison"
 
 
 class Listener:
-    """Polls one queue for one function."""
+    """Polls one queue for one function; `lease` in seconds is shortened only by tests."""
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class Listener:
         options: QueueOptions,
         tasks: Tasks,
         invocations: Invocations,
+        *,
+        lease: int = LEASE,
     ) -> None:
         connection, name = function.trigger.get("connection", ""), function.trigger["queueName"]
         self._function = function
@@ -48,6 +50,7 @@ class Listener:
         self._queue = storage.queue(connection, name)
         self._poison = _poison_queue(storage, connection, self._queue)
         self._wake = storage.wake(self._queue)
+        self._lease = lease
         self._running = 0
 
     async def run(self) -> None:
@@ -76,7 +79,7 @@ class Listener:
 
         def receive() -> list[QueueMessage]:
             pages = self._queue.receive_messages(
-                messages_per_page=batch, max_messages=batch, visibility_timeout=LEASE
+                messages_per_page=batch, max_messages=batch, visibility_timeout=self._lease
             )
             return list(pages)
 
@@ -132,7 +135,7 @@ class Listener:
     async def _renew(self, message: QueueMessage, done: asyncio.Event) -> None:
         while True:
             try:
-                await asyncio.wait_for(done.wait(), LEASE / 2)
+                await asyncio.wait_for(done.wait(), self._lease / 2)
             except TimeoutError:
                 await self._extend(message)
             else:
@@ -140,7 +143,7 @@ class Listener:
 
     async def _extend(self, message: QueueMessage) -> None:
         try:
-            renewed = await asyncio.to_thread(self._queue.update_message, message, visibility_timeout=LEASE)
+            renewed = await asyncio.to_thread(self._queue.update_message, message, visibility_timeout=self._lease)
         except AzureError as error:
             log.warning(
                 "The lease of a message of %s was not renewed: %s",
