@@ -70,17 +70,29 @@ def configure(level: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def log(event: str, *, level: int = logging.INFO, **fields: Unpack[Fields]) -> None:
+def log(
+    event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: Unpack[Fields]
+) -> None:
     """Log an event (past tense, e.g. `message.sent`) with the bound context.
 
+    `error` is told by class, causes and stack; in words only if it is one of our ten.
     Raises TypeError for a field that is not in `Fields`.
     """
-    _write(event, level, fields, None)
-
-
-def failure(event: str, error: BaseException, **fields: Unpack[Fields]) -> None:
-    """Log a bug as an error: its class, causes and stack; its words only if it is one of our ten."""
-    _write(event, logging.ERROR, fields, error)
+    unknown = fields.keys() - Fields.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"These fields may not be logged: {', '.join(sorted(unknown))}")
+    if not _logger.isEnabledFor(level):
+        return
+    line: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(level),
+        "event": event,
+        **_bound.get(),
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    if error is not None:
+        line["error"] = _described(error)
+    _logger.log(level, "%s", json.dumps(line))
 
 
 @contextmanager
@@ -105,24 +117,6 @@ def bind(
 def correlation_id() -> str:
     """Return the bound correlation id, or an empty string outside of any request or job."""
     return _bound.get().get("correlation_id", "")
-
-
-def _write(event: str, level: int, fields: Fields, error: BaseException | None) -> None:
-    unknown = fields.keys() - Fields.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"These fields may not be logged: {', '.join(sorted(unknown))}")
-    if not _logger.isEnabledFor(level):
-        return
-    line: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "level": logging.getLevelName(level),
-        "event": event,
-        **_bound.get(),
-        **{name: value for name, value in fields.items() if value is not None},
-    }
-    if error is not None:
-        line["error"] = _described(error)
-    _logger.log(level, "%s", json.dumps(line))
 
 
 def _described(error: BaseException) -> dict[str, Any]:
