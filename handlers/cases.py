@@ -61,9 +61,7 @@ def get_raw(call: Call[None]) -> Answer:
     return Answer(raw, headers=mime.raw_headers(call.path("emailId")))
 
 
-@bp.endpoint(
-    "GET", "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}", who="member", answer=bytes
-)
+@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}", who="member", answer=bytes)
 def get_attachment(call: Call[None]) -> Answer:
     """One attachment, with headers that keep a browser from running it."""
     index = call.path("attachmentId")
@@ -86,9 +84,7 @@ def move_email(call: Call[c.MoveEmail]) -> Answer:
     return Answer(views.email(message))
 
 
-@bp.endpoint(
-    "POST", "cases/{caseId}/links", who="member", body=c.LinkEmail, answer=c.Linked, status=201
-)
+@bp.endpoint("POST", "cases/{caseId}/links", who="member", body=c.LinkEmail, answer=c.Linked, status=201)
 def link_email(call: Call[c.LinkEmail]) -> Answer:
     """File a mail of the caller's mailbox, and its conversation, into the case."""
     message, others = reviewing.link(

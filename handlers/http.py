@@ -5,6 +5,7 @@ OpenAPI needs to know about it. The wrapper has the exact signature that the wor
 `__wrapped__`, because the worker reads the signature of whatever that names.
 """
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -67,7 +68,7 @@ class Call[B]:
 
     def text(self, name: str) -> str | None:
         """Return a query parameter, or None."""
-        value = self.request.params.get(name)
+        value: str | None = self.request.params.get(name)
         if value is not None and not value.isprintable():
             raise InvalidRequest("This must be printable text.", field=name)
         return value
@@ -113,8 +114,11 @@ ENDPOINTS: list[Endpoint] = []
 """Every route of the app, in the order of registration: the source of openapi.json."""
 
 
-class Routes(func.Blueprint):  # type: ignore[misc]  # azure-functions has no types
+class Routes(func.Blueprint):
     """A blueprint whose routes check their callers and answer problems."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def endpoint(
         self,
@@ -135,9 +139,7 @@ class Routes(func.Blueprint):  # type: ignore[misc]  # azure-functions has no ty
         ) -> Callable[[func.HttpRequest], func.HttpResponse]:
             summary = (handler.__doc__ or "").partition("\n")[0]
             name = handler.__name__
-            ENDPOINTS.append(
-                Endpoint(method, path, name, summary, who, body, answer, status, query, headers)
-            )
+            ENDPOINTS.append(Endpoint(method, path, name, summary, who, body, answer, status, query, headers))
 
             def run(req: func.HttpRequest) -> func.HttpResponse:
                 return respond(req, handler, who, body)
@@ -169,7 +171,7 @@ def respond(
             logs.log("request.refused", code=error.code, route=handler.__name__)
             return problem(error, correlation_id)
         except Exception as error:  # noqa: BLE001 - the last edge: a bug is logged and answered in our form
-            logs.failure("request.failed", error, route=handler.__name__)
+            logs.log("request.failed", level=logging.ERROR, error=error, route=handler.__name__)
             bug = ZalionError("An error on our side; we have been told.", fix="Try again in a moment.")
             return problem(bug, correlation_id)
 
@@ -207,9 +209,7 @@ def _answer(answer: Answer, correlation_id: str) -> func.HttpResponse:
         mimetype = headers.pop("Content-Type", "application/octet-stream")
         return func.HttpResponse(answer.body, status_code=answer.status, headers=headers, mimetype=mimetype)
     content = b"" if answer.body is None else msgspec.json.encode(answer.body)
-    return func.HttpResponse(
-        content, status_code=answer.status, headers=headers, mimetype="application/json"
-    )
+    return func.HttpResponse(content, status_code=answer.status, headers=headers, mimetype="application/json")
 
 
 def _body(req: func.HttpRequest, shape: type | None) -> Any:

@@ -21,9 +21,7 @@ def get_integration(call: Call[None]) -> Answer:
     return Answer(views.integration(*integrating.show(call.app, call.caller, call.path("provider"))))
 
 
-@bp.endpoint(
-    "PUT", "integrations/{provider}", who="admin", body=PutIntegration, answer=IntegrationResource
-)
+@bp.endpoint("PUT", "integrations/{provider}", who="admin", body=PutIntegration, answer=IntegrationResource)
 def put_integration(call: Call[PutIntegration]) -> Answer:
     """Approve a provider, or withdraw the approval; replaces its shared settings."""
     pair = integrating.put(call.app, call.caller, call.path("provider"), call.body)

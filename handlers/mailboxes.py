@@ -1,8 +1,7 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import connecting, jobs, looking, reviewing, views
-from shared import checking
+from shared import checking, connecting, jobs, looking, reviewing, views
 from shared import contract as c
 from shared.jobs import Job
 from shared.providers import base
@@ -23,9 +22,7 @@ SEARCH = (
 )
 
 
-@bp.endpoint(
-    "POST", "mailboxes", who="member", body=c.ConnectMailbox, answer=c.MailboxResource, status=201
-)
+@bp.endpoint("POST", "mailboxes", who="member", body=c.ConnectMailbox, answer=c.MailboxResource, status=201)
 def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
     """Connect a mailbox; its sign-in is tried on both sides before the answer."""
     mailbox = connecting.connect(call.app, call.caller, call.body)
@@ -45,9 +42,7 @@ def get_mailbox(call: Call[None]) -> Answer:
     return Answer(views.mailbox(*connecting.show(call.app, call.caller, call.path("mailboxId"))))
 
 
-@bp.endpoint(
-    "PATCH", "mailboxes/{mailboxId}", who="owner", body=c.PatchMailbox, answer=c.MailboxResource
-)
+@bp.endpoint("PATCH", "mailboxes/{mailboxId}", who="owner", body=c.PatchMailbox, answer=c.MailboxResource)
 def patch_mailbox(call: Call[c.PatchMailbox]) -> Answer:
     """Change what is given; a new secret reconnects a mailbox that needs consent."""
     mailbox = connecting.change(call.app, call.caller, call.path("mailboxId"), call.body)
@@ -74,18 +69,14 @@ def check_mailbox(call: Call[None]) -> Answer:
     return Answer(c.Checks(checks=checking.doctor(call.app, call.caller, call.path("mailboxId"))))
 
 
-@bp.endpoint(
-    "GET", "mailboxes/{mailboxId}/folders", who="owner", answer=c.Items[c.FolderResource]
-)
+@bp.endpoint("GET", "mailboxes/{mailboxId}/folders", who="owner", answer=c.Items[c.FolderResource])
 def list_folders(call: Call[None]) -> Answer:
     """The folders that can be chosen besides Inbox and Sent, live."""
     found = looking.folders(call.app, call.caller, call.path("mailboxId"))
     return Answer(c.Items(items=[c.FolderResource(name=f.name, role=f.role) for f in found]))
 
 
-@bp.endpoint(
-    "GET", "mailboxes/{mailboxId}/search", who="owner", answer=c.Items[c.SearchHit], query=SEARCH
-)
+@bp.endpoint("GET", "mailboxes/{mailboxId}/search", who="owner", answer=c.Items[c.SearchHit], query=SEARCH)
 def search_mailbox(call: Call[None]) -> Answer:
     """Search the own mailbox, live; nothing of it is kept."""
     query = base.Query(
@@ -98,15 +89,11 @@ def search_mailbox(call: Call[None]) -> Answer:
         has_attachment=call.flag("hasAttachment"),
         limit=call.number("limit", default=25),
     )
-    found, cursor = looking.search(
-        call.app, call.caller, call.path("mailboxId"), query, call.text("cursor")
-    )
+    found, cursor = looking.search(call.app, call.caller, call.path("mailboxId"), query, call.text("cursor"))
     return Answer(c.Items(items=[views.hit(envelope) for envelope in found], next_cursor=cursor))
 
 
-@bp.endpoint(
-    "GET", "mailboxes/{mailboxId}/reviews", who="owner", answer=c.Items[c.ReviewResource]
-)
+@bp.endpoint("GET", "mailboxes/{mailboxId}/reviews", who="owner", answer=c.Items[c.ReviewResource])
 def list_reviews(call: Call[None]) -> Answer:
     """Mails with strong evidence that failed the gate: headers and reason only."""
     shown = reviewing.held(call.app, call.caller, call.path("mailboxId"))

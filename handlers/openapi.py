@@ -16,9 +16,7 @@ _REFERENCE = "#/components/schemas/{name}"
 def document(url: str = "") -> dict[str, Any]:
     """Return the document; `url` is any URL of this app and gives the server's base."""
     shapes = [shape for e in ENDPOINTS for shape in (e.body, e.answer) if shape not in {None, bytes}]
-    schemas, components = msgspec.json.schema_components(
-        [*shapes, ProblemResource], ref_template=_REFERENCE
-    )
+    schemas, components = msgspec.json.schema_components([*shapes, ProblemResource], ref_template=_REFERENCE)
     by_shape = dict(zip([repr(shape) for shape in shapes], schemas, strict=False))
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:

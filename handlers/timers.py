@@ -14,4 +14,6 @@ bp = func.Blueprint()
 def tick(timer: func.TimerRequest) -> None:
     """Fan out polls and outbox sweeps."""
     with logs.bind(correlation_id=secrets.token_hex(8), job="tick"):
-        logs.log("tick.done", due=scheduling.tick(bootstrap.app()), late=timer.past_due)
+        logs.log(
+            "tick.done", count=scheduling.tick(bootstrap.app()), state="late" if timer.past_due else "on time"
+        )

@@ -31,7 +31,8 @@ def entry(
     detail: str = "",
 ) -> Add:
     """Make the record of an event (past tense, e.g. `message.sent`) as a write to commit."""
-    logs.log(event, outcome=outcome, mailbox_id=mailbox_id, case_id=case_id, email_id=email_id, **(counts or {}))
+    total = sum((counts or {}).values())
+    logs.log(event, outcome=outcome, mailbox_id=mailbox_id, case_id=case_id, email_id=email_id, count=total)
     return Add(
         AuditRecord(
             at=app.clock(),

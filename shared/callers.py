@@ -45,7 +45,7 @@ class Tokens:
 
     Args:
         issuer, audience: exact values of `iss` and `aud`.
-        jwks_url: where the issuer publishes its keys; cached five minutes, unknown kids refetch with a cooldown.
+        jwks_url: where the issuer publishes its keys; cached five minutes, a cooldown between refetches.
     """
 
     def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:

@@ -67,9 +67,7 @@ def raw(app: App, caller: Caller, case_id: str, email_id: str) -> bytes:
     return app.blobs.get(caller.org_id, message.raw)
 
 
-def attachment(
-    app: App, caller: Caller, case_id: str, email_id: str, index: int
-) -> tuple[Attachment, bytes]:
+def attachment(app: App, caller: Caller, case_id: str, email_id: str, index: int) -> tuple[Attachment, bytes]:
     """Return one attachment, decoded. Raises NotFound."""
     message = _message(app, caller, case_id, email_id).value
     found = mime.attachment(app.blobs.get(caller.org_id, message.raw), index)
@@ -83,9 +81,7 @@ def whole(app: App, org_id: str, message: Message) -> Message:
     """Fill in a body that was too large for the record."""
     if message.body is None:
         return message
-    text, html = msgspec.json.decode(
-        app.blobs.get(org_id, message.body), type=tuple[str | None, str | None]
-    )
+    text, html = msgspec.json.decode(app.blobs.get(org_id, message.body), type=tuple[str | None, str | None])
     return replace(message, text=text, html=html)
 
 

@@ -1,9 +1,10 @@
-"""The two questions somebody asks when it does not work: is the service ready, and what is wrong with this mailbox?"""
+"""What somebody asks when it does not work: is the service ready, what is wrong with this mailbox?"""
 
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Literal
 
 from shared import audit, identity, mime
 from shared.app import DELIVER, SYNC, App
@@ -20,7 +21,7 @@ ROUND_TRIP_SECONDS = 20
 
 
 def health(app: App) -> Health:
-    """Ask every part whether it answers, and count what lies in poison queues. No secrets, no customer data."""
+    """Ask every part whether it answers, and count poisoned jobs. No secrets, no customer data."""
     parts: list[tuple[str, Callable[[], None]]] = [
         ("tables", app.records.ping),
         ("blobs", app.blobs.ping),
@@ -30,7 +31,9 @@ def health(app: App) -> Health:
     poison, queues = _poison(app)
     checks.append(queues)
     states = {check.status for check in checks}
-    status = "failed" if "failed" in states else "degraded" if "warning" in states else "ok"
+    status: Literal["ok", "degraded", "failed"] = (
+        "failed" if "failed" in states else "degraded" if "warning" in states else "ok"
+    )
     return Health(status=status, checks=checks, poison=poison)
 
 
@@ -59,9 +62,7 @@ def doctor(app: App, caller: Caller, mailbox_id: str) -> list[CheckResource]:
     mailbox = own(app, caller, mailbox_id, admin=True).value
     checks = list(_examine(app, caller.org_id, mailbox))
     outcome = "failed" if any(check.status == "failed" for check in checks) else "done"
-    event = audit.entry(
-        app, "mailbox.tested", actor=caller.email, mailbox_id=mailbox_id, outcome=outcome
-    )
+    event = audit.entry(app, "mailbox.tested", actor=caller.email, mailbox_id=mailbox_id, outcome=outcome)
     app.records.commit(caller.org_id, event)
     return checks
 
@@ -72,9 +73,7 @@ def _examine(app: App, org_id: str, mailbox: Mailbox) -> Iterator[CheckResource]
     if mailbox.sends_with:
         yield _tried("sign_in_sending", "Signed in and may send.", lambda: _may_send(app, org_id, mailbox))
     if mailbox.receives_with and mailbox.sends_with:
-        yield _tried(
-            "round_trip", "A mail to itself arrived.", lambda: _round_trip(app, org_id, mailbox)
-        )
+        yield _tried("round_trip", "A mail to itself arrived.", lambda: _round_trip(app, org_id, mailbox))
     if app.has_sent_folder(mailbox):
         yield _tried("sent_copy", "The Sent folder answers.", lambda: _sent(app, org_id, mailbox))
     detail = "This provider has no push; the mailbox is polled."

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from shared import audit, forms, integrating, mime, scheduling
+from shared import audit, forms, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox, Secret
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced, Unsupported
-from shared.model import Mailbox, Review, SyncState, digest
+from shared.model import Integration, Mailbox, Review, SyncState, digest
 from shared.providers.base import Bearer, Credential, Password
 from shared.storage.base import Add, Move, Remove, Stored
 
@@ -130,6 +130,23 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     )
 
 
+def approved(app: App, org_id: str, name: str, address: str) -> Integration:
+    """Return the integration if mailboxes may connect under it.
+
+    Raises Conflict where IT has not approved it, InvalidRequest where the address is outside its domains.
+    """
+    app.provider(name)
+    stored = app.records.find(org_id, Integration, name)
+    if stored is None or stored.value.state != "approved":
+        raise Conflict(
+            f"The {name} integration is not approved.", fix="Ask your administrator to approve it."
+        )
+    domains = stored.value.domains
+    if domains and address.rpartition("@")[2] not in domains:
+        raise InvalidRequest("Mailboxes of this domain may not be connected.", field="address")
+    return stored.value
+
+
 def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     """The mailbox as it will be, everything checked that needs no connection."""
     address = mime.check_address(body.address, "address")
@@ -167,21 +184,18 @@ def _owner(caller: Caller, owner: str | None) -> str:
     return mime.check_address(owner, "owner")
 
 
-def _settings(
-    app: App, org_id: str, address: str, body: ConnectMailbox
-) -> Mapping[str, Mapping[str, Any]]:
-    names = {"receivesWith": body.receives_with, "sendsWith": body.sends_with}
-    for name in body.settings:
-        if name not in names.values():
-            raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
-    powers = {"receivesWith": "receiver", "sendsWith": "sender"}
+def _settings(app: App, org_id: str, address: str, body: ConnectMailbox) -> Mapping[str, Mapping[str, Any]]:
+    sides = (("receivesWith", "receiver", body.receives_with), ("sendsWith", "sender", body.sends_with))
+    for given in body.settings:
+        if given not in {body.receives_with, body.sends_with}:
+            raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{given}")
     settings: dict[str, Mapping[str, Any]] = {}
-    for field, name in names.items():
+    for field, power, name in sides:
         if name is None:
             continue
-        if getattr(app.provider(name), powers[field]) is None:
+        if getattr(app.provider(name), power) is None:
             raise Unsupported(f"{name} cannot do that.", field=field)
-        shared_ = integrating.approved(app, org_id, name, address).settings
+        shared_ = approved(app, org_id, name, address).settings
         merged = {**shared_, **body.settings.get(name, {})}
         settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
     return settings
@@ -199,7 +213,7 @@ def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox
     for name, values in (body.settings if body.settings is not UNSET else {}).items():
         if name not in settings:
             raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
-        shared_ = integrating.approved(app, org_id, name, old.address).settings
+        shared_ = approved(app, org_id, name, old.address).settings
         merged = {**shared_, **old.settings[name], **values}
         settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
     return replace(old, **given, settings=settings, schedule=scheduling.new_token())
@@ -239,17 +253,15 @@ def _adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret])
     for name, secret in given.items():
         if secret.refresh_token and not (secret.password or secret.access_token):
             _keep(app, org_id, mailbox, name, secret)
-    for name, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        if name:
-            _sign_in(app, org_id, mailbox, name, power, given.get(name))
+    for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
+        if side:
+            _sign_in(app, org_id, mailbox, side, power, given.get(side))
     for name, secret in given.items():
         if secret.password or secret.access_token:
             _keep(app, org_id, mailbox, name, secret)
 
 
-def _sign_in(
-    app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None
-) -> None:
+def _sign_in(app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None) -> None:
     username = _username(mailbox, name)
     credential: Callable[[], Credential] | None = None
     if secret and secret.password:

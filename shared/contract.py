@@ -25,14 +25,14 @@ class Resource(Struct, rename="camel", frozen=True, kw_only=True):
     """Something we answer with."""
 
 
-class Person(Body, kw_only=True):
+class Person(Body, frozen=True, kw_only=True):
     """A mail address, with a name where there is one."""
 
     address: Annotated[str, Meta(max_length=320)]
     name: Name = ""
 
 
-class NewAttachment(Body, kw_only=True):
+class NewAttachment(Body, frozen=True, kw_only=True):
     """A file to send. `contentBase64` is standard base64 (RFC 4648 section 4)."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -40,7 +40,7 @@ class NewAttachment(Body, kw_only=True):
     content_base64: str
 
 
-class SendEmail(Body, kw_only=True):
+class SendEmail(Body, frozen=True, kw_only=True):
     """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case."""
 
     mailbox_id: str
@@ -54,33 +54,33 @@ class SendEmail(Body, kw_only=True):
     attachments: Annotated[list[NewAttachment], Meta(max_length=100)] = []
 
 
-class PutCase(Body, kw_only=True):
+class PutCase(Body, frozen=True, kw_only=True):
     """A case and the e-mail addresses of the users who may see it."""
 
     title: Annotated[str, Meta(max_length=500)] = ""
     members: Annotated[list[Annotated[str, Meta(max_length=320)]], Meta(max_length=1000)]
 
 
-class MoveEmail(Body, kw_only=True):
+class MoveEmail(Body, frozen=True, kw_only=True):
     """The case the e-mail's conversation moves to."""
 
     case_id: CaseId
 
 
-class LinkEmail(Body, kw_only=True):
+class LinkEmail(Body, frozen=True, kw_only=True):
     """A mail found by search: `ref` as search gave it."""
 
     mailbox_id: str
     ref: Annotated[str, Meta(max_length=4000)]
 
 
-class DecideReview(Body, kw_only=True):
+class DecideReview(Body, frozen=True, kw_only=True):
     """The owner's decision about a held mail."""
 
     action: Literal["file", "dismiss"]
 
 
-class PutIntegration(Body, kw_only=True):
+class PutIntegration(Body, frozen=True, kw_only=True):
     """IT's approval of a provider, and the settings its mailboxes share.
 
     `domains` limits the addresses that may be connected; empty means any.
@@ -95,7 +95,7 @@ PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
 Folders = Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Meta(max_length=50)]
 
 
-class Secret(Body, kw_only=True):
+class Secret(Body, frozen=True, kw_only=True):
     """A password, or OAuth tokens of the mail server's issuer. Write-only."""
 
     password: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
@@ -107,7 +107,7 @@ class Secret(Body, kw_only=True):
     client_secret: str | None = None
 
 
-class ConnectMailbox(Body, kw_only=True):
+class ConnectMailbox(Body, frozen=True, kw_only=True):
     """A mailbox to connect. `settings` and `secret` may be per provider: `{"imap": {...}, "smtp": {...}}`.
 
     A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
@@ -126,19 +126,19 @@ class ConnectMailbox(Body, kw_only=True):
     authserv_id: str | None = None
 
 
-class PatchMailbox(Body, kw_only=True):
+class PatchMailbox(Body, frozen=True, kw_only=True):
     """Only what is given changes. New settings or secrets are tried before they replace the old ones."""
 
     name: Name | UnsetType = UNSET
     folders: Folders | UnsetType = UNSET
     poll_seconds: PollSeconds | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
-    authserv_id: str | None | UnsetType = UNSET
+    authserv_id: str | UnsetType | None = UNSET
     settings: Settings | UnsetType = UNSET
     secret: dict[str, Any] | UnsetType = UNSET
 
 
-class ProblemDetail(Resource, kw_only=True):
+class ProblemDetail(Resource, frozen=True, kw_only=True):
     """Why something needs attention, and what to do."""
 
     code: str
@@ -146,7 +146,7 @@ class ProblemDetail(Resource, kw_only=True):
     fix: str | None = None
 
 
-class FieldResource(Resource, kw_only=True):
+class FieldResource(Resource, frozen=True, kw_only=True):
     """One entry of a provider's settings form."""
 
     name: str
@@ -157,7 +157,7 @@ class FieldResource(Resource, kw_only=True):
     choices: list[str] = []
 
 
-class IntegrationResource(Resource, kw_only=True):
+class IntegrationResource(Resource, frozen=True, kw_only=True):
     """An organisation's choice of one provider."""
 
     provider: str
@@ -172,7 +172,7 @@ class IntegrationResource(Resource, kw_only=True):
     updated_at: datetime | None = None
 
 
-class MailboxResource(Resource, kw_only=True):
+class MailboxResource(Resource, frozen=True, kw_only=True):
     """A connected address and its state. Times are when we last looked, not when mail last came."""
 
     id: str
@@ -192,7 +192,7 @@ class MailboxResource(Resource, kw_only=True):
     problem: ProblemDetail | None = None
 
 
-class DisconnectReceipt(Resource, kw_only=True):
+class DisconnectReceipt(Resource, frozen=True, kw_only=True):
     """What was destroyed and what stays, to be kept by the administrator."""
 
     mailbox_id: str
@@ -203,14 +203,14 @@ class DisconnectReceipt(Resource, kw_only=True):
     kept: str
 
 
-class FolderResource(Resource, kw_only=True):
+class FolderResource(Resource, frozen=True, kw_only=True):
     """A folder that can be chosen."""
 
     name: str
     role: str | None
 
 
-class SearchHit(Resource, kw_only=True):
+class SearchHit(Resource, frozen=True, kw_only=True):
     """A mail of the mailbox, live; `ref` serves to link it to a case."""
 
     ref: str
@@ -223,7 +223,7 @@ class SearchHit(Resource, kw_only=True):
     size: int
 
 
-class CaseResource(Resource, kw_only=True):
+class CaseResource(Resource, frozen=True, kw_only=True):
     """A case."""
 
     id: str
@@ -231,7 +231,7 @@ class CaseResource(Resource, kw_only=True):
     members: list[str]
 
 
-class EvidenceResource(Resource, kw_only=True):
+class EvidenceResource(Resource, frozen=True, kw_only=True):
     """Why this e-mail is in this case."""
 
     rule: str
@@ -240,7 +240,7 @@ class EvidenceResource(Resource, kw_only=True):
     notes: list[str]
 
 
-class AttachmentResource(Resource, kw_only=True):
+class AttachmentResource(Resource, frozen=True, kw_only=True):
     """A part that can be downloaded under its id."""
 
     id: int
@@ -251,7 +251,7 @@ class AttachmentResource(Resource, kw_only=True):
     content_id: str | None = None
 
 
-class EmailResource(Resource, kw_only=True):
+class EmailResource(Resource, frozen=True, kw_only=True):
     """One e-mail of a case. `html` is sanitised and shows no remote images."""
 
     id: str
@@ -279,7 +279,7 @@ class EmailResource(Resource, kw_only=True):
     error: ProblemDetail | None = None
 
 
-class ReviewResource(Resource, kw_only=True):
+class ReviewResource(Resource, frozen=True, kw_only=True):
     """A held mail: headers and reason only."""
 
     id: str
@@ -294,21 +294,21 @@ class ReviewResource(Resource, kw_only=True):
     evidence: EvidenceResource
 
 
-class Timeline(Resource, kw_only=True):
+class Timeline(Resource, frozen=True, kw_only=True):
     """One page of a case's e-mails, oldest first."""
 
     items: list[EmailResource]
     next_cursor: str | None = None
 
 
-class Linked(Resource, kw_only=True):
+class Linked(Resource, frozen=True, kw_only=True):
     """What linking a mail filed: the mail itself and what else of its conversation lay in the mailbox."""
 
     email: EmailResource
     also_filed: int
 
 
-class CheckResource(Resource, kw_only=True):
+class CheckResource(Resource, frozen=True, kw_only=True):
     """One check of the doctor or of health."""
 
     name: str
@@ -317,13 +317,13 @@ class CheckResource(Resource, kw_only=True):
     fix: str | None = None
 
 
-class Checks(Resource, kw_only=True):
+class Checks(Resource, frozen=True, kw_only=True):
     """The doctor's findings."""
 
     checks: list[CheckResource]
 
 
-class Health(Resource, kw_only=True):
+class Health(Resource, frozen=True, kw_only=True):
     """Readiness by part."""
 
     status: Literal["ok", "degraded", "failed"]
@@ -331,7 +331,7 @@ class Health(Resource, kw_only=True):
     poison: dict[str, int]
 
 
-class AuditResource(Resource, kw_only=True):
+class AuditResource(Resource, frozen=True, kw_only=True):
     """Who did what, when, to what, and how it ended."""
 
     at: datetime
@@ -347,20 +347,20 @@ class AuditResource(Resource, kw_only=True):
     detail: str = ""
 
 
-class Items[T](Resource, kw_only=True):
+class Items[T](Resource, frozen=True, kw_only=True):
     """A list, whole or one page of it."""
 
     items: list[T]
     next_cursor: str | None = None
 
 
-class Accepted(Resource, kw_only=True):
+class Accepted(Resource, frozen=True, kw_only=True):
     """It will be done shortly."""
 
     status: Literal["accepted"] = "accepted"
 
 
-class ProblemResource(Resource, kw_only=True):
+class ProblemResource(Resource, frozen=True, kw_only=True):
     """RFC 9457 problem details."""
 
     type: str = "about:blank"

@@ -1,4 +1,4 @@
-"""Which conversation does this mail belong to? Pure: an envelope and what we know go in, a decision comes out.
+"""Which conversation does this mail belong to? Pure: envelope and knowledge go in, a decision comes out.
 
 Signals, from strong to weak: a Message-ID of ours (signed), a Message-ID we know, the provider's
 thread hint. Subject alone never files anything. Then the gate: who says so, and did the receiving
@@ -16,6 +16,9 @@ from shared.model import Alias, Conversation, Envelope, Evidence, MailKind
 
 NEWEST_REFERENCES = 50
 """Longer References are cut from the old end: the nearest decide."""
+
+NEAREST = 3
+"""References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
 Outcome = Literal["ignore", "known", "file", "review"]
 
@@ -44,6 +47,9 @@ class Lookup(Protocol):
         ...
 
 
+NO_EVIDENCE = Evidence("none", confidence=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with a mail, and why.
@@ -55,7 +61,7 @@ class Decision:
     """
 
     outcome: Outcome
-    evidence: Evidence = Evidence("none", confidence=0)
+    evidence: Evidence = NO_EVIDENCE
     conversation: Conversation | None = None
     copy_of: Alias | None = None
     kind: MailKind = "mail"
@@ -101,7 +107,7 @@ def decide(
 
 
 def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | None:
-    """Recognise our own message after a relay replaced its Message-ID: it still quotes its own id last.
+    """Recognise our message after a relay replaced its Message-ID: it still quotes its own id last.
 
     The same sender, subject and second as promised is a copy; anything else quoting it is an answer.
     """
@@ -146,11 +152,15 @@ def _references(envelope: Envelope, reported: Sequence[str]) -> Iterator[tuple[s
         yield message_id, "report", 0.95
     for place, message_id in enumerate(reversed(envelope.references[-NEWEST_REFERENCES:])):
         direct = message_id == envelope.in_reply_to
-        yield message_id, "in-reply-to" if direct else "references", 0.95 if direct or place < 3 else 0.9
+        yield (
+            message_id,
+            "in-reply-to" if direct else "references",
+            0.95 if direct or place < NEAREST else 0.9,
+        )
 
 
 def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:
-    """The provider's thread, in the same mailbox, backed by the subject or a known participant: never alone."""
+    """The provider's thread in this mailbox, backed by subject or a known participant: never alone."""
     conversation_id = lookup.hinted(envelope.thread) if envelope.thread else None
     conversation = lookup.conversation(conversation_id) if conversation_id else None
     if conversation is None or envelope.thread is None:
@@ -174,7 +184,9 @@ def _gate(
     if not envelope.is_sent and mime.authentication(envelope, authserv_id) == "fail":
         reason = "The receiving mail system could not verify the sender; the address may be forged."
     elif not known and not match.secret:
-        reason = "Somebody unknown to this conversation answers it without having received a mail of it from us."
+        reason = (
+            "Somebody unknown to this conversation answers it without having received a mail of it from us."
+        )
     return Decision(
         "review" if reason else "file",
         Evidence(match.rule, match.matched, round(match.confidence, 2), notes),

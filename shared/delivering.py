@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from shared import audit, jobs, scheduling
 from shared.app import App
+from shared.consenting import needs_consent
 from shared.errors import (
     ConsentRequired,
     InvalidRequest,
@@ -37,7 +38,6 @@ from shared.model import (
 )
 from shared.providers.base import Receipt, Sender
 from shared.storage.base import Add, Move, Remove, Save, Stored, Write
-from shared.syncing import needs_consent
 
 HANDOVER = timedelta(minutes=15)
 """A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""

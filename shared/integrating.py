@@ -6,8 +6,8 @@ from shared import audit, connecting, forms
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import PutIntegration
-from shared.errors import Conflict, InvalidRequest
-from shared.model import Integration, Mailbox
+from shared.errors import InvalidRequest
+from shared.model import Integration
 from shared.providers.base import Provider
 from shared.storage.base import Save
 
@@ -48,23 +48,6 @@ def disconnect(app: App, caller: Caller, name: str) -> tuple[Integration, Provid
         if name in {mailbox.receives_with, mailbox.sends_with} and mailbox.state != "disconnected":
             connecting.disconnect(app, caller, mailbox.id)
     return ended, provider
-
-
-def approved(app: App, org_id: str, name: str, address: str) -> Integration:
-    """Return the integration if mailboxes may connect under it.
-
-    Raises Conflict where IT has not approved it, InvalidRequest where the address is outside its domains.
-    """
-    app.provider(name)
-    stored = app.records.find(org_id, Integration, name)
-    if stored is None or stored.value.state != "approved":
-        raise Conflict(
-            f"The {name} integration is not approved.", fix="Ask your administrator to approve it."
-        )
-    domains = stored.value.domains
-    if domains and address.rpartition("@")[2] not in domains:
-        raise InvalidRequest("Mailboxes of this domain may not be connected.", field="address")
-    return stored.value
 
 
 def _domain(text: str, place: int) -> str:

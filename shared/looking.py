@@ -1,12 +1,13 @@
 """The owner's live look into the own mailbox: folders and search. Nothing of it is kept."""
 
+from dataclasses import replace
+
 from shared import audit, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.connecting import own
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
-from dataclasses import replace
 
 
 def folders(app: App, caller: Caller, mailbox_id: str) -> list[Folder]:
@@ -25,7 +26,9 @@ def search(
     """Return one page of matches, newest first, and the cursor of the next one or None."""
     mailbox = own(app, caller, mailbox_id, admin=False).value
     key = app.keys.cursors(caller.org_id)
-    offset = sealing.unpack_cursor(key, f"search!{mailbox_id}", caller.org_id, cursor)["offset"] if cursor else 0
+    offset = (
+        sealing.unpack_cursor(key, f"search!{mailbox_id}", caller.org_id, cursor)["offset"] if cursor else 0
+    )
     with app.searching(caller.org_id, mailbox) as searcher:
         found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
     page = found[: query.limit]

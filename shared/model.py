@@ -22,7 +22,7 @@ Verdict = Literal["pass", "fail", "unknown"]
 
 
 def digest(*parts: str) -> str:
-    """Hash anything into 32 hex characters that fit a key; parts are separated, so ("ab","c") != ("a","bc")."""
+    """Hash anything into 32 hex characters that fit a key; parts are kept apart."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

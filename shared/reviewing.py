@@ -145,5 +145,3 @@ def _close(app: App, caller: Caller, review: Stored[Review], state: str) -> None
 def _case_of(app: App, caller: Caller, review: Review) -> str | None:
     found = app.records.find(caller.org_id, Conversation, review.conversation_id)
     return found.value.case_id if found else None
-
-

@@ -19,6 +19,9 @@ GRACE = timedelta(minutes=2)
 """How long a nudge may take before the sweep sends another."""
 
 
+MARKS = 10_000
+
+
 def tick(app: App) -> int:
     """Enqueue everything that is due; returns how much that was. Called by the timer each minute."""
     now, count = app.clock(), 0
@@ -61,7 +64,7 @@ def promise_sweep(app: App, org_id: str, at: datetime) -> None:
     minute = f"{at:%Y%m%dT%H%M}"
     if (org_id, minute) not in app.marked:
         app.schedule.put(Due(at, "outbox", org_id, "-"))
-        if len(app.marked) > 10_000:
+        if len(app.marked) > MARKS:
             app.marked.clear()
         app.marked.add((org_id, minute))
 

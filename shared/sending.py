@@ -5,7 +5,6 @@ then the nudge. A crash before the transaction promised nothing; after it, the s
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -222,7 +221,9 @@ def _sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
     if mailbox.owner != caller.email:
         raise NotAllowed("Only its owner may send from this mailbox.", field="mailboxId")
     if mailbox.sends_with is None:
-        raise Unsupported("This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it.")
+        raise Unsupported(
+            "This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it."
+        )
     if mailbox.state == "needs_consent":
         fix = mailbox.problem.fix if mailbox.problem else None
         raise ConsentRequired("This mailbox has to be connected again before it can send.", fix=fix)

@@ -1,4 +1,4 @@
-"""Keeping a mailbox and its cases in step: lease, pages, decisions, cursor. A notice is only a reason to look.
+"""Keeping a mailbox and its cases in step: lease, pages, decisions, cursor. A notice is only a hint.
 
 Lease and cursor are one record, so a worker that lost the lease cannot move the cursor. Who finds
 the lease taken leaves a mark, and the holder looks once more: ten notices cost two looks. The cursor
@@ -14,6 +14,7 @@ from typing import Any
 
 from shared import audit
 from shared.app import App
+from shared.consenting import needs_consent
 from shared.errors import ConsentRequired, CursorExpired, Raced, Temporary, ZalionError
 from shared.filing import Filer
 from shared.model import Envelope, Mailbox, Problem, SyncState
@@ -172,7 +173,9 @@ class _Run:
     def _read(self, outcome: str) -> Add:
         return self._event("mailbox.read", outcome, counts=dict(self.counts))
 
-    def _event(self, event: str, outcome: str, *, counts: dict[str, int] | None = None, detail: str = "") -> Add:
+    def _event(
+        self, event: str, outcome: str, *, counts: dict[str, int] | None = None, detail: str = ""
+    ) -> Add:
         return audit.entry(
             self.app,
             event,
@@ -182,14 +185,3 @@ class _Run:
             counts=counts,
             detail=detail,
         )
-
-
-def needs_consent(app: App, org_id: str, mailbox: Stored[Mailbox], error: ZalionError) -> None:
-    """Mark a mailbox whose grant no longer works; its polls end until somebody reconnects it."""
-    problem = Problem(error.code, error.detail, error.fix)
-    new = replace(mailbox.value, state="needs_consent", problem=problem)
-    event = audit.entry(app, "mailbox.needs_consent", actor="system", mailbox_id=mailbox.value.id)
-    try:
-        app.records.commit(org_id, Move(mailbox, new), event)
-    except Raced:
-        return  # it was changed meanwhile, perhaps reconnected: the next look will tell
