@@ -142,7 +142,9 @@ class Host:
         return HttpApp(config, functions, invocations, self._tasks, by_hand), loops
 
     async def _watch_sources(self) -> None:
-        async for _ in awatch(self._app_dir, watch_filter=_Sources(self._app_dir), stop_event=self._tasks.stopping):
+        async for _ in awatch(
+            self._app_dir, watch_filter=_Sources(self._app_dir), stop_event=self._tasks.stopping
+        ):
             log.info("A file changed: starting again")
             self.changed = True
             self.stop()

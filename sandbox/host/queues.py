@@ -143,7 +143,9 @@ class Listener:
 
     async def _extend(self, message: QueueMessage) -> None:
         try:
-            renewed = await asyncio.to_thread(self._queue.update_message, message, visibility_timeout=self._lease)
+            renewed = await asyncio.to_thread(
+                self._queue.update_message, message, visibility_timeout=self._lease
+            )
         except AzureError as error:
             log.warning(
                 "The lease of a message of %s was not renewed: %s",

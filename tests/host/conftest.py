@@ -32,7 +32,14 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if not node or not script.exists():
         pytest.skip("Azurite is not installed")
     ports = [free_port() for _ in range(3)]
-    command = [node, str(script), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    command = [
+        node,
+        str(script),
+        "--inMemoryPersistence",
+        "--silent",
+        "--disableTelemetry",
+        "--skipApiVersionCheck",
+    ]
     for service, port in zip(("queue", "blob", "table"), ports, strict=True):
         command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
     process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("azurite"))

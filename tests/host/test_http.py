@@ -71,7 +71,13 @@ def test_the_method_chooses_between_functions_of_one_route(host: HostProcess):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("PUT", "/api/echo"), ("GET", "/api/nothing-here"), ("GET", "/echo"), ("GET", "/"), ("GET", "/api/pages/1/2")],
+    [
+        ("PUT", "/api/echo"),
+        ("GET", "/api/nothing-here"),
+        ("GET", "/echo"),
+        ("GET", "/"),
+        ("GET", "/api/pages/1/2"),
+    ],
 )
 def test_a_wrong_method_or_path_is_404(host: HostProcess, method: str, path: str):
     assert get(host, path, method=method).status_code == 404
@@ -145,7 +151,9 @@ def test_without_a_key_setting_keys_are_not_asked_for(host: HostProcess):
 
 
 def test_with_a_key_setting_function_level_and_admin_need_it_and_anonymous_does_not(tmp_path: Path):
-    with HostProcess(APPS / "http", environment={"SANDBOX_FUNCTION_KEY": "s3cret"}, log=tmp_path / "log") as host:
+    with HostProcess(
+        APPS / "http", environment={"SANDBOX_FUNCTION_KEY": "s3cret"}, log=tmp_path / "log"
+    ) as host:
         assert get(host, "/api/text").status_code == 200
         assert get(host, "/api/nothing-here").status_code == 404
         assert get(host, "/api/protected").status_code == 401
@@ -157,7 +165,9 @@ def test_with_a_key_setting_function_level_and_admin_need_it_and_anonymous_does_
 
 
 @pytest.mark.parametrize(("prefix", "path"), [("", "/hello"), ("v1/mail", "/v1/mail/hello")])
-def test_the_route_prefix_can_be_changed_or_emptied(make_app: MakeApp, tmp_path: Path, prefix: str, path: str):
+def test_the_route_prefix_can_be_changed_or_emptied(
+    make_app: MakeApp, tmp_path: Path, prefix: str, path: str
+):
     source = "@app.route('hello')\ndef hello(req: func.HttpRequest) -> func.HttpResponse:\n    return func.HttpResponse('hi')\n"
     folder = make_app(source, {"version": "2.0", "extensions": {"http": {"routePrefix": prefix}}})
     with HostProcess(folder, log=tmp_path / "log") as host:

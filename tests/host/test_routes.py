@@ -44,7 +44,19 @@ def test_a_path_does_not_fit_another_template(template: str, path: str):
 
 @pytest.mark.parametrize(
     "template",
-    ["a/{x", "a/x}", "a//b", "a/{x?}/b", "a/{*x}/b", "a/{x}/{X}", "a/{x:regex(^a$)}", "a/{x=1}", "a/b?", "a/{}", "a-{x?}"],
+    [
+        "a/{x",
+        "a/x}",
+        "a//b",
+        "a/{x?}/b",
+        "a/{*x}/b",
+        "a/{x}/{X}",
+        "a/{x:regex(^a$)}",
+        "a/{x=1}",
+        "a/b?",
+        "a/{}",
+        "a-{x?}",
+    ],
 )
 def test_a_template_that_cannot_be_read_is_refused(template: str):
     with pytest.raises(ConfigError):

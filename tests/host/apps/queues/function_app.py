@@ -19,7 +19,12 @@ def work(message: func.QueueMessage, done: func.Out[typing.List[str]]) -> None: 
     if body == "slow":
         time.sleep(2)
     times = [message.insertion_time, message.expiration_time, message.time_next_visible]
-    seen = {"body": body, "count": message.dequeue_count, "id": message.id, "utc": all(t.tzinfo for t in times)}
+    seen = {
+        "body": body,
+        "count": message.dequeue_count,
+        "id": message.id,
+        "utc": all(t.tzinfo for t in times),
+    }
     done.set([json.dumps(seen), "second"])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import azure.functions as func
 
@@ -10,7 +11,7 @@ app = func.FunctionApp()
 
 
 def record(name: str, **facts: object) -> None:
-    with open(os.environ["RECORD"], "a", encoding="utf-8") as file:
+    with Path(os.environ["RECORD"]).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"name": name, "at": time.time(), **facts}) + "\n")
 
 
