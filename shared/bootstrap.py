@@ -4,6 +4,7 @@ Azure's libraries cost a third of a second to import, so that is done here, on t
 not when the worker starts (docs/decisions/002).
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
@@ -14,6 +15,10 @@ from shared.grants import Grants
 from shared.keys import Keys
 from shared.providers import registry
 from shared.settings import Settings, load
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @cache
@@ -37,8 +42,8 @@ def tokens() -> Tokens:
     return Tokens(found.auth_issuer, found.auth_audience, found.auth_jwks_url)
 
 
-def build(found: Settings) -> App:
-    """Build an app from settings; tests give their own."""
+def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
+    """Build an app from settings; tests give their own, and a clock that they can set."""
     from shared.storage import azure, blobs, queues, tables, vault
 
     service = tables.connect(found.storage)
@@ -50,7 +55,7 @@ def build(found: Settings) -> App:
             verify_challenge=found.key_vault_verify_challenge,
         )
     )
-    keys = Keys(records, secrets, _now)
+    keys = Keys(records, secrets, clock)
     return App(
         records=records,
         blobs=blobs.AzureBlobs(blobs.connect(found.storage)),
@@ -58,13 +63,9 @@ def build(found: Settings) -> App:
         schedule=tables.AzureSchedule(service),
         vault=secrets,
         keys=keys,
-        grants=Grants(records, secrets, keys, _now, allowed_hosts=found.allowed_private_hosts),
+        grants=Grants(records, secrets, keys, clock, allowed_hosts=found.allowed_private_hosts),
         provider=registry.provider,
-        clock=_now,
+        clock=clock,
         allowed_hosts=found.allowed_private_hosts,
         max_mail_bytes=found.max_mail_bytes,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

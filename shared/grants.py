@@ -1,0 +1,212 @@
+"""What lets us into a mailbox: one vault secret for a password, sealed tokens for OAuth.
+
+A token set is refreshed when it is needed (RFC 6749 section 6) and a rotated refresh token replaces
+the old one only if nobody else was faster: both would be lost to two writers (RFC 9700 §4.14).
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared import sealing
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, RateLimited, Raced, Temporary
+from shared.keys import Keys
+from shared.model import Grant, digest
+from shared.providers.base import Bearer, Credential, Password
+from shared.storage.base import Move, Records, Remove, Save, Stored, Vault
+
+MARGIN = timedelta(minutes=2)
+"""A token that ends sooner counts as ended: a session must still be able to sign in with it."""
+UNSAID = 600
+"""Seconds an access token is used when its issuer does not say how long it lives."""
+TRIES = 3
+PAUSE = 1.0
+"""Seconds until we look whether another worker, who redeemed the same token first, has stored the new one."""
+
+AGAIN = "Connect the mailbox again."
+_CODE = re.compile(r"[a-z_]{1,40}")
+
+
+class _Refused(Exception):
+    """The issuer says `invalid_grant`: the refresh token is spent, revoked or expired."""
+
+
+class Grants:
+    """Stores and hands out credentials; safe to share between threads.
+
+    Every method raises Temporary when a store cannot be reached.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        vault: Vault,
+        keys: Keys,
+        clock: Callable[[], datetime],
+        *,
+        allowed_hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        self._records = records
+        self._vault = vault
+        self._keys = keys
+        self._clock = clock
+        self._allowed_hosts = allowed_hosts
+
+    def store_password(self, org_id: str, mailbox_id: str, provider: str, username: str, password: str) -> None:
+        """Keep a password, in place of whatever was kept for this mailbox and provider."""
+        name = _secret_name(org_id, mailbox_id, provider, "password")
+        grant = Grant(mailbox_id, provider, "password", username, secret_name=name)
+        self._store(org_id, grant, password)
+
+    def store_token(
+        self,
+        org_id: str,
+        mailbox_id: str,
+        provider: str,
+        username: str,
+        *,
+        access_token: str | None = None,
+        expires_at: datetime | None = None,
+        refresh_token: str | None = None,
+        token_url: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        scopes: tuple[str, ...] = (),
+    ) -> None:
+        """Keep a token set, in place of whatever was kept for this mailbox and provider.
+
+        An access token alone works until it ends; a refresh token needs the issuer's `token_url`
+        (https) and `client_id`. Raises InvalidRequest naming what is missing.
+        """
+        if not (access_token or refresh_token):
+            raise InvalidRequest("A token is needed.", field="secret.accessToken")
+        if refresh_token:
+            _check_issuer(token_url, client_id)
+        name = _secret_name(org_id, mailbox_id, provider, "client_secret") if client_secret else None
+        grant = Grant(
+            mailbox_id,
+            provider,
+            "token",
+            username,
+            secret_name=name,
+            expires_at=expires_at,
+            token_url=token_url,
+            client_id=client_id,
+            scopes=scopes,
+        )
+        given = {"access_token": access_token, "refresh_token": refresh_token}
+        tokens = {field: token for field, token in given.items() if token}
+        self._store(org_id, self._sealed(org_id, grant, tokens), client_secret)
+
+    def credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
+        """Return what signs in now, refreshing an access token that has ended.
+
+        Raises ConsentRequired when there is no grant or it no longer works, Temporary or RateLimited
+        when its issuer cannot answer.
+        """
+        stored = self._read(org_id, f"{mailbox_id}!{provider}")
+        if stored.value.type == "password":
+            return Password(stored.value.username, self._secret(stored.value))
+        return self._bearer(org_id, stored)
+
+    def destroy(self, org_id: str, mailbox_id: str) -> tuple[str, ...]:
+        """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
+
+        The record goes last, so that a call that broke off can be repeated.
+        """
+        destroyed: list[str] = []
+        for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
+            grant = stored.value
+            if grant.secret_name:
+                self._vault.destroy(grant.secret_name)
+            self._records.commit(org_id, Remove(grant))
+            destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant)]
+        return tuple(destroyed)
+
+    def _store(self, org_id: str, grant: Grant, secret: str | None) -> None:
+        """The record first: whatever lies in the vault is then named by a record, and `destroy` finds it."""
+        old = self._records.find(org_id, Grant, grant.key)
+        if old and old.value.secret_name and old.value.secret_name != grant.secret_name:
+            self._vault.destroy(old.value.secret_name)
+        self._records.commit(org_id, Save(grant))
+        if grant.secret_name and secret:
+            self._vault.set(grant.secret_name, secret)
+
+    def _read(self, org_id: str, key: str) -> Stored[Grant]:
+        stored = self._records.find(org_id, Grant, key)
+        if stored is None:
+            raise ConsentRequired("This mailbox has no stored sign-in.", fix=AGAIN)
+        return stored
+
+    def _secret(self, grant: Grant) -> str:
+        try:
+            return self._vault.get(grant.secret_name or "")
+        except NotFound as error:
+            raise ConsentRequired("The stored secret is gone.", fix=AGAIN) from error
+
+    def _bearer(self, org_id: str, stored: Stored[Grant]) -> Bearer:
+        for _ in range(TRIES):
+            grant = stored.value
+            if self._lasts(grant):
+                return Bearer(grant.username, self._unsealed(org_id, grant, "access_token"))
+            try:
+                return Bearer(grant.username, self._refresh(org_id, stored))
+            except Raced:
+                stored = self._read(org_id, grant.key)
+            except _Refused as refusal:
+                time.sleep(PAUSE)
+                latest = self._read(org_id, grant.key)
+                if latest.etag == stored.etag:
+                    raise ConsentRequired("The stored sign-in was revoked or has expired.", fix=AGAIN) from refusal
+                stored = latest
+        raise Raced
+
+    def _lasts(self, grant: Grant) -> bool:
+        """Whether the access token can be used; one without a known end only if it cannot be refreshed."""
+        if "access_token" not in grant.sealed:
+            return False
+        if grant.expires_at is None:
+            return "refresh_token" not in grant.sealed
+        return self._clock() + MARGIN < grant.expires_at
+
+    def _refresh(self, org_id: str, stored: Stored[Grant]) -> str:
+        """Redeem the refresh token and keep what came. Raises Raced, _Refused and what `credential` does."""
+        grant = stored.value
+        if "refresh_token" not in grant.sealed:
+            raise ConsentRequired("The stored access token has ended and cannot be renewed.", fix=AGAIN)
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": self._unsealed(org_id, grant, "refresh_token"),
+            "client_id": grant.client_id or "",
+        }
+        if grant.scopes:
+            form["scope"] = " ".join(grant.scopes)
+        if grant.secret_name:
+            form["client_secret"] = self._secret(grant)  # in the body: Microsoft and Google document no other way
+        answer = _redeem(grant.token_url or "", form, self._allowed_hosts)
+        tokens = {"access_token": answer.access_token, "refresh_token": answer.refresh_token or form["refresh_token"]}
+        new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
+        self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
+        return answer.access_token
+
+    def _sealed(self, org_id: str, grant: Grant, tokens: Mapping[str, str]) -> Grant:
+        kid, key = self._keys.key(org_id)
+        sealed = {
+            field: sealing.seal(key, token, kid=kid, aad=(org_id, grant.mailbox_id, grant.provider, field))
+            for field, token in tokens.items()
+        }
+        return replace(grant, sealed=sealed)
+
+    def _unsealed(self, org_id: str, grant: Grant, field: str) -> str:
+        sealed = grant.sealed[field]
+        try:
+            key = self._keys.by_kid(org_id, sealing.kid_of(sealed))
+        except NotFound as error:
+            raise ConsentRequired("The key of the stored tokens was erased.", fix=AGAIN) from error
+        return sealing.unseal(key, sealed, aad=(org_id, grant.mailbox_id, grant.provider, field))
