@@ -4,18 +4,13 @@ A token set is refreshed when it is needed (RFC 6749 section 6) and a rotated re
 the old one only if nobody else was faster: both would be lost to two writers (RFC 9700 §4.14).
 """
 
-import json
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlsplit
 
-from shared import sealing
-from shared.errors import ConsentRequired, InvalidRequest, NotFound, RateLimited, Raced, Temporary
+from shared import refreshing, sealing
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced
 from shared.keys import Keys
 from shared.model import Grant, digest
 from shared.providers.base import Bearer, Credential, Password
@@ -23,18 +18,11 @@ from shared.storage.base import Move, Records, Remove, Save, Stored, Vault
 
 MARGIN = timedelta(minutes=2)
 """A token that ends sooner counts as ended: a session must still be able to sign in with it."""
-UNSAID = 600
-"""Seconds an access token is used when its issuer does not say how long it lives."""
 TRIES = 3
 PAUSE = 1.0
 """Seconds until we look whether another worker, who redeemed the same token first, has stored the new one."""
 
 AGAIN = "Connect the mailbox again."
-_CODE = re.compile(r"[a-z_]{1,40}")
-
-
-class _Refused(Exception):
-    """The issuer says `invalid_grant`: the refresh token is spent, revoked or expired."""
 
 
 class Grants:
@@ -58,7 +46,9 @@ class Grants:
         self._clock = clock
         self._allowed_hosts = allowed_hosts
 
-    def store_password(self, org_id: str, mailbox_id: str, provider: str, username: str, password: str) -> None:
+    def store_password(
+        self, org_id: str, mailbox_id: str, provider: str, username: str, password: str
+    ) -> None:
         """Keep a password, in place of whatever was kept for this mailbox and provider."""
         name = _secret_name(org_id, mailbox_id, provider, "password")
         grant = Grant(mailbox_id, provider, "password", username, secret_name=name)
@@ -87,7 +77,7 @@ class Grants:
         if not (access_token or refresh_token):
             raise InvalidRequest("A token is needed.", field="secret.accessToken")
         if refresh_token:
-            _check_issuer(token_url, client_id)
+            refreshing.check_issuer(token_url, client_id)
         name = _secret_name(org_id, mailbox_id, provider, "client_secret") if client_secret else None
         grant = Grant(
             mailbox_id,
@@ -159,11 +149,11 @@ class Grants:
                 return Bearer(grant.username, self._refresh(org_id, stored))
             except Raced:
                 stored = self._read(org_id, grant.key)
-            except _Refused as refusal:
+            except refreshing.InvalidGrant as refusal:
                 time.sleep(PAUSE)
                 latest = self._read(org_id, grant.key)
                 if latest.etag == stored.etag:
-                    raise ConsentRequired("The stored sign-in was revoked or has expired.", fix=AGAIN) from refusal
+                    raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
                 stored = latest
         raise Raced
 
@@ -176,7 +166,7 @@ class Grants:
         return self._clock() + MARGIN < grant.expires_at
 
     def _refresh(self, org_id: str, stored: Stored[Grant]) -> str:
-        """Redeem the refresh token and keep what came. Raises Raced, _Refused and what `credential` does."""
+        """Redeem the refresh token and keep what came. Raises Raced, InvalidGrant, and as `credential`."""
         grant = stored.value
         if "refresh_token" not in grant.sealed:
             raise ConsentRequired("The stored access token has ended and cannot be renewed.", fix=AGAIN)
@@ -188,9 +178,14 @@ class Grants:
         if grant.scopes:
             form["scope"] = " ".join(grant.scopes)
         if grant.secret_name:
-            form["client_secret"] = self._secret(grant)  # in the body: Microsoft and Google document no other way
-        answer = _redeem(grant.token_url or "", form, self._allowed_hosts)
-        tokens = {"access_token": answer.access_token, "refresh_token": answer.refresh_token or form["refresh_token"]}
+            form["client_secret"] = self._secret(
+                grant
+            )  # in the body: Microsoft and Google document no other way
+        answer = refreshing.redeem(grant.token_url or "", form, self._allowed_hosts)
+        tokens = {
+            "access_token": answer.access_token,
+            "refresh_token": answer.refresh_token or form["refresh_token"],
+        }
         new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
         self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
         return answer.access_token
@@ -210,3 +205,14 @@ class Grants:
         except NotFound as error:
             raise ConsentRequired("The key of the stored tokens was erased.", fix=AGAIN) from error
         return sealing.unseal(key, sealed, aad=(org_id, grant.mailbox_id, grant.provider, field))
+
+
+def _secret_name(org_id: str, mailbox_id: str, provider: str, field: str) -> str:
+    return f"m-{digest(org_id, mailbox_id, provider, field)}"
+
+
+def _kinds(grant: Grant) -> Iterator[str]:
+    """What a grant held, in words for a receipt."""
+    if grant.secret_name:
+        yield "password" if grant.type == "password" else "client secret"
+    yield from (field.replace("_", " ") for field in grant.sealed)

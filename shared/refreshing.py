@@ -1,0 +1,187 @@
+"""The other half of `grants`: asks an issuer for a new access token (RFC 6749 sections 5 and 6)."""
+
+import ipaddress
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary
+
+if TYPE_CHECKING:
+    from requests import Response
+    from requests.adapters import HTTPAdapter
+
+TIMEOUT = (5, 20)
+"""Seconds to connect and between two reads."""
+CHUNK, MOST_CHUNKS = 8192, 16
+UNSAID = 600
+"""Seconds an access token is used when its issuer does not say how long it lives (RFC 6749 §5.1)."""
+
+_NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",
+        "192.88.99.0/24",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "2002::/16",
+        "::/96",
+        "fec0::/10",
+    )
+]
+_CODE = re.compile(r"[a-z_]{1,40}")
+_ISSUER = "The issuer of the mailbox's tokens"
+
+
+class InvalidGrant(Exception):
+    """The issuer says `invalid_grant`: the refresh token is spent, revoked or expired (RFC 6749 §5.2)."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an issuer gives; `expires_in` is in seconds. Without a new refresh token the old one stays."""
+
+    access_token: str
+    expires_in: int = UNSAID
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Keep the tokens out of logs."""
+        return "Answer(...)"
+
+
+class _Error(msgspec.Struct):
+    error: str = ""
+
+
+def check_issuer(token_url: str | None, client_id: str | None) -> None:
+    """Raise InvalidRequest unless a refresh token could be redeemed with these."""
+    if not client_id:
+        raise InvalidRequest("A refresh token needs the client id it was given to.", field="secret.clientId")
+    if not token_url or not _is_https(token_url):
+        raise InvalidRequest("A refresh token needs its issuer's https URL.", field="secret.tokenUrl")
+
+
+def redeem(token_url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> Answer:
+    """Post the form to the token endpoint and return what it gives.
+
+    Raises InvalidGrant, ConsentRequired (any other refusal: a human has to correct something),
+    Temporary and RateLimited.
+    """
+    response, body = _post(token_url, form, allowed_hosts)
+    if response.status_code == HTTPStatus.OK:
+        try:
+            return msgspec.json.decode(body, type=Answer, strict=False)
+        except msgspec.DecodeError as error:
+            raise Temporary(f"{_ISSUER} gave an answer without a token.") from error
+    _refuse(response, body)
+    raise Temporary(f"{_ISSUER} is not available.", retry_after=_retry_after(response, 60))
+
+
+def _post(url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> "tuple[Response, bytes]":
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy or .netrc of the machine has a say in where a secret goes
+        session.mount("https://", _adapter(allowed_hosts))
+        try:
+            response = session.post(
+                url,
+                data=form,
+                headers={"Accept": "application/json"},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            )
+            return response, b"".join(islice(response.iter_content(CHUNK), MOST_CHUNKS))
+        except requests.RequestException as error:
+            raise Temporary(f"{_ISSUER} cannot be reached.", retry_after=60) from error
+
+
+def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
+    """Return an adapter that connects to judged addresses only; host name and TLS check stay as they are."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import NewConnectionError
+
+    class Connection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            try:
+                return _dial(self.host, self.port, allowed_hosts)
+            except OSError as error:
+                raise NewConnectionError(self, "no connection") from error
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    adapter = HTTPAdapter()
+    # The default context, because it honours SSL_CERT_FILE (a private CA); requests adds certifi's roots.
+    adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
+    adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
+    return adapter
+
+
+def _dial(host: str, port: int, allowed_hosts: frozenset[str]) -> socket.socket:
+    """Connect to the very address that was judged, so that a name cannot change its mind in between.
+
+    One private address condemns the name. Raises ConsentRequired then, else OSError.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if host.lower() not in allowed_hosts and not all(_is_public(str(entry[4][0])) for entry in found):
+        fix = "Correct the token URL, or add its host to ALLOWED_PRIVATE_HOSTS."
+        raise ConsentRequired("The token URL leads into a private network.", fix=fix)
+    return socket.create_connection((str(found[0][4][0]), port), TIMEOUT[0])
+
+
+def _is_public(address: str) -> bool:
+    """`is_global` lets through multicast, Azure's host (168.63.129.16) and addresses that embed another."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    reserved = ip.is_multicast or ip.is_reserved or any(ip in network for network in _NOT_PUBLIC)
+    return ip.is_global and not reserved
+
+
+def _refuse(response: "Response", body: bytes) -> None:
+    """Raise what a refusal means; return for a trouble that may pass."""
+    status = response.status_code
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise RateLimited(f"{_ISSUER} is asked too often.", retry_after=_retry_after(response, 60))
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        return
+    code = _error_code(body)
+    if code == "invalid_grant":
+        raise InvalidGrant
+    if code in ("invalid_client", "unauthorized_client"):
+        fix = "Check the client id and secret (expired?) in the app registration, then connect again."
+        raise ConsentRequired("The issuer does not accept our client id and secret.", fix=fix)
+    detail = f"The issuer refused to renew the sign-in ({code or status})."
+    raise ConsentRequired(detail, fix="Check the token URL and the scopes and connect the mailbox again.")
+
+
+def _error_code(body: bytes) -> str:
+    try:
+        code = msgspec.json.decode(body, type=_Error).error
+    except msgspec.DecodeError:
+        return ""  # an HTML page, say: the status tells enough
+    return code if _CODE.fullmatch(code) else ""
+
+
+def _retry_after(response: "Response", default: float) -> float:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else default
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and not parts.username and parts.port != 0
+    except ValueError:
+        return False
