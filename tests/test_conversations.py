@@ -1,0 +1,243 @@
+"""The decider alone: envelopes and knowledge in, decisions out."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from shared import identity, mime
+from shared.conversations import decide
+from shared.identity import SignedId
+from shared.model import Address, Alias, Conversation, Envelope
+
+pytestmark = pytest.mark.fast
+
+KEY = b"k" * 32
+CONVERSATION = Conversation("c" * 16, "C-1", "offer 4711")
+OTHER = Conversation("d" * 16, "C-2", "something else")
+SENT = SignedId(CONVERSATION.id, "1763943000123-0123456789ab")
+OURS = identity.mint(KEY, "org", SENT, "imap.example")
+SUPPLIERS = "<reply-1@supplier.example>"
+SUPPLIER = Address("supplier@supplier.example", "Supplier")
+STRANGER = Address("stranger@elsewhere.example")
+ALICE = Address("alice@imap.example", "Alice")
+
+
+@dataclass
+class Known:
+    """A lookup over plain dictionaries that remembers what it was asked."""
+
+    org: str = "org"
+    aliases: dict[str, Alias] = field(default_factory=dict)
+    threads: dict[str, str] = field(default_factory=dict)
+    people: set[str] = field(default_factory=lambda: {SUPPLIER.address, ALICE.address})
+    asked: list[str] = field(default_factory=list)
+
+    def signed(self, message_id):
+        return identity.read(KEY, self.org, message_id)
+
+    def alias(self, message_id):
+        self.asked.append(message_id)
+        return self.aliases.get(message_id)
+
+    def conversation(self, conversation_id):
+        return {c.id: c for c in (CONVERSATION, OTHER)}.get(conversation_id)
+
+    def hinted(self, thread):
+        return self.threads.get(thread)
+
+    def knows(self, conversation_id, address):
+        return conversation_id == CONVERSATION.id and address in self.people
+
+
+def envelope(**changes) -> Envelope:
+    basis = Envelope(
+        ref="1",
+        message_id="<new@supplier.example>",
+        references=(),
+        in_reply_to=None,
+        sender=SUPPLIER,
+        recipients=(ALICE,),
+        subject="Re: Offer 4711",
+        sent_at=datetime(2026, 11, 24, 8, tzinfo=UTC),
+        received_at=None,
+        headers={"from": ("Supplier <supplier@supplier.example>",)},
+    )
+    return replace(basis, **changes)
+
+
+def our_message() -> Envelope:
+    return envelope(
+        message_id=OURS,
+        references=(OURS,),
+        sender=ALICE,
+        recipients=(SUPPLIER,),
+        subject="Offer 4711",
+        headers={"from": ("Alice <alice@imap.example>",)},
+    )
+
+
+def known() -> Known:
+    sent = Alias(OURS, CONVERSATION.id, SENT.email_id, mime.fingerprint(our_message()))
+    theirs = Alias(SUPPLIERS, CONVERSATION.id, "1763943000999-0123456789ab", "f")
+    return Known(aliases={OURS: sent, SUPPLIERS: theirs})
+
+
+def test_a_reply_to_our_message_is_filed_with_its_evidence():
+    decision = decide(envelope(references=(OURS,), in_reply_to=OURS), known())
+    assert decision.outcome == "file"
+    assert decision.conversation == CONVERSATION
+    assert (decision.evidence.rule, decision.evidence.matched) == ("in-reply-to", OURS)
+    assert decision.evidence.confidence >= 0.95
+    assert not decision.new_participant
+
+
+def test_references_alone_are_enough():
+    assert decide(envelope(references=(OURS,)), known()).outcome == "file"
+
+
+def test_the_nearest_reference_decides():
+    knowledge = known()
+    knowledge.aliases["<far@x.example>"] = Alias("<far@x.example>", OTHER.id, "1", "f")
+    decision = decide(envelope(references=("<far@x.example>", SUPPLIERS)), knowledge)
+    assert decision.conversation == CONVERSATION
+
+
+def test_a_reply_to_a_reply_we_never_saw_is_found_through_our_id_further_back():
+    decision = decide(envelope(references=(OURS, "<unseen@x.example>"), in_reply_to="<unseen@x.example>"), known())
+    assert decision.outcome == "file"
+    assert decision.evidence.matched == OURS
+
+
+def test_our_id_counts_even_where_a_relay_changed_its_case():
+    assert decide(envelope(references=(OURS.upper(),)), known()).outcome == "file"
+
+
+def test_a_stranger_with_our_signed_id_is_filed_as_a_new_participant():
+    decision = decide(envelope(sender=STRANGER, references=(OURS,)), known())
+    assert decision.outcome == "file"
+    assert decision.new_participant
+
+
+def test_a_stranger_who_only_knows_a_message_id_waits_for_review():
+    decision = decide(envelope(sender=STRANGER, references=(SUPPLIERS,)), known())
+    assert decision.outcome == "review"
+    assert "unknown" in decision.reason
+
+
+def test_a_secret_further_back_opens_the_gate_for_a_nearer_match():
+    decision = decide(envelope(sender=STRANGER, references=(OURS, SUPPLIERS)), known())
+    assert decision.outcome == "file"
+    assert decision.evidence.matched == SUPPLIERS
+
+
+def test_a_secret_of_another_conversation_opens_nothing():
+    foreign = identity.mint(KEY, "org", SignedId(OTHER.id, SENT.email_id), "imap.example")
+    assert decide(envelope(sender=STRANGER, references=(foreign, SUPPLIERS)), known()).outcome == "review"
+
+
+def test_a_forged_sender_waits_for_review_whatever_he_knows():
+    headers = {
+        "from": ("Supplier <supplier@supplier.example>",),
+        "authentication-results": ("mx.imap.example; dmarc=fail header.from=supplier.example",),
+    }
+    decision = decide(envelope(references=(OURS,), headers=headers), known(), authserv_id="mx.imap.example")
+    assert decision.outcome == "review"
+    assert "forged" in decision.reason
+
+
+def test_another_organisations_token_means_nothing():
+    knowledge = known()
+    knowledge.org, knowledge.aliases = "stranger", {}
+    assert decide(envelope(references=(OURS,)), knowledge).outcome == "ignore"
+
+
+def test_a_tampered_token_means_nothing():
+    tampered = OURS.replace("z.c", "z.d", 1)
+    assert decide(envelope(references=(tampered,)), known()).outcome == "ignore"
+
+
+def test_the_same_subject_alone_files_nothing():
+    assert decide(envelope(subject="Offer 4711"), known()).outcome == "ignore"
+
+
+def test_a_changed_subject_is_filed_and_noted():
+    decision = decide(envelope(subject="Invoice", references=(OURS,)), known())
+    assert decision.outcome == "file"
+    assert "subject changed" in decision.evidence.notes
+
+
+def test_a_forward_is_filed_and_noted():
+    decision = decide(envelope(subject="WG: Offer 4711", references=(OURS,)), known())
+    assert "forwarded" in decision.evidence.notes
+
+
+def test_the_same_message_again_is_known():
+    decision = decide(our_message(), known())
+    assert decision.outcome == "known"
+    assert decision.copy_of and decision.copy_of.email_id == SENT.email_id
+
+
+def test_our_message_under_a_rewritten_id_is_known_by_its_own_reference():
+    decision = decide(replace(our_message(), message_id="<rewritten@relay.example>"), known())
+    assert decision.outcome == "known"
+
+
+def test_another_mail_under_a_known_message_id_is_not_trusted_by_id_alone():
+    assert decide(envelope(message_id=SUPPLIERS, subject="Other"), known()).outcome == "ignore"
+    decision = decide(envelope(message_id=SUPPLIERS, references=(OURS,)), known())
+    assert decision.outcome == "file"
+    assert not decision.trusted_id
+
+
+def test_own_mail_from_the_sent_folder_passes_the_gate():
+    decision = decide(envelope(sender=Address("alias@imap.example"), references=(SUPPLIERS,), is_sent=True), known())
+    assert decision.outcome == "file"
+
+
+@pytest.mark.parametrize(
+    ("subject", "sender", "outcome"),
+    [
+        ("Re: Offer 4711", SUPPLIER, "file"),
+        ("Other", SUPPLIER, "file"),
+        ("Re: Offer 4711", STRANGER, "review"),
+        ("Other", STRANGER, "ignore"),
+    ],
+)
+def test_a_thread_hint_files_only_with_the_subject_or_a_known_participant(subject, sender, outcome):
+    knowledge = known()
+    knowledge.threads["T1"] = CONVERSATION.id
+    assert decide(envelope(thread="T1", subject=subject, sender=sender), knowledge).outcome == outcome
+
+
+def test_a_bounce_is_filed_by_the_message_it_reports():
+    bounce = envelope(
+        sender=Address("mailer-daemon@imap.example"),
+        headers={"content-type": ('multipart/report; report-type="delivery-status"; boundary=x',)},
+    )
+    decision = decide(bounce, known(), reported=[OURS])
+    assert (decision.outcome, decision.kind, decision.new_participant) == ("file", "bounce", False)
+
+
+def test_an_automatic_reply_is_filed_by_kind():
+    auto = envelope(references=(OURS,), headers={"auto-submitted": ("auto-replied",)})
+    assert decide(auto, known()).kind == "auto_reply"
+
+
+def test_only_the_newest_references_are_looked_up():
+    knowledge = known()
+    long = tuple(f"<{n}@x.example>" for n in range(400))
+    decide(envelope(references=long), knowledge)
+    assert len(knowledge.asked) <= 52
+    assert "<399@x.example>" in knowledge.asked
+
+
+def test_a_mail_without_references_costs_one_look():
+    knowledge = known()
+    decide(envelope(), knowledge)
+    assert knowledge.asked == ["<new@supplier.example>"]
+
+
+def test_no_sender_or_several_are_never_believed():
+    headers = {"from": ("a@x.example, b@x.example",)}
+    assert decide(envelope(sender=None, references=(OURS,), headers=headers), known()).outcome == "review"

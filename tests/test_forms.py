@@ -1,0 +1,47 @@
+"""Settings forms: what was typed, checked field by field."""
+
+import pytest
+
+from shared import forms
+from shared.errors import InvalidRequest
+from shared.providers.base import Field
+
+pytestmark = pytest.mark.fast
+
+FORM = (
+    Field("host", "Name of the server.", required=True),
+    Field("port", "Its port.", type="integer", default=993),
+    Field("security", "How.", default="tls", choices=("tls", "starttls")),
+    Field("folders", "Which.", type="strings"),
+)
+
+
+def test_defaults_are_filled_in():
+    checked = forms.check(FORM, {"host": "mail.example"}, path="settings.imap")
+    assert checked == {"host": "mail.example", "port": 993, "security": "tls"}
+
+
+def test_shared_settings_may_leave_out_what_each_mailbox_adds():
+    assert forms.check(FORM, {"port": 143}, path="settings", partial=True) == {"port": 143}
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "s.host"),
+        ({"host": "x", "hots": "y"}, "s.hots"),
+        ({"host": 5}, "s.host"),
+        ({"host": "x", "port": "993"}, "s.port"),
+        ({"host": "x", "port": True}, "s.port"),
+        ({"host": "x", "security": "none"}, "s.security"),
+        ({"host": "a\r\nb"}, "s.host"),
+        ({"host": ""}, "s.host"),
+        ({"host": "x" * 501}, "s.host"),
+        ({"host": "x", "folders": ["ok", "a\0b"]}, "s.folders"),
+        ({"host": "x", "folders": [5]}, "s.folders"),
+    ],
+)
+def test_what_is_wrong_is_named(given, field):
+    with pytest.raises(InvalidRequest) as caught:
+        forms.check(FORM, given, path="s")
+    assert caught.value.field == field
