@@ -6,6 +6,7 @@ which plain objects stand in for the protobuf messages (`protos`); calls go thro
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,10 +88,12 @@ _PROTOS = SimpleNamespace(
 async def index(app_dir: Path) -> tuple[Function, ...]:
     """Import `function_app.py` of a folder and return its functions; once per process.
 
-    Raises IndexingError in all cases in which Azure would show no function at all.
+    Another file name can be set as in Azure, with PYTHON_SCRIPT_FILE_NAME. Raises IndexingError in
+    all cases in which Azure would show no function at all.
     """
-    if not (app_dir / "function_app.py").is_file():
-        raise IndexingError(f"There is no function_app.py in {app_dir}.")
+    script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
+    if not (app_dir / script).is_file():
+        raise IndexingError(f"There is no {script} in {app_dir}.")
     sys.path.insert(0, str(app_dir))
     init = SimpleNamespace(capabilities=[], function_app_directory=str(app_dir))
     event = SimpleNamespace(

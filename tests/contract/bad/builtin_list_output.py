@@ -1,0 +1,10 @@
+"""worker: invalid non-type annotation"""
+
+import azure.functions as func
+
+app = func.FunctionApp()
+
+
+@app.route("x", auth_level=func.AuthLevel.FUNCTION)
+@app.queue_output("jobs", "jobs", connection="STORAGE")
+def handler(req: func.HttpRequest, jobs: func.Out[list[str]]) -> func.HttpResponse: ...

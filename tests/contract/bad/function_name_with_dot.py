@@ -1,0 +1,10 @@
+"""host: 'mail.send' is no function name"""
+
+import azure.functions as func
+
+app = func.FunctionApp()
+
+
+@app.function_name("mail.send")
+@app.route("x", auth_level=func.AuthLevel.FUNCTION)
+def handler(req: func.HttpRequest) -> func.HttpResponse: ...

@@ -1,0 +1,9 @@
+"""worker: Python type annotation dict"""
+
+import azure.functions as func
+
+app = func.FunctionApp()
+
+
+@app.queue_trigger("message", "jobs", connection="STORAGE")
+def handler(message: dict) -> None: ...

@@ -1,0 +1,104 @@
+"""The real app, on the real worker."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.contract import rules, worker
+from tests.contract.worker import ROOT
+
+pytestmark = pytest.mark.fast
+
+# Who calls is proven inside: a bearer token, the signed state of a consent, clientState, a Pub/Sub token.
+ANONYMOUS = {
+    "GET health",
+    "GET openapi.json",
+    "GET integrations",
+    *(f"{method} integrations/{{}}" for method in ("GET", "PUT", "DELETE")),
+    "POST integrations/{}/consent",
+    "GET consent/{}/callback",
+    "GET oauth/{}/callback",
+    "GET mailboxes",
+    "POST mailboxes",
+    *(f"{method} mailboxes/{{}}" for method in ("GET", "PATCH", "DELETE")),
+    "POST mailboxes/{}/sync",
+    "POST mailboxes/{}/test",
+    "GET mailboxes/{}/folders",
+    "GET mailboxes/{}/search",
+    "GET mailboxes/{}/reviews",
+    "POST mailboxes/{}/reviews/{}",
+    "PUT cases/{}",
+    "GET cases/{}/emails",
+    "POST cases/{}/emails",
+    "GET cases/{}/emails/{}",
+    "GET cases/{}/emails/{}/raw",
+    "GET cases/{}/emails/{}/attachments/{}",
+    "POST cases/{}/emails/{}/move",
+    "POST cases/{}/links",
+    "GET audit",
+    "POST notifications/{}",
+    "POST notifications/microsoft",
+    "POST notifications/microsoft/lifecycle",
+    "POST notifications/google",
+}
+HEAVY = (
+    "msal",
+    "googleapiclient",
+    "exchangelib",
+    "imapclient",
+    "azure.identity",
+    "azure.data",
+    "azure.storage",
+    "azure.keyvault",
+)
+
+
+def settings() -> dict[str, str]:
+    return json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+
+
+@functools.cache
+def indexed() -> worker.Indexed:
+    return worker.index(ROOT / "function_app.py", settings())
+
+
+def sources() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (ROOT / "handlers").glob("*.py")}
+
+
+def test_the_worker_takes_the_app():
+    assert indexed().failure is None
+    assert indexed().functions
+
+
+def test_the_app_breaks_no_rule_of_the_host():
+    declared = set().union(*map(rules.declared_functions, sources().values()))
+    assert declared
+    found = rules.violations(indexed().functions, settings=settings(), anonymous=ANONYMOUS, declared=declared)
+    assert found == []
+
+
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_every_route_states_its_authorization_level(name: str):
+    assert rules.unstated_levels(sources()[name]) == []
+
+
+def test_importing_the_app_loads_no_provider_and_no_azure_client():
+    """They are most of a cold start."""
+    script = "import function_app, json, sys; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **settings()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = json.loads(run.stdout.splitlines()[-1])
+    assert [name for name in loaded if name.startswith(HEAVY)] == []
