@@ -1,0 +1,48 @@
+"""The sandbox for a whole test run, and a fresh organisation for each test."""
+
+import os
+
+import pytest
+
+from tests.doors import Guard, guarded
+from tests.scenes import Clock, build
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """All real parts, started once."""
+    from sandbox.world import World
+
+    with World(tmp_path_factory.mktemp("world")) as world:
+        os.environ.update(world.environment())  # the certificates and the identity endpoint
+        yield world
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def app(world, clock):
+    """The app as bootstrap builds it, with a clock that can be set."""
+    from shared import bootstrap
+    from shared.settings import load
+
+    return bootstrap.build(load(world.environment()), clock)
+
+
+@pytest.fixture
+def scene(world, app, clock):
+    return build(world, app, clock)
+
+
+@pytest.fixture
+def guard():
+    return Guard()
+
+
+@pytest.fixture
+def watched(scene, guard):
+    """The scene's app with a counting door in front of every port and provider."""
+    return guarded(scene.app, guard)

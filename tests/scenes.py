@@ -1,0 +1,263 @@
+"""One organisation on the sandbox's real parts, and the people in it: the stage of every walk.
+
+The app runs in this process, against Azurite, the Key Vault simulator, Dovecot and the SMTP server;
+`Scene.work` does what the Functions host does with the queues. Every scene has its own organisation
+and its own mailboxes, so tests do not see each other.
+"""
+
+import email.policy
+import itertools
+import secrets
+import smtplib
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any
+
+import imapclient
+from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
+
+from shared import casework, connecting, drafts, integrating, jobs, sending, syncing, working
+from shared.app import DELIVER, SYNC, App
+from shared.callers import Caller
+from shared.contract import ConnectMailbox, NewAttachment, Person, PutIntegration, SendEmail
+from shared.jobs import Job
+from shared.model import Mailbox, Message, Review
+
+_NUMBERS = itertools.count(1)
+PASSWORD = "correct horse"
+
+
+@dataclass
+class Clock:
+    """The real time, and how far the test has moved it."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, **by: float) -> None:
+        self.ahead += timedelta(**by)
+
+
+@dataclass
+class Person_:
+    """Somebody with a mailbox and any mail program."""
+
+    world: Any
+    address: str
+
+    def send(self, to: str, subject: str = "Hello", text: str = "Text", **headers: str) -> EmailMessage:
+        """Write a mail as any program would, and submit it."""
+        message = write(self.address, to, subject, text, **headers)
+        self.submit(message.as_bytes(policy=email.policy.SMTP), [to])
+        return message
+
+    def reply(self, to_mail: EmailMessage | bytes, text: str = "An answer", **changes: str) -> EmailMessage:
+        """Answer as mail programs do: References, In-Reply-To, Re: subject."""
+        original = parsed(to_mail)
+        known = str(original.get("References", "")).split()
+        headers = {
+            "In-Reply-To": original["Message-ID"],
+            "References": " ".join([*known, original["Message-ID"]]),
+        }
+        to = changes.pop("to", str(original["From"]))
+        subject = changes.pop("subject", f"Re: {original['Subject']}")
+        return self.send(to, subject, text, **{**headers, **changes})
+
+    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
+        """Hand over through the SMTP submission server with STARTTLS."""
+        context = ssl.create_default_context(cafile=str(self.world.ca.pem))
+        with smtplib.SMTP("localhost", self.world.smtp.starttls_port, timeout=20) as smtp:
+            smtp.starttls(context=context)
+            smtp.login(self.address, PASSWORD)
+            smtp.sendmail(sender or self.address, to, raw)
+
+    def deliver(self, raw: bytes, to: str, folder: str = "INBOX") -> int:
+        """Put bytes into a folder of `to` as a mail server would, whatever they are; returns the UID."""
+        with imap(self.world, to) as client:
+            answer = client.append(folder, raw)
+            return int(answer.decode().rpartition("]")[0].split()[-1])
+
+    def inbox(self, folder: str = "INBOX") -> list[bytes]:
+        """Read everything in a folder."""
+        with imap(self.world, self.address) as client:
+            client.select_folder(folder, readonly=True)
+            uids = client.search("ALL")
+            fetched = client.fetch(uids, ["BODY.PEEK[]"]) if uids else {}
+            return [fetched[uid][b"BODY[]"] for uid in sorted(fetched)]
+
+
+@dataclass
+class Scene:
+    """An organisation with a case C-1, its member Alice and her connected mailbox; the supplier; a clock."""
+
+    world: Any
+    app: App
+    clock: Clock
+    org_id: str
+    alice: Person_
+    supplier: Person_
+    mailbox: Mailbox
+    case_id: str = "C-1"
+    failed: list[BaseException] = field(default_factory=list)
+
+    @property
+    def caller(self) -> Caller:
+        return caller(self.org_id, self.alice.address)
+
+    def send(self, app: App | None = None, key: str | None = None, **changes: Any) -> Message:
+        """Send from the case, as the API does."""
+        body = SendEmail(
+            **{
+                "mailbox_id": self.mailbox.id,
+                "to": [Person(address=self.supplier.address, name="Supplier")],
+                "subject": "Offer 4711",
+                "text": "Please send your offer.",
+                "attachments": [NewAttachment(name="list.txt", content_type="text/plain", content_base64="MTA=")],
+                **changes,
+            }
+        )
+        return sending.accept(
+            app or self.app, self.caller, self.case_id, drafts.checked(body), key or secrets.token_hex(8)
+        )
+
+    def sent(self, **changes: Any) -> Message:
+        """Send from the case and have it delivered."""
+        message = self.send(**changes)
+        self.work()
+        return self.email(message.id)
+
+    def sync(self, mailbox: Mailbox | None = None, app: App | None = None) -> Any:
+        """Look into the mailbox now."""
+        return syncing.sync(app or self.app, self.org_id, (mailbox or self.mailbox).id)
+
+    def work(self, app: App | None = None) -> int:
+        """Run what lies in the queues until they are empty, as the host would; returns how many jobs ran."""
+        ran = 0
+        while found := list(self.waiting()):
+            for text in found:
+                working.run(app or self.app, text)
+                ran += 1
+        return ran
+
+    def waiting(self) -> Iterator[str]:
+        """Take this organisation's messages off the queues."""
+        service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
+        for name in (SYNC, DELIVER):
+            queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
+            for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
+                queue.delete_message(message)
+                if jobs.read(message.content).org_id == self.org_id:
+                    yield message.content
+
+    def deliver(self, message: Message, app: App | None = None) -> None:
+        """Run the delivery of one promise."""
+        job = Job("deliver", self.org_id, message.id, conversation_id=message.conversation_id)
+        working.run(app or self.app, encoded(job))
+
+    def timeline(self, case_id: str | None = None) -> list[Message]:
+        """The case, as a member sees it."""
+        return casework.timeline(self.app, self.caller, case_id or self.case_id, limit=100, cursor=None)[0]
+
+    def email(self, email_id: str) -> Message:
+        return casework.email(self.app, self.caller, self.case_id, email_id)
+
+    def raw(self, message: Message) -> bytes:
+        return casework.raw(self.app, self.caller, self.case_id, message.id)
+
+    def reviews(self) -> list[Review]:
+        rows = self.app.records.range(self.org_id, Review, prefix=f"{self.mailbox.id}!")
+        return [row.value for row in rows if row.value.state == "open"]
+
+    def colleague(self, name: str = "carol") -> tuple[Person_, Mailbox]:
+        """Connect a second mailbox of the organisation."""
+        person = someone(self.world, name, self.alice.address.rpartition("@")[2])
+        return person, connect(self.world, self.app, self.org_id, person)
+
+
+def build(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
+    """Set the stage."""
+    org_id = f"org-{secrets.token_hex(4)}"
+    alice = someone(world, "alice", "imap.example")
+    supplier = someone(world, "supplier", "supplier.example")
+    admin = Caller(org_id, "admin@imap.example", frozenset({"admin"}))
+    for name in ("imap", "smtp"):
+        integrating.put(app, admin, name, PutIntegration(approved=True))
+    platform = Caller(org_id, "", frozenset({"platform"}))
+    casework.put_case(app, platform, "C-1", "Screws", [alice.address])
+    box = connect(world, app, org_id, alice, **mailbox)
+    return Scene(world, app, clock, org_id, alice, supplier, box)
+
+
+def connect(world: Any, app: App, org_id: str, person: Person_, **changes: Any) -> Mailbox:
+    """Connect somebody's mailbox through the use case, as POST /mailboxes does."""
+    body = ConnectMailbox(
+        **{
+            "address": person.address,
+            "receives_with": "imap",
+            "sends_with": "smtp",
+            "settings": {
+                "imap": {"host": "localhost", "port": world.dovecot.imaps_port, "security": "tls"},
+                "smtp": {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"},
+            },
+            "secret": {"password": PASSWORD},
+            "since": datetime.now(UTC) - timedelta(minutes=5),
+            **changes,
+        }
+    )
+    return connecting.connect(app, caller(org_id, person.address), body)
+
+
+def caller(org_id: str, address: str, *roles: str) -> Caller:
+    return Caller(org_id, address, frozenset(roles or {"member"}))
+
+
+def someone(world: Any, name: str, domain: str) -> Person_:
+    """Give somebody a mailbox on the sandbox's mail server."""
+    person = Person_(world, f"{name}.{next(_NUMBERS)}.{secrets.token_hex(2)}@{domain}")
+    world.dovecot.add_user(person.address, PASSWORD)
+    return person
+
+
+def imap(world: Any, address: str) -> imapclient.IMAPClient:
+    """Sign in with a client we did not write."""
+    context = ssl.create_default_context(cafile=str(world.ca.pem))
+    client = imapclient.IMAPClient("localhost", world.dovecot.imaps_port, ssl_context=context)
+    client.login(address, PASSWORD)
+    return client
+
+
+def write(sender: str, to: str, subject: str, text: str, **headers: str) -> EmailMessage:
+    """Compose with the standard library, not with our composer."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = sender, to, subject
+    message["Date"] = headers.pop("Date", format_datetime(datetime.now(UTC)))
+    message["Message-ID"] = headers.pop(
+        "Message-ID", f"<{secrets.token_hex(12)}@{sender.rpartition('@')[2].rstrip('>')}>"
+    )
+    for name, value in headers.items():
+        if value:
+            message[name.replace("_", "-")] = value
+    message.set_content(text)
+    return message
+
+
+def parsed(mail: EmailMessage | bytes) -> EmailMessage:
+    if isinstance(mail, EmailMessage):
+        return mail
+    return email.message_from_bytes(mail, policy=email.policy.compat32)  # type: ignore[return-value]
+
+
+def encoded(job: Job) -> str:
+    import msgspec
+
+    return msgspec.json.encode(job).decode()
+
+
+def at(mailbox: Mailbox, **changes: Any) -> Mailbox:
+    return replace(mailbox, **changes)

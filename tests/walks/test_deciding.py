@@ -1,0 +1,277 @@
+"""Each way a mail can belong, or not, to a case: real mail through a real server."""
+
+import email.policy
+from email import message_from_bytes
+from email.message import EmailMessage
+
+import pytest
+
+from shared import casework, reviewing
+from shared.contract import Person
+from tests.scenes import build, write
+
+
+@pytest.fixture
+def arrived(scene):
+    """A mail of the case as the supplier has it."""
+    scene.sent()
+    [raw] = scene.supplier.inbox()
+    return raw
+
+
+def ids(scene):
+    return [message.message_id for message in scene.timeline()]
+
+
+def newest(scene):
+    return scene.timeline()[-1]
+
+
+def test_a_reply_with_only_in_reply_to_is_filed(scene, arrived):
+    answer = scene.supplier.reply(arrived, References="")
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+
+
+def test_a_reply_with_only_references_is_filed(scene, arrived):
+    answer = scene.supplier.reply(arrived, **{"In-Reply-To": ""})
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+
+
+def test_a_reply_to_a_reply_we_never_saw_is_filed(scene, arrived):
+    original = message_from_bytes(arrived)["Message-ID"]
+    answer = scene.supplier.send(
+        scene.alice.address,
+        "Re: Offer 4711",
+        **{"In-Reply-To": "<unseen@supplier.example>", "References": f"{original} <unseen@supplier.example>"},
+    )
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+
+
+def test_a_reply_whose_client_folded_its_references_is_filed(scene, arrived):
+    original = message_from_bytes(arrived)["Message-ID"]
+    raw = (
+        f"From: {scene.supplier.address}\r\nTo: {scene.alice.address}\r\nSubject: Re: Offer\r\n"
+        f"Message-ID:\r\n <folded@supplier.example>\r\nReferences: <a@x.example>\r\n\t<b@x.example>\r\n {original}\r\n"
+        "\r\nFolded.\r\n"
+    )
+    scene.supplier.submit(raw.encode(), [scene.alice.address])
+    scene.sync()
+    assert "<folded@supplier.example>" in ids(scene)
+
+
+def test_a_reply_whose_references_were_truncated_is_filed(scene, arrived):
+    original = message_from_bytes(arrived)["Message-ID"]
+    scene.supplier.send(
+        scene.alice.address, "Re: Offer 4711", Message_ID="<cut@supplier.example>", References=f"{original[5:20]} {original} <cu"
+    )
+    scene.sync()
+    assert len(scene.timeline()) == 2
+
+
+def test_a_message_id_rewritten_by_a_relay_is_found_through_our_id_in_references(scene):
+    scene.world.smtp.rewrite_message_id = "silently"
+    try:
+        scene.sent()
+    finally:
+        scene.world.smtp.rewrite_message_id = None
+    [raw] = scene.supplier.inbox()
+    rewritten = message_from_bytes(raw)["Message-ID"]
+    assert rewritten not in ids(scene)
+    answer = scene.supplier.reply(raw)
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+    assert len(scene.timeline()) == 2
+
+
+def test_a_changed_subject_and_a_forward_are_filed_and_noted(scene, arrived):
+    scene.supplier.reply(arrived, subject="Invoice 12")
+    scene.sync()
+    assert "subject changed" in newest(scene).evidence.notes
+    scene.supplier.reply(arrived, subject="Fwd: Offer 4711")
+    scene.sync()
+    assert "forwarded" in newest(scene).evidence.notes
+
+
+def test_a_new_mail_with_the_same_subject_is_not_filed(scene, arrived):
+    scene.supplier.send(scene.alice.address, "Offer 4711")
+    scene.supplier.send(scene.alice.address, "Re: Offer 4711")
+    assert scene.sync()["ignore"] == 2
+    assert len(scene.timeline()) == 1
+
+
+def test_a_mail_to_two_colleagues_is_one_message_with_two_delivery_facts(scene, arrived):
+    carol, carols = scene.colleague()
+    raw = scene.supplier.reply(arrived, Cc=carol.address).as_bytes(policy=email.policy.SMTP)
+    scene.supplier.submit(raw, [carol.address])
+    scene.sync()
+    scene.sync(carols)
+    assert len(scene.timeline()) == 2
+    assert {fact.mailbox_id for fact in newest(scene).deliveries} == {scene.mailbox.id, carols.id}
+
+
+def test_an_automatic_reply_is_filed_by_kind(scene, arrived):
+    scene.supplier.reply(arrived, **{"Auto-Submitted": "auto-replied"})
+    scene.sync()
+    assert newest(scene).mail_kind == "auto_reply"
+
+
+def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
+    message = scene.sent(to=[Person(address="bounce@supplier.example")])
+    scene.sync()
+    bounced = scene.email(message.id)
+    assert bounced.state == "failed"
+    assert bounced.error
+    assert bounced.error.code.startswith("5.")
+    assert "bounce@supplier.example" in bounced.error.detail
+    assert newest(scene).mail_kind == "bounce"
+
+
+def test_a_bounce_of_other_mail_is_ignored_and_its_text_is_not_read(scene, watched, guard):
+    scene.alice.send("bounce@supplier.example", "private")
+    counts = scene.sync(app=watched)
+    assert counts["ignore"] == 1
+    assert guard.count("imap.receiver.fetch") == 0
+
+
+def test_a_forged_bounce_changes_nothing(scene, arrived):
+    report = (
+        f"From: MAILER-DAEMON@imap.example\r\nTo: {scene.alice.address}\r\nSubject: Undeliverable\r\n"
+        "Message-ID: <forged@imap.example>\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nFailed.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+        "Reporting-MTA: dns; x\r\n\r\nFinal-Recipient: rfc822; someone@else.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+        f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {message_from_bytes(arrived)['Message-ID']}\r\n\r\n--b--\r\n"
+    )
+    scene.supplier.deliver(report.encode(), scene.alice.address)
+    scene.sync()
+    assert scene.timeline()[0].state == "sent"
+
+
+def test_a_read_receipt_is_filed_by_kind(scene, arrived):
+    original = message_from_bytes(arrived)["Message-ID"]
+    receipt = EmailMessage()
+    receipt["From"], receipt["To"], receipt["Subject"] = scene.supplier.address, scene.alice.address, "Read: Offer 4711"
+    receipt["Message-ID"], receipt["In-Reply-To"] = "<read@supplier.example>", original
+    raw = receipt.as_bytes(policy=email.policy.SMTP).strip() + (
+        b'\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=disposition-notification; boundary="b"\r\n\r\n'
+        b"--b\r\nContent-Type: text/plain\r\n\r\nRead.\r\n--b\r\nContent-Type: message/disposition-notification\r\n\r\n"
+        b"Final-Recipient: rfc822; x\r\nOriginal-Message-ID: " + original.encode() + b"\r\nDisposition: manual-action/MDN-sent-manually; displayed\r\n\r\n--b--\r\n"
+    )
+    scene.supplier.deliver(raw, scene.alice.address)
+    scene.sync()
+    assert newest(scene).mail_kind == "receipt"
+
+
+def test_somebody_unknown_with_our_signed_id_is_filed_as_a_new_participant(scene, arrived):
+    from tests.scenes import someone
+
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    stranger.reply(arrived, to=scene.alice.address)
+    scene.sync()
+    assert newest(scene).new_participant
+
+
+@pytest.fixture
+def held(scene, arrived):
+    """A stranger's mail that quotes only the supplier's Message-ID."""
+    from tests.scenes import someone
+
+    answer = scene.supplier.reply(arrived)
+    scene.sync()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    return stranger.send(
+        scene.alice.address, "Re: Offer 4711", "Secret words", **{"In-Reply-To": answer["Message-ID"]}
+    )
+
+
+def test_a_stranger_who_only_knows_a_message_id_waits_with_the_body_untouched(scene, held, watched, guard):
+    assert scene.sync(app=watched)["review"] == 1
+    assert guard.count("imap.receiver.fetch") == 0
+    assert guard.count("blobs.put") == 0
+    [review] = scene.reviews()
+    assert review.message_id == held["Message-ID"]
+    assert len(scene.timeline()) == 2
+
+
+def test_the_owner_files_a_held_mail_and_only_then_its_body_is_read(scene, held):
+    scene.sync()
+    [review] = scene.reviews()
+    message = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert message
+    assert "Secret words" in (message.text or "")
+    assert scene.reviews() == []
+    assert held["Message-ID"] in ids(scene)
+
+
+def test_a_dismissed_mail_stays_dismissed(scene, held):
+    scene.sync()
+    [review] = scene.reviews()
+    reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "dismiss")
+    restart(scene)
+    scene.sync()
+    assert scene.reviews() == []
+    assert held["Message-ID"] not in ids(scene)
+
+
+def restart(scene):
+    """Forget the cursor, as after a UIDVALIDITY change."""
+    from dataclasses import replace
+
+    from shared.model import SyncState
+    from shared.storage.base import Save
+
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+    scene.app.records.commit(scene.org_id, Save(replace(state, cursor=None)))
+
+
+def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):
+    raw = write(
+        scene.supplier.address, scene.alice.address, "Re: Offer 4711", "Pay here",
+        **{"In-Reply-To": message_from_bytes(arrived)["Message-ID"],
+           "Authentication-Results": "mx.imap.example; dmarc=fail header.from=supplier.example"},
+    ).as_bytes(policy=email.policy.SMTP)
+    scene.supplier.deliver(raw, scene.alice.address)
+    assert scene.sync(app=watched)["review"] == 1
+    assert guard.count("imap.receiver.fetch") == 0
+
+
+def test_our_token_in_a_mail_of_another_organisation_is_ignored(scene, arrived, world, app, clock):
+    other = build(world, app, clock)
+    scene.supplier.reply(arrived, to=other.alice.address)
+    assert other.sync()["ignore"] == 1
+    assert other.timeline() == []
+
+
+def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
+    first = scene.supplier.send(scene.alice.address, "Complaint")
+    second = scene.supplier.reply(first, to=scene.alice.address)
+    assert scene.sync()["ignore"] == 2
+    with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
+        from shared.providers.base import Query
+
+        hits = searcher.search(Query(subject="Complaint"))
+    ref = next(hit.ref for hit in hits if hit.message_id == first["Message-ID"])
+    message, others = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
+    assert message.message_id == first["Message-ID"]
+    assert others == 1
+    assert set(ids(scene)) == {first["Message-ID"], second["Message-ID"]}
+    again, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
+    assert again.id == message.id
+
+
+def test_a_moved_conversation_takes_its_future_replies_along_and_back(scene, arrived):
+    from tests.scenes import caller as caller_
+
+    casework.put_case(scene.app, caller_(scene.org_id, "", "platform"), "C-2", "Other", [scene.alice.address])
+    first = scene.timeline()[0]
+    casework.move(scene.app, scene.caller, "C-1", first.id, "C-2")
+    scene.supplier.reply(arrived)
+    scene.sync()
+    assert scene.timeline("C-1") == []
+    assert len(scene.timeline("C-2")) == 2
+    casework.move(scene.app, scene.caller, "C-2", first.id, "C-1")
+    assert len(scene.timeline("C-1")) == 2
+    assert scene.timeline("C-2") == []
