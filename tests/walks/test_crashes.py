@@ -1,0 +1,157 @@
+"""A crash, and a failing call, at every single I/O boundary of a sync and of a send, for every k.
+
+The end state must be the same as without it: filed once, sent once. A hand-over that died between
+`commit` and the written-down answer may end as `uncertain`, and then nothing is ever sent again.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+
+from shared.errors import Temporary, ZalionError
+from shared.model import AuditRecord, OutboxItem, Participant
+from tests.doors import Guard, dying, guarded
+from tests.scenes import build
+
+SENDING = {"message.sent", "message.queued"}
+
+
+@dataclass(frozen=True)
+class End:
+    """What must be the same: the case, its participants, the outside."""
+
+    timeline: tuple
+    participants: int
+    sent_copies: int
+    arrived: int
+
+
+def end(scene) -> End:
+    messages = scene.timeline()
+    return End(
+        tuple((m.message_id, m.state, m.direction, m.mail_kind, len(m.deliveries)) for m in messages),
+        len(scene.app.records.range(scene.org_id, Participant)),
+        len(scene.alice.inbox("Sent")),
+        len(scene.supplier.inbox()),
+    )
+
+
+def failing(how):
+    return Guard(how=how, error=lambda: Temporary("The wire broke.", retry_after=0))
+
+
+def attempt(call):
+    """One try of a job as the host makes it: errors of ours bring the job back, a crash loses the worker."""
+    with dying():
+        try:
+            call()
+        except ZalionError:
+            return
+
+
+def settle(scene):
+    """What timers and queues do in the hours after: leases run out, sweeps and polls come by."""
+    from shared import scheduling
+
+    for _ in range(4):
+        scene.clock.advance(minutes=20)
+        scheduling.tick(scene.app)
+        scene.work()
+
+
+def calls_of(scene, act) -> int:
+    guard = Guard()
+    act(guarded(scene.app, guard))
+    return len(guard.calls)
+
+
+@pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
+def test_a_sync_ends_the_same_wherever_it_breaks(world, app, clock, how):
+    scene = build(world, app, clock)
+    scene.sent()
+    scene.sync()
+    [raw] = scene.supplier.inbox()
+    k = 0
+    while True:
+        k += 1
+        before = len(scene.timeline())
+        answer = scene.supplier.reply(raw, f"Answer {k}")
+        guard = failing(how)
+        guard.fail_at = k
+        attempt(lambda: scene.sync(app=guarded(scene.app, guard)))
+        scene.clock.advance(minutes=10)
+        scene.sync()
+        scene.sync()
+        messages = scene.timeline()
+        assert len(messages) == before + 1, f"call {k}: {guard.calls}"
+        assert [m.message_id for m in messages].count(answer["Message-ID"]) == 1
+        assert scene.reviews() == []
+        if len(guard.calls) < k:
+            break
+    assert k > 10
+
+
+@pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
+def test_an_accepted_send_ends_the_same_wherever_it_breaks(world, app, clock, how):
+    scene = build(world, app, clock)
+    k = 0
+    while True:
+        k += 1
+        guard = failing(how)
+        guard.fail_at = k
+        attempt(lambda: scene.send(app=guarded(scene.app, guard), key=f"key-{k}"))
+        promised = scene.send(key=f"key-{k}")  # the caller repeats what it got no answer to
+        scene.work()
+        settle(scene)
+        assert scene.email(promised.id).state == "sent", f"call {k}: {guard.calls}"
+        assert len(scene.timeline()) == k
+        assert len(scene.supplier.inbox()) == k
+        assert len(scene.alice.inbox("Sent")) == k
+        if len(guard.calls) < k:
+            break
+    assert k > 5
+
+
+@pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
+def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(
+    world, app, clock, how
+):
+    scene = build(world, app, clock)
+    k = 0
+    while True:
+        k += 1
+        promised = scene.send()
+        list(scene.waiting())  # this worker took the job
+        guard = failing(how)
+        guard.fail_at = k
+        attempt(lambda: scene.deliver(promised, app=guarded(scene.app, guard)))
+        settle(scene)
+        message = scene.email(promised.id)
+        arrived = [raw for raw in scene.supplier.inbox() if promised.message_id.encode() in raw]
+        copies = [raw for raw in scene.alice.inbox("Sent") if promised.message_id.encode() in raw]
+        broke_at = guard.calls[k - 1] if len(guard.calls) >= k else "nothing"
+        assert len(arrived) <= 1, f"sent twice: call {k} {broke_at}"
+        if message.state == "uncertain":
+            assert in_the_window(guard.calls, k, how), f"needlessly uncertain: call {k} {guard.calls}"
+        else:
+            assert message.state == "sent", f"call {k} {broke_at}: {message.state} {message.error}"
+            assert len(arrived) == len(copies) == 1, f"call {k} {broke_at}"
+        assert scene.app.records.range(scene.org_id, OutboxItem) == []
+        if len(guard.calls) < k:
+            break
+    assert k > 6
+
+
+def in_the_window(calls, k, how) -> bool:
+    """Whether it broke after the hand-over was committed and before its outcome was written down."""
+    names = calls[:k]
+    committed = "smtp.sender.send" in names
+    written = names.count("records.commit") - (1 if how in {"before", "error"} and names[-1] == "records.commit" else 0)
+    return committed and written < 3
+
+
+def test_the_audit_tells_of_every_step_once(scene):
+    message = scene.sent()
+    events = [row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    assert [event for event in events if event in SENDING] == ["message.queued", "message.sent"]
+    assert message.state == "sent"

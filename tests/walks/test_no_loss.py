@@ -1,0 +1,198 @@
+"""Doubled notices, racing workers, changed folders, servers that go away: nothing lost, nothing double."""
+
+import threading
+from dataclasses import replace
+from email import message_from_bytes
+
+import pytest
+
+from shared.errors import Temporary, ZalionError
+from shared.model import SyncState
+from shared.storage.base import Save
+from tests.scenes import imap
+
+
+@pytest.fixture
+def arrived(scene):
+    scene.sent()
+    scene.sync()
+    return scene.supplier.inbox()[0]
+
+
+def reply(scene, arrived, text="An answer"):
+    return scene.supplier.reply(arrived, text)["Message-ID"]
+
+
+def ids(scene):
+    return [message.message_id for message in scene.timeline()]
+
+
+def test_the_same_notice_ten_times_files_once(scene, arrived):
+    wanted = reply(scene, arrived)
+    for _ in range(10):
+        scene.sync()
+    assert ids(scene).count(wanted) == 1
+    assert len(ids(scene)) == 2
+
+
+def test_the_same_delivery_ten_times_sends_once(scene):
+    message = scene.send()
+    for _ in range(10):
+        scene.deliver(message)
+    assert len(scene.supplier.inbox()) == 1
+    assert len(scene.alice.inbox("Sent")) == 1
+
+
+def together(count, act):
+    errors = []
+
+    def run():
+        try:
+            act()
+        except ZalionError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_two_workers_at_once_on_one_mailbox_file_once(scene, arrived):
+    wanted = [reply(scene, arrived, f"Answer {number}") for number in range(5)]
+    together(4, scene.sync)
+    scene.sync()
+    assert sorted(ids(scene)[1:]) == sorted(wanted)
+
+
+def test_several_workers_at_once_on_one_promise_send_once(scene):
+    message = scene.send()
+    together(4, lambda: scene.deliver(message))
+    scene.work()
+    assert len(scene.supplier.inbox()) == 1
+    assert scene.email(message.id).state == "sent"
+
+
+def test_colleagues_mailboxes_synced_at_once_give_one_message(scene, arrived):
+    _, carols = scene.colleague()
+    mail = scene.supplier.reply(arrived)
+    scene.supplier.submit(mail.as_bytes(), [carols.address])
+    together(1, scene.sync)
+    errors = []
+    threads = [threading.Thread(target=scene.sync, args=(box,)) for box in (scene.mailbox, carols)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert ids(scene).count(mail["Message-ID"]) == 1
+    assert len(scene.timeline()[-1].deliveries) == 2
+
+
+def test_who_asks_while_another_looks_is_served_by_that_look(scene, arrived):
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+    held = replace(state, holder="somebody", until=scene.clock.__call__().replace(year=2030))
+    scene.app.records.commit(scene.org_id, Save(held))
+    assert sum(scene.sync().values()) == 0
+    assert scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value.again
+
+
+def test_a_changed_uidvalidity_starts_over_and_files_nothing_twice(scene, arrived):
+    first = reply(scene, arrived)
+    scene.sync()
+    with imap(scene.world, scene.alice.address) as client:
+        client.create_folder("Projects")
+    box = scene.mailbox
+    scene.mailbox = follow(scene, box, "Projects")
+    scene.sync()
+    with imap(scene.world, scene.alice.address) as client:
+        client.delete_folder("Projects")
+        client.create_folder("Projects")
+    second = reply(scene, arrived, "Second")
+    scene.sync()
+    scene.sync()
+    assert ids(scene)[1:] == [first, second]
+
+
+def follow(scene, mailbox, *folders):
+    from shared import connecting
+    from shared.contract import PatchMailbox
+
+    return connecting.change(scene.app, scene.caller, mailbox.id, PatchMailbox(folders=list(folders)))
+
+
+def test_an_unreadable_cursor_starts_over(scene, arrived):
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+    scene.app.records.commit(scene.org_id, Save(replace(state, cursor='{"v":0}')))
+    wanted = reply(scene, arrived)
+    scene.sync()
+    assert ids(scene)[1:] == [wanted]
+
+
+def test_a_mail_moved_before_we_look_is_found(scene, arrived):
+    wanted = reply(scene, arrived)
+    with imap(scene.world, scene.alice.address) as client:
+        client.create_folder("Later")
+        client.select_folder("INBOX")
+        client.move(client.search("ALL"), "Later")
+    scene.sync()
+    assert ids(scene)[1:] == [wanted]
+
+
+def test_a_mail_deleted_before_we_fetch_it_stops_nothing(scene, arrived):
+    reply(scene, arrived)
+    with imap(scene.world, scene.alice.address) as client:
+        client.select_folder("INBOX")
+        client.delete_messages(client.search("ALL"))
+        client.expunge()
+    wanted = reply(scene, arrived, "Second")
+    scene.sync()
+    assert ids(scene)[1:] == [wanted]
+
+
+def test_the_mail_server_stopped_and_started_in_the_middle_loses_nothing(scene, arrived):
+    wanted = reply(scene, arrived)
+    scene.world.dovecot.stop()
+    try:
+        with pytest.raises(Temporary):
+            scene.sync()
+    finally:
+        scene.world.dovecot.start()
+    assert ids(scene)[1:] == []
+    scene.sync()
+    assert ids(scene)[1:] == [wanted]
+
+
+def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
+    from shared import scheduling
+
+    message = scene.send()
+    scene.world.smtp.stop()
+    try:
+        scene.work()
+        waiting = scene.email(message.id)
+        assert (waiting.state, waiting.error is not None) == ("queued", True)
+    finally:
+        scene.world.smtp.start()
+    scene.clock.advance(minutes=5)
+    scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"
+    assert len(scene.supplier.inbox()) == 1
+
+
+def test_a_mail_that_cannot_be_parsed_is_filed_with_a_note_and_stops_nothing(scene, arrived):
+    ours = message_from_bytes(arrived)["Message-ID"]
+    raw = (
+        f"From: {scene.supplier.address}\r\nReferences: {ours}\r\nMessage-ID: <broken@x>\r\n"
+        'Content-Type: multipart/mixed; boundary="never"\r\n\r\nno parts at all\xff\r\n'
+    ).encode("latin-1")
+    scene.supplier.deliver(raw, scene.alice.address)
+    wanted = reply(scene, arrived)
+    scene.sync()
+    assert wanted in ids(scene)
+    broken = next(message for message in scene.timeline() if message.message_id == "<broken@x>")
+    assert broken.evidence.notes
+    assert scene.raw(broken).startswith(b"From: ")

@@ -1,0 +1,120 @@
+"""Counted, not believed: what is read of other people's mail, and what a mail costs."""
+
+import email.policy
+
+from shared.model import AuditRecord
+from tests.scenes import imap, write
+
+UNRELATED = 500
+
+
+def fill(scene, count):
+    """Put mail that belongs to no case into the mailbox, as a server would."""
+    with imap(scene.world, scene.alice.address) as client:
+        for number in range(count):
+            raw = write(
+                f"someone{number}@elsewhere.example", scene.alice.address, f"Private {number}", "Private words"
+            ).as_bytes(policy=email.policy.SMTP)
+            client.append("INBOX", raw)
+
+
+def rows(scene):
+    found = scene.app.records._table.query_entities(
+        "PartitionKey eq @org", parameters={"org": scene.org_id}
+    )
+    return {row["RowKey"]: str(dict(row)) for row in found}
+
+
+def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watched, guard, caplog):
+    scene.sync()
+    before = rows(scene)
+    fill(scene, UNRELATED)
+    caplog.clear()
+    with caplog.at_level("DEBUG"):
+        counts = scene.sync(app=watched)
+    assert counts["ignore"] == UNRELATED
+    assert guard.count("imap.receiver.fetch") == 0
+    assert guard.count("imap.receiver.returned_headers") == 0
+    assert guard.count("blobs.") == 0
+    new = {key: text for key, text in rows(scene).items() if before.get(key) != text}
+    assert {key.partition("!")[0] for key in new} <= {"sync", "audit"}
+    for needle in ("Private", "elsewhere.example", "someone1@"):
+        assert not any(needle in text for text in new.values())
+        assert needle not in caplog.text
+
+
+def test_on_the_wire_no_body_is_asked_for(world, app, clock):
+    """The server's side of it: every command the IMAP server got, seen by a proxy in front of it."""
+    from sandbox.wire import Wire
+    from tests.scenes import build
+
+    with Wire(world) as wire:
+        place = {"host": "localhost", "port": wire.port, "security": "tls"}
+        smtp = {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"}
+        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        scene.sync()
+        fill(scene, 20)
+        wire.clear()
+        assert scene.sync()["ignore"] == 20
+        commands = [line.upper() for line in wire.lines]
+        assert not any("BODY[]" in line or "BODY.PEEK[]" in line or "RFC822 " in line for line in commands)
+        assert not any(word in line for line in commands for word in ("STORE", "SELECT ", "EXPUNGE", "MOVE"))
+        wire.clear()
+        scene.sync()
+        asked = [line.split()[1] for line in (line.upper() for line in wire.lines) if len(line.split()) > 1]
+        assert asked.count("STATUS") <= 2
+        assert not {"EXAMINE", "SELECT", "UID", "LIST"} & set(asked)
+
+
+def storage(guard):
+    """Storage operations, as design.md counts them."""
+    return [call for call in guard.calls if call.split(".")[0] in {"records", "blobs", "queues", "schedule"}]
+
+
+def test_a_filed_mail_costs_at_most_8_storage_operations(scene, watched, guard):
+    scene.sent()
+    scene.sync()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync(app=watched)  # also warms up what is cached
+    baseline = _idle(scene, watched, guard)
+    scene.supplier.reply(scene.supplier.inbox()[0], "Second")
+    guard.calls.clear()
+    assert scene.sync(app=watched)["file"] == 1
+    page = 1  # the cursor, once a page
+    assert len(storage(guard)) - baseline - page <= 8, guard.calls
+
+
+def _idle(scene, watched, guard):
+    guard.calls.clear()
+    scene.sync(app=watched)
+    return len(storage(guard))
+
+
+def test_an_ignored_mail_costs_no_write(scene, watched, guard):
+    scene.sync(app=watched)
+    idle = _writes(scene, watched, guard)
+    fill(scene, 10)
+    assert _writes(scene, watched, guard) - idle <= 1  # the page's cursor
+
+
+def _writes(scene, watched, guard):
+    guard.calls.clear()
+    scene.sync(app=watched)
+    return sum(call in {"records.commit", "blobs.put", "queues.put", "schedule.put"} for call in guard.calls)
+
+
+def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(scene, watched, guard):
+    scene.deliver(scene.send(app=watched), app=watched)  # warms up what is cached
+    scene.clock.advance(minutes=2)
+    guard.calls.clear()
+    message = scene.send(app=watched)
+    scene.deliver(message, app=watched)
+    assert scene.email(message.id).state == "sent"
+    assert len(storage(guard)) <= 12, storage(guard)
+
+
+def test_an_idle_poll_is_cheap_and_audited(scene, watched, guard):
+    scene.sync(app=watched)
+    assert _idle(scene, watched, guard) <= 5, storage(guard)
+    last = scene.app.records.range(scene.org_id, AuditRecord)[-1].value
+    assert (last.event, last.outcome, last.mailbox_id) == ("mailbox.read", "done", scene.mailbox.id)

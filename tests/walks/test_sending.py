@@ -1,0 +1,162 @@
+"""Promises: the same key, other bodies, refusals, the unknowable window."""
+
+import pytest
+
+from shared import scheduling
+from shared.contract import Person
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from tests.scenes import caller
+
+
+def test_the_same_key_and_body_give_the_same_promise_for_ever(scene):
+    first = scene.send(key="one")
+    scene.work()
+    scene.clock.advance(days=400)
+    again = scene.send(key="one")
+    assert again.id == first.id
+    assert again.state == "sent"
+    scene.work()
+    assert len(scene.supplier.inbox()) == 1
+
+
+def test_the_same_key_with_another_body_is_a_conflict(scene):
+    scene.send(key="one")
+    with pytest.raises(Conflict) as caught:
+        scene.send(key="one", subject="Other")
+    assert caught.value.field == "Idempotency-Key"
+
+
+def test_a_promise_outlives_its_mailbox(scene):
+    from shared import connecting
+
+    first = scene.send(key="one")
+    scene.work()
+    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    assert scene.send(key="one").id == first.id
+
+
+def test_a_lost_nudge_is_made_good_by_the_sweep(scene):
+    message = scene.send()
+    assert len(list(scene.waiting())) >= 1  # lost
+    scene.clock.advance(minutes=6)
+    scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"
+
+
+def test_a_refused_recipient_fails_with_the_servers_words(scene):
+    message = scene.sent(to=[Person(address="nobody@supplier.example")])
+    assert message.state == "failed"
+    assert message.error
+    assert "5.1.1" in message.error.detail or "550" in message.error.detail
+
+
+def test_one_refused_recipient_among_others_is_named(scene):
+    message = scene.sent(
+        to=[Person(address=scene.supplier.address), Person(address="nobody@supplier.example")]
+    )
+    assert message.state == "sent"
+    assert message.error
+    assert message.error.code == "partly_refused"
+    assert "nobody@supplier.example" in message.error.detail
+    assert len(scene.supplier.inbox()) == 1
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_connection_lost_after_the_final_dot_is_uncertain_and_never_sent_again(scene, delivered):
+    scene.world.smtp.drop_after_data = "delivered" if delivered else "lost"
+    try:
+        message = scene.sent()
+    finally:
+        scene.world.smtp.drop_after_data = None
+    assert message.state == "uncertain"
+    assert message.error
+    assert message.error.fix
+    for _ in range(3):
+        scene.clock.advance(hours=1)
+        scheduling.tick(scene.app)
+        scene.work()
+    assert len(scene.supplier.inbox()) == (1 if delivered else 0)
+
+
+def test_an_uncertain_mail_that_shows_up_in_sent_was_sent(scene):
+    from tests.scenes import imap
+
+    scene.world.smtp.drop_after_data = "delivered"
+    try:
+        message = scene.sent()
+    finally:
+        scene.world.smtp.drop_after_data = None
+    with imap(scene.world, scene.alice.address) as client:
+        client.append("Sent", scene.raw(message))
+    scene.sync()
+    assert scene.email(message.id).state == "sent"
+
+
+def test_a_temporary_refusal_is_tried_again(scene):
+    scene.world.smtp.temporary_failures = 1
+    message = scene.sent()
+    assert message.state == "queued"
+    assert message.error
+    scene.clock.advance(minutes=5)
+    scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"
+    assert scene.email(message.id).error is None
+
+
+def test_after_a_day_of_temporary_refusals_it_fails_visibly(scene):
+    scene.world.smtp.temporary_failures = 10_000
+    try:
+        message = scene.sent()
+        scene.clock.advance(hours=25)
+        scheduling.tick(scene.app)
+        scene.work()
+    finally:
+        scene.world.smtp.temporary_failures = 0
+    failed = scene.email(message.id)
+    assert failed.state == "failed"
+    assert failed.error
+    assert failed.error.code == "gave_up"
+
+
+def test_bcc_reaches_its_reader_and_no_header(scene):
+    from tests.scenes import someone
+
+    hidden = someone(scene.world, "hidden", "supplier.example")
+    message = scene.sent(bcc=[Person(address=hidden.address)])
+    assert len(hidden.inbox()) == 1
+    assert hidden.address.encode() not in scene.supplier.inbox()[0]
+    assert [person.address for person in message.bcc] == [hidden.address]
+
+
+def test_only_the_owner_sends_from_a_mailbox_and_only_members_from_a_case(scene):
+    from shared import drafts, sending
+    from shared.contract import SendEmail
+
+    draft = drafts.checked(SendEmail(mailbox_id=scene.mailbox.id, to=[Person(address="a@b.example")], text="x"))
+    with pytest.raises(NotAllowed):
+        sending.accept(scene.app, caller(scene.org_id, "bob@imap.example"), "C-1", draft, "k")
+    with pytest.raises(NotFound):
+        sending.accept(scene.app, caller("org-other", scene.alice.address), "C-1", draft, "k")
+    _, carols = scene.colleague()
+    with pytest.raises(NotAllowed):
+        scene.send(mailbox_id=carols.id)
+
+
+def test_an_answer_to_a_mail_of_another_case_is_refused(scene):
+    with pytest.raises(InvalidRequest) as caught:
+        scene.send(in_reply_to="1763943000123-0123456789ab")
+    assert caught.value.field == "inReplyTo"
+
+
+def test_too_large_a_mail_is_refused_before_anything_is_promised(scene):
+    import base64
+
+    from shared.contract import NewAttachment
+
+    large = base64.b64encode(b"x" * 28_000_000).decode()
+    with pytest.raises(InvalidRequest) as caught:
+        scene.send(attachments=[NewAttachment(name="a.bin", content_base64=large)])
+    assert caught.value.field == "attachments"
+    assert scene.timeline() == []
