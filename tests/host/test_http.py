@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,6 +178,15 @@ def test_the_route_prefix_can_be_changed_or_emptied(
 def test_only_timers_and_queues_can_be_run_by_hand(host: HostProcess):
     assert get(host, "/admin/functions/echo_plain", method="POST", json={}).status_code == 404
     assert get(host, "/admin/functions/unknown", method="POST", json={}).status_code == 404
+
+
+def test_a_kept_connection_answers_without_delay(host: HostProcess):
+    connection = http.client.HTTPConnection("127.0.0.1", host.port, timeout=10)
+    started = time.monotonic()
+    for _ in range(50):
+        connection.request("GET", "/api/text")
+        connection.getresponse().read()
+    assert time.monotonic() - started < 1  # 2 s with Nagle's algorithm
 
 
 def test_many_requests_at_once_are_all_answered(host: HostProcess):
