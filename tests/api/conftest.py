@@ -1,0 +1,116 @@
+"""The whole app on the local host, called over HTTP as the frontend does."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.host import process
+from sandbox.ports import free
+from tests.scenes import PASSWORD, Person_, someone
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def api(world):
+    """The app on the real worker; its base URL."""
+    environment = {**world.environment(), "PUBLIC_URL": "http://127.0.0.1"}
+    with process.running(ROOT, free(), environment) as url:
+        yield f"{url}/api"
+
+
+@dataclass
+class Client:
+    """Somebody with a token."""
+
+    api: str
+    token: str | None
+
+    def __call__(self, method: str, path: str, json: Any = None, **options: Any) -> requests.Response:
+        headers = {"X-Correlation-Id": f"test-{secrets.token_hex(4)}", **options.pop("headers", {})}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return requests.request(
+            method, f"{self.api}{path}", json=json, headers=headers, timeout=60, **options
+        )
+
+
+@dataclass
+class Office:
+    """An organisation seen from outside: who can call, the case and the connected mailbox."""
+
+    org_id: str
+    alice: Person_
+    supplier: Person_
+    mailbox_id: str
+    clients: dict[str, Client]
+
+    def __getattr__(self, name: str) -> Client:
+        return self.clients[name]
+
+
+def client(api, world, org_id, email, *roles):
+    return Client(api, world.issuer.issue(org=org_id, email=email, roles=list(roles)))
+
+
+@pytest.fixture(scope="session")
+def office(api, world):
+    return open_office(api, world)
+
+
+@pytest.fixture(scope="session")
+def stranger(api, world):
+    """Another organisation with everything the first one has."""
+    return open_office(api, world)
+
+
+def open_office(api, world):
+    org_id = f"org-{secrets.token_hex(4)}"
+    alice, supplier = someone(world, "alice", "imap.example"), someone(world, "supplier", "supplier.example")
+    people = {
+        "alice_": (alice.address, "member"),
+        "bob": ("bob@imap.example", "member"),
+        "admin": ("admin@imap.example", "admin"),
+        "platform": ("", "platform"),
+    }
+    clients = {name: client(api, world, org_id, *who) for name, who in people.items()}
+    for provider in ("imap", "smtp"):
+        answer = clients["admin"]("PUT", f"/integrations/{provider}", {"approved": True})
+        assert answer.status_code == 200, answer.text
+    answer = clients["platform"]("PUT", "/cases/C-1", {"title": "Screws", "members": [alice.address]})
+    assert answer.status_code == 200, answer.text
+    answer = clients["alice_"]("POST", "/mailboxes", connection(world, alice))
+    assert answer.status_code == 201, answer.text
+    return Office(org_id, alice, supplier, answer.json()["id"], clients)
+
+
+def connection(world, person, **changes):
+    return {
+        "address": person.address,
+        "receivesWith": "imap",
+        "sendsWith": "smtp",
+        "settings": {
+            "imap": {"host": "localhost", "port": world.dovecot.imaps_port, "security": "tls"},
+            "smtp": {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"},
+        },
+        "secret": {"password": PASSWORD},
+        **changes,
+    }
+
+
+def draft(office, **changes):
+    return {
+        "mailboxId": office.mailbox_id,
+        "to": [{"address": office.supplier.address}],
+        "subject": "Offer",
+        "text": "Please.",
+        **changes,
+    }
+
+
+def key():
+    return {"Idempotency-Key": secrets.token_hex(8)}

@@ -1,0 +1,224 @@
+"""What callers get wrong: a problem that names the field, and nothing is lost."""
+
+import base64
+
+import pytest
+import requests
+
+from tests.api.conftest import connection, draft, key
+from tests.scenes import someone
+
+
+def send(office, headers=None, **changes):
+    return office.alice_("POST", "/cases/C-1/emails", draft(office, **changes), headers=headers or key())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"to": [{"address": "nobody"}]}, "to[0].address"),
+        ({"to": [{"address": "a@b@c.example"}]}, "to[0].address"),
+        ({"to": [{"address": "a b@c.example"}]}, "to[0].address"),
+        ({"cc": [{"address": "a@b.example\r\nBcc: x@y.example"}]}, "cc[0].address"),
+        ({"to": []}, "to"),
+        ({"to": "a@b.example"}, "to"),
+        ({"subject": "x\r\nBcc: evil@x.example"}, "subject"),
+        ({"subject": "x\u2028y"}, "subject"),
+        ({"to": [{"address": "a@b.example", "name": "x\nBcc: y"}]}, "to[0].name"),
+        ({"attachments": [{"name": "a\r\nX: y", "contentBase64": "YQ=="}]}, "attachments[0].name"),
+        ({"attachments": [{"name": "a", "contentType": "text/html\r\nX: y", "contentBase64": ""}]}, "attachments[0].contentType"),
+        ({"attachments": [{"name": "a", "contentBase64": "%%%"}]}, "attachments[0].contentBase64"),
+        ({"attachments": [{"name": "a"}]}, "attachments[0].contentBase64"),
+        ({"unknown": 1}, "unknown"),
+        ({"to": [{"address": "a@b.example", "nmae": "x"}]}, "to[0].nmae"),
+        ({"text": None}, "text"),
+        ({"mailboxId": "nothing"}, "mailboxId"),
+        ({"mailboxId": "../other!x"}, "mailboxId"),
+        ({"inReplyTo": "nothing"}, "inReplyTo"),
+        ({"inReplyTo": "a/b\\c#d?"}, "inReplyTo"),
+    ],
+)
+def test_a_wrong_draft_names_its_field(office, changes, field):
+    answer = send(office, **changes)
+    assert answer.status_code in {400, 404}, answer.text
+    problem = answer.json()
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem["field"] == field, problem
+    assert problem["detail"]
+    assert problem["correlationId"] == answer.headers["X-Correlation-Id"]
+
+
+@pytest.mark.parametrize("value", [None, "", "a b", "x" * 256, "ü"])
+def test_the_idempotency_key_is_needed_and_checked(office, value):
+    headers = {"Idempotency-Key": value.encode() if value else ""} if value is not None else {"X": "y"}
+    answer = send(office, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "Idempotency-Key"
+
+
+def test_a_26_mb_attachment_goes_or_is_refused_clearly(office):
+    content = base64.b64encode(b"x" * 27_500_000).decode()
+    answer = send(office, attachments=[{"name": "big.bin", "contentBase64": content}])
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["field"] == "attachments"
+
+
+def post(office, path, content, content_type="application/json"):
+    headers = {"Authorization": f"Bearer {office.alice_.token}", "Content-Type": content_type, **key()}
+    return requests.post(f"{office.alice_.api}{path}", data=content, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "field"),
+    [
+        (b"{", "application/json", "body"),
+        (b"\xff\xfe", "application/json", "body"),
+        (b"", "application/json", "body"),
+        (b"[]", "application/json", "body"),
+        (b"a=b", "application/x-www-form-urlencoded", "Content-Type"),
+        (b"{}", "text/plain", "Content-Type"),
+        (b"[" * 100_000, "application/json", "body"),
+        (b" " * 61_000_000, "application/json", "body"),
+    ],
+)
+def test_a_body_that_is_not_our_json_is_refused(office, content, content_type, field):
+    answer = post(office, "/cases/C-1/emails", content, content_type)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize("cursor", ["x", "a.b", "..", "%00", "eyJhIjoxfQ.AAAA"])
+def test_a_cursor_that_is_not_ours_is_refused(office, cursor):
+    for path in ("/cases/C-1/emails", f"/mailboxes/{office.mailbox_id}/search"):
+        answer = office.alice_("GET", f"{path}?cursor={cursor}")
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["field"] == "cursor"
+    assert office.admin("GET", f"/audit?cursor={cursor}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/cases/C-1/emails?limit=0", "limit"),
+        ("/cases/C-1/emails?limit=101", "limit"),
+        ("/cases/C-1/emails?limit=x", "limit"),
+    ],
+)
+def test_a_wrong_parameter_is_named(office, path, field):
+    answer = office.alice_("GET", path)
+    assert answer.status_code == 400
+    assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(("query", "field"), [("from=yesterday", "from"), ("to=2026-01-01", "to"), ("limit=0", "limit")])
+def test_a_wrong_audit_filter_is_named(office, query, field):
+    assert office.admin("GET", f"/audit?{query}").json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/cases/nothing/emails", "/cases/C-1/emails/nothing", "/mailboxes/nothing", "/cases/C-1/emails/x/raw",
+     "/mailboxes/a%2Fb", "/cases/a%23b/emails", "/cases/C-1/emails/%00"],
+)
+def test_unknown_ids_are_not_found(office, path):
+    assert office.alice_("GET", path).status_code == 404
+
+
+@pytest.mark.parametrize("case_id", ["-x", "a b", "x" * 129, "a!b"])
+def test_a_case_id_that_is_none_is_refused(office, case_id):
+    answer = office.platform("PUT", f"/cases/{case_id}", {"members": []})
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "caseId"
+
+
+def test_a_member_that_is_no_address_is_named(office):
+    answer = office.platform("PUT", "/cases/C-7", {"members": ["a@b.example", "nobody"]})
+    assert answer.json()["field"] == "members[1]"
+
+
+def connect(office, world, **changes):
+    person = someone(world, "new", "imap.example")
+    return office.alice_("POST", "/mailboxes", connection(world, person, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "field"),
+    [
+        ({"secret": {"password": "wrong"}}, 409, "consent_required", None),
+        ({"secret": {}}, 400, "invalid_request", "secret"),
+        ({"secret": {"pasword": "x"}}, 400, "invalid_request", "secret"),
+        ({"receivesWith": "pigeon"}, 400, "invalid_request", None),
+        ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
+        ({"address": "nobody"}, 400, "invalid_request", "address"),
+        ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
+        ({"pollSeconds": 86_401}, 400, "invalid_request", "pollSeconds"),
+        ({"since": "2020-01-01T00:00:00Z"}, 400, "invalid_request", "since"),
+        ({"owner": "bob@imap.example"}, 403, "not_allowed", "owner"),
+        ({"settings": {"pop3": {}}}, 400, "invalid_request", "settings.pop3"),
+        ({"settings": {"imap": {}, "smtp": {}}}, 400, "invalid_request", "settings.imap.host"),
+    ],
+)
+def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, status, code, field):
+    answer = connect(office, world, **changes)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["code"] == code
+    if field:
+        assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "10.0.0.1", "2130706434", "0x7f.0.0.2", "[::1]", "metadata.google.internal", "a\r\nb"]
+)
+def test_an_internal_host_is_refused(office, world, host):
+    settings = {"imap": {"host": host, "port": 993}, "smtp": {"host": host, "port": 465}}
+    answer = connect(office, world, settings=settings)
+    assert answer.status_code in {400, 503}, answer.text
+    assert "127." not in answer.json()["detail"]
+    assert "169.254" not in answer.json()["detail"]
+
+
+def test_an_address_is_connected_once(office, world):
+    answer = office.alice_("POST", "/mailboxes", connection(world, office.alice))
+    assert answer.status_code == 409
+    assert answer.json()["fix"]
+
+
+def test_no_mailbox_connects_under_an_integration_that_is_not_approved(world, api):
+    from tests.api.conftest import client
+
+    person = someone(world, "early", "imap.example")
+    early = client(api, world, "org-early", person.address, "member")
+    answer = early("POST", "/mailboxes", connection(world, person))
+    assert answer.status_code == 409
+    assert "approve" in answer.json()["fix"]
+
+
+def test_a_mailbox_is_disconnected_with_a_receipt_and_comes_back(office, world):
+    person = someone(world, "leaving", "imap.example")
+    admin = office.admin
+    box = admin("POST", "/mailboxes", connection(world, person)).json()
+    receipt = admin("DELETE", f"/mailboxes/{box['id']}").json()
+    assert receipt["state"] == "disconnected"
+    assert receipt["destroyed"]
+    assert receipt["kept"]
+    assert admin("GET", f"/mailboxes/{box['id']}").json()["state"] == "disconnected"
+    again = admin("POST", "/mailboxes", connection(world, person))
+    assert again.status_code == 201
+    assert again.json()["id"] == box["id"]
+
+
+def test_a_disconnected_integration_disconnects_its_mailboxes(world, api):
+    from tests.api.conftest import open_office
+
+    office = open_office(api, world)
+    assert office.admin("DELETE", "/integrations/imap").json()["state"] == "disconnected"
+    assert office.alice_("GET", f"/mailboxes/{office.mailbox_id}").json()["state"] == "disconnected"
+    assert office.alice_("POST", "/cases/C-1/emails", draft(office), headers=key()).status_code == 404
+
+
+def test_an_integration_with_wrong_settings_names_them(office):
+    answer = office.admin("PUT", "/integrations/imap", {"approved": True, "settings": {"prot": 1}})
+    assert answer.json()["field"] == "settings.prot"
+    answer = office.admin("PUT", "/integrations/imap", {"approved": True, "domains": ["x@y"]})
+    assert answer.json()["field"] == "domains[0]"
+    assert office.admin("GET", "/integrations/pigeon").status_code in {400, 404}

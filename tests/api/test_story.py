@@ -1,0 +1,125 @@
+"""The story over HTTP, with queues and timers run by the host."""
+
+import base64
+import time
+
+from tests.api.conftest import draft, key
+
+
+def until(check, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def test_send_receive_and_read_over_http(office):
+    content = base64.b64encode("Preisliste äöü".encode()).decode()
+    attachment = {"name": "Preisliste ü.txt", "contentType": "text/plain", "contentBase64": content}
+    once = key()
+    answer = office.alice_("POST", "/cases/C-1/emails", draft(office, attachments=[attachment]), headers=once)
+    assert answer.status_code == 202, answer.text
+    email = answer.json()
+    again = office.alice_("POST", "/cases/C-1/emails", draft(office, attachments=[attachment]), headers=once)
+    assert again.json()["id"] == email["id"]
+    path = f"/cases/C-1/emails/{email['id']}"
+    until(lambda: office.alice_("GET", path).json()["state"] == "sent")
+    [arrived] = until(office.supplier.inbox)
+
+    office.supplier.reply(arrived, "Here it is. <script>alert(1)</script>")
+    assert office.alice_("POST", f"/mailboxes/{office.mailbox_id}/sync").status_code == 202
+    items = until(
+        lambda: (
+            found
+            if len(found := office.alice_("GET", "/cases/C-1/emails").json()["items"]) == 2
+            else None
+        )
+    )
+    reply = items[1]
+    assert reply["direction"] == "in"
+    assert reply["evidence"]["rule"] in {"in-reply-to", "references"}
+    assert reply["from"]["address"] == office.supplier.address
+    assert set(items[0]["mailboxIds"]) == {office.mailbox_id}
+
+    raw = office.alice_("GET", f"{path}/raw")
+    assert raw.content.startswith(b"From:") or b"Message-ID" in raw.content
+    assert "attachment" in raw.headers["Content-Disposition"]
+    part = office.alice_("GET", f"{path}/attachments/{items[0]['attachments'][0]['id']}")
+    assert part.content.decode() == "Preisliste äöü"
+    assert part.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in part.headers["Content-Security-Policy"]
+    assert office.alice_("GET", f"{path}/attachments/99").status_code == 404
+    assert office.bob("GET", path).status_code == 403
+
+
+def test_pages_follow_each_other_by_signed_cursors(office):
+    for number in range(3):
+        draft_ = draft(office, subject=f"Page {number}")
+        office.alice_("POST", "/cases/C-1/emails", draft_, headers=key())
+    first = office.alice_("GET", "/cases/C-1/emails?limit=2").json()
+    assert len(first["items"]) == 2
+    second = office.alice_("GET", f"/cases/C-1/emails?limit=2&cursor={first['nextCursor']}").json()
+    assert second["items"][0]["id"] > first["items"][1]["id"]
+
+
+def test_the_doctor_finds_a_healthy_mailbox_healthy(office):
+    checks = office.alice_("POST", f"/mailboxes/{office.mailbox_id}/test").json()["checks"]
+    assert {check["name"]: check["status"] for check in checks} == {
+        "sign_in_receiving": "ok",
+        "sign_in_sending": "ok",
+        "round_trip": "ok",
+        "sent_copy": "ok",
+        "push": "skipped",
+    }
+
+
+def test_folders_and_search_show_the_own_mailbox_live(office):
+    office.supplier.send(office.alice.address, "Findable words")
+    folders = office.alice_("GET", f"/mailboxes/{office.mailbox_id}/folders").json()["items"]
+    assert {"INBOX", "Sent"} <= {folder["name"] for folder in folders}
+    path = f"/mailboxes/{office.mailbox_id}/search?subject=Findable"
+    [hit] = until(lambda: office.alice_("GET", path).json()["items"])
+    assert hit["from"]["address"] == office.supplier.address
+    assert office.admin("GET", path).status_code == 403
+    linked = office.alice_(
+        "POST", "/cases/C-1/links", {"mailboxId": office.mailbox_id, "ref": hit["ref"]}
+    )
+    assert linked.status_code == 201, linked.text
+
+
+def test_a_mailbox_can_be_changed_paused_and_listed(office):
+    path = f"/mailboxes/{office.mailbox_id}"
+    changed = office.alice_("PATCH", path, {"pollSeconds": 120, "name": "Alice Ä.", "paused": True}).json()
+    assert (changed["pollSeconds"], changed["name"], changed["state"]) == (120, "Alice Ä.", "paused")
+    assert office.alice_("PATCH", path, {"paused": False}).json()["state"] == "active"
+    assert office.mailbox_id in [box["id"] for box in office.admin("GET", "/mailboxes").json()["items"]]
+    assert office.bob("GET", "/mailboxes").json()["items"] == []
+    assert "password" not in office.alice_("GET", path).text
+
+
+def test_the_audit_is_for_administrators_and_can_be_exported(office):
+    assert office.alice_("GET", "/audit").status_code == 403
+    page = office.admin("GET", "/audit?limit=2").json()
+    assert len(page["items"]) == 2
+    following = office.admin("GET", f"/audit?limit=2&cursor={page['nextCursor']}").json()
+    assert following["items"][0]["at"] >= page["items"][1]["at"]
+    lines = office.admin("GET", "/audit?limit=500", headers={"Accept": "application/x-ndjson"})
+    assert lines.headers["Content-Type"].startswith("application/x-ndjson")
+    assert "mailbox.connected" in lines.text
+    only = office.admin("GET", f"/audit?mailboxId={office.mailbox_id}").json()["items"]
+    assert {record["mailboxId"] for record in only} == {office.mailbox_id}
+
+
+def test_health_and_the_contract_are_open_to_anyone(office, api):
+    import requests
+
+    health = requests.get(f"{api}/health", timeout=20).json()
+    assert health["status"] in {"ok", "degraded"}
+    assert {check["name"] for check in health["checks"]} == {"tables", "blobs", "vault", "queues"}
+    document = requests.get(f"{api}/openapi.json", timeout=20).json()
+    assert document["openapi"].startswith("3.1")
+    assert "post" in document["paths"]["/cases/{caseId}/emails"]
+    assert "EmailResource" in document["components"]["schemas"]

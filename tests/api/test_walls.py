@@ -1,0 +1,170 @@
+"""Every route, and everybody who must not get through it."""
+
+import base64
+import json
+import time
+
+import jwt
+import pytest
+
+from tests.api.conftest import Client, draft, key
+
+EMAIL = "1763943000123-0123456789ab"
+
+
+def routes(office):
+    """Method, path and body of every route that names something of the organisation."""
+    box = f"/mailboxes/{office.mailbox_id}"
+    return [
+        ("GET", box, None),
+        ("PATCH", box, {"name": "x"}),
+        ("DELETE", box, None),
+        ("POST", f"{box}/sync", None),
+        ("POST", f"{box}/test", None),
+        ("GET", f"{box}/folders", None),
+        ("GET", f"{box}/search?q=x", None),
+        ("GET", f"{box}/reviews", None),
+        ("POST", f"{box}/reviews/{EMAIL}", {"action": "dismiss"}),
+        ("POST", "/cases/C-1/emails", draft(office)),
+        ("GET", "/cases/C-1/emails", None),
+        ("GET", f"/cases/C-1/emails/{EMAIL}", None),
+        ("GET", f"/cases/C-1/emails/{EMAIL}/raw", None),
+        ("GET", f"/cases/C-1/emails/{EMAIL}/attachments/0", None),
+        ("POST", f"/cases/C-1/emails/{EMAIL}/move", {"caseId": "C-2"}),
+        ("POST", "/cases/C-1/links", {"mailboxId": office.mailbox_id, "ref": "x"}),
+    ]
+
+
+EVERY = range(16)
+LISTS = [
+    ("GET", "/integrations", None),
+    ("GET", "/integrations/imap", None),
+    ("PUT", "/integrations/imap", {"approved": False}),
+    ("DELETE", "/integrations/imap", None),
+    ("GET", "/mailboxes", None),
+    ("POST", "/mailboxes", {"address": "x@imap.example"}),
+    ("GET", "/audit", None),
+    ("PUT", "/cases/C-9", {"members": []}),
+]
+
+
+def test_the_list_of_routes_is_complete(office, api):
+    import re
+
+    import requests
+
+    document = requests.get(f"{api}/openapi.json", timeout=20).json()
+    known = {
+        (method.upper(), re.sub(r"\{\w+\}", "*", path))
+        for path, item in document["paths"].items()
+        for method in item
+    }
+    tested = set()
+    for method, path, _ in [*routes(office), *LISTS, ("GET", "/health", None), ("GET", "/openapi.json", None)]:
+        path = path.partition("?")[0].replace(office.mailbox_id, "*").replace(EMAIL, "*")
+        path = re.sub(r"/cases/[^/]+", "/cases/*", path)
+        path = re.sub(r"/integrations/[^/]+", "/integrations/*", path)
+        tested.add((method, re.sub(r"/attachments/0", "/attachments/*", path)))
+    assert tested == known
+
+
+@pytest.mark.parametrize("number", EVERY)
+def test_another_organisations_token_finds_nothing(office, stranger, number):
+    method, path, body = routes(office)[number]
+    if path.startswith("/cases"):
+        path = path.replace("C-1", "C-only-here")
+        office.platform("PUT", "/cases/C-only-here", {"members": [stranger.alice.address]})
+    for who in (stranger.alice_, stranger.admin):
+        answer = who(method, path, body, headers=key())
+        assert answer.status_code == 404, (method, path, answer.text)
+
+
+@pytest.mark.parametrize("number", EVERY)
+def test_who_is_neither_owner_nor_member_is_refused(office, number):
+    method, path, body = routes(office)[number]
+    answer = office.bob(method, path, body, headers=key())
+    assert answer.status_code in {403, 404}, (method, path, answer.text)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), LISTS)
+def test_administration_is_for_its_roles(office, method, path, body):
+    who = office.platform if path in {"/mailboxes", "/integrations"} or "mailboxes" in path else office.bob
+    if path == "/mailboxes" and method == "GET":
+        who = office.platform
+    assert who(method, path, body).status_code == 403, path
+
+
+def everything(office):
+    return [*routes(office), *LISTS]
+
+
+def test_without_a_token_nothing_answers(office, api):
+    for method, path, body in everything(office):
+        answer = Client(api, None)(method, path, body, headers=key())
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def bad_tokens(world, office):
+    issue = world.issuer.issue
+    who = {"org": office.org_id, "email": office.alice.address, "roles": ["member", "admin"]}
+    now = int(time.time())
+    good = issue(**who)
+    header, payload, _ = good.split(".")
+    none = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).rstrip(b"=").decode()
+    claims = jwt.decode(good, options={"verify_signature": False})
+    public = jwt.PyJWKClient(world.environment()["AUTH_JWKS_URL"]).get_signing_keys()[0]
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    pem = public.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "garbage": "abc",
+        "expired": issue(**who, exp=now - 3600),
+        "wrong audience": issue(**who, aud="someone-else"),
+        "wrong issuer": issue(**who, iss="https://evil.example"),
+        "not yet valid": issue(**who, nbf=now + 3600),
+        "alg none": f"{none}.{payload}.",
+        "HS256 with the public key": hs256(claims, pem, jwt.get_unverified_header(good)["kid"]),
+        "unknown kid": unknown_kid(claims),
+        "tampered": f"{header}.{payload[:-4]}AAAA.{good.split('.')[2]}",
+        "no organisation": issue(**{**who, "org": ""}),
+        "odd organisation": issue(**{**who, "org": "a/b"}),
+        "roles are no list": issue(**{**who, "roles": "admin"}),
+    }
+
+
+def hs256(claims, secret, kid):
+    """Sign by hand: libraries refuse to do this, an attacker does not."""
+    import hashlib
+    import hmac
+
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    signed = part({"alg": "HS256", "typ": "JWT", "kid": kid}) + b"." + part(claims)
+    mac = hmac.new(secret, signed, hashlib.sha256).digest()
+    return (signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
+
+
+def unknown_kid(claims):
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return jwt.encode(claims, rsa.generate_private_key(65537, 2048), "RS256", headers={"kid": "unknown"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["garbage", "expired", "wrong audience", "wrong issuer", "not yet valid", "alg none",
+     "HS256 with the public key", "unknown kid", "tampered", "no organisation", "odd organisation", "roles are no list"],
+)
+def test_a_bad_token_is_refused(world, office, api, name):
+    answer = Client(api, bad_tokens(world, office)[name])("GET", "/mailboxes")
+    assert answer.status_code == 401, answer.text
+    assert answer.json()["code"] == "unauthenticated"
+
+
+def test_a_bad_token_is_refused_on_every_route(world, office, api):
+    expired = bad_tokens(world, office)["expired"]
+    for method, path, body in everything(office):
+        assert Client(api, expired)(method, path, body, headers=key()).status_code == 401, path
