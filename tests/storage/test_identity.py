@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import jwt
 import pytest
@@ -48,9 +47,9 @@ class Identities(WebServer):
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StorageAccess, Authority]]:
     folder = tmp_path_factory.mktemp("identity")
     authority, ports, kinds = Authority(folder), Ports(), ("table", "blob", "queue")
-    command: list[str | Path] = [
-        azurite.node(),
-        azurite.install(),
+    command = [
+        str(azurite.node()),
+        str(azurite.install()),
         "--inMemoryPersistence",
         "--silent",
         "--disableTelemetry",
@@ -60,9 +59,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StorageA
         "--oauth",
         "basic",
         "--cert",
-        authority.certificate,
+        str(authority.certificate),
         "--key",
-        authority.key,
+        str(authority.key),
     ]
     for kind in kinds:
         command += [f"--{kind}Host", HOST, f"--{kind}Port", str(ports[kind])]
