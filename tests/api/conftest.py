@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.host import process
+from sandbox.host.process import HostProcess
 from sandbox.ports import free
 from tests.scenes import PASSWORD, Person_, someone
 
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 def api(world):
     """The app on the real worker; its base URL."""
     environment = {**world.environment(), "PUBLIC_URL": "http://127.0.0.1"}
-    with process.running(ROOT, free(), environment) as url:
-        yield f"{url}/api"
+    with HostProcess(ROOT, free(), environment) as host:
+        yield f"{host.url}/api"
 
 
 @dataclass

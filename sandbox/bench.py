@@ -1,0 +1,164 @@
+"""`make bench`: timings and call counts on the sandbox's real parts. It prints; it judges nothing.
+
+Each row: what, how many, seconds, a second, and calls per item to storage and to the mail system.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.world import World
+from shared import bootstrap
+from shared.settings import load
+from tests.doors import Guard, guarded
+from tests.scenes import Clock, Scene, build, imap, parsed, write
+
+ROOT = Path(__file__).parents[1]
+STORAGE = ("records", "blobs", "queues", "schedule", "vault")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    items: int
+    seconds: float
+    calls: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Show it."""
+        storage = sum(call.split(".")[0] in STORAGE for call in self.calls)
+        network = len(self.calls) - storage
+        return (
+            f"{self.name:<44}{self.items:>7}{self.seconds:>9.2f}{self.items / self.seconds:>10.1f}"
+            f"{storage / self.items:>9.2f}{network / self.items:>9.2f}"
+        )
+
+
+def timed(name: str, items: int, guard: Guard, act: Callable[[], object]) -> Row:
+    """Run and count."""
+    guard.calls.clear()
+    start = time.perf_counter()
+    act()
+    return Row(name, items, time.perf_counter() - start, tuple(guard.calls))
+
+
+def rows(world: World) -> Iterable[Row]:
+    """Measure everything on fresh organisations."""
+    clock, guard = Clock(), Guard()
+    app = bootstrap.build(load(world.environment()), clock)
+    watched = guarded(app, guard)
+
+    scene = build(world, app, clock)
+    scene.sent()
+    scene.sync()
+    answers(scene, scene.alice.address, 1000)
+    yield timed("ingest: case mails into one mailbox", 1000, guard, lambda: scene.sync(app=watched))
+
+    scene = build(world, app, clock)
+    scene.sent()
+    boxes = [scene.colleague(f"user{number}") for number in range(20)]
+    for person, _ in boxes:
+        answers(scene, person.address, 50)
+    with ThreadPoolExecutor(8) as pool:
+        yield timed(
+            "ingest: 50 case mails into each of 20, 8 workers",
+            1000,
+            guard,
+            lambda: list(pool.map(lambda box: scene.sync(box[1], app=watched), boxes)),
+        )
+
+    scene = build(world, app, clock)
+    scene.sync()
+    unrelated(scene, 1000)
+    yield timed("ignore: unrelated mails", 1000, guard, lambda: scene.sync(app=watched))
+
+    idle = [scene.mailbox, *(scene.colleague(f"idle{number}")[1] for number in range(99))]
+    for box in idle:
+        scene.sync(box)
+    with ThreadPoolExecutor(8) as pool:
+        yield timed(
+            "idle poll of 100 mailboxes, 8 workers",
+            100,
+            guard,
+            lambda: list(pool.map(lambda box: scene.sync(box, app=watched), idle)),
+        )
+
+    scene = build(world, app, clock)
+    yield timed("send: request to Sent copy, one worker", 300, guard, lambda: sends(scene, watched, 300))
+    yield Row("import function_app, warm (seconds)", 1, imported())
+
+
+def answers(scene: Scene, to: str, count: int) -> None:
+    """Put answers of the supplier into a mailbox, as its server would."""
+    [original, *_] = scene.supplier.inbox()
+
+    known = parsed(original)
+    headers = {"In-Reply-To": known["Message-ID"], "References": known["Message-ID"]}
+    with imap(scene.world, to) as client:
+        for number in range(count):
+            mail = write(scene.supplier.address, to, "Re: Offer 4711", f"Answer {number}\n" * 20, **headers)
+            client.append("INBOX", mail.as_bytes())
+
+
+def unrelated(scene: Scene, count: int) -> None:
+    """Put other people's mail into the mailbox."""
+    with imap(scene.world, scene.alice.address) as client:
+        for number in range(count):
+            mail = write(f"someone{number}@elsewhere.example", scene.alice.address, f"News {number}", "Words")
+            client.append("INBOX", mail.as_bytes())
+
+
+def sends(scene: Scene, app: object, count: int) -> None:
+    """Accept and deliver, one after the other."""
+    for _ in range(count):
+        scene.deliver(scene.send(app=app), app=app)  # type: ignore[arg-type]
+
+
+def imported() -> float:
+    """How long a fresh process needs to import the app, best of five."""
+    best = 9.0
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import function_app"], cwd=ROOT, check=True)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def first_answer(world: World) -> Row:
+    """From starting the host to the first answer of an authenticated route."""
+    import requests
+
+    from sandbox.host.process import HostProcess
+
+    token = world.issuer.issue(org="bench", email="a@imap.example", roles=["member"])
+    start = time.perf_counter()
+    with HostProcess(ROOT, environment=world.environment(), log=Path(tempfile.mkdtemp()) / "host.log") as host:
+        answer = requests.get(
+            f"{host.url}/api/mailboxes", headers={"Authorization": f"Bearer {token}"}, timeout=30
+        )
+        answer.raise_for_status()
+        return Row("first answer after a cold start (host included)", 1, time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'what':<44}{'items':>7}{'seconds':>9}{'per s':>10}{'storage':>9}{'network':>9}   (calls per item)")
+    with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
+        os.environ.update(world.environment())
+        for row in rows(world):
+            print(row, flush=True)
+        print(first_answer(world), flush=True)
+
+
+if __name__ == "__main__":
+    main()
+
+
