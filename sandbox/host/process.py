@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,18 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+from sandbox.ports import HOST, free
+
 _ROOT = Path(__file__).parents[2]
 
 
 class HostError(Exception):
     """The host ended before it was ready, or was not ready in time."""
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 class HostProcess:
@@ -42,8 +36,8 @@ class HostProcess:
         reload: bool = False,
         log: Path | None = None,
     ) -> None:
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = port or free()
+        self.url = f"http://{HOST}:{self.port}"
         self._command = [
             sys.executable,
             "-m",
@@ -64,7 +58,12 @@ class HostProcess:
         output: IO[bytes] | None = self._log.open("ab") if self._log else None
         try:
             self.process = subprocess.Popen(
-                self._command, cwd=_ROOT, env=self._environment, stdout=output, stderr=output
+                self._command,
+                cwd=_ROOT,
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops its parts in order
             )
         finally:
             if output:

@@ -1,60 +1,31 @@
 """Azurite for the host's tests, and apps made of one string."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox.host.process import free_port
+from sandbox.azurite import ACCOUNT, KEY, Azurite
+from sandbox.ports import Ports
 
 APPS = Path(__file__).parent / "apps"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 def connection_string(port: int, key: str = KEY) -> str:
     return (
-        f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};"
-        f"QueueEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};"
+        f"QueueEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
     )
 
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Azurite's queue service; gives its port."""
-    script = Path(os.environ.get("AZURITE", "/tmp/az/node_modules/azurite/dist/src/azurite.js"))
-    node = shutil.which("node")
-    if not node or not script.exists():
-        pytest.skip("Azurite is not installed")
-    ports = [free_port() for _ in range(3)]
-    command = [
-        node,
-        str(script),
-        "--inMemoryPersistence",
-        "--silent",
-        "--disableTelemetry",
-        "--skipApiVersionCheck",
-    ]
-    for service, port in zip(("queue", "blob", "table"), ports, strict=True):
-        command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
-    process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("azurite"))
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", ports[0]), 0.2).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                break
-        yield ports[0]
-    finally:
-        process.terminate()
-        process.wait(10)
+    """Azurite; gives the port of its queue service."""
+    ports = Ports()
+    with Azurite(tmp_path_factory.mktemp("azurite"), ports):
+        yield ports["queue"]
 
 
 MakeApp = Callable[..., Path]

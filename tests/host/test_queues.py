@@ -19,11 +19,12 @@ from azure.storage.queue import QueueServiceClient
 from sandbox.host.config import QueueOptions
 from sandbox.host.invocations import InvocationError
 from sandbox.host.outputs import OutputError, messages
-from sandbox.host.process import HostProcess, free_port
+from sandbox.host.process import HostProcess
 from sandbox.host.queues import Listener
 from sandbox.host.storage import Storage
 from sandbox.host.tasks import Tasks
 from sandbox.host.worker import Function
+from sandbox.ports import free
 from tests.host.conftest import APPS, connection_string, wait_for
 
 
@@ -156,7 +157,7 @@ def test_sigterm_lets_running_messages_and_requests_finish(host: HostProcess, qu
 
 
 def test_a_storage_that_is_away_is_waited_for(queues: Queues, tmp_path: Path):
-    environment = {"STORE": connection_string(free_port()), "PREFIX": queues.prefix}
+    environment = {"STORE": connection_string(free()), "PREFIX": queues.prefix}
     with HostProcess(APPS / "queues", environment=environment, log=tmp_path / "log") as host:
         wait_for(lambda: "cannot be polled, trying again" in (tmp_path / "log").read_text())
         assert host.status()
