@@ -140,7 +140,9 @@ def first_answer(world: World) -> Row:
 
     token = world.issuer.issue(org="bench", email="a@imap.example", roles=["member"])
     start = time.perf_counter()
-    with HostProcess(ROOT, environment=world.environment(), log=Path(tempfile.mkdtemp()) / "host.log") as host:
+    with HostProcess(
+        ROOT, environment=world.environment(), log=Path(tempfile.mkdtemp()) / "host.log"
+    ) as host:
         answer = requests.get(
             f"{host.url}/api/mailboxes", headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
@@ -150,7 +152,9 @@ def first_answer(world: World) -> Row:
 
 def main() -> None:
     """Print the table."""
-    print(f"{'what':<44}{'items':>7}{'seconds':>9}{'per s':>10}{'storage':>9}{'network':>9}   (calls per item)")
+    print(
+        f"{'what':<44}{'items':>7}{'seconds':>9}{'per s':>10}{'storage':>9}{'network':>9}   (calls per item)"
+    )
     with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
         os.environ.update(world.environment())
         for row in rows(world):
@@ -160,5 +164,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-

@@ -18,6 +18,14 @@ def world(tmp_path_factory):
         yield world
 
 
+@pytest.fixture(autouse=True)
+def no_faults(request):
+    """A test that switched a fault on leaves none behind."""
+    yield
+    if "world" in request.fixturenames:
+        request.getfixturevalue("world").post.faults.clear()
+
+
 @pytest.fixture
 def clock():
     return Clock()

@@ -71,8 +71,8 @@ class Person_:
 
     def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
         """Hand over through the SMTP submission server with STARTTLS."""
-        context = ssl.create_default_context(cafile=str(self.world.ca.pem))
-        with smtplib.SMTP("localhost", self.world.smtp.starttls_port, timeout=20) as smtp:
+        context = ssl.create_default_context(cafile=self.world.authority.pem)
+        with smtplib.SMTP("localhost", self.world.ports["smtp"], timeout=20) as smtp:
             smtp.starttls(context=context)
             smtp.login(self.address, PASSWORD)
             smtp.sendmail(sender or self.address, to, raw)
@@ -202,8 +202,8 @@ def connect(world: Any, app: App, org_id: str, person: Person_, **changes: Any) 
             "receives_with": "imap",
             "sends_with": "smtp",
             "settings": {
-                "imap": {"host": "localhost", "port": world.dovecot.imaps_port, "security": "tls"},
-                "smtp": {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"},
+                "imap": {"host": "localhost", "port": world.ports["imaps"], "security": "tls"},
+                "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
             },
             "secret": {"password": PASSWORD},
             "since": datetime.now(UTC) - timedelta(minutes=5),
@@ -220,14 +220,14 @@ def caller(org_id: str, address: str, *roles: str) -> Caller:
 def someone(world: Any, name: str, domain: str) -> Person_:
     """Give somebody a mailbox on the sandbox's mail server."""
     person = Person_(world, f"{name}.{next(_NUMBERS)}.{secrets.token_hex(2)}@{domain}")
-    world.dovecot.add_user(person.address, PASSWORD)
+    world.add_user(person.address, PASSWORD)
     return person
 
 
 def imap(world: Any, address: str) -> imapclient.IMAPClient:
     """Sign in with a client we did not write."""
-    context = ssl.create_default_context(cafile=str(world.ca.pem))
-    client = imapclient.IMAPClient("localhost", world.dovecot.imaps_port, ssl_context=context)
+    context = ssl.create_default_context(cafile=world.authority.pem)
+    client = imapclient.IMAPClient("localhost", world.ports["imaps"], ssl_context=context)
     client.login(address, PASSWORD)
     return client
 

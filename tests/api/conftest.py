@@ -94,8 +94,8 @@ def connection(world, person, **changes):
         "receivesWith": "imap",
         "sendsWith": "smtp",
         "settings": {
-            "imap": {"host": "localhost", "port": world.dovecot.imaps_port, "security": "tls"},
-            "smtp": {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"},
+            "imap": {"host": "localhost", "port": world.ports["imaps"], "security": "tls"},
+            "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
         },
         "secret": {"password": PASSWORD},
         **changes,

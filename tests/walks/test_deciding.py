@@ -72,11 +72,9 @@ def test_a_reply_whose_references_were_truncated_is_filed(scene, arrived):
 
 
 def test_a_message_id_rewritten_by_a_relay_is_found_through_our_id_in_references(scene):
-    scene.world.smtp.rewrite_message_id = "silently"
-    try:
-        scene.sent()
-    finally:
-        scene.world.smtp.rewrite_message_id = None
+    scene.world.post.faults.rewriting = "silent"
+    scene.sent()
+    scene.world.post.faults.clear()
     [raw] = scene.supplier.inbox()
     rewritten = message_from_bytes(raw)["Message-ID"]
     assert rewritten not in ids(scene)

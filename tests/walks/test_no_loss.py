@@ -169,13 +169,13 @@ def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
     from shared import scheduling
 
     message = scene.send()
-    scene.world.smtp.stop()
+    scene.world.post.stop()
     try:
         scene.work()
         waiting = scene.email(message.id)
         assert (waiting.state, waiting.error is not None) == ("queued", True)
     finally:
-        scene.world.smtp.start()
+        scene.world.post.start()
     scene.clock.advance(minutes=5)
     scheduling.tick(scene.app)
     scene.work()

@@ -50,7 +50,7 @@ def test_on_the_wire_no_body_is_asked_for(world, app, clock):
 
     with Wire(world) as wire:
         place = {"host": "localhost", "port": wire.port, "security": "tls"}
-        smtp = {"host": "localhost", "port": world.smtp.starttls_port, "security": "starttls"}
+        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
         scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
         scene.sync()
         fill(scene, 20)

@@ -64,11 +64,8 @@ def test_one_refused_recipient_among_others_is_named(scene):
 
 @pytest.mark.parametrize("delivered", [True, False])
 def test_a_connection_lost_after_the_final_dot_is_uncertain_and_never_sent_again(scene, delivered):
-    scene.world.smtp.drop_after_data = "delivered" if delivered else "lost"
-    try:
-        message = scene.sent()
-    finally:
-        scene.world.smtp.drop_after_data = None
+    scene.world.post.faults.drop_after_dot(delivered=delivered)
+    message = scene.sent()
     assert message.state == "uncertain"
     assert message.error
     assert message.error.fix
@@ -82,11 +79,8 @@ def test_a_connection_lost_after_the_final_dot_is_uncertain_and_never_sent_again
 def test_an_uncertain_mail_that_shows_up_in_sent_was_sent(scene):
     from tests.scenes import imap
 
-    scene.world.smtp.drop_after_data = "delivered"
-    try:
-        message = scene.sent()
-    finally:
-        scene.world.smtp.drop_after_data = None
+    scene.world.post.faults.drop_after_dot(delivered=True)
+    message = scene.sent()
     with imap(scene.world, scene.alice.address) as client:
         client.append("Sent", scene.raw(message))
     scene.sync()
@@ -94,7 +88,7 @@ def test_an_uncertain_mail_that_shows_up_in_sent_was_sent(scene):
 
 
 def test_a_temporary_refusal_is_tried_again(scene):
-    scene.world.smtp.temporary_failures = 1
+    scene.world.post.faults.defer("RCPT")
     message = scene.sent()
     assert message.state == "queued"
     assert message.error
@@ -106,14 +100,11 @@ def test_a_temporary_refusal_is_tried_again(scene):
 
 
 def test_after_a_day_of_temporary_refusals_it_fails_visibly(scene):
-    scene.world.smtp.temporary_failures = 10_000
-    try:
-        message = scene.sent()
-        scene.clock.advance(hours=25)
-        scheduling.tick(scene.app)
-        scene.work()
-    finally:
-        scene.world.smtp.temporary_failures = 0
+    scene.world.post.faults.defer("RCPT", times=2)
+    message = scene.sent()
+    scene.clock.advance(hours=25)
+    scheduling.tick(scene.app)
+    scene.work()
     failed = scene.email(message.id)
     assert failed.state == "failed"
     assert failed.error
