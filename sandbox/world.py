@@ -1,0 +1,121 @@
+"""The sandbox's parts, started together: a small mail world, and the settings of an app in it."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from sandbox.azurite import Azurite
+from sandbox.ca import Authority
+from sandbox.dovecot import Dovecot
+from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
+from sandbox.ports import HOST, Ports
+from sandbox.smtp import PostOffice
+from sandbox.vault import KeyVault
+
+USERS = ("alice", "bob", "carol", "dave")
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A customer: one provider family, one domain, four users."""
+
+    family: str
+    org: str
+    domain: str
+    passwords: dict[str, str] = field(repr=False)
+
+    def address(self, user: str) -> str:
+        """Return a user's address."""
+        return f"{user}@{self.domain}"
+
+
+class World:
+    """Everything but the app itself.
+
+    Args:
+        directory: for the CA, logs and persistent data.
+        base_port: the API's port, which the others follow; without it all ports are free ones.
+        persistent: keep Azurite's data over its `stop` and `start` (slower).
+
+    Attributes:
+        ports, authority, issuer, vault, azurite, dovecot, post: the parts.
+    """
+
+    def __init__(self, directory: Path, base_port: int | None = None, *, persistent: bool = False) -> None:
+        self.directory = directory
+        self.ports = Ports(base_port)
+        self._persistent = persistent
+        self._stack = ExitStack()
+        self.organisations: dict[str, Organisation] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self, stack: ExitStack) -> None:
+        """Launch the slow ones first, then the quick ones, then wait for all."""
+        self.authority = Authority(self.directory / "ca")
+        tls = self.authority.server_context()
+        self.azurite = Azurite(self.directory, self.ports, persistent=self._persistent)
+        stack.callback(self.azurite.stop)
+        self.azurite.launch()
+        self.issuer = Issuer(self.ports["issuer"], tls)
+        stack.callback(self.issuer.stop)
+        self.tokeninfo = TokenInfo(self.issuer, self.ports["tokeninfo"])
+        stack.callback(self.tokeninfo.stop)
+        self.vault = KeyVault(self.issuer, self.ports["vault"], tls)
+        stack.callback(self.vault.stop)
+        asked = f"{self.tokeninfo.url}/tokeninfo?access_token="
+        self.dovecot = Dovecot(self.authority, self.ports, tokeninfo=asked)
+        stack.callback(self.dovecot.close)
+        self.dovecot.launch()
+        self.post = PostOffice(tls, self.dovecot.passwords, self.ports, address_of=self.issuer.address_of)
+        self.post.start()
+        stack.callback(self.post.stop)
+        self.dovecot.wait()
+        self.azurite.wait()
+
+    def add_domain(self, domain: str) -> None:
+        """Let the mail server take mail for the domain."""
+        self.post.route(domain, self.dovecot)
+
+    def add_user(self, address: str, password: str) -> None:
+        """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
+        self.add_domain(address.rpartition("@")[2])
+        self.dovecot.add_user(address, password)
+
+    def add_organisation(self, family: str, domain: str, *, hosted: bool = True) -> Organisation:
+        """Add a customer and its users; `hosted` by our mail server, else by a simulator with a route."""
+        passwords = {user: f"sandbox-{user}-{family}" for user in USERS}
+        organisation = Organisation(family, f"org-{family}", domain, passwords)
+        if hosted:
+            for user, password in passwords.items():
+                self.add_user(organisation.address(user), password)
+        self.organisations[family] = organisation
+        return organisation
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings of an app that lives in this world, and what makes it trust the CA."""
+        api = f"http://{HOST}:{self.ports['api']}"
+        return {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            "STORAGE": self.azurite.connection_string,
+            "KEY_VAULT_URL": self.vault.url,
+            "KEY_VAULT_VERIFY_CHALLENGE": "false",  # the challenge names vault.azure.net, we are localhost
+            "IDENTITY_ENDPOINT": f"{self.issuer.url}/msi/token",
+            "IDENTITY_HEADER": self.issuer.identity_header,
+            "AUTH_ISSUER": self.issuer.url,
+            "AUTH_AUDIENCE": AUDIENCE,
+            "AUTH_JWKS_URL": f"{self.issuer.url}/jwks.json",
+            "PUBLIC_URL": api,
+            "RETURN_URLS": f"{api}/done",
+            "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
+            **self.authority.environment(),
+        }
