@@ -20,7 +20,7 @@ check: .venv/ready  ## the quick half: lint, types, contracts, tests that need n
 	$(BIN)/pytest -m fast tests
 
 bench: .venv/ready  ## print timings and call counts; no thresholds
-	$(BIN)/python -m sandbox.bench
+	$(BIN)/python -m tests.bench
 
 format: .venv/ready
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from shared.errors import Unsupported
+from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
 from shared.model import Mailbox
@@ -67,13 +67,9 @@ class App:
         name = mailbox.receives_with
         return name is not None and self.provider(name).sent_folder is not None
 
-    def sending(self, org_id: str, mailbox: Mailbox) -> Sender:
-        """Return the mailbox's sender. Raises Unsupported where it only reads."""
-        name = mailbox.sends_with
-        make = self.provider(name).sender if name else None
-        if name is None or make is None:
-            raise Unsupported("This mailbox cannot send.", fix="Choose a sending provider for it.")
-        return make(self.connection(org_id, mailbox, name))
+    def sending(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Sender]:
+        """Open the mailbox for sending. Raises Unsupported where it only reads."""
+        return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send")
 
     def connection(
         self, org_id: str, mailbox: Mailbox, name: str, credential: Callable[[], Credential] | None = None
@@ -92,9 +88,14 @@ class App:
     ) -> Iterator[S]:
         make: Callable[[Connection], S] | None = getattr(self.provider(name), power) if name else None
         if name is None or make is None:
-            raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another receiving provider for it.")
+            raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another provider for it.")
         session = make(self.connection(org_id, mailbox, name))
         try:
             yield session
+        except ConsentRequired as refusal:
+            if self.grants.forget(org_id, mailbox.id, name):
+                # what we remembered may be outdated by a reconnect elsewhere: only a fresh one counts
+                raise Temporary("The sign-in is being read again.", retry_after=1) from refusal
+            raise
         finally:
             session.close()

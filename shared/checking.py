@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Literal
 
 from shared import audit, identity, mime
@@ -94,7 +93,7 @@ def _read(app: App, org_id: str, mailbox: Mailbox) -> None:
 
 
 def _may_send(app: App, org_id: str, mailbox: Mailbox) -> None:
-    with closing(app.sending(org_id, mailbox)) as sender:
+    with app.sending(org_id, mailbox) as sender:
         sender.check()
 
 
@@ -124,7 +123,7 @@ def _round_trip(app: App, org_id: str, mailbox: Mailbox) -> None:
             attachments=(),
         )
     )
-    with closing(app.sending(org_id, mailbox)) as sender:
+    with app.sending(org_id, mailbox) as sender:
         sender.send(raw, mailbox.address, [mailbox.address], lambda: None)
     with app.receiving(org_id, mailbox) as receiver:
         _await(receiver, message_id)

@@ -53,12 +53,14 @@ COPY_APPEARS = timedelta(minutes=1)
 UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
 
-def deliver(app: App, org_id: str, conversation_id: str, email_id: str) -> None:
+def deliver(app: App, job: Job) -> None:
     """Bring one promised message a step further; safe to repeat, alone or side by side.
 
     Never raises for what the mail system said: that becomes the message's state and its next attempt.
     """
-    message = find(app, org_id, conversation_id, email_id)
+    org_id = job.org_id
+    message = app.records.find(org_id, Message, f"{job.case_id}!{job.id}") if job.case_id else None
+    message = message or find(app, org_id, job.conversation_id, job.id)
     if message is None or message.value.mailbox_id is None:
         return
     stored = app.records.find(org_id, Mailbox, message.value.mailbox_id)
@@ -97,8 +99,8 @@ class _Delivery:
             self._fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
             return
         try:
-            sender = self.app.sending(self.org_id, self.mailbox.value)
-            receipt = self._send(sender)
+            with self.app.sending(self.org_id, self.mailbox.value) as sender:
+                receipt, copied = self._send(sender), sender.files_copy
         except Raced:
             raise  # another worker was faster; the queue tries again and finds what came of it
         except OutcomeUnknown as error:
@@ -111,13 +113,13 @@ class _Delivery:
         except (Rejected, Unsupported, InvalidRequest) as error:
             self._fail(Problem(error.code, error.detail, error.fix))
         else:
-            self._sent(receipt, copied=sender.files_copy)
+            self._sent(receipt, copied=copied)
 
     def look(self, error: ZalionError | None = None, *, first: bool = False) -> None:
         """The hand-over broke or its worker died: only the Sent folder can tell what came of it."""
         try:
             copy = self._find_copy()
-            slow = first and self.mailbox and self.app.sending(self.org_id, self.mailbox.value).files_copy
+            slow = first and self._files_copy()
         except (Temporary, ConsentRequired) as problem:
             if self._too_old():
                 self._uncertain(error or problem)
@@ -173,6 +175,12 @@ class _Delivery:
             return None
         with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
             return sent.find_sent(self.message.value.message_id or "")
+
+    def _files_copy(self) -> bool:
+        if self.mailbox is None:
+            return False
+        with self.app.sending(self.org_id, self.mailbox.value) as sender:
+            return sender.files_copy
 
     def _keep(self, mailbox: Mailbox) -> Delivery:
         message = self.message.value

@@ -15,7 +15,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         type: what to look at.
         org_id: whose.
         id: mailbox (`sync`), message (`deliver`) or conversation (`carry`).
-        conversation_id: where the message of a `deliver` is found.
+        case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.
         attempt: how often it was put back.
@@ -25,6 +25,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     type: Literal["sync", "deliver", "carry"]
     org_id: str
     id: str
+    case_id: str = ""
     conversation_id: str = ""
     token: str = ""
     every: int = 0

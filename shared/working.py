@@ -37,7 +37,7 @@ def _carry_out(app: App, job: Job) -> None:
             if scheduling.still_wanted(app, job):
                 syncing.sync(app, job.org_id, job.id, look=job.look)
         case "deliver":
-            delivering.deliver(app, job.org_id, job.conversation_id, job.id)
+            delivering.deliver(app, job)
         case "carry":
             casework.carry(app, job.org_id, job.id)
 

@@ -157,7 +157,8 @@ class Scene:
 
     def deliver(self, message: Message, app: App | None = None) -> None:
         """Run the delivery of one promise."""
-        job = Job("deliver", self.org_id, message.id, conversation_id=message.conversation_id)
+        place = {"case_id": message.case_id, "conversation_id": message.conversation_id}
+        job = Job("deliver", self.org_id, message.id, **place)
         working.run(app or self.app, encoded(job))
 
     def timeline(self, case_id: str | None = None) -> list[Message]:

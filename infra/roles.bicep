@@ -1,0 +1,50 @@
+// What the app's identity may do, and where: nothing beyond its two storage accounts and its vault.
+param principalId string
+param hostAccount string
+param dataAccount string
+param vaultName string
+param hostRoles array
+param dataRoles array
+param vaultRoles array
+
+resource host 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: hostAccount
+}
+
+resource data 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: dataAccount
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
+  name: vaultName
+}
+
+resource onHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in hostRoles: {
+  scope: host
+  name: guid(host.id, principalId, role)
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+  }
+}]
+
+resource onData 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in dataRoles: {
+  scope: data
+  name: guid(data.id, principalId, role)
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+  }
+}]
+
+resource onVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in vaultRoles: {
+  scope: vault
+  name: guid(vault.id, principalId, role)
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
+  }
+}]
