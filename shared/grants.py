@@ -1,28 +1,41 @@
-"""What lets us into a mailbox: one vault secret for a password, sealed tokens for OAuth.
+"""What lets us into a mailbox: a vault secret for a password, sealed tokens for OAuth.
 
-A token set is refreshed when it is needed (RFC 6749 section 6) and a rotated refresh token replaces
-the old one only if nobody else was faster: both would be lost to two writers (RFC 9700 §4.14).
+A token set is refreshed when it is needed (RFC 6749 section 6), by one worker at a time: issuers that
+rotate refresh tokens take one that is used twice for stolen and end the consent (RFC 9700 §4.14.2).
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from shared import refreshing, sealing
-from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced, Temporary
 from shared.keys import Keys
 from shared.model import Grant, digest
 from shared.providers.base import Bearer, Credential, Password
-from shared.storage.base import Move, Records, Remove, Save, Stored, Vault
+from shared.storage.base import Add, Move, Records, Remove, Save, Stored, Vault
 
 MARGIN = timedelta(minutes=2)
 """A token that ends sooner counts as ended: a session must still be able to sign in with it."""
-TRIES = 3
-PAUSE = 1.0
-"""Seconds until we look whether another worker, who redeemed the same token first, has stored the new one."""
+LEASE = timedelta(minutes=1)
+"""How long a worker that died can keep others from refreshing; longer than the issuer's timeouts."""
+LOOKS, PAUSE = 10, 0.5
+"""How often, and after how many seconds, a worker looks whether the one that refreshes is done."""
 
 AGAIN = "Connect the mailbox again."
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshLease:
+    """Says that somebody redeems a grant's refresh token right now."""
+
+    kind: ClassVar[str] = "refresh"
+
+    key: str
+    until: datetime
 
 
 class Grants:
@@ -115,7 +128,7 @@ class Grants:
             grant = stored.value
             if grant.secret_name:
                 self._vault.destroy(grant.secret_name)
-            self._records.commit(org_id, Remove(grant))
+            self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
             destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant)]
         return tuple(destroyed)
 
@@ -141,21 +154,34 @@ class Grants:
             raise ConsentRequired("The stored secret is gone.", fix=AGAIN) from error
 
     def _bearer(self, org_id: str, stored: Stored[Grant]) -> Bearer:
-        for _ in range(TRIES):
+        for _ in range(LOOKS):
             grant = stored.value
             if self._lasts(grant):
                 return Bearer(grant.username, self._unsealed(org_id, grant, "access_token"))
             try:
-                return Bearer(grant.username, self._refresh(org_id, stored))
+                with self._lease(org_id, grant.key):
+                    return Bearer(grant.username, self._refresh(org_id, grant.key))
             except Raced:
-                stored = self._read(org_id, grant.key)
-            except refreshing.InvalidGrant as refusal:
                 time.sleep(PAUSE)
-                latest = self._read(org_id, grant.key)
-                if latest.etag == stored.etag:
-                    raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
-                stored = latest
-        raise Raced
+                stored = self._read(org_id, grant.key)
+        raise Temporary("The sign-in is being renewed by another worker.", retry_after=5)
+
+    @contextmanager
+    def _lease(self, org_id: str, key: str) -> Iterator[None]:
+        """Be the only one who refreshes. Raises Raced while somebody else is."""
+        lease = RefreshLease(key, self._clock() + LEASE)
+        try:
+            [etag] = self._records.commit(org_id, Add(lease))
+        except Raced:
+            held = self._records.find(org_id, RefreshLease, key)
+            if held is None or self._clock() < held.value.until:
+                raise
+            [etag] = self._records.commit(org_id, Move(held, lease))
+        try:
+            yield
+        finally:
+            with suppress(Raced):  # it ran out and is somebody else's by now
+                self._records.commit(org_id, Remove(lease, etag))
 
     def _lasts(self, grant: Grant) -> bool:
         """Whether the access token can be used; one without a known end only if it cannot be refreshed."""
@@ -165,11 +191,26 @@ class Grants:
             return "refresh_token" not in grant.sealed
         return self._clock() + MARGIN < grant.expires_at
 
-    def _refresh(self, org_id: str, stored: Stored[Grant]) -> str:
-        """Redeem the refresh token and keep what came. Raises Raced, InvalidGrant, and as `credential`."""
+    def _refresh(self, org_id: str, key: str) -> str:
+        """Redeem, keep what came, return the access token. Raises Raced for a grant replaced meanwhile."""
+        stored = self._read(org_id, key)  # anew: whoever held the lease before may have done it already
         grant = stored.value
-        if "refresh_token" not in grant.sealed:
-            raise ConsentRequired("The stored access token has ended and cannot be renewed.", fix=AGAIN)
+        if self._lasts(grant):
+            return self._unsealed(org_id, grant, "access_token")
+        try:
+            answer = refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)
+        except refreshing.InvalidGrant as refusal:
+            if self._read(org_id, key).etag != stored.etag:
+                raise Raced from refusal
+            raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
+        tokens = {"access_token": answer.access_token}
+        if answer.refresh_token:
+            tokens["refresh_token"] = answer.refresh_token
+        new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
+        self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
+        return answer.access_token
+
+    def _form(self, org_id: str, grant: Grant) -> dict[str, str]:
         form = {
             "grant_type": "refresh_token",
             "refresh_token": self._unsealed(org_id, grant, "refresh_token"),
@@ -178,17 +219,8 @@ class Grants:
         if grant.scopes:
             form["scope"] = " ".join(grant.scopes)
         if grant.secret_name:
-            form["client_secret"] = self._secret(
-                grant
-            )  # in the body: Microsoft and Google document no other way
-        answer = refreshing.redeem(grant.token_url or "", form, self._allowed_hosts)
-        tokens = {
-            "access_token": answer.access_token,
-            "refresh_token": answer.refresh_token or form["refresh_token"],
-        }
-        new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
-        self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
-        return answer.access_token
+            form["client_secret"] = self._secret(grant)  # in the body, as Microsoft and Google document it
+        return form
 
     def _sealed(self, org_id: str, grant: Grant, tokens: Mapping[str, str]) -> Grant:
         kid, key = self._keys.key(org_id)
@@ -196,10 +228,12 @@ class Grants:
             field: sealing.seal(key, token, kid=kid, aad=(org_id, grant.mailbox_id, grant.provider, field))
             for field, token in tokens.items()
         }
-        return replace(grant, sealed=sealed)
+        return replace(grant, sealed={**grant.sealed, **sealed})
 
     def _unsealed(self, org_id: str, grant: Grant, field: str) -> str:
-        sealed = grant.sealed[field]
+        sealed = grant.sealed.get(field)
+        if sealed is None:
+            raise ConsentRequired("The access token has ended and cannot be renewed.", fix=AGAIN)
         try:
             key = self._keys.by_kid(org_id, sealing.kid_of(sealed))
         except NotFound as error:

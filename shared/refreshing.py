@@ -1,6 +1,5 @@
 """The other half of `grants`: asks an issuer for a new access token (RFC 6749 sections 5 and 6)."""
 
-import ipaddress
 import re
 import socket
 import ssl
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary
+from shared.providers import network
 
 if TYPE_CHECKING:
     from requests import Response
@@ -24,19 +24,6 @@ CHUNK, MOST_CHUNKS = 8192, 16
 UNSAID = 600
 """Seconds an access token is used when its issuer does not say how long it lives (RFC 6749 §5.1)."""
 
-_NOT_PUBLIC = [
-    ipaddress.ip_network(text)
-    for text in (
-        "168.63.129.16/32",
-        "192.88.99.0/24",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2001::/32",
-        "2002::/16",
-        "::/96",
-        "fec0::/10",
-    )
-]
 _CODE = re.compile(r"[a-z_]{1,40}")
 _ISSUER = "The issuer of the mailbox's tokens"
 
@@ -101,23 +88,22 @@ def _post(url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> "
                 stream=True,
             )
             return response, b"".join(islice(response.iter_content(CHUNK), MOST_CHUNKS))
+        except InvalidRequest as error:
+            fix = "Correct the token URL and connect the mailbox again."
+            raise ConsentRequired("The token URL does not lead to a host we may use.", fix=fix) from error
         except requests.RequestException as error:
             raise Temporary(f"{_ISSUER} cannot be reached.", retry_after=60) from error
 
 
 def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
-    """Return an adapter that connects to judged addresses only; host name and TLS check stay as they are."""
+    """Return an adapter that connects by `network`, to judged addresses only; TLS still checks the name."""
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
-    from urllib3.exceptions import NewConnectionError
 
     class Connection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            try:
-                return _dial(self.host, self.port, allowed_hosts)
-            except OSError as error:
-                raise NewConnectionError(self, "no connection") from error
+            return network.connect(self.host, self.port, TIMEOUT[0], allowed_hosts)
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection
@@ -127,26 +113,6 @@ def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
     adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
     adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
     return adapter
-
-
-def _dial(host: str, port: int, allowed_hosts: frozenset[str]) -> socket.socket:
-    """Connect to the very address that was judged, so that a name cannot change its mind in between.
-
-    One private address condemns the name. Raises ConsentRequired then, else OSError.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    if host.lower() not in allowed_hosts and not all(_is_public(str(entry[4][0])) for entry in found):
-        fix = "Correct the token URL, or add its host to ALLOWED_PRIVATE_HOSTS."
-        raise ConsentRequired("The token URL leads into a private network.", fix=fix)
-    return socket.create_connection((str(found[0][4][0]), port), TIMEOUT[0])
-
-
-def _is_public(address: str) -> bool:
-    """`is_global` lets through multicast, Azure's host (168.63.129.16) and addresses that embed another."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    reserved = ip.is_multicast or ip.is_reserved or any(ip in network for network in _NOT_PUBLIC)
-    return ip.is_global and not reserved
 
 
 def _refuse(response: "Response", body: bytes) -> None:
