@@ -3,7 +3,9 @@
 import azure.functions as func
 
 from handlers import audit, cases, integrations, jobs, mailboxes, service, timers
+from shared import bootstrap
 
+bootstrap.start()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 for module in (service, integrations, mailboxes, cases, audit, jobs, timers):

@@ -4,6 +4,7 @@ Azure's libraries cost a third of a second to import, so that is done here, on t
 not when the worker starts (docs/decisions/002).
 """
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +15,7 @@ from shared.callers import Tokens
 from shared.grants import Grants
 from shared.keys import Keys
 from shared.providers import registry
-from shared.settings import Settings, load
+from shared.settings import Settings, SettingsError, load
 
 
 def _now() -> datetime:
@@ -27,6 +28,18 @@ def settings() -> Settings:
     found = load()
     logs.configure(found.log_level)
     return found
+
+
+def start() -> None:
+    """Check the settings when the process starts, and say by name what is wrong.
+
+    The import goes on, so that the host can show every function and `/api/health` can answer.
+    """
+    try:
+        settings()
+    except SettingsError as error:
+        logs.configure("INFO")
+        logs.log("settings.wrong", level=logging.CRITICAL, error=error)
 
 
 @cache

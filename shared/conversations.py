@@ -121,7 +121,7 @@ def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | 
 
 
 def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:
-    """Nearest reference that leads to a conversation; a signed one anywhere in that conversation is a secret."""
+    """Nearest reference that leads to a conversation; a signed one anywhere in it is a secret."""
     found: _Match | None = None
     for message_id, rule, confidence in _references(envelope, reported):
         signed = lookup.signed(message_id)

@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from shared.errors import ZalionError
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-class SettingsError(Exception):
+class SettingsError(ZalionError):
     """One or more settings are missing or malformed. Names each and what it is for, never its value."""
+
+    code = "misconfigured"
+    title = "The service is not configured"
 
 
 @dataclass(frozen=True, slots=True)

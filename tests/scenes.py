@@ -235,6 +235,7 @@ def imap(world: Any, address: str) -> imapclient.IMAPClient:
 
 def write(sender: str, to: str, subject: str, text: str, **headers: str) -> EmailMessage:
     """Compose with the standard library, not with our composer."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = sender, to, subject
     message["Date"] = headers.pop("Date", format_datetime(datetime.now(UTC)))
@@ -243,7 +244,7 @@ def write(sender: str, to: str, subject: str, text: str, **headers: str) -> Emai
     )
     for name, value in headers.items():
         if value:
-            message[name.replace("_", "-")] = value
+            message[name] = value
     message.set_content(text)
     return message
 

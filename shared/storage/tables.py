@@ -189,7 +189,7 @@ def _submit(table: TableClient, operations: Sequence[Operation]) -> list[str]:
     """
     left = dict(enumerate(operations))
     etags = [""] * len(operations)
-    while left:
+    while True:
         try:
             replies = _send(table, list(left.values()))
         except TableTransactionError as error:
@@ -199,7 +199,6 @@ def _submit(table: TableClient, operations: Sequence[Operation]) -> list[str]:
             del left[index]
         else:
             return _filled(etags, zip(left, replies, strict=True))
-    return etags
 
 
 def _send(table: TableClient, operations: list[Operation]) -> Sequence[Mapping[str, Any] | None]:
