@@ -39,10 +39,7 @@ class RefreshLease:
 
 
 class Grants:
-    """Stores and hands out credentials; safe to share between threads.
-
-    Every method raises Temporary when a store cannot be reached.
-    """
+    """Stores and hands out credentials; thread-safe. Every method raises Temporary when a store is down."""
 
     def __init__(
         self,
@@ -246,7 +243,6 @@ def _secret_name(org_id: str, mailbox_id: str, provider: str, field: str) -> str
 
 
 def _kinds(grant: Grant) -> Iterator[str]:
-    """What a grant held, in words for a receipt."""
     if grant.secret_name:
         yield "password" if grant.type == "password" else "client secret"
     yield from (field.replace("_", " ") for field in grant.sealed)
