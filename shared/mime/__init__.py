@@ -1,0 +1,45 @@
+"""Reading and writing mail as bytes: the one parser and the one composer for all providers. Pure.
+
+Nothing here does I/O, and nothing raises on what a stranger mailed; `compose` and `check_address`
+raise InvalidRequest on what a caller typed.
+"""
+
+from shared.mime.addresses import check_address
+from shared.mime.classifying import classify, is_automatic
+from shared.mime.composing import Outgoing, Part, compose
+from shared.mime.envelopes import envelope
+from shared.mime.files import download_headers, raw_headers
+from shared.mime.html import sanitise, text_of
+from shared.mime.parsing import Parsed, attachment, parse
+from shared.mime.quotes import plain
+from shared.mime.reports import Recipient, Report, report, reported_ids
+from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
+from shared.mime.verdicts import authentication
+
+__all__ = [
+    "Outgoing",
+    "Parsed",
+    "Part",
+    "Recipient",
+    "Report",
+    "attachment",
+    "authentication",
+    "base_subject",
+    "check_address",
+    "classify",
+    "compose",
+    "download_headers",
+    "envelope",
+    "fingerprint",
+    "fingerprint_of",
+    "is_automatic",
+    "is_forward",
+    "parse",
+    "plain",
+    "raw_headers",
+    "report",
+    "reported_ids",
+    "sanitise",
+    "synthetic_id",
+    "text_of",
+]

@@ -1,0 +1,119 @@
+"""Addresses: read from headers tolerantly and in linear time, checked strictly when a user typed them. Pure.
+
+The stdlib's strict parser drops `a@x.example <a@x.example>`, which Outlook writes daily; its lax one
+believes the wrong half (CVE-2023-27043). Here what stands in angle brackets is the address.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from shared.errors import InvalidRequest
+from shared.mime.charsets import clean, decode_words
+from shared.model import Address
+
+MOST_ADDRESSES = 2000
+LONGEST_NAME = 320
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', re.DOTALL)
+_LOCAL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DOTS = re.compile("[\u3002\uff0e\uff61]")  # IDNA's other full stops (RFC 3490 section 3.1)
+
+
+def read(values: Iterable[str]) -> tuple[Address, ...]:
+    """Read address headers: what has no `@` is dropped, groups are opened, at most 2,000 are returned."""
+    found: list[Address] = []
+    for value in values:
+        for name, specs, comment in _mailboxes(value):
+            found += [_address(spec, name or decode_words(comment)) for spec in specs if "@" in spec]
+            if len(found) >= MOST_ADDRESSES:
+                return tuple(found[:MOST_ADDRESSES])
+    return tuple(found)
+
+
+def _mailboxes(value: str) -> Iterator[tuple[str, list[str], str]]:
+    """Split at top-level commas; yields (name, what is in angle brackets or bare, comment)."""
+    words: list[str] = []
+    angles: list[str] = []
+    comments: list[str] = []
+    depth = 0
+    for piece in [*_TOKEN.findall(value), ","]:
+        if piece in "()" or depth:
+            depth += {"(": 1, ")": -1}.get(piece, 0)
+            depth = max(depth, 0)
+            comments.append("" if piece in "()" else piece)
+        elif piece in {",", ";"}:
+            yield _name(words) if angles else "", angles or _bare(words), clean("".join(comments))
+            words, angles, comments = [], [], []
+        elif piece == ":" and not angles:
+            words = []  # the name of a group
+        elif piece.startswith("<"):
+            angles.append(piece.strip("<>"))
+        else:
+            words.append(piece)
+
+
+def _bare(words: list[str]) -> list[str]:
+    """Find addresses without angle brackets; two beside each other are two."""
+    text = re.sub(r"[ \t]*@[ \t]*", "@", "".join(words).strip())
+    return [text] if text.startswith('"') else text.split()
+
+
+def _name(words: list[str]) -> str:
+    """Make a display name of the words before the angle bracket."""
+    plain = (re.sub(r"\\(.)", r"\1", word.strip('"')) if word.startswith('"') else word for word in words)
+    return clean(decode_words("".join(plain)))[:LONGEST_NAME]
+
+
+def _address(spec: str, name: str) -> Address:
+    spec = clean(decode_words(spec)).strip("<> ,;")
+    local, _, domain = spec.rpartition("@")
+    domain = "".join(domain.split()).rstrip(".>")
+    address = f"{local.strip()}@{_ascii(domain) or domain.lower()}".lower()
+    return Address(address, "" if name.lower() in {spec.lower(), f"'{spec.lower()}'"} else name)
+
+
+def _ascii(domain: str) -> str | None:
+    """Return a domain in A-labels (RFC 5890), or None where it cannot be one.
+
+    Not the stdlib's `idna` codec: that is IDNA2003, which turns `straße.example` into another domain.
+    """
+    labels = unicodedata.normalize("NFKC", _DOTS.sub(".", domain)).lower().split(".")
+    return ".".join(filter(None, made)) if all(made := [_a_label(label) for label in labels]) else None
+
+
+def _a_label(label: str) -> str:
+    """Return the A-label, or "" for what is not allowed in one."""
+    if len(label) > 63:  # noqa: PLR2004 - RFC 1035 §2.3.4
+        return ""
+    if not label.isascii():
+        if not all(unicodedata.category(character)[0] in "LMN" or character == "-" for character in label):
+            return ""
+        label = "xn--" + label.encode("punycode").decode("ascii")
+    return label if _LABEL.fullmatch(label) else ""
+
+
+def check_address(text: str, field: str) -> str:
+    """Check one addr-spec that a user typed, and return it in lower case with an A-label domain.
+
+    Lengths are those of RFC 5321 section 4.5.3.1: local part 64, domain 255, all 254 octets. Raises
+    InvalidRequest naming `field`; also for quoted and non-ASCII local parts (SMTPUTF8, RFC 6531),
+    which many servers cannot take.
+    """
+    local, at, domain = text.strip(" ").rpartition("@")
+    if not at or not local:
+        raise InvalidRequest("An address looks like name@domain.example.", field=field)
+    if not local.isascii():
+        raise InvalidRequest(
+            "Letters beyond ASCII before the @ need SMTPUTF8 (RFC 6531), which is not supported.", field=field
+        )
+    if not _LOCAL.fullmatch(local.lower()):
+        raise InvalidRequest("The part before the @ is not valid (RFC 5321 section 4.1.2).", field=field)
+    ascii_domain = _ascii(domain) if len(domain) <= 255 else None  # noqa: PLR2004 - RFC 5321 §4.5.3.1.2
+    if not ascii_domain or "." not in ascii_domain or ascii_domain.rpartition(".")[2].isdigit():
+        raise InvalidRequest("The domain after the @ is not valid.", field=field)
+    address = f"{local.lower()}@{ascii_domain}"
+    if len(local) > 64 or len(address) > 254:  # noqa: PLR2004 - RFC 5321 §4.5.3.1.1, .3
+        raise InvalidRequest("The address is too long (RFC 5321 section 4.5.3.1).", field=field)
+    return address

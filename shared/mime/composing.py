@@ -1,0 +1,224 @@
+"""The bytes of a mail we send: RFC 5322, 7-bit, CRLF, the same for the same draft. Pure.
+
+Built with the stdlib's older classes (policy compat32): its newer ones write References with an id of
+78 characters or more as encoded words, which breaks the thread in Outlook (python/cpython#128603).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email import encoders
+from email.charset import QP, Charset
+from email.generator import BytesGenerator
+from email.header import Header
+from email.message import Message
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime
+from io import BytesIO
+from urllib.parse import quote
+
+from shared.errors import InvalidRequest
+from shared.mime import addresses, envelopes
+from shared.mime.charsets import clean
+from shared.mime.files import safe_name
+from shared.model import Address, digest
+
+KEPT_REFERENCES = 20
+"""The newest ones; the first is kept too (RFC 5322 section 3.6.4 allows to trim, readers need the ends)."""
+
+_POLICY = compat32.clone(linesep="\r\n", max_line_length=78)
+_ID = re.compile(r"<[!-;=?-~]{1,990}>")
+_TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset=\"?[\w:.+-]{1,40}\"?)?", re.ASCII)
+_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
+_CHUNK = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file to attach."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A mail to compose. Bcc is not here on purpose: it belongs into the envelope only.
+
+    Attributes:
+        message_id: with angle brackets; repeated as the last of References, since providers rewrite
+            the header.
+        date: aware.
+        references: of the answered mail and before, oldest first.
+    """
+
+    message_id: str
+    date: datetime
+    sender: Address
+    to: tuple[Address, ...]
+    cc: tuple[Address, ...]
+    subject: str
+    text: str | None
+    html: str | None
+    in_reply_to: str | None
+    references: tuple[str, ...]
+    attachments: tuple[Part, ...]
+
+
+def compose(draft: Outgoing) -> bytes:
+    """Write the mail. Raises InvalidRequest naming the field that must not go into a mail."""
+    message = _body(draft)
+    for name, value in _headers(draft):
+        message[name] = value  # type: ignore[assignment]  # compat32 takes a Header, typeshed does not know
+    out = BytesIO()
+    BytesGenerator(out, mangle_from_=False, policy=_POLICY).flatten(message)
+    raw = out.getvalue()
+    _verify(raw, draft, {name.lower() for name in message})
+    return raw
+
+
+def _headers(draft: Outgoing) -> Iterator[tuple[str, str | Header]]:
+    yield "From", _people([draft.sender], "from")
+    if draft.to:
+        yield "To", _people(draft.to, "to")
+    if draft.cc:
+        yield "Cc", _people(draft.cc, "cc")
+    if not draft.to and not draft.cc:
+        yield "To", "undisclosed-recipients:;"
+    yield "Subject", _subject(draft.subject)
+    yield "Date", format_datetime(draft.date)
+    yield "Message-ID", draft.message_id
+    if draft.in_reply_to and _ID.fullmatch(draft.in_reply_to):
+        yield "In-Reply-To", draft.in_reply_to
+    yield "References", " ".join(_references(draft))
+
+
+def _references(draft: Outgoing) -> list[str]:
+    """The root, the newest twenty, and our own id last; ids that no header can carry are left out."""
+    fit = [one for one in dict.fromkeys(draft.references) if _ID.fullmatch(one) and "=?" not in one]
+    others = [one for one in fit if one != draft.message_id]
+    return [
+        *others[: max(0, min(1, len(others) - KEPT_REFERENCES))],
+        *others[-KEPT_REFERENCES:],
+        draft.message_id,
+    ]
+
+
+def _subject(subject: str) -> str | Header:
+    subject = _one_line(subject, "subject")
+    if len(subject) > envelopes.LONGEST_LINE:
+        raise InvalidRequest(f"At most {envelopes.LONGEST_LINE} characters.", field="subject")
+    long_word = any(len(word) > _CHUNK for word in subject.split())
+    return Header(subject, "utf-8", header_name="Subject") if long_word or not subject.isascii() else subject
+
+
+def _people(people: Sequence[Address], field: str) -> str:
+    many = field in {"to", "cc"}
+    return ", ".join(
+        _person(person, f"{field}[{place}]" if many else field) for place, person in enumerate(people)
+    )
+
+
+def _person(person: Address, field: str) -> str:
+    address = addresses.check_address(person.address, f"{field}.address")
+    name = _one_line(person.name, f"{field}.name")
+    if len(name) > addresses.LONGEST_NAME:
+        raise InvalidRequest(f"At most {addresses.LONGEST_NAME} characters.", field=f"{field}.name")
+    if not name.isascii():
+        name = Header(name, "utf-8", maxlinelen=60).encode(linesep="")
+    elif not _PHRASE.fullmatch(name):
+        name = '"{}"'.format(re.sub(r'(["\\])', r"\\\1", name))
+    return f"{name} <{address}>" if name else address
+
+
+def _one_line(text: str, field: str) -> str:
+    """Refuse what could become another header on somebody's way (RFC 5322 section 2.2, CVE-2024-6923)."""
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
+        raise InvalidRequest("Line breaks and control characters are not allowed here.", field=field)
+    if "=?" in text:
+        raise InvalidRequest("The characters =? are not allowed here.", field=field)
+    return clean(text)
+
+
+def _body(draft: Outgoing) -> Message:
+    texts = [
+        _text(text, subtype)
+        for subtype, text in (("plain", draft.text), ("html", draft.html))
+        if text is not None
+    ]
+    body: Message = texts[0] if texts else _text("", "plain")
+    if len(texts) > 1:
+        body = MIMEMultipart("alternative", _boundary(draft, "alternative"), texts)
+    if draft.attachments:
+        files = [_file(part, f"attachments[{place}]") for place, part in enumerate(draft.attachments)]
+        body = MIMEMultipart("mixed", _boundary(draft, "mixed"), [body, *files])
+    return body
+
+
+def _boundary(draft: Outgoing, kind: str) -> str:
+    """Begin with `=_`, which neither base64 nor quoted-printable can contain (RFC 2045 section 6.7)."""
+    return f"=_{digest(draft.message_id, kind)}"
+
+
+def _text(text: str, subtype: str) -> Message:
+    field = "html" if subtype == "html" else "text"
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidRequest("The text contains characters that no mail can carry.", field=field)
+    charset = Charset("utf-8")
+    charset.body_encoding = QP
+    return MIMEText("\n".join(re.split(r"\r\n|\r|\n", text)), subtype, charset)  # type: ignore[arg-type]
+
+
+def _file(part: Part, field: str) -> Message:
+    name = safe_name(_one_line(part.name, f"{field}.name"))
+    if not name:
+        raise InvalidRequest("The attachment needs a file name.", field=f"{field}.name")
+    if not _TYPE.fullmatch(part.content_type):
+        raise InvalidRequest("A content type looks like application/pdf.", field=f"{field}.contentType")
+    content_type = part.content_type.lower()
+    if content_type.startswith(("multipart/", "message/")):  # must not be base64 (RFC 2045 section 6.4)
+        content_type = "application/octet-stream"
+    message = MIMENonMultipart(*content_type.partition(";")[0].strip().split("/"))
+    if charset := content_type.partition("charset=")[2]:
+        message.set_param("charset", charset.strip('"'))
+    message["Content-Disposition"] = f"attachment; {_filename(name)}"
+    message.set_payload(part.content)
+    encoders.encode_base64(message)
+    return message
+
+
+def _filename(name: str) -> str:
+    """Write the file name, in RFC 2231 pieces where it is long or not ASCII."""
+    if name.isascii() and len(name) <= _CHUNK:
+        return f'filename="{name}"'
+    pieces = [""]
+    for character in name:
+        if len(pieces[-1]) > _CHUNK:
+            pieces.append("")
+        pieces[-1] += quote(character, safe="")
+    if len(pieces) == 1:
+        return f"filename*=utf-8''{pieces[0]}"
+    pieces[0] = f"utf-8''{pieces[0]}"
+    return "; ".join(f"filename*{place}*={piece}" for place, piece in enumerate(pieces))
+
+
+def _verify(raw: bytes, draft: Outgoing, names: set[str]) -> None:
+    """Read the mail as a stranger would; anything but what was meant stops it here."""
+    headers, _ = envelopes.split(raw)
+    envelope = envelopes.envelope(raw, ref="")
+    meant = (names, clean(draft.subject), draft.message_id, _addresses([draft.sender, *draft.to, *draft.cc]))
+    people = [*filter(None, [envelope.sender]), *envelope.recipients]
+    said = (set(headers), envelope.subject, envelope.message_id, _addresses(people))
+    single = all(len(values) == 1 for values in headers.values())
+    if meant != said or not single:
+        raise InvalidRequest("The mail's headers cannot be written safely; use simpler names or subject.")
+
+
+def _addresses(people: Sequence[Address]) -> list[str]:
+    return [addresses.check_address(person.address, "to") for person in people]

@@ -1,0 +1,157 @@
+"""Header blocks: split, read, made into an envelope. Pure; a stranger's headers never raise."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from shared.mime import addresses
+from shared.mime.charsets import clean, decode_words, header_text
+from shared.model import Envelope
+
+Headers = Mapping[str, tuple[str, ...]]
+"""Lower-case name -> unfolded values in order; octets are decoded, encoded words are not."""
+
+LARGEST_BLOCK = 256 * 1024
+LARGEST_HEADER = 64 * 1024
+LARGEST_STRUCTURAL = 4 * 1024
+"""The stdlib's parameter parser takes quadratic time, so Content-* headers are cut earlier."""
+
+LONGEST_LINE = 998
+"""RFC 5322 section 2.1.1; also the most we keep of a subject or a Message-ID."""
+
+MOST_REFERENCES = 1000
+
+_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
+_LINE = re.compile(rb"([^\r\n]*)(?:\r*\n|\r|\Z)")
+_BLANK = re.compile(rb"\n\r*\n|\r\r")
+_ID = re.compile(r"<([^<>]+)>")
+
+
+def split(raw: bytes) -> tuple[Headers, int]:
+    """Split a message or part into its headers and where its body starts.
+
+    A line that is no header is skipped if headers go on after it; otherwise the body starts there
+    (the blank line is missing). Beyond 256 kB of headers the rest is ignored.
+    """
+    found: dict[str, list[str]] = {}
+    lines, body = _lines(raw)
+    name, value = "", b""
+    for place, (start, line) in enumerate(lines):
+        if line[:1] in (b" ", b"\t") and name:
+            value += line if len(value) < LARGEST_HEADER else b""
+            continue
+        field = _FIELD.match(line)
+        if field:
+            _keep(found, name, value)
+            name, value = field[1].decode("ascii").lower(), line[field.end() :]
+        elif not (place == 0 and line.startswith(b"From ")) and not _goes_on(lines, place):
+            body = start
+            break
+    _keep(found, name, value)
+    return {key: tuple(values) for key, values in found.items()}, body
+
+
+def _lines(raw: bytes) -> tuple[list[tuple[int, bytes]], int]:
+    """Return the lines before the first empty one, and where the text after it starts."""
+    lines: list[tuple[int, bytes]] = []
+    place = 0
+    while place < min(len(raw), LARGEST_BLOCK) and (match := _LINE.match(raw, place)):
+        if not match[1]:
+            return lines, match.end()
+        lines.append((place, match[1]))
+        place = match.end()
+    blank = _BLANK.search(raw, max(place - 2, 0))
+    return lines, blank.end() if blank else len(raw)
+
+
+def _goes_on(lines: Sequence[tuple[int, bytes]], place: int) -> bool:
+    """Whether this stray line stands between headers."""
+    return place > 0 and place + 1 < len(lines) and _FIELD.match(lines[place + 1][1]) is not None
+
+
+def _keep(found: dict[str, list[str]], name: str, value: bytes) -> None:
+    if name:
+        limit = LARGEST_STRUCTURAL if name.startswith("content-") else LARGEST_HEADER
+        found.setdefault(name, []).append(header_text(value[:limit]).replace("\x00", "").strip())
+
+
+def first(headers: Headers, name: str) -> str:
+    """Return the first value of a header, or ""."""
+    return next((value for value in headers.get(name, ()) if value), "")
+
+
+def subject(headers: Headers) -> str:
+    """Return the decoded subject, one line."""
+    return clean(decode_words(first(headers, "subject")))[:LONGEST_LINE]
+
+
+def message_ids(*values: str) -> tuple[str, ...]:
+    """Extract Message-IDs: folded inside, encoded (RFC 2047) or without angle brackets, as they come."""
+    found: list[str] = []
+    for value in values:
+        text = decode_words(value)
+        inner = ["".join(match.split()) for match in _ID.findall(text)]
+        bare = [] if inner else [word.strip("<>,;") for word in text.split() if "@" in word.strip("<>@")]
+        found += [f"<{clean(one)}>" for one in inner or bare if one and len(one) <= LONGEST_LINE]
+    return tuple(dict.fromkeys(found))
+
+
+def thread_ids(headers: Headers) -> tuple[tuple[str, ...], str | None]:
+    """Return References with In-Reply-To at the end if missing there, and the first In-Reply-To."""
+    answered = message_ids(*headers.get("in-reply-to", ()))[:1]
+    references = message_ids(*headers.get("references", ()))[-MOST_REFERENCES:]
+    extra = tuple(one for one in answered if one not in references)
+    return references + extra, answered[0] if answered else None
+
+
+def date(text: str) -> datetime | None:
+    """Read a date in UTC; None for what is unreadable or before 1970."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            found = read(clean(text)[:100])
+            # "-0000" means a time in UTC without a zone (RFC 5322 section 3.3)
+            found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
+            continue  # the stdlib's parser has raised each of these on somebody's Date
+        return found if found.year >= 1970 else None  # noqa: PLR2004 - the epoch
+    return None
+
+
+def envelope(
+    header_bytes: bytes,
+    *,
+    ref: str,
+    folder: str = "",
+    is_sent: bool = False,
+    size: int = 0,
+    received_at: datetime | None = None,
+    thread: str | None = None,
+) -> Envelope:
+    """Make an envelope of a header block or a whole message (only the header block is looked at).
+
+    Args:
+        header_bytes: as received; never raises, whatever is in it.
+        ref: the provider's own id, passed on like the other keywords.
+        received_at: when the provider took it in (aware); the Date header stands in.
+    """
+    headers, _ = split(header_bytes)
+    senders = addresses.read(headers.get("from", ()))
+    references, in_reply_to = thread_ids(headers)
+    sent_at = date(first(headers, "date"))
+    return Envelope(
+        ref=ref,
+        message_id=next(iter(message_ids(first(headers, "message-id"))), None),
+        references=references,
+        in_reply_to=in_reply_to,
+        sender=senders[0] if len(senders) == 1 and len(headers["from"]) == 1 else None,
+        recipients=addresses.read((*headers.get("to", ()), *headers.get("cc", ()))),
+        subject=subject(headers),
+        sent_at=sent_at,
+        received_at=received_at or sent_at,
+        thread=thread,
+        folder=folder,
+        is_sent=is_sent,
+        size=size,
+        headers=headers,
+    )

@@ -1,0 +1,171 @@
+"""Bounces and read receipts: about which message, which recipient, and in whose words. Pure.
+
+RFC 3464 (delivery status), RFC 8098 (disposition), RFC 6522 (multipart/report). Real ones break the
+block structure, so fields are regrouped by recipient; fields of different recipients never mix.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from shared.mime import addresses, envelopes
+from shared.mime.charsets import clean, decode_words
+from shared.mime.classifying import classify
+from shared.mime.parsing import parse
+from shared.mime.structure import Part, parts
+
+LONGEST_DIAGNOSTIC = 500
+
+_ACTIONS = {"2": "delivered", "4": "delayed", "5": "failed"}
+_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
+_REPLY = re.compile(
+    r"^.*(?<![\d.])[45]\d\d[ -].*$|^.*(?<![\d.])[45]\.\d{1,3}\.\d{1,3}(?![\d.]).*$", re.MULTILINE
+)
+_RETURNED = {
+    "message/rfc822",
+    "text/rfc822-headers",
+    "message/rfc822-headers",
+    "text/rfc822",
+    "message/global",
+}
+_RECIPIENTS = ("original-recipient", "final-recipient")
+_QUOTED_ID = re.compile(r"^[> \t]*Message-ID:\s*(<[^<>\s]{3,990}>)", re.IGNORECASE | re.MULTILINE)
+_QMAIL = re.compile(r"^<([^<>\s]{3,320}@[^<>\s]{1,255})>:\s*\n(.+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What happened to one recipient's copy.
+
+    Attributes:
+        action: failed, delayed, delivered, relayed, expanded (RFC 3464 section 2.3.3); displayed,
+            deleted or another disposition for receipts.
+        status: such as 5.1.1 (RFC 3463), or "".
+        diagnostic: the server's words, at most 500 characters.
+    """
+
+    address: str
+    action: str
+    status: str = ""
+    diagnostic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a bounce or receipt says; `message_ids` are those of the mail it is about, best first."""
+
+    message_ids: tuple[str, ...]
+    recipients: tuple[Recipient, ...]
+
+
+def reported_ids(report: bytes) -> tuple[str, ...]:
+    """Return the Message-IDs a report is about.
+
+    Args:
+        report: concatenated header blocks, as `Receiver.returned_headers` gives them.
+    """
+    blocks = list(_blocks(report))
+    named = [value for block in blocks for value in block.get("original-message-id", ())]
+    returned = [value for block in blocks for value in block.get("message-id", ())]
+    return envelopes.message_ids(*named, *returned, *filter(None, map(_own_reference, blocks)))
+
+
+def _own_reference(block: envelopes.Headers) -> str:
+    """Our mails repeat their own id at the end of References, for where a relay replaced the Message-ID."""
+    references, answered = envelopes.thread_ids(block)
+    return references[-1] if references and references[-1] != answered else ""
+
+
+def report(raw: bytes) -> Report | None:
+    """Read a bounce or receipt; None for any other mail."""
+    leaves = list(parts(raw, []))
+    status = b"\n\n".join(_content(leaves, {"message/delivery-status", "message/global-delivery-status"}))
+    disposition = b"\n\n".join(_content(leaves, {"message/disposition-notification"}))
+    envelope = envelopes.envelope(raw, ref="")
+    if not status and not disposition and classify(envelope) != "bounce":
+        return None
+    returned = (content[: envelopes.split(content)[1]] for content in _content(leaves, _RETURNED))
+    ids = reported_ids(b"\n\n".join([status, disposition, *returned]))
+    recipients = [*_failures(status), *_dispositions(disposition)]
+    if recipients and ids:
+        return Report(ids, tuple(recipients))
+    text = parse(raw).text or ""
+    return Report(
+        ids or tuple(_QUOTED_ID.findall(text)), tuple(recipients or _in_words(envelope.headers, text))
+    )
+
+
+def _content(leaves: list[Part], types: set[str]) -> Iterator[bytes]:
+    return (leaf.content()[0] for leaf in leaves if leaf.content_type in types)
+
+
+def _blocks(data: bytes) -> Iterator[envelopes.Headers]:
+    """Yield header blocks; a second recipient starts a new one even where the blank line is missing."""
+    lines: list[bytes] = []
+    seen: set[str] = set()
+    for line in [*data.splitlines(), b""]:
+        name = line.partition(b":")[0].strip().lower().decode("ascii", "replace")
+        if (not line.strip() or (name in _RECIPIENTS and name in seen)) and lines:
+            yield envelopes.split(b"\n".join(lines))[0]
+            lines, seen = [], set()
+        if line.strip():
+            lines.append(line)
+            seen.add(name)
+
+
+def _failures(status: bytes) -> Iterator[Recipient]:
+    """Group the fields by recipient; a block without one belongs to the recipient before it."""
+    groups: list[dict[str, str]] = []
+    for block in _blocks(status):
+        fields = {name: values[0] for name, values in block.items()}
+        if any(name in fields for name in _RECIPIENTS):
+            groups.append(fields)
+        elif groups:
+            groups[-1] = fields | groups[-1]
+    return (made for group in groups if (made := _recipient(group)))
+
+
+def _recipient(fields: Mapping[str, str]) -> Recipient | None:
+    """The recipient we wrote to comes before the one it was forwarded to (RFC 3464 section 2.3.1)."""
+    address = next(filter(None, (_address(fields.get(name, "")) for name in _RECIPIENTS)), "")
+    diagnostic = _words(
+        fields.get("diagnostic-code", "").partition(";")[2] or fields.get("diagnostic-code", "")
+    )
+    found = _STATUS.search(fields.get("status", "")) or _STATUS.search(diagnostic)
+    status = found[1] if found else ""
+    action = clean(fields.get("action", "")).lower().partition(" ")[0] or _ACTIONS.get(status[:1], "")
+    return Recipient(address, action, status, diagnostic) if address else None
+
+
+def _dispositions(disposition: bytes) -> Iterator[Recipient]:
+    for block in _blocks(disposition):
+        address = _address(envelopes.first(block, "final-recipient"))
+        how = envelopes.first(block, "disposition").rpartition(";")[2].partition("/")[0]
+        if address:
+            yield Recipient(address, clean(how).lower())
+
+
+def _in_words(headers: envelopes.Headers, text: str) -> Iterator[Recipient]:
+    """Read bounces without machine-readable part: Exim's and Gmail's header, qmail's paragraphs."""
+    for match in _QMAIL.finditer(text):
+        yield _told(match[1], match[2])
+    if not _QMAIL.search(text):
+        reply = _REPLY.search(text)
+        for person in addresses.read(headers.get("x-failed-recipients", ())):
+            yield _told(person.address, reply[0] if reply else "")
+
+
+def _told(address: str, words: str) -> Recipient:
+    found = _STATUS.search(words)
+    status = found[1] if found else ""
+    return Recipient(address.lower(), _ACTIONS.get(status[:1], "failed"), status, _words(words))
+
+
+def _address(value: str) -> str:
+    """Read `rfc822; user@host`."""
+    found = addresses.read((value.partition(";")[2] or value,))
+    return found[0].address if found else ""
+
+
+def _words(text: str) -> str:
+    return clean(decode_words(text))[:LONGEST_DIAGNOSTIC]
