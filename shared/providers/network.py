@@ -1,1 +1,268 @@
-"""The guarded way out to hosts that users type (placeholder: see docs)."""
+"""The guarded way out to hosts that users type, and what the plain mail protocols share on the wire.
+
+Whoever may type a host can make this server speak to it (server-side request forgery, CWE-918). So
+the name is resolved here, every address is judged, and the connection goes to a judged address
+itself: a second look-up could answer differently (DNS rebinding). TLS still proves the *name*.
+"""
+
+import ipaddress
+import re
+import socket
+import ssl
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple, cast
+
+from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
+from shared.providers.base import Bearer, Connection, Field
+
+PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
+
+_NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # Azure's host, https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+        "192.88.99.0/24",  # 6to4 relays
+        "64:ff9b::/96",  # NAT64 and the next: an IPv4 address, perhaps a private one, in disguise
+        "64:ff9b:1::/48",
+        "2002::/16",  # 6to4
+        "2001::/32",  # Teredo
+        "::/96",  # v4-compatible
+        "fec0::/10",  # site-local
+    )
+]
+"""What `ipaddress.is_global` lets pass in some Python, measured with 3.11 and 3.13."""
+
+_HOST = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
+_REFUSED = "This host or port cannot be used."
+_REFUSED_FIX = "Use the public name of the mail server and one of its usual ports."
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+SILENT = "The mail server could not be reached or stopped answering."
+_TLS_TOO_OLD = {
+    "NO_PROTOCOLS_AVAILABLE",
+    "RECORD_LAYER_FAILURE",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "UNSUPPORTED_PROTOCOL",
+    "WRONG_VERSION_NUMBER",
+}
+_TOO_OFTEN = re.compile(r"(?i)overquota|\brate\b|throttl|too (many|much|fast|frequent)|exceeded|quota")
+_TOO_OFTEN_PAUSE = 300.0
+
+
+class Timeouts(NamedTuple):
+    """Seconds. `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6)."""
+
+    connect: float = 10
+    read: float = 60
+    final: float = 300
+
+
+TIMEOUTS = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A mail server as the settings name it; there is no `security` without TLS."""
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls"]
+    allowed_hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, connection: Connection, default_port: int) -> "Server":
+        """Read it from a connection's settings, which `forms` has checked."""
+        settings = connection.settings
+        return cls(
+            host=str(settings.get("host", "")),
+            port=cast("int", settings.get("port") or default_port),
+            security="starttls" if settings.get("security") == "starttls" else "tls",
+            allowed_hosts=connection.allowed_hosts,
+        )
+
+    @property
+    def name(self) -> str:
+        """The host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
+        return _host_name(self.host)
+
+    def open(self, timeout: float) -> socket.socket:
+        """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
+        with translated():
+            sock = connect(self.host, self.port, timeout, self.allowed_hosts)
+            if self.security == "starttls":
+                return sock
+            try:
+                return tls_context().wrap_socket(sock, server_hostname=self.name)
+            except OSError:
+                sock.close()
+                raise
+
+
+def server_form(protocol: str, default_port: int) -> tuple[Field, ...]:
+    """Make the part of a settings form that every plain mail protocol asks for."""
+    return (
+        Field("host", f"Name of the {protocol} server", required=True),
+        Field("port", f"Its port, usually {default_port}", "integer", default=default_port),
+        Field(
+            "security",
+            "TLS from the first byte, or STARTTLS before anything else",
+            default="tls",
+            choices=("tls", "starttls"),
+        ),
+        Field("username", "Name to sign in with, where it is not the mailbox's address"),
+    )
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return the one way we speak TLS: 1.2 or newer (RFC 8996), certificate and name verified.
+
+    The mail clients of the standard library verify nothing unless they are given a context.
+    """
+    return _tls_context(ssl.get_default_verify_paths())
+
+
+@cache  # for each trust store: loading one takes longer than a hand-shake
+def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def connect(
+    host: str,
+    port: int,
+    timeout: float,
+    allowed_hosts: Collection[str] = (),
+    allowed_ports: Collection[int] = PORTS,
+) -> socket.socket:
+    """Connect to a host that a user typed.
+
+    Args:
+        host: a name or an address; it is never judged as text, because resolvers read `0x7f.1` too.
+        port: one of `allowed_ports`.
+        timeout: seconds for each address, and later for each read and write until changed.
+        allowed_hosts: lower-case hosts that may be private and on any port.
+        allowed_ports: for all other hosts.
+
+    Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
+    our network with it; Temporary when nothing answers there.
+    """
+    name = _host_name(host)
+    allowed = name in allowed_hosts
+    if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
+        raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
+    places = _resolve(name, port)
+    if not allowed and not all(is_public(address) for _, address in places):
+        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
+    for family, address in places:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect((address, port))
+        except OSError:
+            sock.close()  # the next address may answer
+        else:
+            return sock
+    raise Temporary(SILENT)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address may be spoken to: global unicast, and no other address in disguise."""
+    ip = ipaddress.ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if not ip.is_global or ip.is_multicast or ip.is_reserved:
+        return False
+    return not any(ip in network for network in _NOT_PUBLIC)
+
+
+def _host_name(host: str) -> str:
+    name = host.strip().rstrip(".").lower()
+    try:
+        if ":" in name:
+            return str(ipaddress.IPv6Address(name))
+        name = name.encode("idna").decode("ascii")
+    except ValueError:
+        name = ""
+    if not _HOST.fullmatch(name):
+        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
+    return name
+
+
+def _resolve(name: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno not in _NO_SUCH_NAME:
+            raise Temporary(SILENT) from error
+        # the same words as for a private host, or the answer would tell which internal names exist
+        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX) from error
+    return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what sockets and TLS raise into our errors, without addresses.
+
+    Raises InvalidRequest for a certificate that does not prove the host, or TLS older than 1.2;
+    Temporary for everything that may pass.
+    """
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise InvalidRequest(
+            f"The server's certificate is not trusted: {clean(error.verify_message)}.",
+            field="host",
+            fix="Use the name that the certificate was issued for, or have a valid certificate installed.",
+        ) from error
+    except ssl.SSLError as error:
+        if error.reason not in _TLS_TOO_OLD:
+            raise Temporary(SILENT) from error
+        raise InvalidRequest(
+            "The server does not speak TLS 1.2 or newer on this port.",
+            field="security",
+            fix="Try the other security setting with its port, or have TLS 1.2 enabled on the server.",
+        ) from error
+    except OSError as error:
+        raise Temporary(SILENT) from error
+
+
+def no_starttls() -> ZalionError:
+    """Make the error for a server, or somebody in between, that does not offer STARTTLS."""
+    return InvalidRequest(
+        "The server does not offer STARTTLS; nothing was sent to it.",
+        field="security",
+        fix="Use security `tls` with the port for it.",
+    )
+
+
+def bearer_answers(mechanism: str, credential: Bearer) -> tuple[bytes, bytes]:
+    """Make a client's two SASL answers: the token, and what lets the server go on to say its "no".
+
+    XOAUTH2: https://developers.google.com/workspace/gmail/imap/xoauth2-protocol. OAUTHBEARER: RFC 7628 §3.
+    """
+    if mechanism == "OAUTHBEARER":
+        name = credential.username.replace("=", "=3D").replace(",", "=2C")
+        return f"n,a={name},\x01auth=Bearer {credential.token}\x01\x01".encode(), b"\x01"
+    return f"user={credential.username}\x01auth=Bearer {credential.token}\x01\x01".encode(), b""
+
+
+def clean(words: str | bytes) -> str:
+    """Make one printable line of at most 300 characters of what a server said."""
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+
+
+def too_often(words: str) -> bool:
+    """Whether a server's words complain about how much or how often."""
+    return _TOO_OFTEN.search(words) is not None
+
+
+def later(words: str) -> Temporary:
+    """Make the error for a server that says "not now": RateLimited where it means "too often"."""
+    said = clean(words)
+    if too_often(said):
+        return RateLimited(f"The mail server limits us: {said}", retry_after=_TOO_OFTEN_PAUSE)
+    return Temporary(f"The mail server asks to try again later: {said}")

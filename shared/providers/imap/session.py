@@ -1,0 +1,266 @@
+"""One signed-in TLS connection to an IMAP server, and the one place where its words become our errors."""
+
+import base64
+import imaplib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from itertools import batched
+from typing import Any
+
+import msgspec
+from imapclient import IMAPClient, SocketTimeout
+from imapclient.datetime_util import format_criteria_date
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
+from imapclient.imapclient import _literal
+
+from shared import mime
+from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, ZalionError
+from shared.model import Envelope
+from shared.providers import network
+from shared.providers.base import Bearer, Connection, Credential
+
+PORT = 993
+BATCH = 200
+
+_ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
+_FIX = "Check name and password and sign in again; some providers ask for an app password."
+
+# RFC 5530's codes first, words only where there is none: servers repeat folder names in theirs
+_GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unknown")
+_NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired|noperm)\]")
+_NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit|serverbug)\]|try again|temporar|busy")
+
+_log = logging.getLogger(__name__)
+logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
+
+
+class _Wire(imaplib.IMAP4):
+    """The library below the library, over the guarded way out."""
+
+    def __init__(self, server: network.Server, timeout: float) -> None:
+        self._server = server
+        super().__init__(server.name, server.port, timeout)
+
+    def _create_socket(self, timeout: float) -> Any:
+        return self._server.open(timeout)
+
+
+class _Client(IMAPClient):
+    """IMAPClient over the guarded way out, with aware times."""
+
+    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
+        self._server = server
+        both: Any = SocketTimeout(timeouts.connect, timeouts.read)
+        super().__init__(server.name, server.port, ssl=server.security == "tls", timeout=both)
+        self._imap.debug = 0  # it would format every line for a log that nobody keeps
+        self.normalise_times = False
+
+    def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - the library's hook
+        timeout: Any = self._timeout
+        return _Wire(self._server, timeout.connect)
+
+
+class Session:
+    """Opened by the first command, again after a lost connection, until `close`.
+
+    Args:
+        connection: where to, and who we are.
+        timeouts: how long to wait.
+    """
+
+    def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
+        self.settings = connection.settings
+        self._connection, self._timeouts = connection, timeouts
+        self._client: _Client | None = None
+        self._examined: tuple[str, int] | None = None
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        if self._client:
+            with suppress(OSError, IMAPClientError):  # who cannot say goodbye any more just leaves
+                self._client.logout()  # type: ignore[no-untyped-call]
+        self._drop()
+
+    def ask[T](self, command: Callable[[Any], T]) -> T:
+        """Give the client one command.
+
+        Raises Rejected for NO and BAD, ConsentRequired, Temporary or RateLimited where the server's
+        words or a lost connection mean that, InvalidRequest where the server cannot be used.
+        """
+        self._client = self._client or self._open()
+        try:
+            with network.translated():
+                return command(self._client)
+        except IMAPClientError as error:
+            if isinstance(error, IMAPClientAbortError):
+                self._drop()
+            raise _refusal(error) from error
+        except (ValueError, RecursionError) as error:
+            raise Rejected("The server's answer cannot be read.") from error
+        except ZalionError:
+            self._drop()
+            raise
+
+    def examine(self, folder: str, *, again: bool = False) -> int:
+        """Open a folder read-only and return its UIDVALIDITY. Raises Rejected where there is none."""
+        if again or self._examined is None or self._examined[0] != folder:
+            self._examined = None
+            told = self.ask(lambda client: client.select_folder(folder, readonly=True))
+            self._examined = (folder, told.get(b"UIDVALIDITY", 0))
+        return self._examined[1]
+
+    def exists(self, folder: str) -> bool:
+        """Open a folder if it is there."""
+        try:
+            self.examine(folder)
+        except Rejected:
+            return False
+        return True
+
+    def enter(self, ref: str) -> int:
+        """Open the folder that a ref names and return the UID. Raises NotFound."""
+        try:
+            told = base64.urlsafe_b64decode(ref.encode() + b"==")
+            folder, validity, uid = msgspec.json.decode(told, type=tuple[str, int, int])
+        except (ValueError, msgspec.DecodeError) as error:
+            raise NotFound("There is no such mail.") from error
+        if not 0 < uid < 2**32 or not self.exists(folder) or self.examine(folder) != validity:
+            raise NotFound("This mail is no longer where it was.")
+        return uid
+
+    def find(self, criteria: str) -> list[int]:
+        """Search the open folder; criteria as they stand on the wire, ASCII."""
+        return sorted(self.ask(lambda client: client.search(criteria)))
+
+    def matching(self, terms: Sequence[tuple[str, str | datetime]]) -> list[int]:
+        """Search the open folder for all of `terms`: a criterion, and its date or what somebody typed."""
+        typed = [value for _, value in terms if isinstance(value, str)]
+        if all(value.isascii() for value in typed):
+            return self.find(" ".join(f"{key} {quoted(value)}" for key, value in terms) or "ALL")
+        words: list[Any] = []
+        for key, value in terms:
+            words += [*key.split(), _literal(value.encode()) if isinstance(value, str) else value]
+        # CHARSET only here: some servers refuse it
+        return sorted(self.ask(lambda client: client.search(words, "UTF-8")))
+
+    def items(self, uids: Sequence[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
+        """Fetch items of messages in the open folder; who is gone is missing in the answer."""
+        found: dict[int, dict[bytes, Any]] = self.ask(lambda client: client.fetch(uids, items))
+        return found
+
+    def headers(self, folder: str, uids: Sequence[int], *, sent: bool) -> Iterator[Envelope]:
+        """Yield the envelopes of messages in a folder; a UID without data is asked for twice.
+
+        What is missing then was deleted meanwhile, or is a broken item that Exchange never gives out
+        (https://github.com/jstedfast/MailKit/issues/1615): it is passed over, and noted in the log.
+        """
+        validity = self.examine(folder)
+        for batch in batched(uids, BATCH, strict=False):
+            found = self.items(batch, _ITEMS)
+            missing = [uid for uid in batch if not found.get(uid, {}).get(b"BODY[HEADER]")]
+            found |= self.items(missing, _ITEMS) if missing else {}
+            for uid in batch:
+                items = found.get(uid, {})
+                if header := items.get(b"BODY[HEADER]"):
+                    yield mime.envelope(
+                        header,
+                        ref=make_ref(folder, validity, uid),
+                        folder=folder,
+                        is_sent=sent,
+                        size=items.get(b"RFC822.SIZE", 0),
+                        received_at=items.get(b"INTERNALDATE"),
+                    )
+                else:
+                    _log.warning("imap: the server gives no data for UID %d", uid)
+
+    def _drop(self) -> None:
+        client, self._client, self._examined = self._client, None, None
+        if client:
+            with suppress(OSError):  # closed already
+                client.shutdown()
+
+    def _open(self) -> _Client:
+        credential = self._connection.credential()
+        server = network.Server.of(self._connection, PORT)
+        try:
+            with network.translated(), ExitStack() as undo:
+                client = _Client(server, self._timeouts)
+                undo.callback(client.shutdown)
+                if server.security == "starttls":
+                    _start_tls(client)
+                _sign_in(client, credential)
+                undo.pop_all()
+                return client
+        except LoginError as error:
+            raise _sign_in_refusal(error) from error
+        except IMAPClientError as error:
+            raise network.later(_words(error)) from error
+
+
+def quoted(value: str | datetime) -> str:
+    """Make a quoted string (RFC 3501 §4.3), or a date."""
+    if isinstance(value, datetime):
+        return format_criteria_date(value).decode()
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def make_ref(folder: str, validity: int, uid: int) -> str:
+    """Name a message in URL-safe characters; `Session.enter` reads it."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((folder, validity, uid))).decode().rstrip("=")
+
+
+def _start_tls(client: Any) -> None:
+    if not client.has_capability("STARTTLS"):
+        raise network.no_starttls()
+    client.starttls(network.tls_context())
+
+
+def _sign_in(client: Any, credential: Credential) -> None:
+    """Prove who we are, then say what we are (RFC 2971): 163.com opens no folder for who does not."""
+    offered = client.capabilities()
+    if isinstance(credential, Bearer):
+        bearer = b"AUTH=OAUTHBEARER" in offered and b"AUTH=XOAUTH2" not in offered
+        mechanism = "OAUTHBEARER" if bearer else "XOAUTH2"
+        answers = iter(network.bearer_answers(mechanism, credential))
+        client.sasl_login(mechanism, lambda _challenge: next(answers, None))
+    elif b"AUTH=PLAIN" in offered:
+        client.plain_login(credential.username, credential.password)
+    elif (plain := credential.username + credential.password).isascii() and plain.isprintable():
+        client.login(quoted(credential.username), credential.password)
+    else:
+        raise ConsentRequired("This server takes ASCII passwords only.", fix=_FIX)
+    if client.has_capability("ID"):
+        client.id_({"name": "Zalion", "version": "1", "vendor": "Zalion"})
+
+
+def _sign_in_refusal(error: LoginError) -> ZalionError:
+    """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only."""
+    cause = error.__context__
+    if isinstance(cause, IMAPClientAbortError):
+        return _refusal(cause)
+    words = _words(cause or error)
+    if not _NO_ACCESS.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
+        return network.later(words)
+    return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX)
+
+
+def _refusal(error: IMAPClientError) -> ZalionError:
+    """Say in our words why a command failed: NO, BAD, BYE, or a connection that was lost."""
+    words = _words(error)
+    if isinstance(error, IMAPClientAbortError):
+        lost = words.startswith(("socket error", "unexpected"))
+        return Temporary(network.SILENT) if lost else network.later(words)
+    if _NO_ACCESS.search(words):
+        return ConsentRequired(f"The mail server refused: {words}", fix=_FIX)
+    if not _GONE.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
+        return network.later(words)
+    return Rejected(f"The mail server refused: {words}")
+
+
+def _words(error: BaseException) -> str:
+    said = error.args[0] if error.args else ""
+    return network.clean(said if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]

@@ -1,0 +1,41 @@
+"""Provider names and where they live.
+
+Each module is imported when it is first asked for: docs/decisions/002-lazy-imports.md.
+"""
+
+from functools import cache
+from importlib import import_module
+
+from shared.errors import InvalidRequest
+from shared.providers.base import Provider
+
+_MODULES = {"imap": "shared.providers.imap", "smtp": "shared.providers.smtp"}
+
+
+def names() -> tuple[str, ...]:
+    """Return the known names; loads nothing."""
+    return tuple(_MODULES)
+
+
+def provider(name: str, *, field: str = "provider") -> Provider:
+    """Return the provider of this name.
+
+    Args:
+        name: one of `names()`.
+        field: what the caller called it, for the error.
+
+    Raises InvalidRequest for any other name.
+    """
+    if name not in _MODULES:
+        raise InvalidRequest(
+            "There is no such provider.", field=field, fix=f"Known providers: {', '.join(_MODULES)}."
+        )
+    return _load(_MODULES[name])
+
+
+@cache
+def _load(module: str) -> Provider:
+    found = import_module(module).PROVIDER
+    if not isinstance(found, Provider):
+        raise TypeError(f"{module}.PROVIDER is no Provider")
+    return found
