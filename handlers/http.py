@@ -118,7 +118,7 @@ class Routes(func.Blueprint):
     """A blueprint whose routes check their callers and answer problems."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def endpoint(
         self,

@@ -20,6 +20,13 @@ from shared.storage.base import Add, Move, Records, Remove, Save, Stored, Vault
 
 MARGIN = timedelta(minutes=2)
 """A token that ends sooner counts as ended: a session must still be able to sign in with it."""
+
+REMEMBERED = timedelta(minutes=1)
+"""How long this process signs in with what it read: shorter than MARGIN, so a remembered token still lasts.
+
+Every job of a burst would otherwise read record and vault again
+(https://learn.microsoft.com/azure/key-vault/general/overview-throttling advises to cache).
+"""
 LEASE = timedelta(minutes=1)
 """How long a worker that died can keep others from refreshing; longer than the issuer's timeouts."""
 LOOKS, PAUSE = 10, 0.5
@@ -55,6 +62,7 @@ class Grants:
         self._keys = keys
         self._clock = clock
         self._allowed_hosts = allowed_hosts
+        self._remembered: dict[tuple[str, str, str], tuple[Credential, datetime]] = {}
 
     def store_password(
         self, org_id: str, mailbox_id: str, provider: str, username: str, password: str
@@ -110,6 +118,21 @@ class Grants:
         Raises ConsentRequired when there is no grant or it no longer works, Temporary or RateLimited
         when its issuer cannot answer.
         """
+        key = (org_id, mailbox_id, provider)
+        found, until = self._remembered.get(key, (None, self._clock()))
+        if found is None or until <= self._clock():
+            found = self._credential(*key)
+            self._remembered[key] = (found, self._clock() + REMEMBERED)
+        return found
+
+    def forget(self, org_id: str, mailbox_id: str, provider: str) -> bool:
+        """Drop what is remembered of a sign-in, because it was refused; returns whether there was anything.
+
+        True means that the refused one may be outdated: it is worth one more try with a fresh one.
+        """
+        return self._remembered.pop((org_id, mailbox_id, provider), None) is not None
+
+    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
         stored = self._read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
             return Password(stored.value.username, self._secret(stored.value))
@@ -123,6 +146,7 @@ class Grants:
         destroyed: list[str] = []
         for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
             grant = stored.value
+            self.forget(org_id, mailbox_id, grant.provider)
             if grant.secret_name:
                 self._vault.destroy(grant.secret_name)
             self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
@@ -131,6 +155,7 @@ class Grants:
 
     def _store(self, org_id: str, grant: Grant, secret: str | None) -> None:
         """The record first: whatever lies in the vault is then named by a record, and `destroy` finds it."""
+        self.forget(org_id, grant.mailbox_id, grant.provider)
         old = self._records.find(org_id, Grant, grant.key)
         if old and old.value.secret_name and old.value.secret_name != grant.secret_name:
             self._vault.destroy(old.value.secret_name)

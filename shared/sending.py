@@ -109,8 +109,14 @@ class _Outgoing:
 def nudge(app: App, org_id: str, message: Message) -> None:
     """Have a promise looked at now. A lost nudge is made good by the sweep, so it fails nobody's request."""
     try:
-        place = {"case_id": message.case_id, "conversation_id": message.conversation_id}
-        jobs.put(app, Job("deliver", org_id, message.id, **place))
+        job = Job(
+            "deliver",
+            org_id,
+            message.id,
+            case_id=message.case_id,
+            conversation_id=message.conversation_id,
+        )
+        jobs.put(app, job)
     except Temporary as error:
         logs.log("nudge.lost", email_id=message.id, code=error.code)
 
