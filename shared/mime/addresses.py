@@ -16,6 +16,7 @@ MOST_ADDRESSES = 2000
 LONGEST_NAME = 320
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', re.DOTALL)
+_COMMENT = re.compile(r"\([^()]*\)")
 _LOCAL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DOTS = re.compile("[\u3002\uff0e\uff61]")  # IDNA's other full stops (RFC 3490 section 3.1)
@@ -67,7 +68,7 @@ def _name(words: list[str]) -> str:
 
 
 def _address(spec: str, name: str) -> Address:
-    spec = clean(decode_words(spec)).strip("<> ,;")
+    spec = clean(_COMMENT.sub("", decode_words(spec))).strip("<> ,;")
     local, _, domain = spec.rpartition("@")
     domain = "".join(domain.split()).rstrip(".>")
     address = f"{local.strip()}@{_ascii(domain) or domain.lower()}".lower()

@@ -49,7 +49,7 @@ def decode(data: bytes, charset: str | None) -> tuple[str, str | None]:
 
 def _decode(data: bytes, charset: str | None) -> tuple[str, str | None]:
     codec = _codec(charset) if charset else "utf-8"
-    if codec:
+    if codec and not (codec == "cp1252" and _is_utf8(data)):
         try:
             return data.decode(codec), None
         except UnicodeError:
@@ -62,9 +62,20 @@ def _decode(data: bytes, charset: str | None) -> tuple[str, str | None]:
     return data.decode(guess, "replace"), f"{said}: read as {guess}"
 
 
+def _is_utf8(data: bytes) -> bool:
+    """Whether 8-bit text is UTF-8, which nothing else is by chance; windows-1252 decodes anything."""
+    if data.isascii():
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _codec(charset: str) -> str | None:
     """Return a Python codec that makes text of bytes, or None."""
-    name = charset.strip(" \t\"'").lower().replace("_", "-")
+    name = charset.strip(" \t\"'\\").lower().replace("_", "-")
     name = name.removeprefix("x-")
     name = _ALIASES.get(name, name)
     if not _NAME.fullmatch(name):

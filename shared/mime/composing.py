@@ -32,6 +32,7 @@ KEPT_REFERENCES = 20
 """The newest ones; the first is kept too (RFC 5322 section 3.6.4 allows to trim, readers need the ends)."""
 
 _POLICY = compat32.clone(linesep="\r\n", max_line_length=78)
+_FOLD = "\r\n "
 _ID = re.compile(r"<[!-;=?-~]{1,990}>")
 _TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset=\"?[\w:.+-]{1,40}\"?)?", re.ASCII)
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
@@ -73,17 +74,18 @@ class Outgoing:
 
 def compose(draft: Outgoing) -> bytes:
     """Write the mail. Raises InvalidRequest naming the field that must not go into a mail."""
-    message = _body(draft)
-    for name, value in _headers(draft):
-        message[name] = value  # type: ignore[assignment]  # compat32 takes a Header, typeshed does not know
+    headers = dict(_headers(draft))
     out = BytesIO()
-    BytesGenerator(out, mangle_from_=False, policy=_POLICY).flatten(message)
+    out.write("".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii"))
+    body = _body(draft)
+    BytesGenerator(out, mangle_from_=False, policy=_POLICY).flatten(body)
     raw = out.getvalue()
-    _verify(raw, draft, {name.lower() for name in message})
+    _verify(raw, draft, {name.lower() for name in (*headers, *body)})
     return raw
 
 
-def _headers(draft: Outgoing) -> Iterator[tuple[str, str | Header]]:
+def _headers(draft: Outgoing) -> Iterator[tuple[str, str]]:
+    """Yield folded headers. Ids stay on the line of their name: some servers lose what begins on the next."""
     yield "From", _people([draft.sender], "from")
     if draft.to:
         yield "To", _people(draft.to, "to")
@@ -94,33 +96,34 @@ def _headers(draft: Outgoing) -> Iterator[tuple[str, str | Header]]:
     yield "Subject", _subject(draft.subject)
     yield "Date", format_datetime(draft.date)
     yield "Message-ID", draft.message_id
-    if draft.in_reply_to and _ID.fullmatch(draft.in_reply_to):
+    if draft.in_reply_to and _fits(draft.in_reply_to):
         yield "In-Reply-To", draft.in_reply_to
-    yield "References", " ".join(_references(draft))
+    yield "References", _FOLD.join(_references(draft))
 
 
 def _references(draft: Outgoing) -> list[str]:
     """The root, the newest twenty, and our own id last; ids that no header can carry are left out."""
-    fit = [one for one in dict.fromkeys(draft.references) if _ID.fullmatch(one) and "=?" not in one]
-    others = [one for one in fit if one != draft.message_id]
-    return [
-        *others[: max(0, min(1, len(others) - KEPT_REFERENCES))],
-        *others[-KEPT_REFERENCES:],
-        draft.message_id,
-    ]
+    others = [one for one in dict.fromkeys(draft.references) if _fits(one) and one != draft.message_id]
+    root = others[:1] if len(others) > KEPT_REFERENCES else []
+    return [*root, *others[-KEPT_REFERENCES:], draft.message_id]
 
 
-def _subject(subject: str) -> str | Header:
+def _fits(message_id: str) -> bool:
+    return _ID.fullmatch(message_id) is not None and "=?" not in message_id
+
+
+def _subject(subject: str) -> str:
     subject = _one_line(subject, "subject")
     if len(subject) > envelopes.LONGEST_LINE:
         raise InvalidRequest(f"At most {envelopes.LONGEST_LINE} characters.", field="subject")
-    long_word = any(len(word) > _CHUNK for word in subject.split())
-    return Header(subject, "utf-8", header_name="Subject") if long_word or not subject.isascii() else subject
+    plain = subject.isascii() and all(len(word) <= _CHUNK for word in subject.split())
+    header = Header(subject, "us-ascii" if plain else "utf-8", header_name="Subject", maxlinelen=78)
+    return header.encode(linesep="\r\n")
 
 
 def _people(people: Sequence[Address], field: str) -> str:
     many = field in {"to", "cc"}
-    return ", ".join(
+    return f",{_FOLD}".join(
         _person(person, f"{field}[{place}]" if many else field) for place, person in enumerate(people)
     )
 
@@ -131,7 +134,7 @@ def _person(person: Address, field: str) -> str:
     if len(name) > addresses.LONGEST_NAME:
         raise InvalidRequest(f"At most {addresses.LONGEST_NAME} characters.", field=f"{field}.name")
     if not name.isascii():
-        name = Header(name, "utf-8", maxlinelen=60).encode(linesep="")
+        name = Header(name, "utf-8", maxlinelen=72).encode(linesep="\r\n")
     elif not _PHRASE.fullmatch(name):
         name = '"{}"'.format(re.sub(r'(["\\])', r"\\\1", name))
     return f"{name} <{address}>" if name else address
@@ -154,16 +157,18 @@ def _body(draft: Outgoing) -> Message:
     ]
     body: Message = texts[0] if texts else _text("", "plain")
     if len(texts) > 1:
-        body = MIMEMultipart("alternative", _boundary(draft, "alternative"), texts)
+        body = _multipart(draft, "alternative", texts)
     if draft.attachments:
         files = [_file(part, f"attachments[{place}]") for place, part in enumerate(draft.attachments)]
-        body = MIMEMultipart("mixed", _boundary(draft, "mixed"), [body, *files])
+        body = _multipart(draft, "mixed", [body, *files])
     return body
 
 
-def _boundary(draft: Outgoing, kind: str) -> str:
-    """Begin with `=_`, which neither base64 nor quoted-printable can contain (RFC 2045 section 6.7)."""
-    return f"=_{digest(draft.message_id, kind)}"
+def _multipart(draft: Outgoing, kind: str, parts: Sequence[Message]) -> Message:
+    """Put parts together. Neither base64 nor quoted-printable can contain `=_` (RFC 2045 section 6.7)."""
+    for part in parts:
+        del part["MIME-Version"]  # belongs to the whole only (RFC 2045 section 4)
+    return MIMEMultipart(kind, f"=_{digest(draft.message_id, kind)}", parts)
 
 
 def _text(text: str, subtype: str) -> Message:
