@@ -34,8 +34,8 @@ class Program:
             numbers = client.search(None, "ALL")[1][0].split()
             if not numbers:
                 raise SystemExit(f"{self.account['address']} has no mail in {folder} yet.")
-            [(_, raw), *_] = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1]
-        parsed = BytesParser(policy=email.policy.default).parsebytes(raw)
+            answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1]
+        parsed = BytesParser(policy=email.policy.default).parsebytes(answer[0][1])
         if not isinstance(parsed, EmailMessage):
             raise TypeError(type(parsed))
         return parsed

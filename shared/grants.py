@@ -45,6 +45,15 @@ class RefreshLease:
     until: datetime
 
 
+@dataclass(slots=True, repr=False)
+class _Remembered:
+    """A sign-in in memory. No repr: it must not reach a log."""
+
+    credential: Credential
+    until: datetime
+    used_again: bool = False
+
+
 class Grants:
     """Stores and hands out credentials; thread-safe. Every method raises Temporary when a store is down."""
 
@@ -62,7 +71,7 @@ class Grants:
         self._keys = keys
         self._clock = clock
         self._allowed_hosts = allowed_hosts
-        self._remembered: dict[tuple[str, str, str], tuple[Credential, datetime]] = {}
+        self._remembered: dict[tuple[str, str, str], _Remembered] = {}
 
     def store_password(
         self, org_id: str, mailbox_id: str, provider: str, username: str, password: str
@@ -119,18 +128,21 @@ class Grants:
         when its issuer cannot answer.
         """
         key = (org_id, mailbox_id, provider)
-        found, until = self._remembered.get(key, (None, self._clock()))
-        if found is None or until <= self._clock():
-            found = self._credential(*key)
-            self._remembered[key] = (found, self._clock() + REMEMBERED)
-        return found
+        known = self._remembered.get(key)
+        if known and known.until > self._clock():
+            known.used_again = True
+            return known.credential
+        credential = self._credential(*key)
+        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED)
+        return credential
 
     def forget(self, org_id: str, mailbox_id: str, provider: str) -> bool:
-        """Drop what is remembered of a sign-in, because it was refused; returns whether there was anything.
+        """Drop what is remembered of a sign-in; returns whether the refused one may have been outdated.
 
-        True means that the refused one may be outdated: it is worth one more try with a fresh one.
+        True means that it came from memory, so it is worth one more try with a fresh one.
         """
-        return self._remembered.pop((org_id, mailbox_id, provider), None) is not None
+        known = self._remembered.pop((org_id, mailbox_id, provider), None)
+        return known is not None and known.used_again
 
     def _credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
         stored = self._read(org_id, f"{mailbox_id}!{provider}")
