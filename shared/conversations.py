@@ -94,9 +94,10 @@ def decide(
         reported: for a bounce or receipt, the Message-IDs it is about.
     """
     print_ = mime.fingerprint(envelope)
-    own = lookup.alias(envelope.message_id) if envelope.message_id else None
-    if own and own.fingerprint == print_:
-        return Decision("known", Evidence("same-message", own.message_id), copy_of=own)
+    own = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
+    same = own if own is None or own.fingerprint == print_ else lookup.alias(mime.synthetic_id(envelope))
+    if same:
+        return Decision("known", Evidence("same-message", same.message_id), copy_of=same)
     rewritten = _rewritten_copy(envelope, lookup, print_)
     if rewritten:
         return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)

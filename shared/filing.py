@@ -8,7 +8,7 @@ decides again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -132,8 +132,6 @@ class Filer:
             return self._lose(envelope, decision, conversation.value)
         app, org_id = self.app, self.org_id
         message = self._message(envelope, decision, conversation.value, raw)
-        if not decision.trusted_id and app.records.find(org_id, Message, message.key):
-            return "known"  # a second mail under one Message-ID has no alias that would tell it is filed
         app.blobs.put(org_id, message.raw, raw)
         if message.body:
             parsed = mime.parse(raw)
@@ -159,7 +157,7 @@ class Filer:
         received_at = _moment(envelope, self.app.clock())
         evidence = decision.evidence
         return Message(
-            id=f"{int(received_at.timestamp() * 1000):013d}-{name[:12]}",
+            id=f"{_milliseconds(received_at, self.app.clock()):013d}-{name[:12]}",
             case_id=conversation.case_id,
             conversation_id=conversation.id,
             mail_kind=decision.kind,
@@ -188,9 +186,10 @@ class Filer:
 
     def _index(self, envelope: Envelope, message: Message, decision: Decision) -> list[Write]:
         writes: list[Write] = []
-        if decision.trusted_id and message.message_id:
-            print_ = mime.fingerprint(envelope)
-            writes.append(Add(Alias(message.message_id, message.conversation_id, message.id, print_)))
+        trusted = envelope.message_id if decision.trusted_id else None
+        message_id = trusted or mime.synthetic_id(envelope)
+        print_ = mime.fingerprint(envelope)
+        writes.append(Add(Alias(message_id, message.conversation_id, message.id, print_)))
         if envelope.thread:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, message.conversation_id)))
         if decision.kind == "mail":
@@ -332,6 +331,16 @@ def manual(conversation: Conversation, envelope: Envelope) -> Decision:
     return Decision(
         "file", Evidence("manual", envelope.message_id), conversation, kind=mime.classify(envelope)
     )
+
+
+def _milliseconds(received_at: datetime, now: datetime) -> int:
+    """Where the timeline sorts it. IMAP tells whole seconds: then the end of it, but never after now.
+
+    So an answer that comes within the second stands behind what it answers.
+    """
+    whole = received_at.microsecond == 0
+    end = received_at + timedelta(milliseconds=999) if whole else received_at
+    return int(min(end, now).timestamp() * 1000)
 
 
 def _moment(envelope: Envelope, now: datetime) -> datetime:
