@@ -76,6 +76,8 @@ class Clerk:
         planned = await self._planned("MAIL")
         if planned:
             return planned
+        if self._submission and not session.authenticated:
+            return "530 5.7.0 Authentication required"
         if self._submission and address and account(address) != session.auth_data:
             return f"553 5.7.1 <{address}>: Sender address rejected: not owned by user {session.auth_data}"
         envelope.mail_from = address

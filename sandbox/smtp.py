@@ -119,7 +119,7 @@ class PostOffice:
     async def _listen(self) -> list[asyncio.Server]:
         loop = asyncio.get_running_loop()
         common = {"hostname": NAME, "data_size_limit": SIZE, "loop": loop, "ident": "Zalion sandbox"}
-        submission = {**common, "auth_required": True, "authenticator": self._authenticator}
+        submission = {**common, "authenticator": self._authenticator}
         doors: dict[str, tuple[dict[str, Any], ssl.SSLContext | None]] = {
             "smtp": ({**submission, "tls_context": self._tls}, None),
             "smtps": ({**submission, "auth_require_tls": False}, self._tls),

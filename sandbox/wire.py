@@ -119,8 +119,7 @@ class Wire:
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
-        self._server.close()
-        self.drop()
+        self._background.run(self._end())
         self._background.close()
 
     def __enter__(self) -> Self:
@@ -132,6 +131,10 @@ class Wire:
     async def _listen(self) -> asyncio.Server:
         tls = None if self._starttls else self._tls
         return await asyncio.start_server(self._serve, HOST, self.port, ssl=tls)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._drop()
 
     async def _drop(self) -> None:
         for writer in list(self._writers):

@@ -1,0 +1,78 @@
+"""The mail server through imapclient and poplib."""
+
+import poplib
+
+import imapclient
+import pytest
+from imapclient.exceptions import IMAPClientError, LoginError
+
+from tests.sandbox.conftest import mail
+
+
+def test_imap_answers_with_tls_and_with_starttls(world, ann):
+    with ann.imap() as client:
+        assert client.select_folder("INBOX")[b"EXISTS"] == 0
+    with imapclient.IMAPClient("localhost", world.ports["imap"], ssl=False) as client:
+        assert b"STARTTLS" in client.capabilities()
+        client.starttls(ann.context)
+        client.login(ann.address, ann.password)
+
+
+def test_every_account_has_its_special_folders(ann):
+    with ann.imap() as client:
+        uses = {name: flags for flags, _, name in client.list_folders()}
+    for name in ("Drafts", "Sent", "Trash", "Junk", "Archive"):
+        assert f"\\{name}".encode() in uses[name]
+
+
+def test_pop3_answers_with_tls_and_with_stls(world, ann):
+    world.dovecot.deliver("x@parts.example", ann.address, mail("x@parts.example"))
+    inside = poplib.POP3_SSL("localhost", world.ports["pop3s"], context=ann.context)
+    upgraded = poplib.POP3("localhost", world.ports["pop3"])
+    upgraded.stls(ann.context)
+    for client in (inside, upgraded):
+        client.user(ann.address)
+        client.pass_(ann.password)
+        assert client.stat()[0] == 1
+        client.quit()
+
+
+def test_a_changed_password_is_in_force_at_once(world, ann):
+    ann.imap().logout()
+    old, ann.password = ann.password, "another"
+    world.add_user(ann.address, "another")
+    ann.imap().logout()
+    ann.password = old
+    with pytest.raises(LoginError):
+        ann.imap()
+
+
+@pytest.mark.parametrize("login", ["oauth2_login", "oauthbearer_login"])
+def test_a_token_opens_its_own_mailbox_and_no_other(world, ann, ben, login):
+    token = world.issuer.access_token(ann.address)
+
+    def sign_in(address, with_token):
+        client = imapclient.IMAPClient("localhost", world.ports["imaps"], ssl_context=ann.context)
+        with client:
+            getattr(client, login)(address, with_token)
+
+    sign_in(ann.address, token)
+    with pytest.raises(IMAPClientError):
+        sign_in(ben.address, token)
+    world.issuer.revoke(ann.address)
+    with pytest.raises(IMAPClientError):
+        sign_in(ann.address, token)
+
+
+def test_mail_outlives_a_restart_on_the_same_ports(world, ann):
+    world.dovecot.deliver("x@parts.example", ann.address, mail("x@parts.example"))
+    client = ann.imap()
+    world.dovecot.stop()
+    try:
+        with pytest.raises((IMAPClientError, OSError)):
+            client.noop()
+        with pytest.raises(OSError):
+            ann.imap()
+    finally:
+        world.dovecot.start()
+    assert len(ann.inbox()) == 1
