@@ -20,7 +20,7 @@ from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Folder, Page, Provider, Query, Receipt
 from shared.providers.imap.folders import INBOX, folders, named
-from shared.providers.imap.session import BATCH, PORT, Session, make_ref, quoted
+from shared.providers.imap.session import BATCH, PORT, Session, arrival, make_ref, quoted
 
 CHUNK = 4 * 1024 * 1024
 
@@ -310,7 +310,7 @@ class ImapMailbox(Session):
     def _dated(self, uids: Sequence[int]) -> Iterator[tuple[datetime, int]]:
         for batch in batched(uids[-NEWEST_MATCHES:], 1000, strict=False):
             for uid, items in self.items(batch, ["INTERNALDATE"]).items():
-                yield items.get(b"INTERNALDATE") or _NEVER, uid
+                yield arrival(items) or _NEVER, uid
 
 
 def _report_sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes], bytes]]]:

@@ -4,9 +4,9 @@ import base64
 import imaplib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
 
@@ -171,7 +171,7 @@ class Session:
                         folder=folder,
                         is_sent=sent,
                         size=items.get(b"RFC822.SIZE", 0),
-                        received_at=items.get(b"INTERNALDATE"),
+                        received_at=arrival(items),
                     )
                 else:
                     _log.warning("imap: the server gives no data for UID %d", uid)
@@ -206,6 +206,12 @@ def quoted(value: str | datetime) -> str:
         return format_criteria_date(value).decode()
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def arrival(items: Mapping[bytes, Any]) -> datetime | None:
+    """When the server took a message in, in UTC; None where its date cannot be read."""
+    at: datetime | None = items.get(b"INTERNALDATE")
+    return at.astimezone(UTC) if at else None
 
 
 def make_ref(folder: str, validity: int, uid: int) -> str:

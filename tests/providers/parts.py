@@ -1,0 +1,158 @@
+"""The real mail server, shared by the tests of the providers; a fresh mailbox for each."""
+
+import email.policy
+import secrets
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any
+
+import imapclient
+import pytest
+
+from sandbox.ca import Authority
+from sandbox.dovecot import Dovecot
+from sandbox.smtp import PostOffice
+from sandbox.wire import Wire
+from shared.providers.base import Connection, Credential, Password
+
+HOSTS = frozenset({"localhost"})
+PASSWORD = "correct horse"
+
+
+@dataclass
+class MailServer:
+    """Dovecot and the post office, as one."""
+
+    authority: Authority
+    dovecot: Dovecot
+    post: PostOffice
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def account(self, name: str = "alice") -> "Account":
+        address = f"{name}.{secrets.token_hex(4)}@imap.example"
+        self.dovecot.add_user(address, PASSWORD)
+        return Account(self, address)
+
+
+@dataclass
+class Account:
+    """Somebody's mailbox, and a mail program that we did not write."""
+
+    server: MailServer
+    address: str
+
+    def connection(
+        self,
+        port: int,
+        security: str = "tls",
+        *,
+        credential: Callable[[], Credential] | None = None,
+        **settings: Any,
+    ) -> Connection:
+        return connection(port, security, self.address, credential=credential, **settings)
+
+    def program(self) -> imapclient.IMAPClient:
+        context = self.server.authority.client_context()
+        client = imapclient.IMAPClient("localhost", self.server.dovecot.ports["imaps"], ssl_context=context)
+        client.login(self.address, PASSWORD)
+        return client
+
+    def put(self, raw: bytes, folder: str = "INBOX", at: datetime | None = None) -> int:
+        """Put a mail into a folder, created if need be; returns the UID."""
+        with self.program() as client:
+            if not client.folder_exists(folder):
+                client.create_folder(folder)
+            answer = client.append(folder, raw, (), at)
+        return int(answer.decode().rpartition("]")[0].split()[-1])
+
+    def read(self, folder: str) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return bytes and flags of all mails in a folder."""
+        with self.program() as client:
+            client.select_folder(folder, readonly=True)
+            found = client.fetch(client.search(), ["BODY.PEEK[]", "FLAGS"])
+        return [(items[b"BODY[]"], items[b"FLAGS"]) for items in found.values()]
+
+
+def connection(
+    port: int,
+    security: str = "tls",
+    address: str = "alice@imap.example",
+    *,
+    host: str = "localhost",
+    credential: Callable[[], Credential] | None = None,
+    **settings: Any,
+) -> Connection:
+    return Connection(
+        address=address,
+        settings={"host": host, "port": port, "security": security, **settings},
+        credential=credential or (lambda: Password(address, PASSWORD)),
+        allowed_hosts=HOSTS,
+    )
+
+
+def mail(subject: str = "Hello", text: str = "Text", **headers: str) -> bytes:
+    """Write a mail with the standard library; `In_Reply_To="…"` becomes a header."""
+    message = EmailMessage()
+    message["From"] = headers.pop("From", "supplier@supplier.example")
+    message["To"] = headers.pop("To", "alice@imap.example")
+    message["Subject"] = subject
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["Message-ID"] = headers.pop("Message_ID", f"<{secrets.token_hex(8)}@supplier.example>")
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    message.set_content(text)
+    return message.as_bytes(policy=email.policy.SMTP)
+
+
+def id_of(raw: bytes) -> str:
+    return str(email.message_from_bytes(raw)["Message-ID"])
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def server(authority: Authority) -> Iterator[MailServer]:
+    tokens: dict[str, str] = {}
+    with Dovecot(authority) as dovecot:
+        tls = authority.server_context()
+        with PostOffice(tls, dovecot.passwords, address_of=tokens.get) as post:
+            post.route("imap.example", dovecot)
+            yield MailServer(authority, dovecot, post, tokens)
+
+
+@pytest.fixture(autouse=True)
+def _trust(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an administrator does for a private CA."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").post.faults.clear()
+
+
+@pytest.fixture
+def alice(server: MailServer) -> Account:
+    return server.account()
+
+
+@pytest.fixture
+def wire(server: MailServer) -> Iterator[Wire]:
+    """A counted way to the IMAP server."""
+    with Wire(server.authority, server.dovecot.ports["imap"]) as wire:
+        yield wire
+
+
+@pytest.fixture
+def tls(authority: Authority) -> ssl.SSLContext:
+    """The TLS of a scripted server."""
+    return authority.server_context()

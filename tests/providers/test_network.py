@@ -1,0 +1,265 @@
+"""The guarded way out: what may not be spoken to, and what is said about it."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+
+from shared.errors import InvalidRequest, RateLimited, Temporary
+from shared.providers import network
+from shared.providers.base import Bearer
+from tests.providers.parts import connection
+from tests.providers.scripted import ScriptedImap
+
+PRIVATE = [
+    "127.0.0.1",
+    "127.1",
+    "0x7f.1",
+    "2130706433",
+    "017700000001",
+    "0",
+    "0.0.0.0",
+    "10.0.0.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "168.63.129.16",
+    "192.88.99.1",
+    "::",
+    "::1",
+    "::10.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
+    "2002:a00:1::1",
+    "2001:0:a00:1::1",
+    "fc00::1",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+    "localhost",
+    "LOCALHOST.",
+]
+NO_NAMES = [
+    "",
+    " ",
+    "a b",
+    "mail\r\nX: y",
+    "mail\x00.example",
+    "http://mail.example/",
+    "[::1]",
+    "fe80::1%eth0",
+]
+NO_NAMES += [
+    "mail..example",
+    "-mail.example",
+    "a" * 64 + ".example",
+    "user@mail.example",
+    "\uff41" * 300,
+]
+
+
+def refusal(host, port=993, **kwargs):
+    with pytest.raises(InvalidRequest) as caught:
+        network.connect(host, port, 1, **kwargs)
+    return caught.value.field, caught.value.detail, caught.value.fix
+
+
+class TestHosts:
+    @pytest.mark.parametrize("host", PRIVATE)
+    def test_a_host_that_is_not_public_is_refused_however_it_is_written(self, host):
+        try:
+            assert refusal(host)[0] == "host"
+        except Temporary:
+            pytest.skip("this machine cannot even resolve it")
+
+    @pytest.mark.parametrize("host", NO_NAMES)
+    def test_what_is_no_host_name_is_refused_in_the_same_words(self, host):
+        assert refusal(host) == refusal("10.0.0.1")
+
+    @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "40.99.201.2"])
+    def test_public_addresses_are_spoken_to(self, address):
+        assert network.is_public(address)
+
+    @pytest.mark.parametrize("address", [host for host in PRIVATE if host.count(".") == 3 or "::" in host])
+    def test_no_disguise_makes_an_address_public(self, address):
+        assert not network.is_public(address)
+
+    def test_one_private_address_among_public_ones_is_enough_to_refuse(self, monkeypatch):
+        answers = [(socket.AF_INET, 1, 6, "", (address, 993)) for address in ("8.8.8.8", "10.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)  # the far side: DNS
+        assert refusal("mail.rebinding.example")[0] == "host"
+
+    def test_a_name_is_resolved_once_and_the_judged_address_is_connected_to(self, monkeypatch):
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        asked = []
+
+        def rebinding(name, *_, **__):
+            asked.append(name)
+            return [(socket.AF_INET, 1, 6, "", ("127.0.0.1" if len(asked) == 1 else "10.255.255.1", port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)  # the far side: DNS that changes its mind
+        with network.connect("mail.example", port, 1, {"mail.example"}) as sock:
+            assert sock.getpeername() == ("127.0.0.1", port)
+        assert asked == ["mail.example"]
+        listener.close()
+
+    def test_a_second_address_is_tried_where_the_first_does_not_answer(self, monkeypatch):
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        places = [(socket.AF_INET, 1, 6, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+        network.connect("mail.example", port, 1, {"mail.example"}).close()
+        listener.close()
+
+    def test_a_name_that_does_not_exist_is_refused_in_the_same_words(self, monkeypatch):
+        def unknown(*_, **__):
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+        private = refusal("10.0.0.1")
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        assert refusal("mail.typo.example") == private
+
+    def test_a_name_server_that_does_not_answer_is_temporary(self, monkeypatch):
+        def silent(*_, **__):
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+        monkeypatch.setattr(socket, "getaddrinfo", silent)
+        with pytest.raises(Temporary):
+            network.connect("mail.example", 993, 1)
+
+
+class TestPorts:
+    @pytest.mark.parametrize("port", [22, 25, 80, 3306, 10000, 0, -1, 65536, 10**9])
+    def test_only_mail_ports_may_be_used(self, port):
+        assert refusal("8.8.8.8", port)[0] == "port"
+
+    def test_the_refusal_of_a_port_says_no_more_than_that_of_a_host(self):
+        assert refusal("8.8.8.8", 22)[1:] == refusal("10.0.0.1")[1:]
+
+    @pytest.mark.parametrize("port", [0, -1, 65536])
+    def test_no_host_has_ports_that_do_not_exist(self, port):
+        assert refusal("localhost", port, allowed_hosts={"localhost"})[0] == "port"
+
+    def test_an_allowed_host_may_be_private_and_on_any_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            network.connect("LocalHost.", listener.getsockname()[1], 1, {"localhost"}).close()
+
+    def test_only_the_allowed_name_is_allowed_not_its_address(self):
+        assert refusal("0x7f.1", 993, allowed_hosts={"127.0.0.1", "localhost"})[0] == "host"
+
+
+class TestSilence:
+    def test_nobody_listening_and_no_answer_sound_the_same_and_name_no_address(self):
+        said = set()
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            waiting = [socket.socket() for _ in range(3)]
+            for sock in waiting:
+                sock.setblocking(False)
+                sock.connect_ex(("127.0.0.1", port))
+            with pytest.raises(Temporary) as caught:
+                network.connect("localhost", port, 0.2, {"localhost"})
+            said.add(caught.value.detail)
+            for sock in waiting:
+                sock.close()
+        with pytest.raises(Temporary) as caught:
+            network.connect("localhost", port, 0.2, {"localhost"})
+        said.add(caught.value.detail)
+        assert len(said) == 1
+        assert "127" not in said.pop()
+
+
+class TestTls:
+    def test_the_context_verifies_and_speaks_no_old_tls(self):
+        context = network.tls_context()
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+    def test_a_context_is_made_once_for_each_trust_store(self, monkeypatch, tmp_path):
+        first = network.tls_context()
+        assert network.tls_context() is first
+        monkeypatch.setenv("SSL_CERT_FILE", str(_other(tmp_path).bundle))
+        assert network.tls_context() is not first
+
+    def test_a_strangers_certificate_is_refused_with_advice(self, tmp_path):
+        with ScriptedImap(_other(tmp_path).server_context()) as odd, pytest.raises(InvalidRequest) as caught:
+            network.Server.of(connection(odd.port), 993).open(2)
+        assert caught.value.field == "host"
+        assert caught.value.fix
+        assert odd.said == []
+
+    def test_a_certificate_for_another_name_is_refused(self, tls, monkeypatch):
+        places = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 0))]
+        with ScriptedImap(tls) as odd:
+            monkeypatch.setattr(
+                socket, "getaddrinfo", lambda _, port, **__: [(*places[0][:4], ("127.0.0.1", port))]
+            )
+            server = network.Server("mail.other.test", odd.port, "tls", frozenset({"mail.other.test"}))
+            with pytest.raises(InvalidRequest, match="certificate"):
+                server.open(2)
+
+    def test_tls_1_1_is_refused_with_advice(self, authority):
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        old.load_cert_chain(authority.certificate, authority.key)
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning, match="TLS"):
+            old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        with ScriptedImap(old) as odd, pytest.raises(InvalidRequest) as caught:
+            network.Server.of(connection(odd.port), 993).open(2)
+        assert caught.value.field == "security"
+        assert "1.2" in caught.value.detail
+
+    def test_a_server_that_answers_tls_in_plain_text_is_a_wrong_setting(self):
+        with ScriptedImap(None) as odd, pytest.raises(InvalidRequest) as caught:
+            network.Server.of(connection(odd.port), 993).open(2)
+        assert caught.value.field == "security"
+
+    def test_a_server_that_hangs_in_the_handshake_is_temporary(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Temporary):
+            network.Server.of(connection(silent.getsockname()[1]), 993).open(0.2)
+
+    def test_a_server_that_hangs_up_in_the_handshake_is_temporary(self):
+        with socket.create_server(("127.0.0.1", 0)) as rude:
+            threading.Thread(target=_hang_up, args=(rude,), daemon=True).start()
+            with pytest.raises(Temporary):
+                network.Server.of(connection(rude.getsockname()[1]), 993).open(2)
+
+
+class TestWords:
+    def test_what_a_server_says_becomes_one_short_printable_line(self):
+        assert network.clean(b"no\r\nway\x00\x1b[31m \xff" + b"x" * 500)[:16] == "no way [31m \ufffdxxx"
+        assert len(network.clean("x" * 500)) == 300
+
+    @pytest.mark.parametrize(
+        "words", ["Too many connections", "[OVERQUOTA] full", "rate limited", "throttled"]
+    )
+    def test_too_often_is_rate_limited(self, words):
+        assert isinstance(network.later(words), RateLimited)
+
+    def test_anything_else_is_just_temporary(self):
+        assert not isinstance(network.later("please operate separately"), RateLimited)
+
+    def test_a_user_name_cannot_break_out_of_its_token(self):
+        answer, end = network.bearer_answers("OAUTHBEARER", Bearer("a=b,c@x.example", "t"))
+        assert answer == b"n,a=a=3Db=2Cc@x.example,\x01auth=Bearer t\x01\x01"
+        assert end == b"\x01"
+
+
+def _hang_up(listener):
+    listener.accept()[0].close()
+
+
+def _other(tmp_path):
+    from sandbox.ca import Authority
+
+    return Authority(tmp_path / "stranger")
