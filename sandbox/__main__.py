@@ -25,6 +25,8 @@ from sandbox.world import World
 
 APP = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a supervisor, and a terminal that is closed."""
 
 
 class Stop(BaseException):
@@ -37,7 +39,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=APP / ".sandbox", help="default: .sandbox")
     parser.add_argument("--reload", action="store_true", help="start the app again when its source changes")
     given = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     try:
         run(given.directory.resolve(), _port(os.environ.get("SANDBOX_PORT", "")), reload=given.reload)
@@ -125,7 +127,7 @@ def _wait_until_healthy(url: str, log: Path) -> None:
 
 @contextmanager
 def _published(facts: dict[str, Any], *files: Path) -> Iterator[None]:
-    """Keep the facts in these files while the sandbox runs; a newer sandbox may have replaced one meanwhile."""
+    """Keep the facts in these files while the sandbox runs, unless a newer one has replaced them."""
     text = json.dumps(facts, indent=2)
     for file in files:
         new = file.with_suffix(f".{os.getpid()}")
@@ -149,7 +151,7 @@ def _port(text: str) -> int:
 
 
 def _stop(_number: int, _frame: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the stopping
     raise Stop
 

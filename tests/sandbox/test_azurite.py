@@ -40,7 +40,7 @@ def test_persistent_data_outlive_a_restart_on_the_same_ports_beside_another_azur
 def test_what_npm_says_is_one_line_of_a_start_error(tmp_path, monkeypatch):
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
     monkeypatch.setenv("npm_config_fetch_retries", "0")
-    with pytest.raises(StartError, match="cannot be installed: npm: .+") as failed:
+    with pytest.raises(StartError, match=r"cannot be installed: npm: .+") as failed:
         azurite.install(tmp_path)
     assert "\n" not in str(failed.value)
 

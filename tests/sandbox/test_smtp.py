@@ -88,7 +88,7 @@ def test_a_mail_to_a_bouncing_address_comes_back_as_a_report(ann):
     with ann.smtp() as client:
         client.sendmail(ann.address, ["bounces+42@parts.example"], original)
     report = email.message_from_bytes(ann.inbox()[0])
-    text, status, returned = report.get_payload()
+    _, status, returned = report.get_payload()
     assert report.get_content_type() == "multipart/report"
     assert report.get_param("report-type") == "delivery-status"
     assert report["Return-Path"] == "<>"

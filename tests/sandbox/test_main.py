@@ -1,0 +1,153 @@
+"""`python -m sandbox` from outside: what it writes is true, and when it ends nothing is left."""
+
+import contextlib
+import email
+import json
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from sandbox.ports import HOST, NAMES, free
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(directory, port):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sandbox", "--directory", str(directory)],
+        cwd=ROOT,
+        env={**os.environ, "SANDBOX_PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answering(port):
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def running(directory, port):
+    process = launch(directory, port)
+    file = directory / "sandbox.json"
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process, json.loads(file.read_text())
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def base():
+    """The first of enough free ports in a row; `free` gives each only once."""
+    ports = [free()]
+    while len(ports) < len(NAMES):
+        port = free()
+        ports = [*ports, port] if port == ports[-1] + 1 else [port]
+    return ports[0]
+
+
+def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
+    with running(tmp_path, base) as (process, facts):
+        assert facts["api"] == f"http://127.0.0.1:{base}/api"
+        assert {"imap", "imap2"} <= set(facts["organisations"])
+        for organisation in facts["organisations"].values():
+            timeline = tell(facts, organisation)
+            assert [each["direction"] for each in timeline] == ["out", "in"]
+            assert timeline[1]["from"]["address"] == facts["supplier"]["address"]
+        process.terminate()
+        said, complaints = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert f"http://127.0.0.1:{base}/api" in said
+        assert complaints == ""
+    assert not (tmp_path / "sandbox.json").exists()
+    assert [port for port in range(base, base + len(NAMES)) if answering(port)] == []
+
+
+def tell(facts, organisation):
+    """Alice sends from the case, the supplier answers, Alice's mailbox is looked at; returns the case's timeline."""
+
+    def call(method, path, body=None, **headers):
+        headers = {"Authorization": f"Bearer {organisation['tokens']['alice']}", **headers}
+        answer = requests.request(method, facts["api"] + path, json=body, headers=headers, timeout=20)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    supplier, timeline = facts["supplier"], f"/cases/{organisation['case']}/emails"
+    sent = {
+        "mailboxId": organisation["mailboxId"],
+        "to": [{"address": supplier["address"]}],
+        "subject": "Offer",
+    }
+    call("POST", timeline, {**sent, "text": "Please."}, **{"Idempotency-Key": "one"})
+    wait_for(lambda: call("GET", timeline)["items"][0]["state"] == "sent")
+    original = call("GET", timeline)["items"][0]
+    reply = email.message.EmailMessage()
+    reply["From"], reply["To"] = supplier["address"], organisation["address"]
+    reply["Subject"], reply["Message-ID"] = "Re: Offer", f"<{organisation['org']}@supplier.example>"
+    reply["In-Reply-To"] = reply["References"] = original["messageId"]
+    reply.set_content("Here it is.")
+    submit(facts, reply)
+    call("POST", f"/mailboxes/{organisation['mailboxId']}/sync")
+    wait_for(lambda: len(call("GET", timeline)["items"]) == 2)
+    return call("GET", timeline)["items"]
+
+
+def submit(facts, message):
+    supplier = facts["supplier"]
+    with smtplib.SMTP(supplier["smtp"]["host"], supplier["smtp"]["port"]) as client:
+        client.starttls(context=ssl.create_default_context(cafile=facts["ca"]))
+        client.login(supplier["address"], supplier["password"])
+        client.send_message(message)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_leaves_nothing(tmp_path, base, number):
+    process = launch(tmp_path, base)
+    deadline = time.monotonic() + 20
+    while not answering(base + NAMES.index("issuer")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [port for port in range(base, base + len(NAMES)) if answering(port)] == []
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [("taken", "is taken; choose another base with SANDBOX_PORT"), ("many", "must be a port number")],
+)
+def test_what_keeps_it_from_starting_is_one_line(tmp_path, base, port, said):
+    with socket.create_server((HOST, base)):
+        process = launch(tmp_path, base if port == "taken" else port)
+        _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said in complaints
+    assert complaints.count("\n") == 1
