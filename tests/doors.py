@@ -27,12 +27,12 @@ class Guard:
     Attributes:
         fail_at: the number of the call (from 1) that fails; 0 for none.
         how: `before` dies without the call, `after` dies once it took effect, `error` raises
-            `error()` instead of the call, `lost` lets it take effect and then raises.
+            `error(name)` instead of the call, `lost` lets it take effect and then raises.
     """
 
     fail_at: int = 0
     how: str = "before"
-    error: Callable[[], BaseException] = Crash
+    error: Callable[[str], BaseException] = lambda _: Crash()
     calls: list[str] = field(default_factory=list)
     dead: bool = False
 
@@ -47,7 +47,7 @@ class Guard:
         if self.how in {"before", "after"}:
             self.dead = True
             raise Crash
-        raise self.error()
+        raise self.error(name)
 
     def count(self, prefix: str) -> int:
         return sum(name.startswith(prefix) for name in self.calls)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.errors import Temporary, ZalionError
+from shared.errors import OutcomeUnknown, Temporary, ZalionError
 from shared.model import AuditRecord, OutboxItem, Participant
 from tests.doors import Guard, dying, guarded
 from tests.scenes import build
@@ -37,7 +37,14 @@ def end(scene) -> End:
 
 
 def failing(how):
-    return Guard(how=how, error=lambda: Temporary("The wire broke.", retry_after=0))
+    return Guard(how=how, error=lambda name: broken(name, how))
+
+
+def broken(name, how):
+    """What a broken wire looks like; a sender that cannot know must say so (providers/base.py)."""
+    if name.endswith("sender.send") and how == "lost":
+        return OutcomeUnknown("The connection broke after the message.")
+    return Temporary("The wire broke.", retry_after=0)
 
 
 def attempt(call):
