@@ -105,11 +105,11 @@ def list_reviews(call: Call[None]) -> Answer:
     "mailboxes/{mailboxId}/reviews/{reviewId}",
     who="owner",
     body=c.DecideReview,
-    answer=c.EmailResource | c.Accepted,
+    answer=c.Decided,
 )
 def decide_review(call: Call[c.DecideReview]) -> Answer:
     """File a held mail into its case (its body is read only now), or dismiss it."""
     message = reviewing.decide(
         call.app, call.caller, call.path("mailboxId"), call.path("reviewId"), call.body.action
     )
-    return Answer(views.email(message) if message else c.Accepted())
+    return Answer(views.decided(message))

@@ -294,6 +294,13 @@ class ReviewResource(Resource, frozen=True, kw_only=True):
     evidence: EvidenceResource
 
 
+class Decided(Resource, frozen=True, kw_only=True):
+    """What became of a held mail; `email` is the one that was filed."""
+
+    state: Literal["filed", "dismissed"]
+    email: EmailResource | None = None
+
+
 class Timeline(Resource, frozen=True, kw_only=True):
     """One page of a case's e-mails, oldest first."""
 

@@ -113,6 +113,13 @@ def integration(record: Integration, provider: Provider) -> c.IntegrationResourc
     )
 
 
+def decided(message: Message | None) -> c.Decided:
+    """Show what the owner's decision came to."""
+    if message is None:
+        return c.Decided(state="dismissed")
+    return c.Decided(state="filed", email=email(message))
+
+
 def review(record: Review, case_id: str | None) -> c.ReviewResource:
     """Show a held mail: headers and reason."""
     return c.ReviewResource(

@@ -68,6 +68,11 @@ def row(kind: str, key: str) -> str:
     return f"{kind}!{key}"
 
 
+def possible(key: str) -> bool:
+    """Whether a record could have this key."""
+    return _KEY.fullmatch(key) is not None
+
+
 def bound(kind: str, part: str) -> str:
     """Return where the RowKeys that begin with `part` begin. Raises ValueError."""
     if not _BOUND.fullmatch(part):

@@ -67,7 +67,9 @@ class AzureRecords:
         return found
 
     def find[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R] | None:
-        """See `Records.find`."""
+        """See `Records.find`. A key that cannot exist, as callers may send one, finds nothing."""
+        if not entities.possible(key):
+            return None
         entity = self._read(entities.partition(org_id), entities.row(type_.kind, key))
         return entities.decode(entity, type_) if entity is not None else None
 

@@ -48,7 +48,7 @@ def test_on_the_wire_no_body_is_asked_for(world, app, clock):
     from sandbox.wire import Wire
     from tests.scenes import build
 
-    with Wire(world.authority, world.ports["imaps"]) as wire:
+    with Wire(world.authority, world.ports["imap"]) as wire:
         place = {"host": "localhost", "port": wire.port, "security": "tls"}
         smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
         scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
