@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from shared import audit, forms, mime, scheduling
+from shared import audit, forms, jobs, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox, Secret
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced, Unsupported
+from shared.jobs import Job
 from shared.model import Integration, Mailbox, Review, SyncState, digest
 from shared.providers.base import Bearer, Credential, Password
 from shared.storage.base import Add, Move, Remove, Stored
@@ -41,12 +42,13 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     if stored:
         mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
     event = audit.entry(app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id)
+    if mailbox.receives_with:
+        scheduling.plan_polls(app, caller.org_id, mailbox)
     try:
         app.records.commit(caller.org_id, Move(stored, mailbox) if stored else Add(mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
-    if mailbox.receives_with:
-        scheduling.start_polling(app, caller.org_id, mailbox)
+    jobs.put(app, Job("sync", caller.org_id, mailbox.id))
     return mailbox
 
 
@@ -100,9 +102,10 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     if body.paused is not UNSET and new.state != "needs_consent":
         new = replace(new, state="paused" if body.paused else "active")
     event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
-    app.records.commit(caller.org_id, Move(stored, new), event)
     if new.state == "active" and new.receives_with:
-        scheduling.start_polling(app, caller.org_id, new)
+        scheduling.plan_polls(app, caller.org_id, new)
+    app.records.commit(caller.org_id, Move(stored, new), event)
+    jobs.put(app, Job("sync", caller.org_id, new.id))
     if new.state == "active" and old.state == "needs_consent":
         scheduling.promise_sweep(app, caller.org_id, app.clock())  # mails that waited for the new consent
     return new

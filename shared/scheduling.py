@@ -40,11 +40,10 @@ def new_token() -> str:
     return secrets.token_hex(4)
 
 
-def start_polling(app: App, org_id: str, mailbox: Mailbox) -> None:
-    """Begin a mailbox's chain, with a first look now."""
-    due = Due(app.clock(), "poll", org_id, mailbox.id, mailbox.poll_seconds, mailbox.schedule)
-    app.schedule.put(replace(due, at=due.at + timedelta(seconds=due.every)))
-    jobs.put(app, Job("sync", org_id, mailbox.id))
+def plan_polls(app: App, org_id: str, mailbox: Mailbox) -> None:
+    """Begin a mailbox's chain, before the mailbox is written: a chain without one is cut by its first job."""
+    at = app.clock() + timedelta(minutes=1)
+    app.schedule.put(Due(at, "poll", org_id, mailbox.id, mailbox.poll_seconds, mailbox.schedule))
 
 
 def still_wanted(app: App, job: Job) -> bool:

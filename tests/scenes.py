@@ -118,7 +118,9 @@ class Scene:
                 "to": [Person(address=self.supplier.address, name="Supplier")],
                 "subject": "Offer 4711",
                 "text": "Please send your offer.",
-                "attachments": [NewAttachment(name="list.txt", content_type="text/plain", content_base64="MTA=")],
+                "attachments": [
+                    NewAttachment(name="list.txt", content_type="text/plain", content_base64="MTA=")
+                ],
                 **changes,
             }
         )

@@ -104,7 +104,9 @@ def test_the_nearest_reference_decides():
 
 
 def test_a_reply_to_a_reply_we_never_saw_is_found_through_our_id_further_back():
-    decision = decide(envelope(references=(OURS, "<unseen@x.example>"), in_reply_to="<unseen@x.example>"), known())
+    decision = decide(
+        envelope(references=(OURS, "<unseen@x.example>"), in_reply_to="<unseen@x.example>"), known()
+    )
     assert decision.outcome == "file"
     assert decision.evidence.matched == OURS
 
@@ -191,7 +193,9 @@ def test_another_mail_under_a_known_message_id_is_not_trusted_by_id_alone():
 
 
 def test_own_mail_from_the_sent_folder_passes_the_gate():
-    decision = decide(envelope(sender=Address("alias@imap.example"), references=(SUPPLIERS,), is_sent=True), known())
+    decision = decide(
+        envelope(sender=Address("alias@imap.example"), references=(SUPPLIERS,), is_sent=True), known()
+    )
     assert decision.outcome == "file"
 
 

@@ -29,6 +29,8 @@ def test_it_proves_nothing_elsewhere(key, org):
     assert identity.read(key, org, identity.mint(KEY, "org", SIGNED, "imap.example")) is None
 
 
-@pytest.mark.parametrize("text", ["", "<>", "<a@b>", "<z.1.2.3@x>", "z.0123456789abcdef@x", "<z." + "0" * 4000 + "@x>"])
+@pytest.mark.parametrize(
+    "text", ["", "<>", "<a@b>", "<z.1.2.3@x>", "z.0123456789abcdef@x", "<z." + "0" * 4000 + "@x>"]
+)
 def test_anything_else_is_not_ours(text):
     assert identity.read(KEY, "org", text) is None

@@ -26,7 +26,10 @@ def send(office, headers=None, **changes):
         ({"subject": "x\u2028y"}, "subject"),
         ({"to": [{"address": "a@b.example", "name": "x\nBcc: y"}]}, "to[0].name"),
         ({"attachments": [{"name": "a\r\nX: y", "contentBase64": "YQ=="}]}, "attachments[0].name"),
-        ({"attachments": [{"name": "a", "contentType": "text/html\r\nX: y", "contentBase64": ""}]}, "attachments[0].contentType"),
+        (
+            {"attachments": [{"name": "a", "contentType": "text/html\r\nX: y", "contentBase64": ""}]},
+            "attachments[0].contentType",
+        ),
         ({"attachments": [{"name": "a", "contentBase64": "%%%"}]}, "attachments[0].contentBase64"),
         ({"attachments": [{"name": "a"}]}, "attachments[0].contentBase64"),
         ({"unknown": 1}, "unknown"),
@@ -110,15 +113,24 @@ def test_a_wrong_parameter_is_named(office, path, field):
     assert answer.json()["field"] == field
 
 
-@pytest.mark.parametrize(("query", "field"), [("from=yesterday", "from"), ("to=2026-01-01", "to"), ("limit=0", "limit")])
+@pytest.mark.parametrize(
+    ("query", "field"), [("from=yesterday", "from"), ("to=2026-01-01", "to"), ("limit=0", "limit")]
+)
 def test_a_wrong_audit_filter_is_named(office, query, field):
     assert office.admin("GET", f"/audit?{query}").json()["field"] == field
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/cases/nothing/emails", "/cases/C-1/emails/nothing", "/mailboxes/nothing", "/cases/C-1/emails/x/raw",
-     "/mailboxes/a%2Fb", "/cases/a%23b/emails", "/cases/C-1/emails/%00"],
+    [
+        "/cases/nothing/emails",
+        "/cases/C-1/emails/nothing",
+        "/mailboxes/nothing",
+        "/cases/C-1/emails/x/raw",
+        "/mailboxes/a%2Fb",
+        "/cases/a%23b/emails",
+        "/cases/C-1/emails/%00",
+    ],
 )
 def test_unknown_ids_are_not_found(office, path):
     assert office.alice_("GET", path).status_code == 404
@@ -167,7 +179,16 @@ def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, sta
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "10.0.0.1", "2130706434", "0x7f.0.0.2", "[::1]", "metadata.google.internal", "a\r\nb"]
+    "host",
+    [
+        "169.254.169.254",
+        "10.0.0.1",
+        "2130706434",
+        "0x7f.0.0.2",
+        "[::1]",
+        "metadata.google.internal",
+        "a\r\nb",
+    ],
 )
 def test_an_internal_host_is_refused(office, world, host):
     settings = {"imap": {"host": host, "port": 993}, "smtp": {"host": host, "port": 465}}

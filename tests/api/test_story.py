@@ -33,9 +33,7 @@ def test_send_receive_and_read_over_http(office):
     assert office.alice_("POST", f"/mailboxes/{office.mailbox_id}/sync").status_code == 202
     items = until(
         lambda: (
-            found
-            if len(found := office.alice_("GET", "/cases/C-1/emails").json()["items"]) == 2
-            else None
+            found if len(found := office.alice_("GET", "/cases/C-1/emails").json()["items"]) == 2 else None
         )
     )
     reply = items[1]
@@ -84,9 +82,7 @@ def test_folders_and_search_show_the_own_mailbox_live(office):
     [hit] = until(lambda: office.alice_("GET", path).json()["items"])
     assert hit["from"]["address"] == office.supplier.address
     assert office.admin("GET", path).status_code == 403
-    linked = office.alice_(
-        "POST", "/cases/C-1/links", {"mailboxId": office.mailbox_id, "ref": hit["ref"]}
-    )
+    linked = office.alice_("POST", "/cases/C-1/links", {"mailboxId": office.mailbox_id, "ref": hit["ref"]})
     assert linked.status_code == 201, linked.text
 
 

@@ -60,7 +60,12 @@ def test_the_list_of_routes_is_complete(office, api):
         for method in item
     }
     tested = set()
-    for method, path, _ in [*routes(office), *LISTS, ("GET", "/health", None), ("GET", "/openapi.json", None)]:
+    for method, path, _ in [
+        *routes(office),
+        *LISTS,
+        ("GET", "/health", None),
+        ("GET", "/openapi.json", None),
+    ]:
         path = path.partition("?")[0].replace(office.mailbox_id, "*").replace(EMAIL, "*")
         path = re.sub(r"/cases/[^/]+", "/cases/*", path)
         path = re.sub(r"/integrations/[^/]+", "/integrations/*", path)
@@ -155,8 +160,20 @@ def unknown_kid(claims):
 
 @pytest.mark.parametrize(
     "name",
-    ["garbage", "expired", "wrong audience", "wrong issuer", "not yet valid", "alg none",
-     "HS256 with the public key", "unknown kid", "tampered", "no organisation", "odd organisation", "roles are no names"],
+    [
+        "garbage",
+        "expired",
+        "wrong audience",
+        "wrong issuer",
+        "not yet valid",
+        "alg none",
+        "HS256 with the public key",
+        "unknown kid",
+        "tampered",
+        "no organisation",
+        "odd organisation",
+        "roles are no names",
+    ],
 )
 def test_a_bad_token_is_refused(world, office, api, name):
     answer = Client(api, bad_tokens(world, office)[name])("GET", "/mailboxes")

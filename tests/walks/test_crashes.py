@@ -120,9 +120,7 @@ def test_an_accepted_send_ends_the_same_wherever_it_breaks(world, app, clock, ho
 
 
 @pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
-def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(
-    world, app, clock, how
-):
+def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(world, app, clock, how):
     scene = build(world, app, clock)
     k = 0
     while True:
@@ -153,7 +151,9 @@ def in_the_window(calls, k, how) -> bool:
     """Whether it broke after the hand-over was committed and before its outcome was written down."""
     names = calls[:k]
     committed = "smtp.sender.send" in names
-    written = names.count("records.commit") - (1 if how in {"before", "error"} and names[-1] == "records.commit" else 0)
+    written = names.count("records.commit") - (
+        1 if how in {"before", "error"} and names[-1] == "records.commit" else 0
+    )
     return committed and written < 3
 
 

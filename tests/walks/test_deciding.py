@@ -65,7 +65,10 @@ def test_a_reply_whose_client_folded_its_references_is_filed(scene, arrived):
 def test_a_reply_whose_references_were_truncated_is_filed(scene, arrived):
     original = message_from_bytes(arrived)["Message-ID"]
     scene.supplier.send(
-        scene.alice.address, "Re: Offer 4711", Message_ID="<cut@supplier.example>", References=f"{original[5:20]} {original} <cu"
+        scene.alice.address,
+        "Re: Offer 4711",
+        Message_ID="<cut@supplier.example>",
+        References=f"{original[5:20]} {original} <cu",
     )
     scene.sync()
     assert len(scene.timeline()) == 2
@@ -151,12 +154,18 @@ def test_a_forged_bounce_changes_nothing(scene, arrived):
 def test_a_read_receipt_is_filed_by_kind(scene, arrived):
     original = message_from_bytes(arrived)["Message-ID"]
     receipt = EmailMessage()
-    receipt["From"], receipt["To"], receipt["Subject"] = scene.supplier.address, scene.alice.address, "Read: Offer 4711"
+    receipt["From"], receipt["To"], receipt["Subject"] = (
+        scene.supplier.address,
+        scene.alice.address,
+        "Read: Offer 4711",
+    )
     receipt["Message-ID"], receipt["In-Reply-To"] = "<read@supplier.example>", original
     raw = receipt.as_bytes(policy=email.policy.SMTP).strip() + (
         b'\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=disposition-notification; boundary="b"\r\n\r\n'
         b"--b\r\nContent-Type: text/plain\r\n\r\nRead.\r\n--b\r\nContent-Type: message/disposition-notification\r\n\r\n"
-        b"Final-Recipient: rfc822; x\r\nOriginal-Message-ID: " + original.encode() + b"\r\nDisposition: manual-action/MDN-sent-manually; displayed\r\n\r\n--b--\r\n"
+        b"Final-Recipient: rfc822; x\r\nOriginal-Message-ID: "
+        + original.encode()
+        + b"\r\nDisposition: manual-action/MDN-sent-manually; displayed\r\n\r\n--b--\r\n"
     )
     scene.supplier.deliver(raw, scene.alice.address)
     scene.sync()
@@ -227,9 +236,14 @@ def restart(scene):
 
 def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):
     raw = write(
-        scene.supplier.address, scene.alice.address, "Re: Offer 4711", "Pay here",
-        **{"In-Reply-To": message_from_bytes(arrived)["Message-ID"],
-           "Authentication-Results": "mx.imap.example; dmarc=fail header.from=supplier.example"},
+        scene.supplier.address,
+        scene.alice.address,
+        "Re: Offer 4711",
+        "Pay here",
+        **{
+            "In-Reply-To": message_from_bytes(arrived)["Message-ID"],
+            "Authentication-Results": "mx.imap.example; dmarc=fail header.from=supplier.example",
+        },
     ).as_bytes(policy=email.policy.SMTP)
     scene.supplier.deliver(raw, scene.alice.address)
     assert scene.sync(app=watched)["review"] == 1

@@ -13,15 +13,16 @@ def fill(scene, count):
     with imap(scene.world, scene.alice.address) as client:
         for number in range(count):
             raw = write(
-                f"someone{number}@elsewhere.example", scene.alice.address, f"Private {number}", "Private words"
+                f"someone{number}@elsewhere.example",
+                scene.alice.address,
+                f"Private {number}",
+                "Private words",
             ).as_bytes(policy=email.policy.SMTP)
             client.append("INBOX", raw)
 
 
 def rows(scene):
-    found = scene.app.records._table.query_entities(
-        "PartitionKey eq @org", parameters={"org": scene.org_id}
-    )
+    found = scene.app.records._table.query_entities("PartitionKey eq @org", parameters={"org": scene.org_id})
     return {row["RowKey"]: str(dict(row)) for row in found}
 
 

@@ -125,7 +125,9 @@ def test_only_the_owner_sends_from_a_mailbox_and_only_members_from_a_case(scene)
     from shared import drafts, sending
     from shared.contract import SendEmail
 
-    draft = drafts.checked(SendEmail(mailbox_id=scene.mailbox.id, to=[Person(address="a@b.example")], text="x"))
+    draft = drafts.checked(
+        SendEmail(mailbox_id=scene.mailbox.id, to=[Person(address="a@b.example")], text="x")
+    )
     with pytest.raises(NotAllowed):
         sending.accept(scene.app, caller(scene.org_id, "bob@imap.example"), "C-1", draft, "k")
     with pytest.raises(NotFound):
