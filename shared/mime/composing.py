@@ -103,7 +103,8 @@ def _headers(draft: Outgoing) -> Iterator[tuple[str, str]]:
 
 def _references(draft: Outgoing) -> list[str]:
     """The root, the newest twenty, and our own id last; ids that no header can carry are left out."""
-    others = [one for one in dict.fromkeys(draft.references) if _fits(one) and one != draft.message_id]
+    known = dict.fromkeys((*draft.references, draft.in_reply_to or ""))
+    others = [one for one in known if _fits(one) and one != draft.message_id]
     root = others[:1] if len(others) > KEPT_REFERENCES else []
     return [*root, *others[-KEPT_REFERENCES:], draft.message_id]
 
