@@ -244,6 +244,10 @@ def _secrets(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
         if not (secret.password or secret.access_token or secret.refresh_token):
             raise InvalidRequest("A password or token is needed.", field=path)
         secrets_[name] = secret
+    if not named and len(names) > 1 and any(secret.refresh_token for secret in secrets_.values()):
+        # a rotated token that comes back from the other side counts as stolen (RFC 9700 section 4.14.2)
+        fix = 'Give each side its own: {"imap": {...}, "smtp": {...}}.'
+        raise InvalidRequest("One refresh token cannot serve two sides.", field="secret", fix=fix)
     return secrets_
 
 

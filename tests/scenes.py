@@ -18,6 +18,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import imapclient
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
 
 from shared import casework, connecting, drafts, integrating, jobs, sending, syncing, working
@@ -152,10 +153,13 @@ class Scene:
         service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         for name in (SYNC, DELIVER):
             queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
-            for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
-                queue.delete_message(message)
-                if jobs.read(message.content).org_id == self.org_id:
-                    yield message.content
+            try:
+                for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
+                    queue.delete_message(message)
+                    if jobs.read(message.content).org_id == self.org_id:
+                        yield message.content
+            except ResourceNotFoundError:
+                continue  # nothing was ever put into it
 
     def deliver(self, message: Message, app: App | None = None) -> None:
         """Run the delivery of one promise."""
