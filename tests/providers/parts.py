@@ -4,7 +4,8 @@ import email.policy
 import secrets
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ import pytest
 
 from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
+from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
 from sandbox.wire import Wire
 from shared.providers.base import Connection, Credential, Password
@@ -30,7 +32,7 @@ class MailServer:
     authority: Authority
     dovecot: Dovecot
     post: PostOffice
-    tokens: dict[str, str] = field(default_factory=dict)
+    issuer: Issuer
 
     def account(self, name: str = "alice") -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
@@ -119,12 +121,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def server(authority: Authority) -> Iterator[MailServer]:
-    tokens: dict[str, str] = {}
-    with Dovecot(authority) as dovecot:
+    with ExitStack() as stack:
+        issuer = Issuer()
+        stack.callback(issuer.stop)
+        tokeninfo = TokenInfo(issuer)
+        stack.callback(tokeninfo.stop)
+        asked = f"{tokeninfo.url}/tokeninfo?access_token="
+        dovecot = stack.enter_context(Dovecot(authority, tokeninfo=asked))
         tls = authority.server_context()
-        with PostOffice(tls, dovecot.passwords, address_of=tokens.get) as post:
-            post.route("imap.example", dovecot)
-            yield MailServer(authority, dovecot, post, tokens)
+        post = stack.enter_context(PostOffice(tls, dovecot.passwords, address_of=issuer.address_of))
+        post.route("imap.example", dovecot)
+        yield MailServer(authority, dovecot, post, issuer)
 
 
 @pytest.fixture(autouse=True)

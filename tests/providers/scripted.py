@@ -20,7 +20,6 @@ class Scripted:
 
     Attributes:
         said: every line that clients said.
-        fingerprints: nothing of a line is kept but its text.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, greeting: str) -> None:
@@ -85,7 +84,8 @@ class ScriptedImap(Scripted):
     """An IMAP server with one mail in INBOX (UID 7), whose answers can be replaced.
 
     Args:
-        replies: pattern of a command -> answer; `{tag}` stands for the command's tag.
+        replies: pattern of a command -> answer, `%t` in it is the command's tag; a list's last answer
+            is repeated. `answer` is what comes after a continuation.
     """
 
     HEADER = "Message-ID: <7@odd.example>\nSubject: Odd\n\n"
@@ -93,37 +93,44 @@ class ScriptedImap(Scripted):
     def __init__(
         self,
         tls: ssl.SSLContext | None,
-        replies: Mapping[str, str] | None = None,
+        replies: Mapping[str, str | list[str]] | None = None,
         *,
         capabilities: str = "IMAP4rev1 AUTH=PLAIN",
         greeting: str = "* OK odd",
     ) -> None:
-        octets = len(self.HEADER.replace("\n", "\r\n"))
-        self._replies = {
+        self._replies: dict[str, str | list[str]] = {
             **(replies or {}),
-            "CAPABILITY": f"* CAPABILITY {capabilities}\n{{tag}} OK",
-            "AUTHENTICATE": "+",
-            "answer": "{tag} OK in",
-            "LIST": '* LIST () "/" INBOX\n{tag} OK',
-            "STATUS": '* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT 8)\n{tag} OK',
-            "EXAMINE": "* 1 EXISTS\n* OK [UIDVALIDITY 1] valid\n{tag} OK [READ-ONLY]",
-            "UID SEARCH": "* SEARCH 7\n{tag} OK",
-            "UID FETCH": '* 1 FETCH (UID 7 RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000" '
-            f"BODY[HEADER] {{{{{octets}}}}}\n{self.HEADER})\n{{tag}} OK",
-            "LOGOUT": "* BYE\n{tag} OK",
-            "": "{tag} OK",
+            "CAPABILITY": f"* CAPABILITY {capabilities}\n%t OK done",
+            "AUTHENTICATE": "+ ",
+            "answer": "%t OK done",
+            "LIST": '* LIST () "/" INBOX\n%t OK done',
+            "STATUS": '* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT 8)\n%t OK done',
+            "EXAMINE": "* 1 EXISTS\n* OK [UIDVALIDITY 1] valid\n%t OK [READ-ONLY] done",
+            "UID SEARCH": "* SEARCH 7\n%t OK done",
+            "UID FETCH": self.fetched(
+                'RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000"', self.HEADER
+            ),
+            "LOGOUT": "* BYE\n%t OK done",
+            "": "%t OK done",
+            **(replies or {}),  # first for their order, last for their answers
         }
         self._tag = ""
         super().__init__(tls, greeting)
 
+    @staticmethod
+    def fetched(items: str, header: str) -> str:
+        octets = len(header.replace("\n", "\r\n"))
+        return f"* 1 FETCH (UID 7 {items} BODY[HEADER] {{{octets}}}\n{header})\n%t OK done"
+
     def answer(self, line: str) -> str:
-        tag, _, command = line.partition(" ")
+        command = re.fullmatch(r"([A-Z]{4}\d+) (.*)", line)
         if command:
-            self._tag = tag
-        else:
-            command = "answer"
-        reply = next(r for pattern, r in self._replies.items() if re.match(pattern, command, re.IGNORECASE))
-        return reply.replace("{tag}", self._tag).replace("{{", "{").replace("}}", "}")
+            self._tag = command[1]
+        text = command[2] if command else "answer"
+        reply = next(r for pattern, r in self._replies.items() if re.match(pattern, text, re.IGNORECASE))
+        if isinstance(reply, list):
+            reply = reply.pop(0) if len(reply) > 1 else reply[0]
+        return reply.replace("%t", self._tag)
 
 
 class ScriptedSmtp(Scripted):
@@ -151,6 +158,7 @@ class ScriptedSmtp(Scripted):
             "dot": "250 2.0.0 taken",
             "QUIT": "221 bye",
             "": "250 fine",
+            **(replies or {}),
         }
         self.mail: list[str] = []
         self._in_data = False

@@ -250,6 +250,7 @@ class ImapMailbox(Session):
         A mailbox that has no Sent folder is asked for one each time. Raises CursorExpired where the
         numbers did not go on from the cursor's.
         """
+        self.leave()
         position.sent = self._configured_sent() or position.sent or self._sent()
         marks = {name: self._mark(name) for name in self._watched(position.sent)}
         if position.sent and marks[position.sent] is None:  # renamed or deleted

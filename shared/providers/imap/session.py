@@ -33,6 +33,8 @@ _GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unkn
 _NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired|noperm)\]")
 _NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit|serverbug)\]|try again|temporar|busy")
 
+_BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
+
 _log = logging.getLogger(__name__)
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
 
@@ -98,7 +100,7 @@ class Session:
             if isinstance(error, IMAPClientAbortError):
                 self._drop()
             raise _refusal(error) from error
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:  # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error
         except ZalionError:
             self._drop()
@@ -111,6 +113,15 @@ class Session:
             told = self.ask(lambda client: client.select_folder(folder, readonly=True))
             self._examined = (folder, told.get(b"UIDVALIDITY", 0))
         return self._examined[1]
+
+    def leave(self) -> None:
+        """Close the open folder: STATUS may say old things about it (RFC 3501 §6.3.10), and Dovecot does.
+
+        Nothing is expunged, because it was opened by EXAMINE (§6.4.2).
+        """
+        if self._examined:
+            self._examined = None
+            self.ask(lambda client: client.close_folder())
 
     def exists(self, folder: str) -> bool:
         """Open a folder if it is there."""
@@ -268,5 +279,8 @@ def _refusal(error: IMAPClientError) -> ZalionError:
 
 
 def _words(error: BaseException) -> str:
+    """Find the server's words in what imaplib makes of them."""
     said = error.args[0] if error.args else ""
-    return network.clean(said if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
+    words = network.clean(said if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
+    bad = _BAD.search(words)
+    return bad[1] if bad else words

@@ -1,0 +1,311 @@
+"""The IMAP provider and servers that do what Dovecot does not: old ones, foreign ones, broken ones, hostile ones."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.errors import (
+    ConsentRequired,
+    CursorExpired,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Temporary,
+    Unsupported,
+)
+from shared.providers.base import Bearer, Password
+from shared.providers.imap import CHUNK, ImapMailbox
+from shared.providers.imap.folders import folders
+from shared.providers.network import Timeouts
+from tests.providers.parts import connection, mail
+from tests.providers.scripted import CLOSE, HANG, ScriptedImap
+
+SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+BEARER = Bearer("alice@imap.example", "t0ken")
+
+
+@pytest.fixture
+def odd(tls):
+    """Make a server with other answers, and a mailbox on it."""
+    opened = []
+
+    def make(replies=None, *, security="tls", credential=None, settings=None, **options):
+        server = ScriptedImap(tls if security == "tls" else None, replies, **options)
+        box = ImapMailbox(
+            connection(server.port, security, credential=credential, **(settings or {})), Timeouts(2, 0.5, 1)
+        )
+        opened.extend([server, box])
+        return server, box
+
+    yield make
+    for thing in reversed(opened):
+        thing.close()
+
+
+class TestPlainText:
+    def test_nothing_is_said_to_a_server_that_offers_no_starttls(self, odd):
+        server, box = odd(security="starttls")
+        with pytest.raises(InvalidRequest) as caught:
+            box.check()
+        assert caught.value.field == "security"
+        assert [line.split()[1] for line in server.said] == ["CAPABILITY"]
+
+    @pytest.mark.parametrize("reply", ["%t NO not now", "%t BAD what", CLOSE])
+    def test_nothing_is_said_to_a_server_that_refuses_starttls(self, odd, reply):
+        server, box = odd(
+            {"STARTTLS": reply}, security="starttls", capabilities="IMAP4rev1 STARTTLS AUTH=PLAIN"
+        )
+        with pytest.raises(Temporary):
+            box.check()
+        assert [line.split()[1] for line in server.said] == ["CAPABILITY", "STARTTLS"]
+
+    def test_a_greeting_that_pretends_we_are_in_gets_no_secret_either(self, odd):
+        server, box = odd(security="starttls", greeting="* PREAUTH hello", capabilities="IMAP4rev1 STARTTLS")
+        with pytest.raises(Temporary):
+            box.check()
+        assert not any("AUTH" in line or "LOGIN" in line for line in server.said)
+
+
+class TestSigningIn:
+    @pytest.mark.parametrize(
+        ("reply", "error"),
+        [
+            ("%t NO [AUTHENTICATIONFAILED] Too many wrong passwords", ConsentRequired),
+            ("%t NO wrong", ConsentRequired),
+            ("%t NO [EXPIRED] change it", ConsentRequired),
+            ("%t BAD what", ConsentRequired),
+            ("%t NO [UNAVAILABLE] directory down", Temporary),
+            ("%t NO [INUSE] somebody else", Temporary),
+            ("%t NO [LIMIT] enough", Temporary),
+            ("%t NO Temporary authentication failure", Temporary),
+            ("* BYE going down", Temporary),
+            (CLOSE, Temporary),
+            (HANG, Temporary),
+            ("%t NO [OVERQUOTA] enough", RateLimited),
+            ("%t NO [ALERT] Too many simultaneous connections", RateLimited),
+        ],
+    )
+    def test_every_no_is_told_by_its_kind(self, odd, reply, error):
+        for mechanism, capabilities in (("AUTHENTICATE", "IMAP4rev1 AUTH=PLAIN"), ("LOGIN", "IMAP4rev1")):
+            _, box = odd({mechanism: reply}, capabilities=capabilities)
+            with pytest.raises(error) as caught:
+                box.check()
+            assert type(caught.value) is error
+            assert "b'" not in caught.value.detail
+
+    @pytest.mark.parametrize("greeting", ["* BYE too busy", "* NO", "what?", CLOSE, HANG])
+    def test_a_greeting_that_is_none_is_temporary(self, odd, greeting):
+        _, box = odd(greeting=greeting)
+        with pytest.raises(Temporary):
+            box.check()
+
+    def test_login_is_used_only_where_plain_is_not_offered_and_quotes_what_it_says(self, odd):
+        credential = Password('al"ice', 'pa\\ss "word"')
+        server, box = odd(capabilities="IMAP4rev1", credential=lambda: credential)
+        box.check()
+        [said] = [line for line in server.said if "LOGIN" in line]
+        assert said.partition(" ")[2] == 'LOGIN "al\\"ice" "pa\\\\ss \\"word\\""'
+
+    @pytest.mark.parametrize("password", ["pässword", "pass\r\nA1 DELETE INBOX"])
+    def test_a_password_that_login_cannot_say_is_not_said(self, odd, password):
+        server, box = odd(capabilities="IMAP4rev1", credential=lambda: Password("alice", password))
+        with pytest.raises(ConsentRequired):
+            box.check()
+        assert [line.split()[1] for line in server.said] == ["CAPABILITY"]
+
+    @pytest.mark.parametrize(
+        ("capabilities", "mechanism", "last"),
+        [("AUTH=XOAUTH2 AUTH=OAUTHBEARER", "XOAUTH2", ""), ("AUTH=OAUTHBEARER", "OAUTHBEARER", "AQ==")],
+    )
+    def test_a_refused_token_is_acknowledged_so_that_the_server_can_say_no(
+        self, odd, capabilities, mechanism, last
+    ):
+        answers = {"answer": ["+ eyJzdGF0dXMiOiI0MDAifQ==", "%t NO no such token"]}
+        server, box = odd(answers, capabilities=f"IMAP4rev1 {capabilities}", credential=lambda: BEARER)
+        with pytest.raises(ConsentRequired, match="no such token"):
+            box.check()
+        assert server.said[1].endswith(f"AUTHENTICATE {mechanism}")
+        assert server.said[-1] == last
+
+    def test_id_is_said_only_where_it_is_offered(self, odd):
+        for capabilities, times in (("IMAP4rev1 AUTH=PLAIN", 0), ("IMAP4rev1 AUTH=PLAIN ID", 1)):
+            server, box = odd({"ID": '* ID ("name" "odd")\n%t OK done'}, capabilities=capabilities)
+            box.check()
+            assert sum(" ID (" in line for line in server.said) == times
+
+
+class TestNumbers:
+    def test_modseq_is_asked_for_only_where_it_is_offered(self, odd):
+        server, box = odd()
+        list(box.pages(None, SINCE))
+        assert [line.partition(" ")[2] for line in server.said if "STATUS" in line] == [
+            'STATUS "INBOX" (UIDVALIDITY UIDNEXT)'
+        ]
+
+    def test_a_mailbox_without_a_sent_folder_is_read_all_the_same(self, odd):
+        _, box = odd()
+        assert [e.message_id for page in box.pages(None, SINCE) for e in page.envelopes] == [
+            "<7@odd.example>"
+        ]
+        assert box.find_sent("<7@odd.example>") is None
+        with pytest.raises(Unsupported) as caught:
+            box.keep_sent(mail(), SINCE)
+        assert "sentFolder" in caught.value.fix
+
+    @pytest.mark.parametrize("told", ["UIDNEXT 8", "UIDVALIDITY 1", ""])
+    def test_a_server_without_lasting_numbers_is_unsupported(self, odd, told):
+        _, box = odd({"STATUS": f'* STATUS "INBOX" ({told})\n%t OK done'})
+        with pytest.raises(Unsupported):
+            box.check()
+
+    def test_a_folder_made_anew_between_status_and_examine_expires_the_cursor(self, odd):
+        _, box = odd({"EXAMINE": "* 1 EXISTS\n* OK [UIDVALIDITY 2] anew\n%t OK [READ-ONLY]"})
+        with pytest.raises(CursorExpired):
+            list(box.pages(None, SINCE))
+
+    def test_an_inbox_that_does_not_open_is_temporary(self, odd):
+        _, box = odd({"STATUS": "%t NO [NONEXISTENT] no such mailbox"})
+        with pytest.raises(Temporary):
+            list(box.pages(None, SINCE))
+
+
+class TestBrokenMail:
+    def test_a_mail_without_data_is_asked_for_twice_and_then_passed_over(self, odd, caplog):
+        server, box = odd({"UID FETCH": "%t OK done"})
+        pages = list(box.pages(None, SINCE))
+        assert [envelope for page in pages for envelope in page.envelopes] == []
+        assert sum("RFC822.SIZE" in line for line in server.said) >= 2
+        assert "UID 7" in caplog.text
+        server.said.clear()
+        list(box.pages(pages[-1].cursor, SINCE))
+        assert not any("FETCH" in line for line in server.said)
+
+    def test_a_date_that_cannot_be_read_hides_no_mail_that_is_new(self, odd):
+        header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
+        _, box = odd({"UID FETCH": ScriptedImap.fetched('INTERNALDATE "nonsense"', header)})
+        assert [e.message_id for page in box.pages(None, SINCE) for e in page.envelopes] == [
+            "<8@odd.example>"
+        ]
+
+    @pytest.mark.parametrize(
+        "structure",
+        [
+            "NIL",
+            '("MESSAGE" "DELIVERY-STATUS")',
+            '("MESSAGE" NIL NIL NIL NIL NIL 1)',
+            '(("A" "B" NIL NIL NIL "7BIT" 1) "REPORT")',
+            "(" * 3000,
+            ")",
+            "12",
+        ],
+    )
+    def test_a_structure_that_cannot_be_read_is_no_report(self, odd, structure):
+        _, box = odd({"UID FETCH.*BODYSTRUCTURE": f"* 1 FETCH (UID 7 BODYSTRUCTURE {structure})\n%t OK done"})
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        with pytest.raises(NotFound):
+            box.returned_headers(ref)
+
+    def test_a_mail_that_is_there_but_empty_is_not_found(self, odd):
+        _, box = odd({r"UID FETCH.*BODY\.PEEK\[\]": '* 1 FETCH (UID 7 BODY[]<0> "")\n%t OK done'})
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        with pytest.raises(NotFound):
+            box.fetch(ref)
+
+    def test_a_mail_deleted_between_two_parts_is_not_found_rather_than_cut(self, odd):
+        part = f"* 1 FETCH (UID 7 BODY[]<0> {{{CHUNK}}}\n{'x' * CHUNK})\n%t OK done"
+        _, box = odd({r"UID FETCH.*BODY\.PEEK\[\]<0": part, r"UID FETCH.*BODY\.PEEK\[\]": "%t OK done"})
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        with pytest.raises(NotFound):
+            box.fetch(ref)
+
+
+class TestRefusals:
+    def test_or_that_is_not_understood_is_asked_piece_by_piece(self, odd):
+        server, box = odd({"UID SEARCH OR": "%t BAD Command Argument Error. 12"})
+        assert [envelope.message_id for envelope in box.look(["<7@odd.example>"])] == ["<7@odd.example>"]
+        assert [line.split()[4] for line in server.said if "SEARCH HEADER" in line] == [
+            "Message-ID",
+            "In-Reply-To",
+            "References",
+        ]
+
+    def test_a_charset_that_is_not_known_is_said_so(self, odd):
+        from shared.providers.base import Query
+
+        _, box = odd(
+            {"UID SEARCH CHARSET": "%t NO [BADCHARSET (US-ASCII)] no"},
+            capabilities="IMAP4rev1 AUTH=PLAIN LITERAL+",
+        )
+        with pytest.raises(Rejected, match="BADCHARSET"):
+            box.search(Query(text="Größe"))
+
+    @pytest.mark.parametrize(
+        ("reply", "error"),
+        [
+            ("%t NO [UNAVAILABLE] later", Temporary),
+            ("%t NO [LIMIT] later", Temporary),
+            ("%t NO Server busy", Temporary),
+            ("%t NO [OVERQUOTA] full", RateLimited),
+            ("%t NO [NOPERM] not yours", ConsentRequired),
+            ("%t NO [AUTHORIZATIONFAILED] not yours", ConsentRequired),
+            ("* BYE shutting down", Temporary),
+            ("* BYE rate limit exceeded", RateLimited),
+            ("gibberish", Temporary),
+            (CLOSE, Temporary),
+            (HANG, Temporary),
+            ("%t NO no", Rejected),
+            ("%t BAD no", Rejected),
+            ("* SEARCH seven\n%t OK done", Rejected),
+        ],
+    )
+    def test_every_failure_of_a_command_is_told_by_its_kind(self, odd, reply, error):
+        _, box = odd({"UID SEARCH": reply})
+        with pytest.raises(error) as caught:
+            list(box.pages(None, SINCE))
+        assert type(caught.value) is error
+
+    def test_a_folder_whose_name_sounds_like_trouble_is_still_just_gone(self, odd):
+        replies = {'STATUS "Rate': "%t NO Mailbox doesn't exist: Rate limit exceeded, busy"}
+        _, box = odd(replies, settings={"folders": ["Rate limit exceeded, busy"]})
+        assert [e.message_id for page in box.pages(None, SINCE) for e in page.envelopes] == [
+            "<7@odd.example>"
+        ]
+
+    def test_a_folder_that_cannot_be_opened_is_not_looked_through(self, odd):
+        lines = '* LIST () "/" INBOX\n* LIST (\\Noselect) "/" Root\n* LIST () "/" Locked\n%t OK done'
+        server, box = odd({"LIST": lines, 'EXAMINE "Locked': "%t NO locked"})
+        assert [envelope.folder for envelope in box.look(["<7@odd.example>"])] == ["INBOX"]
+        assert not any("Root" in line for line in server.said)
+
+
+class TestSentFolder:
+    def test_of_two_the_one_in_use_is_taken(self, odd):
+        lines = '* LIST (\\Sent) "/" A\n* LIST (\\Sent) "/" B\n* LIST () "/" INBOX\n%t OK done'
+        counts = {
+            f'STATUS "{n}" .MESSAGES': f'* STATUS "{n}" (MESSAGES {m})\n%t OK done'
+            for n, m in (("A", 3), ("B", 9))
+        }
+        server, box = odd({"LIST": lines, **counts})
+        box.check()
+        assert any('STATUS "B" (UIDVALIDITY' in line for line in server.said)
+        assert not any('STATUS "A" (UIDVALIDITY' in line for line in server.said)
+
+    def test_a_server_without_uidplus_keeps_a_copy_whose_ref_is_not_known(self, odd):
+        lines = '* LIST (\\Sent) "/" Sent\n%t OK done'
+        _, box = odd({"LIST": lines, "APPEND": "+ go on\n%t OK appended"})
+        assert box.keep_sent(b"Subject: x\r\n\r\n", SINCE + timedelta(days=1)) is None
+
+    @pytest.mark.parametrize(
+        "name", ["Sent", "sent items", "Gesendete Objekte", "Éléments envoyés", "已发送", "INBOX.Sent"]
+    )
+    def test_it_is_known_by_name_where_the_server_does_not_tell(self, name):
+        listed = [((), b"." if name.startswith("INBOX.") else b"/", name), ((), b"/", "inbox")]
+        assert [(folder.name, folder.role) for folder in folders(listed)] == [
+            (name, "sent"),
+            ("INBOX", "inbox"),
+        ]
+
+    def test_a_name_counts_for_nothing_where_the_server_tells(self):
+        listed = [((), b"/", "Sent"), ((b"\\HasNoChildren", b"\\SENT"), b"/", "Ausgang"), ((), None, "Spam")]
+        assert [folder.role for folder in folders(listed)] == [None, "sent", "junk"]
