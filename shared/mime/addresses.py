@@ -109,7 +109,7 @@ def check_address(text: str, field: str) -> str:
         raise InvalidRequest(
             "Letters beyond ASCII before the @ need SMTPUTF8 (RFC 6531), which is not supported.", field=field
         )
-    if not _LOCAL.fullmatch(local.lower()):
+    if not _LOCAL.fullmatch(local.lower()) or "=?" in local:
         raise InvalidRequest("The part before the @ is not valid (RFC 5321 section 4.1.2).", field=field)
     ascii_domain = _ascii(domain) if len(domain) <= 255 else None  # noqa: PLR2004 - RFC 5321 §4.5.3.1.2
     if not ascii_domain or "." not in ascii_domain or ascii_domain.rpartition(".")[2].isdigit():

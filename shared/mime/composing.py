@@ -218,13 +218,11 @@ def _verify(raw: bytes, draft: Outgoing, names: set[str]) -> None:
     """Read the mail as a stranger would; anything but what was meant stops it here."""
     headers, _ = envelopes.split(raw)
     envelope = envelopes.envelope(raw, ref="")
-    meant = (names, clean(draft.subject), draft.message_id, _addresses([draft.sender, *draft.to, *draft.cc]))
-    people = [*filter(None, [envelope.sender]), *envelope.recipients]
-    said = (set(headers), envelope.subject, envelope.message_id, _addresses(people))
+    everyone = (draft.sender, *draft.to, *draft.cc)
+    meant = [addresses.check_address(person.address, "to") for person in everyone]
+    people = (*filter(None, [envelope.sender]), *envelope.recipients)
+    read = [person.address for person in people]
+    same = (envelope.subject, envelope.message_id) == (clean(draft.subject), draft.message_id)
     single = all(len(values) == 1 for values in headers.values())
-    if meant != said or not single:
+    if not (single and same and set(headers) == names and read == meant):
         raise InvalidRequest("The mail's headers cannot be written safely; use simpler names or subject.")
-
-
-def _addresses(people: Sequence[Address]) -> list[str]:
-    return [addresses.check_address(person.address, "to") for person in people]

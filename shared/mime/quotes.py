@@ -50,7 +50,7 @@ _SIGNATURE = re.compile(
 
 def unflow(text: str, *, delete_space: bool) -> str:
     """Join the lines of format=flowed text; `delete_space` is delsp=yes (RFC 3676 section 4)."""
-    out: list[str] = []
+    paragraphs: list[list[str]] = []
     open_depth = -1
     for line in text.splitlines():
         bare = line.lstrip(">")
@@ -59,11 +59,11 @@ def unflow(text: str, *, delete_space: bool) -> str:
         flowed = bare.endswith(" ") and bare != "-- "
         kept = bare[:-1] if flowed and delete_space else bare
         if open_depth == depth and bare != "-- ":
-            out[-1] += kept
+            paragraphs[-1].append(kept)
         else:
-            out.append("> " * (depth > 0) + kept if depth < 2 else ">" * depth + " " + kept)  # noqa: PLR2004
+            paragraphs.append([">" * depth + " " * (depth > 0), kept])
         open_depth = depth if flowed else -1
-    return "\n".join(out)
+    return "\n".join("".join(paragraph) for paragraph in paragraphs)
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ from shared.model import Envelope, digest
 
 _REPLY = "re|aw|antw|antwort|sv|vs|ref|rif|r|res|odp|ynt|回复|答复"
 _FORWARD = "fw|fwd|wg|tr|rv|i|enc|doorst|vl|转发"
-_COUNT = r"(?:\[\d{1,3}\]|\(\d{1,3}\))?\s*[:：]"  # noqa: RUF001 - the full-width colon of Chinese clients
+_COUNT = r"\s?(?:\[\d{1,3}\]|\(\d{1,3}\))?\s*[:：]"  # noqa: RUF001 - the full-width colon of Chinese clients
 _TAG = r"\[[^\[\]]{0,80}\]|\*{2,}\s?spam\s?\*{2,}"  # lists and gateways: [name], [EXTERN], *** SPAM ***
 _PREFIX = re.compile(rf"\s*(?:(?:{_REPLY}|{_FORWARD}){_COUNT}|{_TAG})\s*", re.IGNORECASE)
 _FORWARDED = re.compile(rf"\s*(?:(?:{_TAG})\s*)*(?:{_FORWARD}){_COUNT}", re.IGNORECASE)

@@ -1,0 +1,75 @@
+"""Addresses a user typed, and addresses in headers."""
+
+import pytest
+
+from shared import mime
+from shared.errors import InvalidRequest
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("Alice@IMAP.Example", "alice@imap.example"),
+        (" alice@imap.example ", "alice@imap.example"),
+        ("first.last+tag@sub.imap.example", "first.last+tag@sub.imap.example"),
+        ("o'neil@imap.example", "o'neil@imap.example"),
+        ("info@straße.example", "info@xn--strae-oqa.example"),
+        ("info@MÜNCHEN.example", "info@xn--mnchen-3ya.example"),
+        ("info@例え。テスト", "info@xn--r8jz45g.xn--zckzah"),
+        ("info@xn--mnchen-3ya.example", "info@xn--mnchen-3ya.example"),
+        (f"{'l' * 64}@x.example", f"{'l' * 64}@x.example"),
+    ],
+)
+def test_a_good_address_is_normalised(typed, kept):
+    assert mime.check_address(typed, "to") == kept
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "", "alice", "@x.example", "alice@", "alice@localhost", "a@b@", "a b@x.example", "alice@x..example",
+        "alice@-x.example", "alice@x-.example", "alice@x.example.", "alice@[127.0.0.1]", "alice@127.0.0.1", ".a@x.example",
+        "a..b@x.example", '"a b"@x.example', "Alice <alice@x.example>", "alice@x.example, bob@x.example",
+        "alice@x.example\r\nBcc: e@x.example", "alice@x.example\n", "al\x00ice@x.example", "müller@x.example",
+        "alice@x_y.example", f"{'l' * 65}@x.example", f"a@{'d' * 64}.example", f"a@{'d.' * 130}example", "a@ex\u200dample.example",
+        f"{'l' * 60}@{'.'.join(['d' * 60] * 4)}",
+    ],
+)  # fmt: skip
+def test_a_bad_address_is_refused_and_named(typed):
+    with pytest.raises(InvalidRequest) as caught:
+        mime.check_address(typed, "to[3].address")
+    assert caught.value.field == "to[3].address"
+
+
+def test_letters_before_the_at_sign_are_refused_with_the_reason():
+    with pytest.raises(InvalidRequest, match="SMTPUTF8"):
+        mime.check_address("müller@x.example", "to")
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("a@x.example, b@y.example", ["a@x.example", "b@y.example"]),
+        ('"Last, First" <a@x.example>', ["a@x.example"]),
+        ("a@x.example (A (nested) comment, with comma)", ["a@x.example"]),
+        ("a@x.example b@y.example", ["a@x.example", "b@y.example"]),
+        ("Name <a@x.example> <b@y.example>", ["a@x.example", "b@y.example"]),
+        ("<<a@x.example>>", ["a@x.example"]),
+        ("a @ x.example", ["a@x.example"]),
+        ("no address here", []),
+        ("", []),
+        ("mailto:a@x.example", ["a@x.example"]),
+        ("a@x.example;b@y.example", ["a@x.example", "b@y.example"]),
+        ("=?utf-8?q?a=40evil=2Eexample?= <b@y.example>", ["b@y.example"]),
+        ("=?utf-8?q?x=40evil=2Eexample=2C?= <b@y.example>", ["b@y.example"]),
+    ],
+)
+def test_address_headers_are_read_tolerantly(header, found):
+    parsed = mime.parse(f"To: {header}\r\n\r\n".encode())
+    assert [person.address for person in parsed.to] == found
+
+
+def test_a_name_in_a_comment_counts():
+    assert mime.parse(b"From: a@x.example (Alice)\r\n\r\n").sender.name == "Alice"
