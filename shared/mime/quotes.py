@@ -33,6 +33,7 @@ _ATTRIBUTION = re.compile(
 _ATTRIBUTION_WORD = re.compile(
     r"\b(wrote|schrieb|a écrit|escribió|ha scritto|schreef)\b|^\s*(on|am|le|el|il|op)\b", re.IGNORECASE
 )
+_RULER = re.compile(r"\s*_{10,}\s*")
 # Outlook's block: From/Von, then at least two of the others right below
 _FROM = re.compile(r"\s*\*?(from|von|de|da|van)\*?\s?:\*?\s*\S", re.IGNORECASE)
 _HEADER = re.compile(
@@ -93,12 +94,23 @@ def _unquoted(lines: Sequence[str]) -> str:
 
 def _starts_quote(lines: Sequence[str], place: int) -> bool:
     line = lines[place]
-    if _DASHED.fullmatch(line[:200]) or _attribution(lines, place):
+    if _DASHED.fullmatch(line[:200]) or _attribution(lines, place) or _introduces(lines, place):
         return True
-    if not _FROM.match(line):
+    if _RULER.fullmatch(line):  # Outlook draws one above its block
+        place += 1
+    if place == len(lines) or not _FROM.match(lines[place]):
         return False
     below = [_HEADER.match(other) for other in lines[place + 1 : place + 7]]
     return sum(match is not None for match in below) >= 2  # noqa: PLR2004 - two more fields make it a block
+
+
+def _introduces(lines: Sequence[str], place: int) -> bool:
+    """Whether a line with a digit (a date) and a colon at its end stands above quoted lines, in any language."""
+    line = lines[place].rstrip()
+    if not line.endswith(":") or not any(map(str.isdigit, line[:300])):
+        return False
+    below = next((other for other in lines[place + 1 : place + 3] if other.strip()), "")
+    return below.lstrip().startswith(">")
 
 
 def _attribution(lines: Sequence[str], place: int) -> bool:

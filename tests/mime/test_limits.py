@@ -36,6 +36,7 @@ HOSTILE = {
     "html of ampersands": b"Content-Type: text/html\r\n\r\n" + b"&a" * 900_000,
     "a reply of quote openings": b"Subject: x\r\n\r\n" + b"On a\n" * 50_000,
     "a line that nearly is an attribution": b"Subject: x\r\n\r\nOn " + b"wrote <a@b> schrieb " * 20_000,
+    "a page of rulers": b"Subject: x\r\n\r\n" + b"____________\n" * 3000,
     "flowed lines": b"Content-Type: text/plain; format=flowed\r\n\r\n" + b"x \n" * 300_000,
 }
 

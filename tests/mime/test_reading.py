@@ -8,6 +8,7 @@ from shared import mime
 from shared.model import Attachment
 
 pytestmark = pytest.mark.fast
+# ruff: noqa: RUF001 - other alphabets are what is tested
 
 OURS = "<z.0123456789abcdef.1763943000123-0123456789ab.0123456789abcdef@imap.example>"
 
@@ -131,6 +132,10 @@ def test_a_whole_mail_is_downloaded_as_a_file():
         ("Oui.\n\nLe lun. 23 nov. 2026 à 12:52, Bob <b@x.example> a écrit :\n> x", "Oui."),
         ("Ja.\n\nGesendet von Outlook für Android", "Ja."),
         ("Ja.\n\nVon meinem iPhone gesendet\n", "Ja."),
+        ("Да.\n\n20 окт. 2026 г. 19:37 пользователь X написал:\n\n> x", "Да."),
+        ("Ja.\n________________________________\nVon: X <a@b>\nGesendet: heute\nAn: Y\nBetreff: z\n\nx", "Ja."),
+        ("Hi\n______________\nnot a quote", "Hi\n______________\nnot a quote"),
+        ("Two points:\n1. one", "Two points:\n1. one"),
         ("Hi\n\nFrom: Bob\nTo the moon we go.\nBye", "Hi\n\nFrom: Bob\nTo the moon we go.\nBye"),
         ("On Monday I wrote a letter.\nBye", "On Monday I wrote a letter.\nBye"),
         ("> only\n> quoted", "> only\n> quoted"),
