@@ -208,7 +208,7 @@ def tokens(world, person):
     """A consent of its own for one side, as the token endpoint gave it."""
     return {
         "refreshToken": world.issuer.grant(person.address),
-        "tokenUrl": f"{world.issuer.url}/token",
+        "tokenUrl": f"{world.issuer.url}/oauth/token",
         "clientId": world.issuer.client_id,
         "clientSecret": world.issuer.client_secret,
     }
