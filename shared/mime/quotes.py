@@ -105,7 +105,7 @@ def _starts_quote(lines: Sequence[str], place: int) -> bool:
 
 
 def _introduces(lines: Sequence[str], place: int) -> bool:
-    """Whether a line with a digit (a date) and a colon at its end stands above quoted lines, in any language."""
+    """Whether a line with a digit (a date) and a colon at its end is above quoted lines: any language."""
     line = lines[place].rstrip()
     if not line.endswith(":") or not any(map(str.isdigit, line[:300])):
         return False
