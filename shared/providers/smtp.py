@@ -62,6 +62,12 @@ class _Smtp(smtplib.SMTP):
         if self.sock:
             self.sock.settimeout(seconds)
 
+    def introduce(self) -> None:
+        """Say EHLO; who knows only HELO offers no sign-in either."""
+        code, words = self.ehlo()
+        if code != _OK:
+            raise _refusal(code, network.clean(words))
+
     def say(self, *words: str) -> tuple[int, str]:
         """Say one line; return code and cleaned words of the answer."""
         code, answer = self.docmd(" ".join(words))
@@ -148,7 +154,7 @@ class SmtpSender:
             with _certain():
                 smtp = _Smtp(self._server, self._timeouts)
                 stack.callback(_leave, smtp)
-                smtp.ehlo()
+                smtp.introduce()
                 if self._server.security == "starttls":
                     _start_tls(smtp)
                 _sign_in(smtp, credential)
@@ -166,7 +172,7 @@ def _start_tls(smtp: _Smtp) -> None:
     if not smtp.has_extn("starttls"):
         raise network.no_starttls()
     smtp.starttls(context=network.tls_context())
-    smtp.ehlo()
+    smtp.introduce()
 
 
 def _sign_in(smtp: _Smtp, credential: Credential) -> None:

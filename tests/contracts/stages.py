@@ -1,0 +1,146 @@
+"""What a contract test needs of a provider's far side. A new provider brings its own stage: one row below.
+
+A stage is one mailbox on a real server (or on its simulator on the wire).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.providers.base import Credential, Password, Provider, Receiver, Searcher, Sender, SentFolder
+from shared.providers.registry import provider
+from tests.providers.parts import Account, MailServer
+
+
+class ReceivingStage(Protocol):
+    """A mailbox that can be filled from outside."""
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver: ...
+    def sent_folder(self) -> SentFolder: ...
+    def searcher(self) -> Searcher: ...
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        """Put a mail into the folder with this role; another name is a folder of the user's own."""
+
+    def remove(self, raw: bytes) -> None:
+        """Delete it for good."""
+
+    def move(self, raw: bytes, folder: str) -> None:
+        """Move it out of the inbox."""
+
+    def wrong(self) -> Credential:
+        """A credential that is refused."""
+
+
+class SendingStage(Protocol):
+    """A sender, and the post office it speaks to."""
+
+    address: str
+
+    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender: ...
+    def wrong(self) -> Credential: ...
+    def arrived(self) -> list[bytes]:
+        """What arrived at `recipient`."""
+
+    @property
+    def recipient(self) -> str: ...
+    @property
+    def refused(self) -> str:
+        """An address that the server refuses."""
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        """The connection breaks after the next hand-over."""
+
+    def defer(self) -> None:
+        """The next hand-over is answered with "not now"."""
+
+
+@dataclass
+class Imap:
+    """Dovecot."""
+
+    account: Account
+
+    @property
+    def _provider(self) -> Provider:
+        return provider("imap")
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+        assert self._provider.receiver
+        port = self.account.server.dovecot.ports["imaps"]
+        return self._provider.receiver(self.account.connection(port, credential=credential))
+
+    def sent_folder(self) -> SentFolder:
+        assert self._provider.sent_folder
+        return self._provider.sent_folder(self.account.connection(self.account.server.dovecot.ports["imaps"]))
+
+    def searcher(self) -> Searcher:
+        assert self._provider.searcher
+        return self._provider.searcher(self.account.connection(self.account.server.dovecot.ports["imaps"]))
+
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        roles = {"inbox": "INBOX", "sent": "Sent", "junk": "Junk", "trash": "Trash"}
+        self.account.put(raw, roles.get(folder, folder), at)
+
+    def remove(self, raw: bytes) -> None:
+        with self.account.program() as program:
+            program.select_folder("INBOX")
+            program.delete_messages(self._find(program, raw))
+            program.expunge()
+
+    def move(self, raw: bytes, folder: str) -> None:
+        with self.account.program() as program:
+            if not program.folder_exists(folder):
+                program.create_folder(folder)
+            program.select_folder("INBOX")
+            program.move(self._find(program, raw), folder)
+
+    def wrong(self) -> Credential:
+        return Password(self.account.address, "wrong")
+
+    @staticmethod
+    def _find(program: Any, raw: bytes) -> list[int]:
+        return [
+            uid
+            for uid, items in program.fetch(program.search(), ["BODY.PEEK[]"]).items()
+            if items[b"BODY[]"] == raw
+        ]
+
+
+@dataclass
+class Smtp:
+    """The post office, with Dovecot behind it."""
+
+    account: Account
+
+    @property
+    def address(self) -> str:
+        return self.account.address
+
+    @property
+    def recipient(self) -> str:
+        return self.account.address
+
+    refused = "nobody@imap.example"
+
+    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
+        found = provider("smtp")
+        assert found.sender
+        port = self.account.server.post.ports["smtps"]
+        return found.sender(self.account.connection(port, credential=credential))
+
+    def wrong(self) -> Credential:
+        return Password(self.account.address, "wrong")
+
+    def arrived(self) -> list[bytes]:
+        return [raw for raw, _ in self.account.read("INBOX")]
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        self.account.server.post.faults.drop_after_dot(delivered=delivered)
+
+    def defer(self) -> None:
+        self.account.server.post.faults.defer("DATA")
+
+
+RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {"imap": lambda server: Imap(server.account())}
+SENDING: dict[str, Callable[[MailServer], SendingStage]] = {"smtp": lambda server: Smtp(server.account())}

@@ -1,0 +1,224 @@
+"""What every Receiver, SentFolder and Searcher promises in `providers/base.py`, whatever it speaks."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.errors import ConsentRequired, NotFound
+from shared.providers.base import Query
+from shared.providers.registry import names, provider
+from tests.contracts.stages import RECEIVING
+from tests.providers.parts import id_of, mail
+
+SINCE = datetime.now(UTC) - timedelta(hours=1)
+REPORT = mail("Undelivered").partition(b"Content-Type")[0] + (
+    b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n\r\nSECRET\r\n"
+    b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\nAction: failed\r\n"
+    b"--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <ours@imap.example>\r\n\r\nSECRET\r\n--b--\r\n"
+)
+
+
+@pytest.fixture(params=RECEIVING)
+def stage(request, server):
+    return RECEIVING[request.param](server)
+
+
+@pytest.fixture
+def receiver(stage):
+    receiver = stage.receiver()
+    yield receiver
+    receiver.close()
+
+
+def read(receiver, cursor=None, since=SINCE):
+    pages = list(receiver.pages(cursor, since))
+    return [e for page in pages for e in page.envelopes], pages[-1].cursor if pages else cursor
+
+
+def only(receiver):
+    [envelope], _ = read(receiver)
+    return envelope
+
+
+def test_every_provider_that_receives_has_a_stage():
+    assert {name for name in names() if provider(name).receiver} == set(RECEIVING)
+
+
+class TestCheck:
+    def test_a_good_sign_in_raises_nothing(self, receiver):
+        receiver.check()
+
+    def test_a_refused_sign_in_needs_consent_and_says_what_to_do(self, stage):
+        receiver = stage.receiver(stage.wrong)
+        with pytest.raises(ConsentRequired) as caught:
+            receiver.check()
+        receiver.close()
+        assert caught.value.fix
+
+    def test_a_missing_grant_is_passed_on_by_every_method(self, stage):
+        def revoked():
+            raise ConsentRequired("revoked")
+
+        receiver = stage.receiver(revoked)
+        for use in (
+            receiver.check,
+            lambda: list(receiver.pages(None, SINCE)),
+            lambda: list(receiver.look(["<a@b>"])),
+        ):
+            with pytest.raises(ConsentRequired, match="revoked"):
+                use()
+        receiver.close()
+
+
+class TestPages:
+    def test_an_empty_mailbox_yields_nothing_and_a_cursor(self, receiver):
+        found, cursor = read(receiver)
+        assert found == []
+        assert cursor
+
+    def test_what_arrived_is_listed_with_its_headers(self, stage, receiver):
+        raw = mail("Grüße", In_Reply_To="<a@imap.example>")
+        stage.put(raw)
+        found = only(receiver)
+        assert (found.message_id, found.subject) == (id_of(raw), "Grüße")
+        assert found.in_reply_to == "<a@imap.example>"
+        assert found.sender.address == "supplier@supplier.example"
+        assert found.received_at.tzinfo is UTC
+        assert not found.is_sent
+
+    def test_without_a_cursor_it_begins_at_since(self, stage, receiver):
+        stage.put(mail("Before"), at=SINCE - timedelta(minutes=1))
+        stage.put(mail("At"), at=SINCE.replace(microsecond=0))
+        assert [e.subject for e in read(receiver)[0]] == ["At"]
+
+    def test_with_a_cursor_only_what_came_after_it(self, stage, receiver):
+        stage.put(mail("First"))
+        _, cursor = read(receiver)
+        assert read(receiver, cursor)[0] == []
+        stage.put(mail("Second"))
+        found, cursor = read(receiver, cursor)
+        assert [e.subject for e in found] == ["Second"]
+        assert read(receiver, cursor)[0] == []
+
+    def test_a_cursor_outlives_its_session(self, stage, receiver):
+        stage.put(mail("First"))
+        _, cursor = read(receiver)
+        receiver.close()
+        stage.put(mail("Second"))
+        other = stage.receiver()
+        assert [e.subject for e in read(other, cursor)[0]] == ["Second"]
+        other.close()
+
+    def test_oldest_first_within_a_folder_and_sent_before_the_inbox(self, stage, receiver):
+        for subject, folder in (("1", "inbox"), ("2", "inbox"), ("3", "sent"), ("4", "sent")):
+            stage.put(mail(subject), folder)
+        found, _ = read(receiver)
+        assert [(e.subject, e.is_sent) for e in found] == [
+            ("3", True),
+            ("4", True),
+            ("1", False),
+            ("2", False),
+        ]
+
+    def test_every_cursor_is_true_after_its_page(self, stage, receiver):
+        for number in range(5):
+            stage.put(mail(str(number)), "inbox" if number % 2 else "sent")
+        pages = list(receiver.pages(None, SINCE))
+        for index, page in enumerate(pages):
+            rest = [e.ref for later in pages[index + 1 :] for e in later.envelopes]
+            assert [e.ref for e in read(receiver, page.cursor)[0]] == rest
+
+    def test_a_mail_moved_before_we_look_is_not_lost(self, stage, receiver):
+        _, cursor = read(receiver)
+        raw = mail("Moved")
+        stage.put(raw)
+        stage.move(raw, "Projects")
+        found, _ = read(receiver, cursor)
+        assert "Moved" in [e.subject for e in found]
+
+
+class TestFetch:
+    def test_the_whole_message_comes_back_byte_by_byte(self, stage, receiver):
+        raw = mail("Hello", ".\n..\nGrüße")
+        stage.put(raw)
+        assert receiver.fetch(only(receiver).ref) == raw
+
+    def test_a_deleted_mail_is_not_found(self, stage, receiver):
+        raw = mail()
+        stage.put(raw)
+        ref = only(receiver).ref
+        receiver.close()
+        stage.remove(raw)
+        with pytest.raises(NotFound):
+            receiver.fetch(ref)
+        with pytest.raises(NotFound):
+            receiver.returned_headers(ref)
+
+    @pytest.mark.parametrize("ref", ["", "nonsense", "ü", "../x"])
+    def test_a_ref_of_nobodys_making_is_not_found(self, receiver, ref):
+        with pytest.raises(NotFound):
+            receiver.fetch(ref)
+
+    def test_a_report_tells_what_it_is_about_and_no_text(self, stage, receiver):
+        stage.put(REPORT)
+        headers = receiver.returned_headers(only(receiver).ref)
+        assert b"Action: failed" in headers
+        assert b"<ours@imap.example>" in headers
+        assert b"SECRET" not in headers
+
+
+class TestLook:
+    def test_a_mail_and_its_answers_are_found_in_any_folder_but_junk_and_trash(self, stage, receiver):
+        wanted = "<wanted@imap.example>"
+        stage.put(mail("itself", Message_ID=wanted), "sent")
+        stage.put(mail("answer", In_Reply_To=wanted), "Projects")
+        stage.put(mail("later", References=f"{wanted} <b@x.example>"))
+        stage.put(mail("junk", In_Reply_To=wanted), "junk")
+        stage.put(mail("trash", In_Reply_To=wanted), "trash")
+        stage.put(mail("other"))
+        assert sorted(e.subject for e in receiver.look([wanted])) == ["answer", "itself", "later"]
+
+    def test_nothing_asked_nothing_found(self, receiver):
+        assert list(receiver.look([])) == []
+
+
+class TestClose:
+    def test_it_never_raises_and_the_next_use_signs_in_again(self, stage):
+        receiver = stage.receiver()
+        receiver.close()
+        receiver.check()
+        receiver.close()
+        receiver.close()
+        receiver.check()
+        receiver.close()
+
+
+class TestSentFolder:
+    def test_a_copy_is_kept_once_found_and_listed_as_sent(self, stage, receiver):
+        sent, raw = stage.sent_folder(), mail("Mine")
+        assert sent.find_sent(id_of(raw)) is None
+        ref = sent.keep_sent(raw, datetime.now(UTC))
+        assert sent.find_sent(id_of(raw)).ref == ref
+        sent.close()
+        found = only(receiver)
+        assert (found.ref, found.is_sent) == (ref, True)
+        assert receiver.fetch(ref) == raw
+
+
+class TestSearcher:
+    def test_matches_come_newest_first_and_in_pages(self, stage):
+        for number in range(3):
+            stage.put(mail(f"Offer {number}"), at=datetime.now(UTC) - timedelta(hours=number))
+        searcher = stage.searcher()
+        found = [searcher.search(Query(subject="Offer", offset=offset, limit=2)) for offset in (0, 2, 4)]
+        searcher.close()
+        assert [[e.subject for e in page] for page in found] == [["Offer 0", "Offer 1"], ["Offer 2"], []]
+
+    def test_folders_have_an_inbox_and_the_users_own(self, stage):
+        stage.put(mail(), "Projects")
+        searcher = stage.searcher()
+        folders = searcher.folders()
+        searcher.close()
+        assert "inbox" in [folder.role for folder in folders]
+        assert [folder.role for folder in folders if folder.name.endswith("Projects")] == [None]

@@ -1,0 +1,39 @@
+"""Provider names, and that asking for one loads no other."""
+
+import subprocess
+import sys
+
+import pytest
+
+from shared.errors import InvalidRequest
+from shared.providers import registry
+
+
+def test_every_name_leads_to_a_provider_of_that_name():
+    for name in registry.names():
+        assert registry.provider(name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "IMAP", "network", "../imap", "os"])
+def test_any_other_name_is_refused_and_the_field_named(name):
+    with pytest.raises(InvalidRequest, match="no such provider") as caught:
+        registry.provider(name, field="receivesWith")
+    assert caught.value.field == "receivesWith"
+    assert "imap, smtp" in caught.value.fix
+
+
+def test_nothing_is_loaded_before_it_is_asked_for():
+    script = (
+        "import sys; from shared.providers import registry; registry.names();"
+        "assert not {'imapclient', 'smtplib', 'shared.providers.imap'} & set(sys.modules);"
+        "registry.provider('smtp'); assert 'imapclient' not in sys.modules;"
+        "registry.provider('imap'); assert 'imapclient' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_form_says_what_each_setting_is_for_and_its_defaults_are_choices(name):
+    for field in registry.provider(name).form:
+        assert field.purpose
+        assert not field.choices or field.default in field.choices
