@@ -17,6 +17,9 @@ from shared.storage.base import Move, Remove, Save, Stored, Write
 CARRIED_AT_ONCE = 40
 """Two writes a message, and a transaction takes 100."""
 
+CARRY_DELAY = 2
+"""Seconds: longer than the write that follows takes."""
+
 
 def put_case(app: App, caller: Caller, case_id: str, title: str, members: Sequence[str]) -> Case:
     """Create a case or replace its title and members."""
@@ -97,12 +100,13 @@ def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> 
     if conversation.value.case_id != target:
         if conversation.value.moved_from not in (None, target):
             raise Conflict("This conversation is being moved already.", fix="Try again in a moment.")
+        # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
+        jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=CARRY_DELAY)
         new = replace(conversation.value, case_id=target, moved_from=case_id)
         event = audit.entry(
             app, "conversation.moved", actor=caller.email, case_id=target, email_id=email_id, detail=case_id
         )
         app.records.commit(caller.org_id, Move(conversation, new), event)
-    jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=1)  # should we die half-way
     carry(app, caller.org_id, conversation.value.id)
     return replace(message, case_id=target)
 

@@ -24,6 +24,8 @@ from shared.storage.base import Add, Move, Remove, Stored
 
 KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
 OLDEST = timedelta(days=365)
+SKEW = timedelta(minutes=10)
+"""A mailbox is followed from a little before now: the mail server's clock need not agree with ours."""
 
 
 def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
@@ -156,7 +158,7 @@ def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     if body.receives_with is None and body.sends_with is None:
         raise InvalidRequest("Choose what the mailbox receives or sends with.", field="receivesWith")
     now = app.clock()
-    since = body.since or now
+    since = body.since or now - SKEW
     if since.tzinfo is None or not now - OLDEST <= since <= now:
         raise InvalidRequest("This must be a time with zone within the last 365 days.", field="since")
     return Mailbox(

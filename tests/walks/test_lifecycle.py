@@ -238,7 +238,9 @@ def test_an_access_token_alone_serves_until_it_ends(scene, world):
 def test_search_pages_through_the_own_mailbox(scene):
     for number in range(3):
         scene.supplier.send(scene.alice.address, f"Findable {number}")
-    first, cursor = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Findable", limit=2), None)
+    first, cursor = looking.search(
+        scene.app, scene.caller, scene.mailbox.id, Query(subject="Findable", limit=2), None
+    )
     assert len(first) == 2
     assert cursor
     second, end = looking.search(

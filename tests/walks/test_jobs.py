@@ -1,0 +1,160 @@
+"""What becomes of a job: done, later, poison; one mailbox's trouble is its own; one id through everything."""
+
+import logging
+import secrets
+import socket
+import threading
+import time
+
+import pytest
+from azure.storage.queue import QueueServiceClient
+
+from shared import connecting, jobs, logs, scheduling, working
+from shared.contract import PatchMailbox
+from shared.errors import Temporary
+from shared.jobs import Job
+from shared.model import AuditRecord
+from tests.doors import Guard, guarded
+from tests.scenes import encoded
+
+
+def job(scene, **changes):
+    return encoded(Job("sync", scene.org_id, scene.mailbox.id, **changes))
+
+
+def broken(scene, retry_after=5):
+    """The scene's app, whose mail server answers nothing but `try later`."""
+    guard = Guard(how="error", error=lambda _: Temporary("Busy.", retry_after=retry_after))
+    app = guarded(scene.app, guard)
+    guard.fail_at = next_read(scene, app, guard)
+    return app, guard
+
+
+def next_read(scene, app, guard):
+    scene.sync(app=app)
+    place = guard.calls.index("imap.receiver.pages") + 1
+    guard.calls.clear()
+    return place
+
+
+def in_queue(scene, name):
+    service = QueueServiceClient.from_connection_string(scene.world.environment()["STORAGE"])
+    found = service.get_queue_client(name).get_queue_properties()
+    return found.approximate_message_count
+
+
+def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
+    list(scene.waiting())
+    app, _ = broken(scene, retry_after=0)
+    working.run(app, job(scene))
+    [again] = list(scene.waiting())
+    assert jobs.read(again).attempt == 1
+    assert jobs.read(again).id == scene.mailbox.id
+
+
+def test_after_five_attempts_it_is_poison_and_health_shows_it(scene):
+    from shared import checking
+
+    before = checking.health(scene.app).poison.get("sync-poison", 0)
+    app, _ = broken(scene)
+    working.run(app, job(scene, attempt=4))
+    health = checking.health(scene.app)
+    assert health.poison["sync-poison"] == before + 1
+    assert health.status == "degraded"
+    assert in_queue(scene, "sync-poison") == before + 1
+
+
+def test_a_bug_is_raised_so_that_the_host_retries_and_poisons(scene):
+    with pytest.raises(Exception, match="JSON"):
+        working.run(scene.app, "no json")
+
+
+def test_a_mailbox_whose_server_hangs_delays_no_other(scene, world):
+    """One mailbox points at a server that accepts and says nothing; the next one is looked at meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        box = scene.app.records.get(scene.org_id, type(scene.mailbox), scene.mailbox.id)
+        from dataclasses import replace
+
+        from shared.storage.base import Move
+
+        imap_ = {**box.value.settings["imap"], "port": silent.getsockname()[1]}
+        hung = replace(box.value, settings={**box.value.settings, "imap": imap_})
+        scene.app.records.commit(scene.org_id, Move(box, hung))
+        _, other = scene.colleague()
+        ended = []
+        thread = threading.Thread(target=lambda: ended.append(attempt(scene)), daemon=True)
+        thread.start()
+        scene.sync(other)
+        assert ended == []
+    thread.join(timeout=90)
+    assert isinstance(ended[0], Temporary)
+
+
+def attempt(scene):
+    try:
+        scene.sync()
+    except Temporary as error:
+        return error
+    return None
+
+
+def test_one_correlation_id_goes_from_the_request_through_the_queue_into_the_audit_and_the_logs(
+    scene, caplog
+):
+    mine = f"walk-{secrets.token_hex(4)}"
+    with caplog.at_level(logging.INFO, logger="zalion"):
+        with logs.bind(correlation_id=mine):
+            message = scene.send()
+        texts = list(scene.waiting())
+        for text in texts:
+            working.run(scene.app, text)
+    assert mine in {jobs.read(text).correlation_id for text in texts}
+    told = {
+        row.value.event
+        for row in scene.app.records.range(scene.org_id, AuditRecord)
+        if row.value.correlation_id == mine
+    }
+    assert {"message.queued", "message.sent"} <= told
+    lines = [record.getMessage() for record in caplog.records if mine in record.getMessage()]
+    assert any("message.sent" in line and message.id in line for line in lines)
+
+
+def test_no_log_line_holds_an_address_a_subject_or_a_body(scene, caplog):
+    with caplog.at_level(logging.DEBUG):
+        scene.sent(subject="Very private subject", text="Very private words")
+        scene.supplier.reply(scene.supplier.inbox()[0], "Private answer")
+        scene.sync()
+    for needle in ("rivate", scene.alice.address, scene.supplier.address, "correct horse"):
+        assert needle not in caplog.text
+
+
+def test_a_moved_conversation_whose_worker_died_is_carried_over_by_its_job(scene):
+    from shared import casework
+    from tests.doors import Crash
+    from tests.scenes import caller
+
+    scene.sent()
+    for number in range(2):
+        scene.supplier.reply(scene.supplier.inbox()[0], f"Answer {number}")
+    scene.sync()
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Two", [scene.alice.address])
+    first = scene.timeline()[0]
+    for k in range(1, 30):
+        source, target = ("C-1", "C-2") if scene.timeline("C-1") else ("C-2", "C-1")
+        guard = Guard(fail_at=k)
+        try:
+            casework.move(guarded(scene.app, guard), scene.caller, source, first.id, target)
+        except Crash:
+            pass
+        time.sleep(casework.CARRY_DELAY if guard.dead else 0)
+        scene.work()
+        here, there = scene.timeline(source), scene.timeline(target)
+        assert sorted([len(here), len(there)]) == [0, 3], f"call {k}: {guard.calls}"
+        if len(guard.calls) < k:
+            break
+
+
+def test_the_tick_counts_what_was_due(scene):
+    connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(poll_seconds=60))
+    scene.clock.advance(minutes=3)
+    assert scheduling.tick(scene.app) >= 1
