@@ -21,7 +21,7 @@ from typing import Any
 
 
 class Program:
-    """A mail program for one account: `{address, password, imap: {host, port}, smtp: {host, port, security}}`."""
+    """A mail program for one account: address, password, and where its `imap` and `smtp` are."""
 
     def __init__(self, account: dict[str, Any], ca: str) -> None:
         self.account = account
@@ -103,7 +103,8 @@ def main() -> None:
 
 def _account(organisation: dict[str, Any]) -> dict[str, Any]:
     """Alice's account; where the organisation names no servers of its own, those of the supplier serve."""
-    return {name: organisation[name] for name in ("address", "password", "imap", "smtp") if name in organisation}
+    names = ("address", "password", "imap", "smtp")
+    return {name: organisation[name] for name in names if name in organisation}
 
 
 if __name__ == "__main__":
