@@ -22,8 +22,9 @@ NAMES = (
     "smtps",
     "mx",
 )
-_FIRST, _BLOCKS, _BLOCK = 20_000, 600, 20
-_given: set[int] = set()
+_FIRST, _LAST = 20_000, 32_000
+_BLOCK = 20
+_reserved: dict[int, socket.socket] = {}
 
 
 class Ports:
@@ -48,18 +49,30 @@ class Ports:
 
 
 def free() -> int:
-    """Return a port nobody listens on, never the same twice in a process.
+    """Return a port nobody listens on, reserved for this process as long as it lives.
 
-    Below the ephemeral range, where an outgoing connection could take it before the server binds; each
-    process starts in a block of its own, so that parallel test runs do not pick the same one.
+    The reservation is the UDP port of the same number, which no other process can bind: looking alone would
+    let two test runs choose the same port before either listens. It lies below the ephemeral range, where an
+    outgoing connection could take it.
     """
-    start = (os.getpid() % _BLOCKS) * _BLOCK
-    for offset in range(_BLOCKS * _BLOCK):
-        port = _FIRST + (start + offset) % (_BLOCKS * _BLOCK)
-        if port not in _given and available(port):
-            _given.add(port)
+    start = os.getpid() * _BLOCK
+    for offset in range(_LAST - _FIRST):
+        port = _FIRST + (start + offset) % (_LAST - _FIRST)
+        if port not in _reserved and _reserve(port):
             return port
-    raise OSError(f"No free port between {_FIRST} and {_FIRST + _BLOCKS * _BLOCK} on {HOST}.")
+    raise OSError(f"No free port between {_FIRST} and {_LAST} on {HOST}.")
+
+
+def _reserve(port: int) -> bool:
+    reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        reservation.bind((HOST, port))
+    except OSError:
+        reservation.close()
+        return False
+    # Kept even where somebody listens on it already, so that nobody looks at it again.
+    _reserved[port] = reservation
+    return available(port)
 
 
 def available(port: int) -> bool:

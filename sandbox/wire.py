@@ -12,7 +12,7 @@ from typing import Self
 
 from sandbox.background import Background
 from sandbox.ca import Authority
-from sandbox.ports import HOST, free
+from sandbox.ports import HOST
 
 _CHUNK = 64 * 1024
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n$")
@@ -76,9 +76,8 @@ class Wire:
     """
 
     def __init__(
-        self, authority: Authority, server_port: int, *, port: int | None = None, starttls: bool = False
+        self, authority: Authority, server_port: int, *, port: int = 0, starttls: bool = False
     ) -> None:
-        self.port = port or free()
         self.said: list[Line] = []
         self.connections = 0
         self.faults = Faults()
@@ -86,7 +85,8 @@ class Wire:
         self._numbers = itertools.count(1)
         self._writers: set[asyncio.StreamWriter] = set()
         self._background = Background()
-        self._server = self._background.run(self._listen())
+        self._server = self._background.run(self._listen(port))
+        self.port: int = self._server.sockets[0].getsockname()[1]
 
     def lines(self, pattern: str = "") -> list[str]:
         """Return the lines since the last `reset` in which the pattern is found, in any case."""
@@ -128,9 +128,9 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _listen(self) -> asyncio.Server:
+    async def _listen(self, port: int) -> asyncio.Server:
         tls = None if self._starttls else self._tls
-        return await asyncio.start_server(self._serve, HOST, self.port, ssl=tls)
+        return await asyncio.start_server(self._serve, HOST, port, ssl=tls)
 
     async def _end(self) -> None:
         self._server.close()

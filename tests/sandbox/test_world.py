@@ -1,6 +1,9 @@
 """The parts together: their settings suit the app, and several worlds run at once."""
 
 import socket
+import subprocess
+import sys
+from subprocess import PIPE
 
 import imapclient
 import pytest
@@ -53,3 +56,13 @@ def test_ports_follow_the_base_and_are_remembered():
     assert (fixed["graph"], fixed["gmail"], fixed["graph"]) == (9015, 9016, 9015)
     open_ = Ports()
     assert open_["imap"] == open_["imap"] != open_["imaps"]
+
+
+def test_processes_that_ask_at_once_get_different_ports():
+    ask = "from sandbox.ports import free; import sys; print(*(free() for _ in range(30)), flush=True); sys.stdin.read()"
+    run = [sys.executable, "-c", ask]
+    askers = [subprocess.Popen(run, stdin=PIPE, stdout=PIPE, text=True) for _ in range(4)]
+    given = [port for asker in askers for port in asker.stdout.readline().split()]
+    for asker in askers:
+        asker.communicate()
+    assert len(given) == len(set(given)) == 120
