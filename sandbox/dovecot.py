@@ -88,7 +88,11 @@ class Dovecot:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except StartError:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
