@@ -33,6 +33,7 @@ class MailServer:
     dovecot: Dovecot
     post: PostOffice
     issuer: Issuer
+    open: ExitStack
 
     def account(self, name: str = "alice") -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
@@ -46,6 +47,7 @@ class Account:
 
     server: MailServer
     address: str
+    _filling: imapclient.IMAPClient | None = None
 
     def connection(
         self,
@@ -65,10 +67,11 @@ class Account:
 
     def put(self, raw: bytes, folder: str = "INBOX", at: datetime | None = None) -> int:
         """Put a mail into a folder, created if need be; returns the UID."""
-        with self.program() as client:
-            if not client.folder_exists(folder):
-                client.create_folder(folder)
-            answer = client.append(folder, raw, (), at)
+        if self._filling is None:
+            self._filling = self.server.open.enter_context(self.program())  # signing in each time takes long
+        if not self._filling.folder_exists(folder):
+            self._filling.create_folder(folder)
+        answer = self._filling.append(folder, raw, (), at)
         return int(answer.decode().rpartition("]")[0].split()[-1])
 
     def read(self, folder: str) -> list[tuple[bytes, tuple[bytes, ...]]]:
@@ -131,7 +134,7 @@ def server(authority: Authority) -> Iterator[MailServer]:
         tls = authority.server_context()
         post = stack.enter_context(PostOffice(tls, dovecot.passwords, address_of=issuer.address_of))
         post.route("imap.example", dovecot)
-        yield MailServer(authority, dovecot, post, issuer)
+        yield MailServer(authority, dovecot, post, issuer, stack)
 
 
 @pytest.fixture(autouse=True)

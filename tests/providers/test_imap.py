@@ -10,6 +10,7 @@ import pytest
 from shared.errors import ConsentRequired, CursorExpired, InvalidRequest, NotFound, Temporary
 from shared.providers.base import Bearer, Cursor, Folder, Password, Query
 from shared.providers.imap import CHUNK, ImapMailbox
+from shared.providers.imap.searching import ImapSearcher
 from shared.providers.network import Timeouts
 from tests.providers.parts import id_of, mail
 
@@ -454,6 +455,12 @@ class TestSent:
 
 class TestSearching:
     @pytest.fixture
+    def box(self, alice, wire):
+        box = ImapSearcher(alice.connection(wire.port))
+        yield box
+        box.close()
+
+    @pytest.fixture
     def filled(self, alice, wire):
         for number, folder in enumerate(("INBOX", "Sent", "Projects", "Archive")):
             text = "Angebot über Schrauben" if number != 1 else "Rechnung (M8) {3}"
@@ -462,7 +469,7 @@ class TestSearching:
                 folder,
                 NOW - timedelta(days=number),
             )
-        box = ImapMailbox(alice.connection(wire.port, folders=["Projects"]))
+        box = ImapSearcher(alice.connection(wire.port, folders=["Projects"]))
         yield box
         box.close()
 
@@ -570,10 +577,12 @@ class TestSigningIn:
         box.close()
         assert wire.connections == 0
 
-    def test_nothing_that_is_searched_for_is_logged(self, alice, box, caplog):
+    def test_nothing_that_is_searched_for_is_logged(self, alice, wire, caplog):
         caplog.set_level("DEBUG")
         alice.put(mail("Topsecret"))
+        box = ImapSearcher(alice.connection(wire.port))
         box.search(Query(text="Topsecret"))
+        box.close()
         assert "Topsecret" not in caplog.text
 
 

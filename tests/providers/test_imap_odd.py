@@ -16,7 +16,8 @@ from shared.errors import (
 )
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
-from shared.providers.imap.folders import folders
+from shared.providers.imap.folders import with_roles
+from shared.providers.imap.searching import ImapSearcher
 from shared.providers.network import Timeouts
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, ScriptedImap
@@ -30,10 +31,10 @@ def odd(tls):
     """Make a server with other answers, and a mailbox on it."""
     opened = []
 
-    def make(replies=None, *, security="tls", credential=None, settings=None, **options):
+    def make(replies=None, *, security="tls", credential=None, settings=None, use=ImapMailbox, **options):
         server = ScriptedImap(tls if security == "tls" else None, replies, **options)
-        box = ImapMailbox(
-            connection(server.port, security, credential=credential, **(settings or {})), Timeouts(2, 0.5, 1)
+        box = use(
+            connection(server.port, security, credential=credential, **(settings or {})), Timeouts(1, 0.3, 1)
         )
         opened.extend([server, box])
         return server, box
@@ -236,6 +237,7 @@ class TestRefusals:
         _, box = odd(
             {"UID SEARCH CHARSET": "%t NO [BADCHARSET (US-ASCII)] no"},
             capabilities="IMAP4rev1 AUTH=PLAIN LITERAL+",
+            use=ImapSearcher,
         )
         with pytest.raises(Rejected, match="BADCHARSET"):
             box.search(Query(text="Größe"))
@@ -301,11 +303,11 @@ class TestSentFolder:
     )
     def test_it_is_known_by_name_where_the_server_does_not_tell(self, name):
         listed = [((), b"." if name.startswith("INBOX.") else b"/", name), ((), b"/", "inbox")]
-        assert [(folder.name, folder.role) for folder in folders(listed)] == [
+        assert [(folder.name, folder.role) for folder in with_roles(listed)] == [
             (name, "sent"),
             ("INBOX", "inbox"),
         ]
 
     def test_a_name_counts_for_nothing_where_the_server_tells(self):
         listed = [((), b"/", "Sent"), ((b"\\HasNoChildren", b"\\SENT"), b"/", "Ausgang"), ((), None, "Spam")]
-        assert [folder.role for folder in folders(listed)] == [None, "sent", "junk"]
+        assert [folder.role for folder in with_roles(listed)] == [None, "sent", "junk"]

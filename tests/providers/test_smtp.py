@@ -23,7 +23,7 @@ from tests.providers.scripted import CLOSE, HANG, ScriptedSmtp
 
 FROM, TO = "alice@imap.example", "supplier@supplier.example"
 RAW = b"From: alice@imap.example\r\nMessage-ID: <1@imap.example>\r\nSubject: Hi\r\n\r\nText\r\n"
-QUICK = Timeouts(2, 0.5, 0.5)
+QUICK = Timeouts(1, 0.3, 0.3)
 
 
 class Commit:

@@ -7,28 +7,25 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 import base64
 import quopri
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
 from typing import Any
 
-import msgspec
-
 from shared.errors import CursorExpired, InvalidRequest, NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Cursor, Field, Folder, Page, Provider, Query, Receipt
-from shared.providers.imap.folders import INBOX, folders, named
-from shared.providers.imap.session import BATCH, PORT, Session, arrival, make_ref, quoted
+from shared.providers.base import Cursor, Field, Page, Provider, Receipt
+from shared.providers.imap.folders import INBOX, Mailbox
+from shared.providers.imap.position import Mark, Position
+from shared.providers.imap.searching import ImapSearcher
+from shared.providers.imap.session import BATCH, PORT, make_ref, quoted
 
 CHUNK = 4 * 1024 * 1024
 
 IDS_PER_SEARCH = 5
 """Fifteen criteria stay below the 8,000 octets that a command may have (RFC 7162 §4)."""
-
-NEWEST_MATCHES = 5000
-"""A search puts at most so many matches of a folder in order; who has more should narrow it."""
 
 _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,70 +46,20 @@ _DECODERS = {b"base64": base64.decodebytes, b"quoted-printable": quopri.decodest
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
 
-class _Mark(msgspec.Struct):
-    """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
-
-    validity: int
-    next: int
-    modseq: int = 0
-
-    def follows(self, old: "_Mark") -> bool:
-        """Whether the numbers went on from `old`.
-
-        Some servers number anew without saying so (https://github.com/chatmail/core/issues/2188), and
-        a restored backup goes back; HIGHESTMODSEQ never does (RFC 7162 §3.1.2.1; 0 where there is none).
-        """
-        went_back = self.next < old.next or 0 < self.modseq < old.modseq
-        return self.validity == old.validity and not went_back
-
-
-class _Position(msgspec.Struct):
-    """What the cursor says.
-
-    Attributes:
-        at: when the last complete look began.
-        sent: the Sent folder's name, so that an idle poll lists no folders.
-        elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
-    """
-
-    at: datetime
-    sent: str = ""
-    elsewhere: bool = False
-    folders: dict[str, _Mark] = {}
-    v: int = 1
-
-    @classmethod
-    def of(cls, cursor: Cursor | None, since: datetime) -> "_Position":
-        """Read a cursor; raises CursorExpired for one of another version."""
-        new = cls(at=since)
-        try:
-            position = msgspec.json.decode(cursor, type=cls) if cursor else new
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor was made by another version.") from error
-        if position.v != new.v:
-            raise CursorExpired("The cursor was made by another version.")
-        return position
-
-    def page(self, envelopes: Iterable[Envelope] = ()) -> Page:
-        """Make a page after which this position is true."""
-        found = tuple(envelopes)
-        return Page(found, Cursor(msgspec.json.encode(self).decode()))
-
-
-class ImapMailbox(Session):
-    """A mailbox over IMAP: Receiver, SentFolder and Searcher of `base`."""
+class ImapMailbox(Mailbox):
+    """Receiver and SentFolder of `base` over IMAP."""
 
     def check(self) -> None:
         """See `Receiver.check`."""
-        there = self._marks(_Position(at=datetime.now(UTC)))
-        asked = [("sentFolder", self._configured_sent()), *(("folders", name) for name in self._chosen())]
+        there = self._marks(Position(at=datetime.now(UTC)))
+        asked = [("sentFolder", self.configured_sent()), *(("folders", name) for name in self.chosen())]
         for field, name in asked:
             if name and name not in there:
                 raise InvalidRequest(f"There is no folder {network.clean(name)!r}.", field=field)
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
-        position = _Position.of(cursor, since)
+        position = Position.of(cursor, since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
         for folder, mark in marks.items():
@@ -169,7 +116,7 @@ class ImapMailbox(Session):
 
     def find_sent(self, message_id: str) -> Receipt | None:
         """See `SentFolder.find_sent`."""
-        sent = self._sent()
+        sent = self.sent()
         if not sent or not self.exists(sent):
             return None
         uids = self.matching([("HEADER Message-ID", message_id)])
@@ -179,60 +126,14 @@ class ImapMailbox(Session):
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
         """See `SentFolder.keep_sent`. Raises Unsupported where the mailbox has no Sent folder."""
-        sent = self._sent()
+        sent = self.sent()
         if not sent:
             raise Unsupported("This mailbox has no Sent folder.", fix="Name one in the setting sentFolder.")
         answer = self.ask(lambda client: client.append(sent, raw, (rb"\Seen",), sent_at))
         told = _APPENDED.search(answer)  # UIDPLUS, RFC 4315 §3
         return make_ref(sent, int(told[1]), int(told[2])) if told else None
 
-    def folders(self) -> list[Folder]:
-        """See `Searcher.folders`."""
-        return folders(self.ask(lambda client: client.list_folders()), self._configured_sent())
-
-    def search(self, query: Query) -> list[Envelope]:
-        """See `Searcher.search`. Looks into Inbox, Sent and the chosen folders.
-
-        IMAP has no criterion for attachments: a mail of the type multipart/mixed counts as one with.
-        """
-        terms = _terms(query)
-        sent = self._sent()
-        matches: list[tuple[datetime, str, int]] = []
-        for folder in self._watched(sent):
-            if self.exists(folder):
-                dated = self._dated(self.matching(terms))
-                matches += ((at, folder, uid) for at, uid in dated if _fits(at, query))
-        matches.sort(reverse=True)
-        wanted = matches[query.offset : query.offset + query.limit]
-        found: list[Envelope] = []
-        for folder in {folder for _, folder, _ in wanted}:
-            uids = [uid for _, there, uid in wanted if there == folder]
-            found += self.headers(folder, uids, sent=folder == sent)
-        return sorted(found, key=_arrival, reverse=True)
-
-    def _configured_sent(self) -> str:
-        return str(self.settings.get("sentFolder") or "")
-
-    def _chosen(self) -> list[str]:
-        chosen = self.settings.get("folders")
-        return [named(str(name)) for name in chosen] if isinstance(chosen, list | tuple) else []
-
-    def _watched(self, sent: str) -> list[str]:
-        """Name what is read, Sent first: our own mail is known before its answer is seen."""
-        return [name for name in dict.fromkeys([sent, INBOX, *self._chosen()]) if name]
-
-    def _sent(self) -> str:
-        """Name the Sent folder, or "". Of several, the one with most mail is the one in use."""
-        if self._configured_sent():
-            return self._configured_sent()
-        found = [folder.name for folder in self.folders() if folder.role == "sent"]
-        return max(found, key=self._count) if len(found) > 1 else "".join(found)
-
-    def _count(self, folder: str) -> int:
-        told = self.ask(lambda client: client.folder_status(folder, ["MESSAGES"]))
-        return int(told.get(b"MESSAGES", 0))
-
-    def _mark(self, folder: str) -> _Mark | None:
+    def _mark(self, folder: str) -> Mark | None:
         """Ask for a folder's numbers; None where there is no such folder."""
         condstore = self.ask(lambda client: client.has_capability("CONDSTORE"))
         items = ["UIDVALIDITY", "UIDNEXT", *(["HIGHESTMODSEQ"] if condstore else [])]
@@ -242,20 +143,20 @@ class ImapMailbox(Session):
             return None
         if b"UIDVALIDITY" not in told or b"UIDNEXT" not in told:
             raise Unsupported("This server gives its mail no lasting numbers (RFC 3501 §2.3.1.1).")
-        return _Mark(told[b"UIDVALIDITY"], told[b"UIDNEXT"], told.get(b"HIGHESTMODSEQ") or 0)
+        return Mark(told[b"UIDVALIDITY"], told[b"UIDNEXT"], told.get(b"HIGHESTMODSEQ") or 0)
 
-    def _marks(self, position: _Position) -> dict[str, _Mark]:
+    def _marks(self, position: Position) -> dict[str, Mark]:
         """Ask for the numbers of all that is read, one STATUS a folder; a chosen folder may be gone.
 
         A mailbox that has no Sent folder is asked for one each time. Raises CursorExpired where the
         numbers did not go on from the cursor's.
         """
         self.leave()
-        position.sent = self._configured_sent() or position.sent or self._sent()
-        marks = {name: self._mark(name) for name in self._watched(position.sent)}
+        position.sent = self.configured_sent() or position.sent or self.sent()
+        marks = {name: self._mark(name) for name in self.watched(position.sent)}
         if position.sent and marks[position.sent] is None:  # renamed or deleted
-            position.sent = self._sent()
-            marks = {name: marks.get(name) or self._mark(name) for name in self._watched(position.sent)}
+            position.sent = self.sent()
+            marks = {name: marks.get(name) or self._mark(name) for name in self.watched(position.sent)}
         there = {name: mark for name, mark in marks.items() if mark}
         if INBOX not in there:
             raise Temporary("The server does not open the Inbox.")
@@ -264,7 +165,7 @@ class ImapMailbox(Session):
             raise CursorExpired("A folder was numbered anew.")
         return there
 
-    def _new(self, position: _Position, folder: str, mark: _Mark, since: datetime) -> Iterator[Page]:
+    def _new(self, position: Position, folder: str, mark: Mark, since: datetime) -> Iterator[Page]:
         """Yield what the cursor does not reach yet in a folder, moving it batch by batch.
 
         What arrives from now on has UIDs beyond `mark` and waits for the next look. A UID that is
@@ -283,10 +184,10 @@ class ImapMailbox(Session):
         for batch in batched(uids, BATCH, strict=False):
             envelopes = list(self.headers(folder, batch, sent=folder == position.sent))
             position.elsewhere |= len(envelopes) < len(batch)
-            position.folders[folder] = _Mark(mark.validity, batch[-1] + 1, mark.modseq)
+            position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
             yield position.page(envelope for envelope in envelopes if _arrival(envelope) >= oldest)
 
-    def _elsewhere(self, position: _Position, since: datetime) -> Iterator[Page]:
+    def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
         for folder in self.folders():
             skipped = folder.role in _NOT_MOVED_TO or folder.name in position.folders
@@ -308,11 +209,6 @@ class ImapMailbox(Session):
         except Rejected:  # Exchange answers BAD to HEADER within OR
             return sorted({uid for criterion in criteria for uid in self.find(criterion)})
 
-    def _dated(self, uids: Sequence[int]) -> Iterator[tuple[datetime, int]]:
-        for batch in batched(uids[-NEWEST_MATCHES:], 1000, strict=False):
-            for uid, items in self.items(batch, ["INTERNALDATE"]).items():
-                yield arrival(items) or _NEVER, uid
-
 
 def _report_sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
     """Yield the sections of a BODYSTRUCTURE (RFC 3501 §6.4.5, §7.4.2) that tell what a report is about."""
@@ -328,34 +224,6 @@ def _report_sections(part: Any, number: str = "") -> Iterator[tuple[str, Callabl
                 yield number or "1", _DECODERS.get(encoding.lower(), bytes)
 
 
-def _terms(query: Query) -> list[tuple[str, str | datetime]]:
-    """Make criteria; raises InvalidRequest for control characters. The server's dates are of its own zone."""
-    terms: list[tuple[str, str | datetime]] = []
-    for key, field, value in (
-        ("TEXT", "q", query.text),
-        ("FROM", "from", query.sender),
-        ("TO", "to", query.to),
-        ("SUBJECT", "subject", query.subject),
-    ):
-        if value and not value.isprintable():
-            raise InvalidRequest("This must be one line of printable characters.", field=field)
-        if value:
-            terms.append((key, value))
-    if query.after:
-        terms.append(("SINCE", query.after - _DAY))
-    if query.before:
-        terms.append(("BEFORE", query.before + 2 * _DAY))
-    if query.has_attachment is not None:
-        key = "HEADER Content-Type" if query.has_attachment else "NOT HEADER Content-Type"
-        terms.append((key, "multipart/mixed"))
-    return terms
-
-
-def _fits(at: datetime, query: Query) -> bool:
-    """Whether it came in the asked time, to the second; the server compares days only."""
-    return (query.after is None or at >= query.after) and (query.before is None or at < query.before)
-
-
 def _arrival(envelope: Envelope) -> datetime:
     return envelope.received_at or _NEVER
 
@@ -369,5 +237,5 @@ PROVIDER = Provider(
     ),
     receiver=ImapMailbox,
     sent_folder=ImapMailbox,
-    searcher=ImapMailbox,
+    searcher=ImapSearcher,
 )

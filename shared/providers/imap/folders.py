@@ -1,9 +1,10 @@
-"""Which folder is for what: what the server says (RFC 6154), else its name."""
+"""Which folder is for what: by the settings, else the server's word (RFC 6154), else its name."""
 
 from collections.abc import Iterable
 from typing import Literal
 
 from shared.providers.base import Folder
+from shared.providers.imap.session import Session
 
 Role = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"]
 Listed = tuple[Iterable[bytes], bytes | None, str]
@@ -40,19 +41,21 @@ _NAMES: dict[Role, str] = {
 """What servers and mail programs call them in practice."""
 
 
-def named(name: str) -> str:
+def _named(name: str) -> str:
     """Return the folder's name as we compare it."""
     return INBOX if name.upper() == INBOX else name
 
 
-def folders(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
+def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
     """Give the folders that can be opened their roles.
 
     Args:
         listed: what LIST answered, names decoded.
         sent: the Sent folder's name where somebody configured it; then no other one is.
     """
-    lines = [(named(name), delimiter, {a.decode().lower() for a in told}) for told, delimiter, name in listed]
+    lines = [
+        (_named(name), delimiter, {a.decode().lower() for a in told}) for told, delimiter, name in listed
+    ]
     told = {_USES[attribute] for _, _, attributes in lines for attribute in attributes & _USES.keys()}
     told |= {"sent"} if sent else set()
     by_name = {
@@ -68,3 +71,35 @@ def folders(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
         if not attributes & _CLOSED:
             found.append(Folder(name, role))
     return found
+
+
+class Mailbox(Session):
+    """A session that knows its folders."""
+
+    def folders(self) -> list[Folder]:
+        """See `Searcher.folders`."""
+        return with_roles(self.ask(lambda client: client.list_folders()), self.configured_sent())
+
+    def configured_sent(self) -> str:
+        """Name the Sent folder that the settings name, or ""."""
+        return str(self.settings.get("sentFolder") or "")
+
+    def chosen(self) -> list[str]:
+        """Name the folders chosen besides Inbox and Sent."""
+        chosen = self.settings.get("folders")
+        return [_named(str(name)) for name in chosen] if isinstance(chosen, list | tuple) else []
+
+    def watched(self, sent: str) -> list[str]:
+        """Name what is read, Sent first: our own mail is known before its answer is seen."""
+        return [name for name in dict.fromkeys([sent, INBOX, *self.chosen()]) if name]
+
+    def sent(self) -> str:
+        """Name the Sent folder, or "". Of several, the one with most mail is the one in use."""
+        if self.configured_sent():
+            return self.configured_sent()
+        found = [folder.name for folder in self.folders() if folder.role == "sent"]
+        return max(found, key=self._count) if len(found) > 1 else "".join(found)
+
+    def _count(self, folder: str) -> int:
+        told = self.ask(lambda client: client.folder_status(folder, ["MESSAGES"]))
+        return int(told.get(b"MESSAGES", 0))

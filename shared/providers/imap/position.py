@@ -1,0 +1,60 @@
+"""Where the last look stopped: the cursor, from the inside."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from shared.errors import CursorExpired
+from shared.model import Envelope
+from shared.providers.base import Cursor, Page
+
+
+class Mark(msgspec.Struct):
+    """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
+
+    validity: int
+    next: int
+    modseq: int = 0
+
+    def follows(self, old: "Mark") -> bool:
+        """Whether the numbers went on from `old`.
+
+        Some servers number anew without saying so (https://github.com/chatmail/core/issues/2188), and
+        a restored backup goes back; HIGHESTMODSEQ never does (RFC 7162 §3.1.2.1; 0 where there is none).
+        """
+        went_back = self.next < old.next or 0 < self.modseq < old.modseq
+        return self.validity == old.validity and not went_back
+
+
+class Position(msgspec.Struct):
+    """What the cursor says.
+
+    Attributes:
+        at: when the last complete look began.
+        sent: the Sent folder's name, so that an idle poll lists no folders.
+        elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
+    """
+
+    at: datetime
+    sent: str = ""
+    elsewhere: bool = False
+    folders: dict[str, Mark] = {}
+    v: int = 1
+
+    @classmethod
+    def of(cls, cursor: Cursor | None, since: datetime) -> "Position":
+        """Read a cursor; raises CursorExpired for one of another version."""
+        new = cls(at=since)
+        try:
+            position = msgspec.json.decode(cursor, type=cls) if cursor else new
+        except msgspec.DecodeError as error:
+            raise CursorExpired("The cursor was made by another version.") from error
+        if position.v != new.v:
+            raise CursorExpired("The cursor was made by another version.")
+        return position
+
+    def page(self, envelopes: Iterable[Envelope] = ()) -> Page:
+        """Make a page after which this position is true."""
+        found = tuple(envelopes)
+        return Page(found, Cursor(msgspec.json.encode(self).decode()))
