@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a supervisor, and a terminal that is closed."""
 
 
-class Stop(BaseException):
-    """Somebody asked us to end. No Exception, so that nothing on the way mistakes it for a failure."""
+_asked = threading.Event()
+"""Somebody wants us to end. Looked at between two steps: an exception out of a signal handler could leave a
+child process or a folder behind that nobody knows of yet."""
+
+
+class Stop(Exception):
+    """Somebody asked us to end."""
 
 
 def main() -> int:
@@ -40,7 +46,7 @@ def main() -> int:
     parser.add_argument("--reload", action="store_true", help="start the app again when its source changes")
     given = parser.parse_args()
     for number in SIGNALS:
-        signal.signal(number, _stop)
+        signal.signal(number, lambda *_: _asked.set())
     try:
         run(given.directory.resolve(), _port(os.environ.get("SANDBOX_PORT", "")), reload=given.reload)
     except (StartError, HostError, SeedError) as error:
@@ -52,7 +58,7 @@ def main() -> int:
 
 
 def run(directory: Path, port: int, *, reload: bool) -> NoReturn:
-    """Start, seed, tell, and stay until a signal raises Stop. Raises StartError, HostError and SeedError."""
+    """Start, seed, tell, and stay until asked to stop. Raises Stop, StartError, HostError and SeedError."""
     for offset, name in enumerate(NAMES):
         if not available(port + offset):
             text = f"port {port + offset} ({name}) of {HOST} is taken; choose another base with SANDBOX_PORT."
@@ -64,14 +70,17 @@ def run(directory: Path, port: int, *, reload: bool) -> NoReturn:
         environment = {**world.environment(), "PYTHONUNBUFFERED": "1"}
         host = HostProcess(APP, port, environment, reload=reload, log=log)
         try:
-            host.start()
+            _check()
+            _start(host, log)
             url = f"{host.url}/api"
             _wait_until_healthy(url, log)
             facts = seed(world, url)
+            _check()
             with _published(facts, directory / "sandbox.json", own / "sandbox.json"):
                 print(table(world, facts, log, directory), flush=True)
                 while host.process and host.process.poll() is None:
-                    time.sleep(0.5)
+                    _asked.wait(0.5)
+                    _check()
             raise HostError(f"The app's host has ended (see {log}).")
         finally:
             host.stop()
@@ -110,9 +119,19 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
     )
 
 
+def _start(host: HostProcess, log: Path) -> None:
+    try:
+        host.start()
+    except HostError as error:
+        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        raise StartError(f"{error} {said[:200]} (see {log})") from error
+
+
 def _wait_until_healthy(url: str, log: Path) -> None:
     deadline, said = time.monotonic() + READY_SECONDS, "nothing"
     while time.monotonic() < deadline:
+        _check()
         try:
             answer = requests.get(f"{url}/health", timeout=10)
         except requests.RequestException as error:
@@ -150,10 +169,9 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _stop(_number: int, _frame: object) -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the stopping
-    raise Stop
+def _check() -> None:
+    if _asked.is_set():
+        raise Stop
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ class Dovecot:
         self._changes = itertools.count(1)
         binary = install()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-        self.directory = Path(tempfile.mkdtemp(prefix="zalion-dovecot-"))
+        # Removes itself even if it is never closed: a copy of the private key lies in it.
+        self._folder = tempfile.TemporaryDirectory(prefix="zalion-dovecot-", ignore_cleanup_errors=True)
+        self.directory = Path(self._folder.name)
         for source in (authority.certificate, authority.key):
             shutil.copy(source, self.directory)
         (self.directory / "users").mkdir(mode=0o700)
@@ -85,7 +87,7 @@ class Dovecot:
     def close(self) -> None:
         """Stop it and remove everything."""
         self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._folder.cleanup()
 
     def __enter__(self) -> Self:
         try:

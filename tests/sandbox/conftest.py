@@ -27,7 +27,7 @@ class Account:
 
     def imap(self, port: int | None = None) -> imapclient.IMAPClient:
         client = imapclient.IMAPClient(
-            "localhost", port or self.world.ports["imaps"], ssl_context=self.context, timeout=5
+            "localhost", port or self.world.ports["imaps"], ssl_context=self.context, timeout=15
         )
         client.login(self.address, self.password)
         return client
@@ -38,8 +38,8 @@ class Account:
             found = client.fetch(client.search(), ["BODY.PEEK[]"])
             return [found[uid][b"BODY[]"] for uid in sorted(found)]
 
-    def smtp(self, timeout: float = 5) -> smtplib.SMTP:
-        client = smtplib.SMTP("localhost", self.world.ports["smtp"], timeout=timeout)
+    def smtp(self) -> smtplib.SMTP:
+        client = smtplib.SMTP("localhost", self.world.ports["smtp"], timeout=15)
         client.starttls(context=self.context)
         client.login(self.address, self.password)
         return client

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from sandbox.ports import HOST, NAMES, free
 ROOT = Path(__file__).parents[2]
 
 
-def launch(directory, port):
+def launch(directory, port, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--directory", str(directory)],
         cwd=ROOT,
-        env={**os.environ, "SANDBOX_PORT": str(port)},
+        env={**os.environ, "SANDBOX_PORT": str(port), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,6 +65,14 @@ def base():
         port = free()
         ports = [*ports, port] if port == ports[-1] + 1 else [port]
     return ports[0]
+
+
+@pytest.fixture
+def temporary():
+    """A folder that Dovecot can reach as another user, unlike `tmp_path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
@@ -128,8 +137,8 @@ def wait_for(condition):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_starts_leaves_nothing(tmp_path, base, number):
-    process = launch(tmp_path, base)
+def test_a_signal_while_it_starts_leaves_nothing(tmp_path, base, number, temporary):
+    process = launch(tmp_path, base, TMPDIR=str(temporary))
     deadline = time.monotonic() + 20
     while not answering(base + NAMES.index("issuer")):
         assert time.monotonic() < deadline
@@ -137,6 +146,7 @@ def test_a_signal_while_it_starts_leaves_nothing(tmp_path, base, number):
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 0
+    assert list(temporary.iterdir()) == []
     assert [port for port in range(base, base + len(NAMES)) if answering(port)] == []
 
 

@@ -157,7 +157,8 @@ def test_a_hanging_server_goes_on_when_it_is_healed(world, ann, ben):
     threading.Timer(0.3, world.post.faults.clear).start()
     with ann.smtp() as client:
         client.sendmail(ann.address, [ben.address], mail(ann.address))
-    with ann.smtp(timeout=0.3) as client:
+    with ann.smtp() as client:
+        client.sock.settimeout(0.3)
         world.post.faults.hanging = "RCPT"
         with pytest.raises(smtplib.SMTPServerDisconnected, match="timed out"):
             client.sendmail(ann.address, [ben.address], mail(ann.address))
