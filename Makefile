@@ -11,7 +11,7 @@ run: .venv/ready  ## start everything on 127.0.0.1, seeded; Ctrl-C stops it
 test: .venv/ready  ## everything: lint, types, contracts, all tests with coverage
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95
 

@@ -6,11 +6,10 @@ State machine of a promised message, every step conditional on the version read:
 `sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from shared import audit, jobs, scheduling
+from shared import jobs, scheduling
 from shared.app import App
 from shared.consenting import needs_consent
 from shared.errors import (
@@ -24,25 +23,21 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
-from shared.filing import find
 from shared.jobs import Job
+from shared.knowing import find
 from shared.model import (
     Alias,
     Delivery,
     Mailbox,
     Message,
     MessageState,
-    OutboxItem,
     Problem,
     digest,
 )
+from shared.promises import GIVE_UP, Promised
 from shared.providers.base import Receipt, Sender
-from shared.storage.base import Add, Move, Remove, Save, Stored, Write
+from shared.storage.base import Remove, Save, Stored, Write
 
-HANDOVER = timedelta(minutes=15)
-"""A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
-
-GIVE_UP = timedelta(hours=24)
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
@@ -64,7 +59,7 @@ def deliver(app: App, job: Job) -> None:
     if message is None or message.value.mailbox_id is None:
         return
     stored = app.records.find(org_id, Mailbox, message.value.mailbox_id)
-    delivery = _Delivery(app, org_id, message, stored, message.value.next_at)
+    delivery = _Delivery(app, org_id, message, message.value.next_at, mailbox=stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
         case "queued" if not waits:
@@ -78,19 +73,10 @@ def deliver(app: App, job: Job) -> None:
 
 
 @dataclass
-class _Delivery:
-    """One message on its way.
+class _Delivery(Promised):
+    """One message on its way, and its mailbox."""
 
-    `message` is the version that the next write insists on. `found_at` is the `next_at` it was found
-    with and `claim` the one this worker wrote when it began to hand over: any other is another worker's.
-    """
-
-    app: App
-    org_id: str
-    message: Stored[Message]
     mailbox: Stored[Mailbox] | None
-    found_at: datetime | None
-    claim: datetime | None = None
     raw: bytes = b""
 
     def hand_over(self) -> None:
@@ -110,7 +96,9 @@ class _Delivery:
             self._postpone(error, PAUSES[2])
         except Temporary as error:
             self._postpone(error, timedelta(seconds=error.retry_after))
-        except (Rejected, Unsupported, InvalidRequest) as error:
+        except InvalidRequest as error:  # a setting or certificate that somebody can put right
+            self._postpone(error, PAUSES[1])
+        except (Rejected, Unsupported) as error:
             self._fail(Problem(error.code, error.detail, error.fix))
         else:
             self._sent(receipt, copied=copied)
@@ -121,7 +109,7 @@ class _Delivery:
             copy = self._find_copy()
             slow = first and self._files_copy()
         except (Temporary, ConsentRequired) as problem:
-            if self._too_old():
+            if self.too_old():
                 self._uncertain(error or problem)
             else:
                 self._look_again(PAUSES[1])
@@ -140,35 +128,19 @@ class _Delivery:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
                 delivered = self._keep(self.mailbox.value)
         except (Temporary, ConsentRequired):
-            if not self._too_old():
+            if not self.too_old():
                 self._save_item(PAUSES[1])
                 return
             self._audit_only("message.copy_missing")
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self._audit_only("message.copy_missing")
-        self._surely(lambda message: _with_delivery(message, delivered), Remove(self.item()))
+        self.surely(lambda message: _with_delivery(message, delivered), Remove(self.item()))
 
     def _send(self, sender: Sender) -> Receipt:
         old = self.message.value
         self.raw = self.app.blobs.get(self.org_id, old.raw)
         sent_from = old.sender.address if old.sender else ""
-        return sender.send(self.raw, sent_from, old.envelope_to, self._claim)
-
-    def _claim(self) -> None:
-        """`queued -> sending`, or Raced. An answer lost on the way is told from a lost race by our claim."""
-        old, self.claim = self.message.value, self.app.clock() + HANDOVER
-        new = replace(old, state="sending", attempts=old.attempts + 1, next_at=self.claim)
-        try:
-            etag, _ = self.app.records.commit(
-                self.org_id, Move(self.message, new), Save(self.item(self.claim))
-            )
-        except Raced:
-            now = find(self.app, self.org_id, old.conversation_id, old.id)
-            if now is None or now.value != new:
-                raise
-            self.message = now
-        else:
-            self.message = Stored(new, etag)
+        return sender.send(self.raw, sent_from, old.envelope_to, self.begin)
 
     def _find_copy(self) -> Receipt | None:
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
@@ -198,8 +170,8 @@ class _Delivery:
         writes: list[Write] = [Remove(self.item())] if copied else []
         if final:
             writes.append(Save(self._alias(final)))
-        writes.append(self._event("message.sent"))
-        self._surely(lambda message: _as_sent(message, receipt, final), *writes)
+        writes.append(self.event("message.sent"))
+        self.surely(lambda message: _as_sent(message, receipt, final), *writes)
         if final and self.mailbox and self.mailbox.value.receives_with:
             jobs.put(self.app, Job("sync", self.org_id, self.mailbox.value.id, look=(final,)))
         if not copied:
@@ -219,13 +191,13 @@ class _Delivery:
 
     def _end(self, state: MessageState, problem: Problem) -> None:
         def change(message: Message) -> Message | None:
-            return replace(message, state=state, error=problem, next_at=None) if self._ours(message) else None
+            return replace(message, state=state, error=problem, next_at=None) if self.ours(message) else None
 
-        self._surely(change, Remove(self.item()), self._event(f"message.{state}", problem.code))
+        self.surely(change, Remove(self.item()), self.event(f"message.{state}", problem.code))
 
     def _postpone(self, error: ZalionError, pause: timedelta) -> None:
         """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day."""
-        if self._too_old():
+        if self.too_old():
             detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
             self._fail(Problem("gave_up", detail, error.fix or "Send it again."))
             return
@@ -233,20 +205,20 @@ class _Delivery:
         at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
 
         def change(message: Message) -> Message | None:
-            if not self._ours(message):
+            if not self.ours(message):
                 return None
             tried = message.attempts + (message.state == "queued")
             problem = Problem(error.code, error.detail, error.fix)
             return replace(message, state="queued", next_at=at, attempts=tried, error=problem)
 
         scheduling.promise_sweep(self.app, self.org_id, at)
-        self._surely(change, Save(self.item(at)), self._event("message.postponed", error.code))
+        self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
 
     def _look_again(self, pause: timedelta) -> None:
         at = self.app.clock() + pause
         scheduling.promise_sweep(self.app, self.org_id, at)
-        self._surely(
-            lambda message: replace(message, next_at=at) if self._ours(message) else None,
+        self.surely(
+            lambda message: replace(message, next_at=at) if self.ours(message) else None,
             Save(self.item(at)),
         )
 
@@ -256,56 +228,7 @@ class _Delivery:
         self.app.records.commit(self.org_id, Save(self.item(at)))
 
     def _audit_only(self, event: str) -> None:
-        self.app.records.commit(self.org_id, self._event(event))
-
-    def _ours(self, message: Message) -> bool:
-        """Whether the state we read is still the one we may change: untouched, or under our own claim."""
-        return message.state in {"queued", "sending"} and message.next_at in {self.found_at, self.claim}
-
-    def _surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
-        """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours."""
-        for _ in range(5):
-            new = change(self.message.value)
-            if new is None:
-                return
-            try:
-                etag, *_ = self.app.records.commit(self.org_id, Move(self.message, new), *writes)
-            except Raced:
-                message = self.message.value
-                found = find(self.app, self.org_id, message.conversation_id, message.id)
-                if found is None:
-                    return
-                self.message = found
-            else:
-                self.message = Stored(new, etag)
-                return
-        raise Raced
-
-    def _too_old(self) -> bool:
-        return self.app.clock() - self.message.value.received_at > GIVE_UP
-
-    def item(self, not_before: datetime | None = None) -> OutboxItem:
-        """Make the outbox record of this message."""
-        message = self.message.value
-        return OutboxItem(
-            message.id,
-            message.conversation_id,
-            message.mailbox_id or "",
-            message.received_at,
-            not_before or message.received_at,
-        )
-
-    def _event(self, event: str, outcome: str = "done") -> Add:
-        message = self.message.value
-        return audit.entry(
-            self.app,
-            event,
-            actor="system",
-            outcome=outcome,
-            mailbox_id=message.mailbox_id,
-            case_id=message.case_id,
-            email_id=message.id,
-        )
+        self.app.records.commit(self.org_id, self.event(event))
 
 
 def _as_sent(message: Message, receipt: Receipt, final: str | None) -> Message:

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from shared import audit, identity, mime
+from shared import audit, mime
 from shared.app import App
-from shared.conversations import Decision, decide
+from shared.conversations import NEWEST_REFERENCES, Decision, decide
 from shared.errors import NotFound, Raced
+from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
+    Address,
     Alias,
-    Attachment,
     Conversation,
     Delivery,
     Envelope,
@@ -37,48 +38,13 @@ from shared.storage.base import Add, Move, Save, Stored, Write
 INLINE_CHARACTERS = 30_000
 """A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
 
+MOST_RECIPIENTS, MOST_PARTS, LONGEST_NAME = 150, 200, 120
+"""What a record keeps of a mail, so that no mail can be too large for it."""
+
 MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
 TRIES = 5
-
-
-@dataclass
-class Knowledge:
-    """What the organisation knows, as seen from one mailbox; the `Lookup` that `decide` asks."""
-
-    app: App
-    org_id: str
-    mailbox_id: str
-    seen: dict[str, Stored[Conversation]]
-
-    def signed(self, message_id: str) -> identity.SignedId | None:
-        """See `Lookup.signed`."""
-        return identity.read(self.app.keys.signing(self.org_id), self.org_id, message_id)
-
-    def alias(self, message_id: str) -> Alias | None:
-        """See `Lookup.alias`."""
-        found = self.app.records.find(self.org_id, Alias, digest(message_id))
-        return found.value if found else None
-
-    def conversation(self, conversation_id: str) -> Conversation | None:
-        """See `Lookup.conversation`; the version read here is the one the commit insists on."""
-        found = self.app.records.find(self.org_id, Conversation, conversation_id)
-        if found is None:
-            return None
-        self.seen[conversation_id] = found
-        return found.value
-
-    def hinted(self, thread: str) -> str | None:
-        """See `Lookup.hinted`."""
-        key = ThreadHint(self.mailbox_id, thread, "").key
-        found = self.app.records.find(self.org_id, ThreadHint, key)
-        return found.value.conversation_id if found else None
-
-    def knows(self, conversation_id: str, address: str) -> bool:
-        """See `Lookup.knows`."""
-        key = Participant(conversation_id, address).key
-        return self.app.records.find(self.org_id, Participant, key) is not None
 
 
 @dataclass
@@ -131,11 +97,8 @@ class Filer:
         except NotFound:
             return self._lose(envelope, decision, conversation.value)
         app, org_id = self.app, self.org_id
-        message = self._message(envelope, decision, conversation.value, raw)
-        app.blobs.put(org_id, message.raw, raw)
-        if message.body:
-            parsed = mime.parse(raw)
-            app.blobs.put(org_id, message.body, msgspec.json.encode([parsed.text, parsed.html]))
+        message = self._message(envelope, decision, conversation.value, mime.parse(raw))
+        message = store(app, org_id, message, raw)
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
         app.records.commit(
             org_id,
@@ -148,12 +111,10 @@ class Filer:
         return "file"
 
     def _message(
-        self, envelope: Envelope, decision: Decision, conversation: Conversation, raw: bytes
+        self, envelope: Envelope, decision: Decision, conversation: Conversation, parsed: mime.Parsed
     ) -> Message:
-        parsed = mime.parse(raw)
         message_id = envelope.message_id or mime.synthetic_id(envelope)
         name = digest(message_id, mime.fingerprint(envelope))
-        large = len(parsed.text or "") + len(parsed.html or "") > INLINE_CHARACTERS
         received_at = _moment(envelope, self.app.clock())
         evidence = decision.evidence
         return Message(
@@ -175,10 +136,9 @@ class Filer:
             message_id=message_id,
             references=envelope.references,
             snippet=parsed.snippet,
-            text=None if large else parsed.text,
-            html=None if large else parsed.html,
-            body=f"body/{name}" if large else None,
-            attachments=tuple(_fit(parsed.attachments)),
+            text=parsed.text,
+            html=parsed.html,
+            attachments=parsed.attachments,
             deliveries=(Delivery(self.mailbox.id, envelope.ref, envelope.folder),),
             mailbox_id=self.mailbox.id if envelope.is_sent else None,
             new_participant=decision.new_participant,
@@ -248,7 +208,7 @@ class Filer:
             ref=envelope.ref,
             message_id=envelope.message_id,
             sender=envelope.sender,
-            recipients=envelope.recipients,
+            recipients=_first(envelope.recipients),
             subject=envelope.subject,
             sent_at=envelope.sent_at,
         )
@@ -283,6 +243,34 @@ class Filer:
         )
 
 
+def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
+    """Put the bytes where the message says, and return the message as it fits into a record.
+
+    A record holds less than 1 MiB and a timeline many records: a long body lies in a blob of its own,
+    and of what strangers may pile up (recipients, references, parts) the record keeps the first ones.
+    The bytes keep everything.
+    """
+    app.blobs.put(org_id, message.raw, raw)
+    body = None
+    if len(message.text or "") + len(message.html or "") > INLINE_CHARACTERS:
+        body = message.raw.replace("raw/", "body/", 1)
+        app.blobs.put(org_id, body, msgspec.json.encode([message.text, message.html]))
+    return replace(
+        message,
+        text=None if body else message.text,
+        html=None if body else message.html,
+        body=body,
+        to=_first(message.to),
+        cc=_first(message.cc),
+        references=(*message.references[:1], *message.references[1:][-NEWEST_REFERENCES:]),
+        attachments=message.attachments[:MOST_PARTS],
+    )
+
+
+def _first(people: Sequence[Address]) -> tuple[Address, ...]:
+    return tuple(replace(person, name=person.name[:LONGEST_NAME]) for person in people[:MOST_RECIPIENTS])
+
+
 def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
     """Fetch a mail, looking for it in other folders if it was moved meanwhile. Raises NotFound."""
     try:
@@ -294,22 +282,6 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
             if mime.fingerprint(found) == mime.fingerprint(envelope):
                 return receiver.fetch(found.ref)
         raise
-
-
-def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
-    """Find a message wherever its conversation was moved to."""
-    conversation = app.records.find(org_id, Conversation, conversation_id)
-    if conversation is None:
-        return None
-    places = [conversation.value.case_id, conversation.value.moved_from]
-    found = (app.records.find(org_id, Message, f"{case}!{email_id}") for case in places if case)
-    return next((message for message in found if message), None)
-
-
-def find_by_id(app: App, org_id: str, message_id: str) -> Stored[Message] | None:
-    """Find a message by any Message-ID it is known under."""
-    alias = app.records.find(org_id, Alias, digest(message_id))
-    return find(app, org_id, alias.value.conversation_id, alias.value.email_id) if alias else None
 
 
 def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
@@ -346,7 +318,3 @@ def _milliseconds(received_at: datetime, now: datetime) -> int:
 def _moment(envelope: Envelope, now: datetime) -> datetime:
     """When we count a mail as received: the provider's word, never the future."""
     return min(envelope.received_at or envelope.sent_at or now, now)
-
-
-def _fit(attachments: Sequence[Attachment]) -> Sequence[Attachment]:
-    return attachments[:500]

@@ -8,7 +8,8 @@ from shared.callers import Caller
 from shared.casework import member_case
 from shared.connecting import own
 from shared.errors import Conflict, InvalidRequest, NotFound, Raced
-from shared.filing import Filer, find_by_id, manual
+from shared.filing import Filer, manual
+from shared.knowing import find_by_id
 from shared.model import Conversation, Envelope, Message, Review, digest
 from shared.providers.base import Receiver
 from shared.storage.base import Add, Move, Stored

@@ -24,9 +24,10 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
-from shared.filing import find, participants
+from shared.filing import participants, store
 from shared.identity import SignedId
 from shared.jobs import Job
+from shared.knowing import find
 from shared.model import (
     Address,
     Alias,
@@ -40,8 +41,6 @@ from shared.model import (
     digest,
 )
 from shared.storage.base import Add, Move, Stored, Write
-
-BODY_INLINE = 30_000
 
 
 def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message:
@@ -80,7 +79,7 @@ class _Outgoing:
     def promise(self, app: App, caller: Caller) -> None:
         org_id, message = caller.org_id, self.message
         now = message.received_at
-        app.blobs.put(org_id, message.raw, self.raw)
+        message = store(app, org_id, message, self.raw)
         scheduling.promise_sweep(app, org_id, now + scheduling.GRACE)
         item = OutboxItem(
             message.id, message.conversation_id, message.mailbox_id or "", now, now + scheduling.GRACE
@@ -211,8 +210,8 @@ def _message(
         message_id=outgoing.message_id,
         references=outgoing.references,
         snippet=parsed.snippet,
-        text=parsed.text if len(parsed.text or "") <= BODY_INLINE else None,
-        html=parsed.html if len(parsed.html or "") <= BODY_INLINE else None,
+        text=parsed.text,
+        html=parsed.html,
         attachments=tuple[Attachment, ...](parsed.attachments),
         mailbox_id=mailbox.id,
         envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),

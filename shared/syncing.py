@@ -153,6 +153,7 @@ class _Run:
         for page in receiver.pages(cursor, self.mailbox.since):
             for envelope in page.envelopes:
                 self._handle(filer, envelope)
+                self._keep_lease()
             cursor = page.cursor
             if page.envelopes:
                 self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
@@ -163,6 +164,12 @@ class _Run:
         self.counts[outcome] += 1
         if outcome == "learnt" and envelope.message_id:
             self.look.append(envelope.message_id)
+
+    def _keep_lease(self) -> None:
+        """A page of large mails may take longer than the lease."""
+        until = self.lease.held.value.until
+        if until is None or until - self.app.clock() < LEASE / 2:
+            self.lease.save(until=self.app.clock() + LEASE)
 
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""

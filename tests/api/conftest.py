@@ -15,9 +15,9 @@ from tests.scenes import PASSWORD, Person_, someone
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(world):
-    """The app on the real worker; its base URL."""
+    """The app on the real worker; its base URL. It ends with this folder: it takes every job of its world."""
     environment = {**world.environment(), "PUBLIC_URL": "http://127.0.0.1"}
     with HostProcess(ROOT, free(), environment) as host:
         yield f"{host.url}/api"
@@ -57,12 +57,12 @@ def client(api, world, org_id, email, *roles):
     return Client(api, world.issuer.issue(org=org_id, email=email, roles=list(roles)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def office(api, world):
     return open_office(api, world)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stranger(api, world):
     """Another organisation with everything the first one has."""
     return open_office(api, world)

@@ -1,0 +1,65 @@
+"""What an organisation knows about its mail: looked up by Message-ID, thread, address or id.
+
+Every look-up is a point read in the organisation's partition.
+"""
+
+from dataclasses import dataclass
+
+from shared import identity
+from shared.app import App
+from shared.model import Alias, Conversation, Message, Participant, ThreadHint, digest
+from shared.storage.base import Stored
+
+
+@dataclass
+class Knowledge:
+    """What the organisation knows, as seen from one mailbox; the `Lookup` that `decide` asks."""
+
+    app: App
+    org_id: str
+    mailbox_id: str
+    seen: dict[str, Stored[Conversation]]
+
+    def signed(self, message_id: str) -> identity.SignedId | None:
+        """See `Lookup.signed`."""
+        return identity.read(self.app.keys.signing(self.org_id), self.org_id, message_id)
+
+    def alias(self, message_id: str) -> Alias | None:
+        """See `Lookup.alias`."""
+        found = self.app.records.find(self.org_id, Alias, digest(message_id))
+        return found.value if found else None
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """See `Lookup.conversation`; the version read here is the one the commit insists on."""
+        found = self.app.records.find(self.org_id, Conversation, conversation_id)
+        if found is None:
+            return None
+        self.seen[conversation_id] = found
+        return found.value
+
+    def hinted(self, thread: str) -> str | None:
+        """See `Lookup.hinted`."""
+        key = ThreadHint(self.mailbox_id, thread, "").key
+        found = self.app.records.find(self.org_id, ThreadHint, key)
+        return found.value.conversation_id if found else None
+
+    def knows(self, conversation_id: str, address: str) -> bool:
+        """See `Lookup.knows`."""
+        key = Participant(conversation_id, address).key
+        return self.app.records.find(self.org_id, Participant, key) is not None
+
+
+def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
+    """Find a message wherever its conversation was moved to."""
+    conversation = app.records.find(org_id, Conversation, conversation_id)
+    if conversation is None:
+        return None
+    places = [conversation.value.case_id, conversation.value.moved_from]
+    found = (app.records.find(org_id, Message, f"{case}!{email_id}") for case in places if case)
+    return next((message for message in found if message), None)
+
+
+def find_by_id(app: App, org_id: str, message_id: str) -> Stored[Message] | None:
+    """Find a message by any Message-ID it is known under."""
+    alias = app.records.find(org_id, Alias, digest(message_id))
+    return find(app, org_id, alias.value.conversation_id, alias.value.email_id) if alias else None

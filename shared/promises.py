@@ -1,0 +1,104 @@
+"""A promised message and its state, changed only from the version that was read.
+
+`queued -> sending` is claimed strictly; what has happened afterwards is written over whatever else
+was written meanwhile, as long as the claim is still ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import datetime, timedelta
+
+from shared import audit
+from shared.app import App
+from shared.errors import Raced
+from shared.knowing import find
+from shared.model import Message, OutboxItem
+from shared.storage.base import Add, Move, Save, Stored, Write
+
+HANDOVER = timedelta(minutes=15)
+"""A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
+
+GIVE_UP = timedelta(hours=24)
+
+
+@dataclass
+class Promised:
+    """One promised message.
+
+    `message` is the version that the next write insists on. `found_at` is the `next_at` it was found
+    with and `claim` the one this worker wrote when it began to hand over: any other is another worker's.
+    """
+
+    app: App
+    org_id: str
+    message: Stored[Message]
+    found_at: datetime | None
+    _: KW_ONLY
+    claim: datetime | None = field(default=None, init=False)
+
+    def begin(self) -> None:
+        """`queued -> sending`, or Raced. An answer lost on the way is told from a lost race by our claim."""
+        old, self.claim = self.message.value, self.app.clock() + HANDOVER
+        new = replace(old, state="sending", attempts=old.attempts + 1, next_at=self.claim)
+        try:
+            etag, _ = self.app.records.commit(
+                self.org_id, Move(self.message, new), Save(self.item(self.claim))
+            )
+        except Raced:
+            now = find(self.app, self.org_id, old.conversation_id, old.id)
+            if now is None or now.value != new:
+                raise
+            self.message = now
+        else:
+            self.message = Stored(new, etag)
+
+    def ours(self, message: Message) -> bool:
+        """Whether the state we read is still the one we may change: untouched, or under our own claim."""
+        return message.state in {"queued", "sending"} and message.next_at in {self.found_at, self.claim}
+
+    def surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
+        """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours."""
+        for _ in range(5):
+            new = change(self.message.value)
+            if new is None:
+                return
+            try:
+                etag, *_ = self.app.records.commit(self.org_id, Move(self.message, new), *writes)
+            except Raced:
+                message = self.message.value
+                found = find(self.app, self.org_id, message.conversation_id, message.id)
+                if found is None:
+                    return
+                self.message = found
+            else:
+                self.message = Stored(new, etag)
+                return
+        raise Raced
+
+    def too_old(self) -> bool:
+        """Whether it has waited longer than anybody would."""
+        return self.app.clock() - self.message.value.received_at > GIVE_UP
+
+    def item(self, not_before: datetime | None = None) -> OutboxItem:
+        """Make the outbox record of this message."""
+        message = self.message.value
+        return OutboxItem(
+            message.id,
+            message.conversation_id,
+            message.mailbox_id or "",
+            message.received_at,
+            not_before or message.received_at,
+        )
+
+    def event(self, event: str, outcome: str = "done") -> Add:
+        """Make the audit record of a step."""
+        message = self.message.value
+        return audit.entry(
+            self.app,
+            event,
+            actor="system",
+            outcome=outcome,
+            mailbox_id=message.mailbox_id,
+            case_id=message.case_id,
+            email_id=message.id,
+        )
