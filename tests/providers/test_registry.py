@@ -31,7 +31,9 @@ def test_nothing_is_loaded_before_it_is_asked_for():
         "registry.provider('imap'); assert 'imapclient' in sys.modules"
     )
     plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    subprocess.run([sys.executable, "-c", script], check=True, env=plain)  # coverage imports things of its own
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=plain
+    )  # coverage imports things of its own
 
 
 @pytest.mark.parametrize("name", registry.names())
