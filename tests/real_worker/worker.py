@@ -26,7 +26,7 @@ class Indexed:
 def index(app: Path, environment: Mapping[str, str] | None = None) -> Indexed:
     """Let the worker index one app file (usually function_app.py)."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.contract.worker", str(app.parent)],
+        [sys.executable, "-m", "tests.real_worker.worker", str(app.parent)],
         cwd=ROOT,
         env={**os.environ, "PYTHON_SCRIPT_FILE_NAME": app.name, **(environment or {})},
         capture_output=True,

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.contract import rules, worker
-from tests.contract.worker import ROOT
+from tests.real_worker import rules, worker
+from tests.real_worker.worker import ROOT
 
 pytestmark = pytest.mark.fast
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import rules, worker
+from tests.real_worker import rules, worker
 
 HERE = Path(__file__).parent
 SETTINGS = {"STORAGE": "UseDevelopmentStorage=true"}
