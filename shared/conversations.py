@@ -15,7 +15,7 @@ from shared.identity import SignedId
 from shared.model import Alias, Conversation, Envelope, Evidence, MailKind
 
 NEWEST_REFERENCES = 50
-"""Longer References are cut from the old end: the nearest decide."""
+"""Of longer References only the nearest are looked up; one of our own costs nothing to recognise anywhere."""
 
 NEAREST = 3
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
@@ -124,7 +124,7 @@ def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | 
 def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:
     """Nearest reference that leads to a conversation; a signed one anywhere in it is a secret."""
     found: _Match | None = None
-    for message_id, rule, confidence in _references(envelope, reported):
+    for message_id, rule, confidence in _references(envelope, lookup, reported):
         signed = lookup.signed(message_id)
         if signed is None and found is not None:
             continue  # the place is decided; only a secret could still add something
@@ -148,10 +148,14 @@ def _match(
     return _Match(rule, message_id, confidence + (0.02 if signed else 0), conversation, secret=bool(signed))
 
 
-def _references(envelope: Envelope, reported: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+def _references(
+    envelope: Envelope, lookup: Lookup, reported: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
     for message_id in reported:
         yield message_id, "report", 0.95
-    for place, message_id in enumerate(reversed(envelope.references[-NEWEST_REFERENCES:])):
+    for place, message_id in enumerate(reversed(envelope.references)):
+        if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
+            continue
         direct = message_id == envelope.in_reply_to
         yield (
             message_id,

@@ -236,6 +236,11 @@ def test_only_the_newest_references_are_looked_up():
     assert "<399@x.example>" in knowledge.asked
 
 
+def test_our_own_id_is_recognised_however_long_ago_it_was():
+    long = (OURS, *(f"<{n}@x.example>" for n in range(400)))
+    assert decide(envelope(references=long), known()).outcome == "file"
+
+
 def test_a_mail_without_references_costs_one_look():
     knowledge = known()
     decide(envelope(), knowledge)
