@@ -6,8 +6,9 @@ State machine of a promised message, every step conditional on the version read:
 `sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared import jobs, scheduling
 from shared.app import App
@@ -41,6 +42,9 @@ from shared.storage.base import Remove, Save, Stored, Write
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
+COPYING = timedelta(minutes=5)
+"""So long the worker that sent it has the filing of the copy to itself: two would file two."""
+
 COPY_APPEARS = timedelta(minutes=1)
 """How long a provider that files its own copy may take before its absence means something."""
 
@@ -66,7 +70,7 @@ def deliver(app: App, job: Job) -> None:
             delivery.hand_over()
         case "sending" if not waits:
             delivery.look()
-        case "sent":
+        case "sent" if message.value.next_at and not waits:
             delivery.file_copy()
         case "failed" | "uncertain":
             app.records.commit(org_id, Remove(delivery.item()))
@@ -112,12 +116,12 @@ class _Delivery(Promised):
             if self.too_old():
                 self._uncertain(error or problem)
             else:
-                self._look_again(PAUSES[1])
+                self._later(PAUSES[1], self.ours)
             return
         if copy:
             self._sent(copy, copied=True)
         elif slow:
-            self._look_again(COPY_APPEARS)
+            self._later(COPY_APPEARS, self.ours)
         else:
             self._uncertain(error)
 
@@ -129,12 +133,12 @@ class _Delivery(Promised):
                 delivered = self._keep(self.mailbox.value)
         except (Temporary, ConsentRequired):
             if not self.too_old():
-                self._save_item(PAUSES[1])
+                self._later(PAUSES[1])
                 return
             self._audit_only("message.copy_missing")
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self._audit_only("message.copy_missing")
-        self.surely(lambda message: _with_delivery(message, delivered), Remove(self.item()))
+        self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
 
     def _send(self, sender: Sender) -> Receipt:
         old = self.message.value
@@ -171,7 +175,8 @@ class _Delivery(Promised):
         if final:
             writes.append(Save(self._alias(final)))
         writes.append(self.event("message.sent"))
-        self.surely(lambda message: _as_sent(message, receipt, final), *writes)
+        filing_until = None if copied else self.app.clock() + COPYING
+        self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
         if final and self.mailbox and self.mailbox.value.receives_with:
             jobs.put(self.app, Job("sync", self.org_id, self.mailbox.value.id, look=(final,)))
         if not copied:
@@ -214,24 +219,19 @@ class _Delivery(Promised):
         scheduling.promise_sweep(self.app, self.org_id, at)
         self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
 
-    def _look_again(self, pause: timedelta) -> None:
+    def _later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
+        """The same step again after a pause."""
         at = self.app.clock() + pause
         scheduling.promise_sweep(self.app, self.org_id, at)
         self.surely(
-            lambda message: replace(message, next_at=at) if self.ours(message) else None,
-            Save(self.item(at)),
+            lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
         )
-
-    def _save_item(self, pause: timedelta) -> None:
-        at = self.app.clock() + pause
-        scheduling.promise_sweep(self.app, self.org_id, at)
-        self.app.records.commit(self.org_id, Save(self.item(at)))
 
     def _audit_only(self, event: str) -> None:
         self.app.records.commit(self.org_id, self.event(event))
 
 
-def _as_sent(message: Message, receipt: Receipt, final: str | None) -> Message:
+def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:
     """The message as it left; a bounce that was faster keeps its word."""
     refused = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
     problem = Problem("partly_refused", refused, "Correct these addresses and send to them again.")
@@ -239,14 +239,16 @@ def _as_sent(message: Message, receipt: Receipt, final: str | None) -> Message:
     return replace(
         message,
         state="failed" if message.state == "failed" else "sent",
-        next_at=None,
+        next_at=filing_until,
         error=message.error if message.state == "failed" else problem if refused else None,
         message_id=final or planned,
         references=(*message.references, planned) if final and planned else message.references,
     )
 
 
-def _with_delivery(message: Message, delivery: Delivery | None) -> Message:
+def _with_copy(message: Message, delivery: Delivery | None) -> Message:
+    """The message once its copy is filed, or never will be."""
+    message = replace(message, next_at=None)
     if delivery is None or delivery.mailbox_id in {known.mailbox_id for known in message.deliveries}:
         return message
     return replace(message, deliveries=(*message.deliveries, delivery))

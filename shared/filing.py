@@ -6,6 +6,8 @@ transaction. It also touches the conversation, so that a concurrent move is noti
 decides again.
 """
 
+import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -44,7 +46,9 @@ MOST_RECIPIENTS, MOST_PARTS, LONGEST_NAME = 150, 200, 120
 MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
-TRIES = 5
+TRIES = 30
+JITTER = 0.1
+"""Seconds between two tries, at most: writers of one conversation take turns."""
 
 
 @dataclass
@@ -100,15 +104,33 @@ class Filer:
         message = self._message(envelope, decision, conversation.value, mime.parse(raw))
         message = store(app, org_id, message, raw)
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
-        app.records.commit(
-            org_id,
-            Move(conversation, conversation.value),
+        self._commit(
+            conversation,
             Add(message),
             *self._index(envelope, message, decision),
             *consequences,
             self._audit("message.filed", message, decision),
         )
         return "file"
+
+    def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
+        """Write everything, provided that the conversation still is where it was.
+
+        Colleagues' mailboxes may file into one conversation at the same moment; that is no reason to
+        decide again. Raises Raced where the conversation was moved, or the mail was filed meanwhile.
+        """
+        for _ in range(TRIES):
+            try:
+                self.app.records.commit(self.org_id, Move(conversation, conversation.value), *writes)
+            except Raced:
+                latest = self.app.records.get(self.org_id, Conversation, conversation.value.id)
+                if latest.value != conversation.value or latest.etag == conversation.etag:
+                    raise
+                conversation = latest
+                time.sleep(random.random() * JITTER)  # noqa: S311 - spreads writers, protects nothing
+            else:
+                return
+        raise Raced
 
     def _message(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, parsed: mime.Parsed

@@ -325,7 +325,8 @@ class Message:
         text: plain text, or None where it lies in the blob `body`.
         html: HTML as received (sanitised when shown), or None likewise.
         envelope_to: for outgoing mail all recipients, Bcc included.
-        next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead.
+        next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
+            while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
         new_participant: the sender was not known to the conversation.
     """

@@ -70,8 +70,10 @@ def test_two_workers_at_once_on_one_mailbox_file_once(scene, arrived):
 def test_several_workers_at_once_on_one_promise_send_once(scene):
     message = scene.send()
     together(4, lambda: scene.deliver(message))
+    together(4, lambda: scene.deliver(message))
     scene.work()
     assert len(scene.supplier.inbox()) == 1
+    assert len(scene.alice.inbox("Sent")) == 1
     assert scene.email(message.id).state == "sent"
 
 
