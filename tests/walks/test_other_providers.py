@@ -1,0 +1,287 @@
+"""What the core does with powers that IMAP and SMTP lack: thread hints, own copies, other Message-IDs."""
+
+from datetime import timedelta
+from email.policy import SMTP
+
+import pytest
+
+from shared import connecting, integrating, scheduling
+from shared.contract import ConnectMailbox, PutIntegration
+from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
+from shared.model import Mailbox, OutboxItem, SyncState
+from tests.fakes import FakeMail, with_fake
+from tests.scenes import Scene, build, caller, write
+
+
+@pytest.fixture
+def mail():
+    return FakeMail()
+
+
+@pytest.fixture
+def stage(world, app, clock, mail) -> Scene:
+    """A scene whose mailbox lives on the fake mail system."""
+    app = with_fake(app, mail)
+    scene = build(world, app, clock)
+    admin = caller(scene.org_id, "admin@imap.example", "admin")
+    integrating.put(app, admin, "fake", PutIntegration(approved=True))
+    connecting.disconnect(app, scene.caller, scene.mailbox.id)
+    body = ConnectMailbox(
+        address=scene.alice.address, receives_with="fake", sends_with="fake", secret={"password": "x"}
+    )
+    scene.mailbox = connecting.connect(app, scene.caller, body)
+    scene.work()
+    return scene
+
+
+def answer(stage, subject, thread=None, sender=None, **headers):
+    raw = write(sender or stage.supplier.address, stage.alice.address, subject, "x", **headers)
+    return raw.as_bytes(policy=SMTP), raw["Message-ID"], thread
+
+
+def arrive(stage, mail, *args, **kwargs):
+    raw, message_id, thread = answer(stage, *args, **kwargs)
+    mail.arrive(raw, thread)
+    return message_id
+
+
+def ids(stage):
+    return [message.message_id for message in stage.timeline()]
+
+
+def later(stage, **by):
+    stage.clock.advance(**by)
+    scheduling.tick(stage.app)
+    stage.work()
+
+
+def test_a_provider_that_files_its_own_copy_gets_no_second_one(stage, mail):
+    message = stage.sent()
+    assert message.state == "sent"
+    stage.sync()
+    assert len(mail.raws) == 1
+    assert len(stage.timeline()) == 1
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_a_message_id_changed_by_the_provider_is_learnt_and_answers_to_it_are_found(stage, mail):
+    mail.rename = lambda _: "<final@provider.example>"
+    message = stage.sent()
+    assert message.message_id == "<final@provider.example>"
+    arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<final@provider.example>"})
+    stage.sync()
+    assert len(stage.timeline()) == 2
+    reply = stage.sent(in_reply_to=message.id)
+    assert reply.conversation_id == message.conversation_id
+    assert b"In-Reply-To: <final@provider.example>" in mail.left[-1]
+
+
+def test_an_answer_that_came_before_its_final_id_was_known_is_found_by_one_look(stage, mail):
+    """The Sent copy tells the final id only after the answer, which quotes nothing else, was ignored."""
+    mail.files = False
+    message = stage.sent()
+    early = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<late@provider.example>"})
+    assert stage.sync()["ignore"] == 1
+    from tests.fakes import renamed
+
+    mail.arrive(renamed(stage.raw(message), "<late@provider.example>"), is_sent=True)
+    counts = stage.sync()
+    assert counts["learnt"] == 1
+    assert counts["file"] == 1
+    assert early in ids(stage)
+
+
+@pytest.mark.parametrize(
+    ("subject", "known", "outcome"),
+    [
+        ("Re: Offer 4711", True, "file"),
+        ("Other", True, "file"),
+        ("Re: Offer 4711", False, "review"),
+        ("Other", False, "ignore"),
+    ],
+)
+def test_a_thread_hint_alone_files_nothing(stage, mail, subject, known, outcome):
+    stage.sent()
+    stage.sync()
+    sender = stage.supplier.address if known else "stranger@elsewhere.example"
+    arrive(stage, mail, subject, thread="T-sent", sender=sender)
+    assert stage.sync()[outcome] == 1
+
+
+def test_what_broke_and_lies_in_sent_was_sent(stage, mail):
+    mail.fails["after"] = [OutcomeUnknown("Broken.")]
+    message = stage.sent()
+    assert message.state == "sent"
+    assert len(mail.left) == 1
+
+
+def test_what_broke_and_is_not_in_sent_is_looked_for_once_more_and_then_uncertain(stage, mail):
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    message = stage.sent()
+    assert message.state == "sending"
+    later(stage, minutes=4)
+    assert stage.email(message.id).state == "uncertain"
+    later(stage, hours=3)
+    assert mail.left == []
+
+
+def test_while_nobody_can_look_it_stays_open_and_after_a_day_it_is_uncertain(stage, mail):
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    mail.fails["find_sent"] = [Temporary("Away.") for _ in range(50)]
+    message = stage.sent()
+    assert message.state == "sending"
+    later(stage, hours=2)
+    assert stage.email(message.id).state == "sending"
+    later(stage, hours=25)
+    assert stage.email(message.id).state == "uncertain"
+
+
+def test_a_copy_that_cannot_be_filed_is_tried_again_and_never_fails_the_message(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [Temporary("Away.")]
+    message = stage.sent()
+    assert message.state == "sent"
+    assert mail.raws == []
+    later(stage, minutes=20)
+    assert len(mail.raws) == 1
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+@pytest.mark.parametrize("error", [Rejected("Full."), InvalidRequest("No such folder.")])
+def test_a_copy_that_is_refused_for_good_is_audited_and_left(stage, mail, error):
+    mail.files = False
+    mail.fails["keep_sent"] = [error]
+    assert stage.sent().state == "sent"
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_a_copy_that_could_not_be_filed_for_a_day_is_given_up(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [Temporary("Away.") for _ in range(5)]
+    stage.sent()
+    later(stage, hours=26)
+    later(stage, minutes=10)
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (Rejected("No."), "failed"),
+        (InvalidRequest("Certificate.", field="host"), "queued"),
+        (ConsentRequired("Signed out.", fix="Sign in."), "queued"),
+        (Temporary("Busy.", retry_after=3600), "queued"),
+    ],
+)
+def test_each_refusal_before_the_hand_over_has_its_state(stage, mail, error, state):
+    mail.fails["before"] = [error]
+    message = stage.sent()
+    assert message.state == state
+    assert message.error.detail
+    if isinstance(error, ConsentRequired):
+        assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.state == "needs_consent"
+
+
+def test_a_refusal_after_the_hand_over_began_is_certain_too(stage, mail):
+    mail.fails["lost"] = [Rejected("Content refused.")]
+    assert stage.sent().state == "failed"
+
+
+def test_a_cursor_that_expires_twice_is_tried_later_not_for_ever(stage, mail):
+    from dataclasses import replace
+
+    from shared.errors import CursorExpired
+    from shared.storage.base import Save
+
+    mail.fails["pages"] = [CursorExpired("Old."), CursorExpired("Old.")]
+    with pytest.raises(Temporary):
+        stage.sync()
+    state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+    assert state.problem
+    assert state.holder == ""
+    stage.app.records.commit(stage.org_id, Save(replace(state, cursor="99")))
+    stage.sync()
+
+
+def test_a_lost_lease_cannot_move_the_cursor(stage, mail):
+    from dataclasses import replace
+
+    from shared.storage.base import Save
+    from shared.syncing import Lease
+
+    lease = Lease.take(stage.app, stage.org_id, stage.mailbox.id)
+    assert lease
+    taken = replace(lease.held.value, holder="somebody else")
+    stage.app.records.commit(stage.org_id, Save(taken))
+    with pytest.raises(Raced):
+        lease.save(cursor="1")
+    assert stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value == taken
+
+
+def test_a_lease_asked_for_again_looks_again(stage, mail):
+    from shared.syncing import Lease
+
+    lease = Lease.take(stage.app, stage.org_id, stage.mailbox.id)
+    assert lease
+    assert Lease.take(stage.app, stage.org_id, stage.mailbox.id) is None
+    assert Lease.take(stage.app, stage.org_id, stage.mailbox.id) is None
+    assert lease.release() is False
+    assert lease.release() is True
+
+
+def test_a_long_page_keeps_its_lease(stage, mail):
+    for number in range(3):
+        arrive(stage, mail, f"News {number}")
+    original = mail._envelope
+
+    def slow(number):
+        stage.clock.ahead += timedelta(minutes=2)
+        return original(number)
+
+    mail._envelope = slow
+    stage.sync()
+    assert stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value.cursor == "3"
+
+
+def test_a_case_mail_that_vanished_is_shown_to_its_owner(stage, mail):
+    from shared import reviewing
+    from shared.errors import NotFound
+
+    message = stage.sent()
+    arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": message.message_id})
+    mail.fails["fetch"] = [NotFound("Gone."), NotFound("Gone.")]
+    assert stage.sync()["lost"] == 1
+    [review] = stage.reviews()
+    assert "deleted" in review.reason
+    filed = reviewing.decide(stage.app, stage.caller, stage.mailbox.id, review.id, "file")
+    assert filed
+    assert len(stage.timeline()) == 2
+
+
+def test_twenty_mailboxes_filing_into_one_conversation_take_turns(stage, mail):
+    import threading
+
+    message = stage.sent()
+    stage.sync()
+    boxes = [stage.colleague(f"user{n}") for n in range(4)]
+    for person, _ in boxes:
+        for number in range(5):
+            raw, _, _ = answer(
+                stage, f"Re: Offer {number} {person.address}", **{"In-Reply-To": message.message_id}
+            )
+            stage.supplier.deliver(raw, person.address)
+    errors = []
+
+    def run(box):
+        try:
+            stage.sync(box)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(box,)) for _, box in boxes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(stage.timeline()) == 21
