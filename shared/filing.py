@@ -61,6 +61,9 @@ class Filer:
     receiver: Receiver
     actor: str = "system"
 
+    def __post_init__(self) -> None:
+        self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
+
     def handle(self, envelope: Envelope) -> str:
         """Decide about one mail and carry it out; returns the outcome.
 
@@ -68,13 +71,14 @@ class Filer:
         `review`, `lost` (gone before it could be fetched). Safe to repeat.
         """
         for _ in range(TRIES):
-            knowledge = Knowledge(self.app, self.org_id, self.mailbox.id, {})
             reported = self._reported(envelope)
-            decision = decide(envelope, knowledge, authserv_id=self.mailbox.authserv_id, reported=reported)
+            decision = decide(
+                envelope, self.knowledge, authserv_id=self.mailbox.authserv_id, reported=reported
+            )
             try:
-                return self._carry_out(envelope, decision, knowledge)
+                return self._carry_out(envelope, decision)
             except Raced:
-                continue  # somebody changed what the decision was based on: decide again
+                self.knowledge.forget()  # what the decision was based on has changed: decide again
         raise Raced
 
     def _reported(self, envelope: Envelope) -> Sequence[str]:
@@ -85,13 +89,13 @@ class Filer:
         except NotFound:
             return ()
 
-    def _carry_out(self, envelope: Envelope, decision: Decision, knowledge: Knowledge) -> str:
+    def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
         if decision.outcome == "known" and decision.copy_of:
             return self._confirm(envelope, decision.copy_of)
         if decision.outcome == "review" and decision.conversation:
             return self._hold(envelope, decision, decision.conversation)
         if decision.outcome == "file" and decision.conversation:
-            return self.file(envelope, decision, knowledge.seen[decision.conversation.id])
+            return self.file(envelope, decision, self.knowledge.conversations[decision.conversation.id])
         return "ignore"
 
     def file(self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation]) -> str:
@@ -121,7 +125,9 @@ class Filer:
         """
         for _ in range(TRIES):
             try:
-                self.app.records.commit(self.org_id, Move(conversation, conversation.value), *writes)
+                etag, *_ = self.app.records.commit(
+                    self.org_id, Move(conversation, conversation.value), *writes
+                )
             except Raced:
                 latest = self.app.records.get(self.org_id, Conversation, conversation.value.id)
                 if latest.value != conversation.value or latest.etag == conversation.etag:
@@ -129,6 +135,8 @@ class Filer:
                 conversation = latest
                 time.sleep(random.random() * JITTER)  # noqa: S311 - spreads writers, protects nothing
             else:
+                known = Stored(conversation.value, etag)
+                self.knowledge.conversations[conversation.value.id] = known
                 return
         raise Raced
 
@@ -176,7 +184,10 @@ class Filer:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, message.conversation_id)))
         if decision.kind == "mail":
             people = [envelope.sender, *message.to, *message.cc]
-            writes += participants(message.conversation_id, [person.address for person in people if person])
+            addresses = [person.address for person in people if person]
+            known = self.knowledge.known
+            new = [address for address in addresses if (message.conversation_id, address) not in known]
+            writes += participants(message.conversation_id, new)
         return writes
 
     def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:

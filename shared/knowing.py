@@ -3,7 +3,7 @@
 Every look-up is a point read in the organisation's partition.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared import identity
 from shared.app import App
@@ -13,12 +13,22 @@ from shared.storage.base import Stored
 
 @dataclass
 class Knowledge:
-    """What the organisation knows, as seen from one mailbox; the `Lookup` that `decide` asks."""
+    """What the organisation knows, as seen from one mailbox; the `Lookup` that `decide` asks.
+
+    Conversations and participants are remembered for one look at a mailbox. Outdated memory does no
+    harm: who takes part never changes back, and a commit insists on the conversation's version.
+    """
 
     app: App
     org_id: str
     mailbox_id: str
-    seen: dict[str, Stored[Conversation]]
+    conversations: dict[str, Stored[Conversation]] = field(default_factory=dict)
+    known: set[tuple[str, str]] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Read everything anew from now on."""
+        self.conversations.clear()
+        self.known.clear()
 
     def signed(self, message_id: str) -> identity.SignedId | None:
         """See `Lookup.signed`."""
@@ -31,10 +41,11 @@ class Knowledge:
 
     def conversation(self, conversation_id: str) -> Conversation | None:
         """See `Lookup.conversation`; the version read here is the one the commit insists on."""
-        found = self.app.records.find(self.org_id, Conversation, conversation_id)
+        found = self.conversations.get(conversation_id)
+        found = found or self.app.records.find(self.org_id, Conversation, conversation_id)
         if found is None:
             return None
-        self.seen[conversation_id] = found
+        self.conversations[conversation_id] = found
         return found.value
 
     def hinted(self, thread: str) -> str | None:
@@ -45,8 +56,13 @@ class Knowledge:
 
     def knows(self, conversation_id: str, address: str) -> bool:
         """See `Lookup.knows`."""
+        if (conversation_id, address) in self.known:
+            return True
         key = Participant(conversation_id, address).key
-        return self.app.records.find(self.org_id, Participant, key) is not None
+        if self.app.records.find(self.org_id, Participant, key) is None:
+            return False
+        self.known.add((conversation_id, address))
+        return True
 
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
