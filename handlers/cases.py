@@ -1,6 +1,6 @@
 """/cases: members, sending, the timeline and its e-mails."""
 
-from handlers.http import Answer, Call, Query, Routes
+from handlers.http import Answer, Call, Query, Routes, whole
 from handlers.mailboxes import CURSOR
 from shared import casework, drafts, mime, reviewing, sending, views
 from shared import contract as c
@@ -64,11 +64,11 @@ def get_raw(call: Call[None]) -> Answer:
 @bp.endpoint("GET", "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}", who="member", answer=bytes)
 def get_attachment(call: Call[None]) -> Answer:
     """One attachment, with headers that keep a browser from running it."""
-    index = call.path("attachmentId")
-    if not (index.isascii() and index.isdigit()):
+    index = whole(call.path("attachmentId"))
+    if index is None:
         raise InvalidRequest("Attachments are numbered.", field="attachmentId")
     part, content = casework.attachment(
-        call.app, call.caller, call.path("caseId"), call.path("emailId"), int(index)
+        call.app, call.caller, call.path("caseId"), call.path("emailId"), index
     )
     return Answer(content, headers=mime.download_headers(part))
 

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import azure.functions as func
@@ -25,6 +25,7 @@ from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 Who = Literal["anyone", "member", "admin", "platform", "owner", "browser"]
 MAX_BODY = 60_000_000
 """Octets: the largest mail as base64, and its JSON."""
+LONGEST_NUMBER = 9
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -76,9 +77,10 @@ class Call[B]:
     def number(self, name: str, *, default: int, least: int = 1, most: int = 100) -> int:
         """Return a whole number from the query. Raises InvalidRequest."""
         value = self.request.params.get(name, str(default))
-        if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+        number = whole(value)
+        if number is None or not least <= number <= most:
             raise InvalidRequest(f"This must be a whole number from {least} to {most}.", field=name)
-        return int(value)
+        return number
 
     def time(self, name: str) -> datetime | None:
         """Return an RFC 3339 time with zone from the query, or None. Raises InvalidRequest."""
@@ -91,7 +93,7 @@ class Call[B]:
             time = None
         if time is None or time.tzinfo is None:
             raise InvalidRequest("This must be a time such as 2026-11-24T08:00:00Z.", field=name)
-        return time
+        return time.astimezone(UTC)
 
     def flag(self, name: str) -> bool | None:
         """Return true or false from the query, or None. Raises InvalidRequest."""
@@ -99,6 +101,11 @@ class Call[B]:
         if value not in {None, "true", "false"}:
             raise InvalidRequest("This must be true or false.", field=name)
         return None if value is None else value == "true"
+
+
+def whole(text: str) -> int | None:
+    """Read a whole number of at most nine digits, or None: `int` itself refuses very long ones."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
 
 
 @dataclass(frozen=True, slots=True)

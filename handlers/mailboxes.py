@@ -1,9 +1,8 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import checking, connecting, jobs, looking, reviewing, views
+from shared import checking, connecting, looking, reviewing, views
 from shared import contract as c
-from shared.jobs import Job
 from shared.providers import base
 
 bp = Routes()
@@ -58,8 +57,7 @@ def delete_mailbox(call: Call[None]) -> Answer:
 @bp.endpoint("POST", "mailboxes/{mailboxId}/sync", who="owner", answer=c.Accepted, status=202)
 def sync_mailbox(call: Call[None]) -> Answer:
     """Look into the mailbox now."""
-    mailbox = connecting.own(call.app, call.caller, call.path("mailboxId"), admin=True).value
-    jobs.put(call.app, Job("sync", call.caller.org_id, mailbox.id))
+    looking.soon(call.app, call.caller, call.path("mailboxId"))
     return Answer(c.Accepted(), status=202)
 
 

@@ -13,11 +13,15 @@ import imaplib
 import json
 import smtplib
 import ssl
+import time
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.utils import format_datetime, localtime, make_msgid
 from pathlib import Path
 from typing import Any
+
+PATIENCE = 20
+"""Seconds to wait for a mail that was just sent."""
 
 
 class Program:
@@ -28,13 +32,17 @@ class Program:
         self._context = ssl.create_default_context(cafile=ca)
 
     def newest(self, folder: str = "INBOX") -> EmailMessage:
-        """Read the newest mail of a folder. Ends the program where there is none."""
-        with self._imap() as client:
-            client.select(folder, readonly=True)
-            numbers = client.search(None, "ALL")[1][0].split()
-            if not numbers:
-                raise SystemExit(f"{self.account['address']} has no mail in {folder} yet.")
-            answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1]
+        """Read the newest mail, waiting a little for the first. Ends the program where none comes."""
+        for _ in range(PATIENCE):
+            with self._imap() as client:
+                client.select(folder, readonly=True)
+                numbers = client.search(None, "ALL")[1][0].split()
+                if numbers:
+                    answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1]
+                    break
+            time.sleep(1)
+        else:
+            raise SystemExit(f"{self.account['address']} has no mail in {folder}.")
         parsed = BytesParser(policy=email.policy.default).parsebytes(answer[0][1])
         if not isinstance(parsed, EmailMessage):
             raise TypeError(type(parsed))

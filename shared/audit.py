@@ -1,7 +1,7 @@
 """Who did what, when, to which mailbox, case or message. Records are only ever added; no content.
 
 `entry` makes a record for the caller to commit together with the change it tells of, so that
-neither can exist without the other; `note` is for reads, which change nothing else.
+neither can exist without the other; a read commits its record alone.
 """
 
 import secrets

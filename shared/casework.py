@@ -1,4 +1,4 @@
-"""Cases: their members, their timeline, moving a conversation, linking a mail that is already there."""
+"""Cases: their members, their timeline, and moving a conversation from one to another."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -108,7 +108,7 @@ def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> 
         )
         app.records.commit(caller.org_id, Move(conversation, new), event)
     carry(app, caller.org_id, conversation.value.id)
-    return replace(message, case_id=target)
+    return whole(app, caller.org_id, replace(message, case_id=target))
 
 
 def carry(app: App, org_id: str, conversation_id: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from shared import audit, forms, jobs, mime, scheduling
+from shared import audit, delivering, forms, jobs, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox, Secret
@@ -109,7 +109,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     app.records.commit(caller.org_id, Move(stored, new), event)
     jobs.put(app, Job("sync", caller.org_id, new.id))
     if new.state == "active" and old.state == "needs_consent":
-        scheduling.promise_sweep(app, caller.org_id, app.clock())  # mails that waited for the new consent
+        delivering.hasten(app, caller.org_id, new.id)
     return new
 
 
@@ -124,7 +124,7 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
         app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
         destroyed.append(f"{len(reviews)} held headers")
-    scheduling.promise_sweep(app, caller.org_id, now)  # what waits in the outbox fails visibly
+    delivering.hasten(app, caller.org_id, mailbox_id)  # what waits fails visibly, and now
     return DisconnectReceipt(
         mailbox_id=mailbox_id,
         address=ended.address,

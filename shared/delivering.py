@@ -37,13 +37,16 @@ from shared.model import (
 )
 from shared.promises import GIVE_UP, Promised
 from shared.providers.base import Receipt, Sender
-from shared.storage.base import Remove, Save, Stored, Write
+from shared.storage.base import Move, Remove, Save, Stored, Write
 
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
 COPYING = timedelta(minutes=5)
 """So long the worker that sent it has the filing of the copy to itself: two would file two."""
+
+LOOK_DELAY = 2
+"""Seconds: longer than the write that follows takes."""
 
 COPY_APPEARS = timedelta(minutes=1)
 """How long a provider that files its own copy may take before its absence means something."""
@@ -76,6 +79,21 @@ def deliver(app: App, job: Job) -> None:
             app.records.commit(org_id, Remove(delivery.item()))
 
 
+def hasten(app: App, org_id: str, mailbox_id: str) -> None:
+    """Try a mailbox's waiting mail now, because its connection was put right or has ended."""
+    for item in scheduling.outbox(app, org_id):
+        message = find(app, org_id, item.conversation_id, item.email_id)
+        if item.mailbox_id != mailbox_id or message is None or message.value.state != "queued":
+            continue
+        now = replace(message.value, next_at=None)
+        try:
+            app.records.commit(org_id, Move(message, now), Save(replace(item, not_before=app.clock())))
+        except Raced:
+            continue  # somebody is at it
+        job = Job("deliver", org_id, item.email_id, conversation_id=item.conversation_id)
+        jobs.put(app, job)
+
+
 @dataclass
 class _Delivery(Promised):
     """One message on its way, and its mailbox."""
@@ -102,7 +120,7 @@ class _Delivery(Promised):
             self._postpone(error, timedelta(seconds=error.retry_after))
         except InvalidRequest as error:  # a setting or certificate that somebody can put right
             self._postpone(error, PAUSES[1])
-        except (Rejected, Unsupported) as error:
+        except (Rejected, Unsupported, NotFound) as error:
             self._fail(Problem(error.code, error.detail, error.fix))
         else:
             self._sent(receipt, copied=copied)
@@ -112,7 +130,9 @@ class _Delivery(Promised):
         try:
             copy = self._find_copy()
             slow = first and self._files_copy()
-        except (Temporary, ConsentRequired) as problem:
+        except Raced:
+            raise
+        except ZalionError as problem:  # whatever keeps us from looking may be put right within the day
             if self.too_old():
                 self._uncertain(error or problem)
             else:
@@ -175,10 +195,12 @@ class _Delivery(Promised):
         if final:
             writes.append(Save(self._alias(final)))
         writes.append(self.event("message.sent"))
+        if final and self.mailbox and self.mailbox.value.receives_with:
+            # enqueued before the id is written down, and seen after it: a crash in between loses no look
+            job = Job("sync", self.org_id, self.mailbox.value.id, look=(final,))
+            jobs.put(self.app, job, delay=LOOK_DELAY)
         filing_until = None if copied else self.app.clock() + COPYING
         self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
-        if final and self.mailbox and self.mailbox.value.receives_with:
-            jobs.put(self.app, Job("sync", self.org_id, self.mailbox.value.id, look=(final,)))
         if not copied:
             self.file_copy()
 

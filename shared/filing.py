@@ -8,7 +8,8 @@ decides again.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,12 +18,13 @@ import msgspec
 from shared import audit, mime
 from shared.app import App
 from shared.conversations import NEWEST_REFERENCES, Decision, decide
-from shared.errors import NotFound, Raced
+from shared.errors import NotFound, Raced, Rejected
 from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
     Address,
     Alias,
     Conversation,
+    DecidedReview,
     Delivery,
     Envelope,
     Evidence,
@@ -53,13 +55,22 @@ JITTER = 0.1
 
 @dataclass
 class Filer:
-    """Files the mail of one mailbox through one open receiver."""
+    """Files the mail of one mailbox through one open receiver.
+
+    Attributes:
+        learn: told a further Message-ID of a known mail, before it is written down.
+        hopeless: ref of a mail whose fetching has failed often enough; it is held instead.
+        fetching: ref of the mail being fetched, for whoever finds that it failed.
+    """
 
     app: App
     org_id: str
     mailbox: Mailbox
     receiver: Receiver
     actor: str = "system"
+    learn: Callable[[str], None] = lambda _: None
+    hopeless: str = ""
+    fetching: str = ""
 
     def __post_init__(self) -> None:
         self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
@@ -86,7 +97,7 @@ class Filer:
             return ()
         try:
             return mime.reported_ids(self.receiver.returned_headers(envelope.ref))
-        except NotFound:
+        except (NotFound, Rejected):
             return ()
 
     def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
@@ -99,11 +110,44 @@ class Filer:
         return "ignore"
 
     def file(self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation]) -> str:
-        """Fetch, parse and store one mail into a conversation. Raises Raced when it must be decided again."""
+        """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
+        if envelope.ref == self.hopeless:
+            return self._lose(envelope, decision, conversation.value)
+        self.fetching = envelope.ref
         try:
             raw = fetch(self.receiver, envelope)
-        except NotFound:
+        except (NotFound, Rejected):  # gone, or the server will never give it (Exchange does that)
             return self._lose(envelope, decision, conversation.value)
+        self.fetching = ""
+        return self._store(envelope, decision, conversation, raw)
+
+    def by_hand(
+        self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
+    ) -> Message:
+        """File what a human decided about; a mail that is filed already is simply returned."""
+        message_id = envelope.message_id or mime.synthetic_id(envelope)
+        own = self.knowledge.alias(message_id)
+        trusted = own is None or own.fingerprint == mime.fingerprint(envelope)
+        sender = envelope.sender.address if envelope.sender else ""
+        kind = mime.classify(envelope)
+        decision = Decision(
+            "file",
+            evidence,
+            conversation.value,
+            kind=kind,
+            new_participant=kind == "mail" and not self.knowledge.knows(conversation.value.id, sender),
+            trusted_id=trusted,
+        )
+        with suppress(Raced):  # filed before, or at this very moment: the index tells
+            self._store(envelope, decision, conversation, raw)
+        found = find_by_id(self.app, self.org_id, message_id if trusted else mime.synthetic_id(envelope))
+        if found is None:
+            raise Raced
+        return found.value
+
+    def _store(
+        self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
+    ) -> str:
         app, org_id = self.app, self.org_id
         message = self._message(envelope, decision, conversation.value, mime.parse(raw))
         message = store(app, org_id, message, raw)
@@ -163,7 +207,7 @@ class Filer:
             raw=f"raw/{name}",
             evidence=replace(evidence, notes=evidence.notes + parsed.notes),
             sent_at=parsed.sent_at,
-            message_id=message_id,
+            message_id=envelope.message_id,
             references=envelope.references,
             snippet=parsed.snippet,
             text=parsed.text,
@@ -216,9 +260,12 @@ class Filer:
             new = replace(new, deliveries=(*old.deliveries, fact))
         if old.state == "uncertain":
             new = replace(new, state="sent", error=None)
+        if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
+            new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
         learnt = envelope.message_id is not None and envelope.message_id != alias.message_id
         writes: list[Write] = [Move(message, new)] if new != old else []
         if learnt and envelope.message_id:
+            self.learn(envelope.message_id)
             writes.append(Add(replace(alias, message_id=envelope.message_id)))
         if envelope.thread and new != old:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
@@ -234,7 +281,6 @@ class Filer:
         review = Review(
             mailbox_id=self.mailbox.id,
             id=review_id(envelope, self.app.clock()),
-            state="open",
             conversation_id=conversation.id,
             reason=reason or decision.reason,
             evidence=decision.evidence,
@@ -245,7 +291,8 @@ class Filer:
             subject=envelope.subject,
             sent_at=envelope.sent_at,
         )
-        if self.app.records.find(self.org_id, Review, review.key) is None:
+        decided = self.app.records.find(self.org_id, DecidedReview, review.key)
+        if decided is None and self.app.records.find(self.org_id, Review, review.key) is None:
             event = audit.entry(
                 self.app,
                 "message.held",
@@ -286,7 +333,7 @@ def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
     app.blobs.put(org_id, message.raw, raw)
     body = None
     if len(message.text or "") + len(message.html or "") > INLINE_CHARACTERS:
-        body = message.raw.replace("raw/", "body/", 1)
+        body = body_of(message)
         app.blobs.put(org_id, body, msgspec.json.encode([message.text, message.html]))
     return replace(
         message,
@@ -298,6 +345,11 @@ def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
         references=(*message.references[:1], *message.references[1:][-NEWEST_REFERENCES:]),
         attachments=message.attachments[:MOST_PARTS],
     )
+
+
+def body_of(message: Message) -> str:
+    """Name the blob that holds a message's body where it is too long for the record."""
+    return message.raw.replace("raw/", "body/", 1)
 
 
 def _first(people: Sequence[Address]) -> tuple[Address, ...]:
@@ -329,13 +381,6 @@ def review_id(envelope: Envelope, now: datetime) -> str:
     seen_at = envelope.sent_at or datetime(1970, 1, 1, tzinfo=UTC)
     milliseconds = max(0, min(int(seen_at.timestamp()), int(now.timestamp()))) * 1000
     return f"{milliseconds:013d}-{digest(identity_, mime.fingerprint(envelope))[:12]}"
-
-
-def manual(conversation: Conversation, envelope: Envelope) -> Decision:
-    """The decision of a human: file it here."""
-    return Decision(
-        "file", Evidence("manual", envelope.message_id), conversation, kind=mime.classify(envelope)
-    )
 
 
 def _milliseconds(received_at: datetime, now: datetime) -> int:

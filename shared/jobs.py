@@ -18,6 +18,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.
+        actor: who asked, for the audit trail.
         attempt: how often it was put back.
         correlation_id: of the request or timer that caused it.
     """
@@ -31,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     every: int = 0
     next: str = ""
     look: tuple[str, ...] = ()
+    actor: str = "system"
     attempt: int = 0
     correlation_id: str = ""
 

@@ -1,13 +1,22 @@
-"""The owner's live look into the own mailbox: folders and search. Nothing of it is kept."""
+"""The owner's look into the own mailbox: a sync now; folders and search live, of which nothing is kept."""
 
 from dataclasses import replace
 
-from shared import audit, sealing
+from shared import audit, jobs, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.connecting import own
+from shared.jobs import Job
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
+
+
+def soon(app: App, caller: Caller, mailbox_id: str) -> None:
+    """Have the mailbox looked at now, for its owner or an administrator."""
+    mailbox = own(app, caller, mailbox_id, admin=True).value
+    event = audit.entry(app, "mailbox.sync_requested", actor=caller.email, mailbox_id=mailbox.id)
+    app.records.commit(caller.org_id, event)
+    jobs.put(app, Job("sync", caller.org_id, mailbox.id, actor=caller.email))
 
 
 def folders(app: App, caller: Caller, mailbox_id: str) -> list[Folder]:

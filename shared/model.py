@@ -176,6 +176,8 @@ class SyncState:
         until: when the lease runs out.
         again: somebody asked while the lease was held; the holder looks once more.
         restarted_at: when a cursor last expired.
+        look: Message-IDs that became known late and are still to be looked for.
+        stuck, tries: the mail whose fetching failed last, and how often in a row.
     """
 
     kind: ClassVar[str] = "sync"
@@ -187,6 +189,9 @@ class SyncState:
     again: bool = False
     synced_at: datetime | None = None
     restarted_at: datetime | None = None
+    look: tuple[str, ...] = ()
+    stuck: str = ""
+    tries: int = 0
     problem: Problem | None = None
 
     @property
@@ -414,7 +419,6 @@ class Review:
 
     mailbox_id: str
     id: str
-    state: Literal["open", "filed", "dismissed"]
     conversation_id: str
     reason: str
     evidence: Evidence
@@ -428,6 +432,22 @@ class Review:
     @property
     def key(self) -> str:
         """Mailbox and id."""
+        return f"{self.mailbox_id}!{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedReview:
+    """That a held mail was decided about, and nothing else of it: a later look must not hold it again."""
+
+    kind: ClassVar[str] = "decided"
+
+    mailbox_id: str
+    id: str
+    decision: Literal["filed", "dismissed"]
+
+    @property
+    def key(self) -> str:
+        """As the review had."""
         return f"{self.mailbox_id}!{self.id}"
 
 

@@ -1,18 +1,20 @@
 """What only a mailbox's owner may decide: held mails, and linking a mail that is already there."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from shared import audit, mime
 from shared.app import App
 from shared.callers import Caller
-from shared.casework import member_case
+from shared.casework import member_case, whole
 from shared.connecting import own
-from shared.errors import Conflict, InvalidRequest, NotFound, Raced
-from shared.filing import Filer, manual
+from shared.errors import Conflict, NotFound
+from shared.filing import Filer
 from shared.knowing import find_by_id
-from shared.model import Conversation, Envelope, Message, Review, digest
+from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.providers.base import Receiver
-from shared.storage.base import Add, Move, Stored
+from shared.storage.base import Add, Remove, Save, Stored
 
 MOST_REFERENCES = 20
 
@@ -23,7 +25,7 @@ def held(app: App, caller: Caller, mailbox_id: str) -> list[tuple[Review, str | 
     rows = app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!")
     event = audit.entry(app, "reviews.read", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, event)
-    return [(row.value, _case_of(app, caller, row.value)) for row in rows if row.value.state == "open"]
+    return [(row.value, _case_of(app, caller, row.value)) for row in rows]
 
 
 def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: str) -> Message | None:
@@ -32,21 +34,24 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     Returns the filed message. Raises Conflict where it was decided already, NotFound where the mail is gone.
     """
     mailbox = own(app, caller, mailbox_id, admin=False).value
+    decided = app.records.find(caller.org_id, DecidedReview, f"{mailbox_id}!{review_id}")
+    if decided:
+        raise Conflict(f"This mail was {decided.value.decision} already.")
     review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}")
-    if review.value.state != "open":
-        raise Conflict(f"This mail was {review.value.state} already.")
     if action == "dismiss":
         _close(app, caller, review, "dismissed")
         return None
+    conversation = app.records.find(caller.org_id, Conversation, review.value.conversation_id)
+    if conversation is None:
+        raise NotFound("The conversation of this mail no longer exists.")
+    known = review.value.evidence
+    evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
     with app.receiving(caller.org_id, mailbox) as receiver:
-        envelope = _envelope(receiver, review.value)
-        conversation = app.records.find(caller.org_id, Conversation, review.value.conversation_id)
-        if conversation is None:
-            raise NotFound("The conversation of this mail no longer exists.")
+        envelope, raw = _whole(receiver, review.value.ref, review.value.message_id)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-        message = _file(filer, envelope, conversation)
+        message = filer.by_hand(envelope, evidence, conversation, raw)
     _close(app, caller, review, "filed")
-    return message
+    return whole(app, caller.org_id, message)
 
 
 def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> tuple[Message, int]:
@@ -58,28 +63,37 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
     with app.receiving(caller.org_id, mailbox) as receiver:
-        envelope = mime.envelope(receiver.fetch(ref), ref=ref)
+        envelope, raw = _whole(receiver, ref, None)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
-        envelope = replace(envelope, is_sent=own_mail)
+        envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, envelope)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-        message = _file(filer, envelope, conversation)
+        message = filer.by_hand(envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope)
-    return message, others
+    return whole(app, caller.org_id, message), others
 
 
-def _file(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> Message:
-    """File by hand; a mail that is filed already is simply returned."""
-    app, org_id = filer.app, filer.org_id
+def _whole(receiver: Receiver, ref: str, message_id: str | None) -> tuple[Envelope, bytes]:
+    """Fetch a mail wherever it lies by now, with what the provider says about it. Raises NotFound.
+
+    Its own headers do not tell when it arrived; a look for its Message-ID does.
+    """
     try:
-        if filer.file(envelope, manual(conversation.value, envelope), conversation) == "lost":
-            raise NotFound("The mail is no longer in the mailbox.")
-    except Raced:
-        pass  # filed before, or at this very moment: the index below tells
-    found = find_by_id(app, org_id, envelope.message_id or mime.synthetic_id(envelope))
-    if found is None:
-        raise Raced
-    return found.value
+        raw = receiver.fetch(ref)
+    except NotFound:
+        there = next((found for found in _looked(receiver, message_id)), None)
+        if there is None:
+            raise
+        return there, receiver.fetch(there.ref)
+    envelope = mime.envelope(raw, ref=ref, size=len(raw))
+    same = (found for found in _looked(receiver, envelope.message_id) if found.ref == ref)
+    return next(same, envelope), raw
+
+
+def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
+    for found in receiver.look([message_id]) if message_id else ():
+        if found.message_id == message_id:
+            yield found
 
 
 def _follow(filer: Filer, receiver: Receiver, envelope: Envelope) -> int:
@@ -108,39 +122,17 @@ def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) ->
     return stored
 
 
-def _envelope(receiver: Receiver, review: Review) -> Envelope:
-    """The held mail's envelope, wherever it lies by now."""
-    try:
-        raw = receiver.fetch(review.ref)
-    except NotFound:
-        wanted = [review.message_id] if review.message_id else []
-        for found in receiver.look(wanted) if wanted else ():
-            if found.message_id == review.message_id and found.sender == review.sender:
-                return found
-        raise
-    return mime.envelope(raw, ref=review.ref)
-
-
-def _close(app: App, caller: Caller, review: Stored[Review], state: str) -> None:
-    """Forget the headers, remember the decision: a later look must not hold the mail again."""
-    if state not in {"filed", "dismissed"}:
-        raise InvalidRequest("A review is filed or dismissed.", field="action")
-    closed = Review(
-        mailbox_id=review.value.mailbox_id,
-        id=review.value.id,
-        state="filed" if state == "filed" else "dismissed",
-        conversation_id=review.value.conversation_id,
-        reason="",
-        evidence=replace(review.value.evidence, matched=None),
-    )
+def _close(app: App, caller: Caller, review: Stored[Review], decision: Literal["filed", "dismissed"]) -> None:
+    """Forget the headers, remember the decision."""
+    closed = DecidedReview(review.value.mailbox_id, review.value.id, decision)
     event = audit.entry(
         app,
-        f"review.{state}",
+        f"review.{decision}",
         actor=caller.email,
         mailbox_id=review.value.mailbox_id,
         email_id=review.value.id,
     )
-    app.records.commit(caller.org_id, Move(review, closed), event)
+    app.records.commit(caller.org_id, Remove(review.value), Save(closed), event)
 
 
 def _case_of(app: App, caller: Caller, review: Review) -> str | None:

@@ -6,6 +6,7 @@ a mailbox that was changed has a new token, and the old chain is cut by the job 
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,6 +21,9 @@ GRACE = timedelta(minutes=2)
 
 
 MARKS = 10_000
+
+FIRST_POLL = timedelta(minutes=3)
+"""Longer than the write of the mailbox takes, even where storage is slow: or its chain would be cut."""
 
 
 def tick(app: App) -> int:
@@ -42,7 +46,7 @@ def new_token() -> str:
 
 def plan_polls(app: App, org_id: str, mailbox: Mailbox) -> None:
     """Begin a mailbox's chain, before the mailbox is written: a chain without one is cut by its first job."""
-    at = app.clock() + timedelta(minutes=1)
+    at = app.clock() + FIRST_POLL
     app.schedule.put(Due(at, "poll", org_id, mailbox.id, mailbox.poll_seconds, mailbox.schedule))
 
 
@@ -80,13 +84,18 @@ def _poll(app: App, due: Due, now: datetime) -> None:
 
 def _sweep(app: App, due: Due, now: datetime) -> None:
     """Nudge every promise whose time has come, and come back while any is left."""
-    items = app.records.range(due.org_id, OutboxItem)
-    for item in items:
-        if item.value.not_before <= now:
-            jobs.put(
-                app,
-                Job("deliver", due.org_id, item.value.email_id, conversation_id=item.value.conversation_id),
-            )
-    if items:
-        later = max(now + GRACE, min(item.value.not_before for item in items))
-        app.schedule.put(replace(due, at=later))
+    times = []
+    for item in outbox(app, due.org_id):
+        times.append(item.not_before)
+        if item.not_before <= now:
+            jobs.put(app, Job("deliver", due.org_id, item.email_id, conversation_id=item.conversation_id))
+    if times:
+        app.schedule.put(replace(due, at=max(now + GRACE, min(times))))
+
+
+def outbox(app: App, org_id: str) -> Iterator[OutboxItem]:
+    """Yield every promise of an organisation that is not kept yet."""
+    after = ""
+    while page := app.records.range(org_id, OutboxItem, after=after):
+        yield from (item.value for item in page)
+        after = page[-1].value.key

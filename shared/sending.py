@@ -11,7 +11,7 @@ from datetime import datetime
 from shared import audit, identity, jobs, logs, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
-from shared.casework import member_case
+from shared.casework import member_case, whole
 from shared.drafts import Draft
 from shared.errors import (
     Conflict,
@@ -24,7 +24,7 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
-from shared.filing import participants, store
+from shared.filing import body_of, participants, store
 from shared.identity import SignedId
 from shared.jobs import Job
 from shared.knowing import find
@@ -62,6 +62,7 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
         kept = _kept(app, caller, case_id, draft, key)
         if kept is None:
             raise
+        outgoing.withdraw(app, caller.org_id)
         return kept
     return outgoing.message
 
@@ -103,6 +104,11 @@ class _Outgoing:
             ),
         )
         nudge(app, org_id, message)
+
+    def withdraw(self, app: App, org_id: str) -> None:
+        """Remove the bytes of a repeated request: the promise has its own."""
+        for name in (self.message.raw, body_of(self.message)):
+            app.blobs.remove(org_id, name)
 
 
 def nudge(app: App, org_id: str, message: Message) -> None:
@@ -162,7 +168,7 @@ def _compose(
     now: datetime,
 ) -> mime.Outgoing:
     domain = mailbox.address.rpartition("@")[2]
-    references = (*parent.references, parent.message_id) if parent and parent.message_id else ()
+    known = (*parent.references, parent.message_id) if parent else ()
     return mime.Outgoing(
         message_id=identity.mint(app.keys.signing(org_id), org_id, signed, domain),
         date=now.replace(microsecond=0),
@@ -173,7 +179,7 @@ def _compose(
         text=draft.text,
         html=draft.html,
         in_reply_to=parent.message_id if parent else None,
-        references=tuple(dict.fromkeys(references)),
+        references=tuple(dict.fromkeys(id_ for id_ in known if id_)),
         attachments=draft.attachments,
     )
 
@@ -255,4 +261,4 @@ def _kept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Mes
     if promise.fingerprint != draft.fingerprint:
         raise Conflict("This Idempotency-Key was used for another e-mail.", field="Idempotency-Key")
     found = find(app, caller.org_id, promise.conversation_id, promise.email_id)
-    return found.value if found else None
+    return whole(app, caller.org_id, found.value) if found else None

@@ -7,7 +7,7 @@ moves after its page is filed; everything before that is safe to repeat.
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,13 @@ LEASE = timedelta(minutes=5)
 """Longer than any page should take; extended with every page."""
 
 LOOKED_AT = 20
-"""At most so many late Message-IDs are looked for in one run; the rest shows with the next reply."""
+"""So many late Message-IDs are looked for at once."""
+
+MOST_LATE = 200
+"""So many are remembered; a record is not a queue."""
+
+PATIENCE = 3
+"""So often the fetching of one mail may fail before it is held and its mailbox goes on."""
 
 
 def sync(
@@ -39,10 +45,10 @@ def sync(
     mailbox = app.records.find(org_id, Mailbox, mailbox_id)
     if mailbox is None or mailbox.value.state != "active" or mailbox.value.receives_with is None:
         return Counter()
-    lease = Lease.take(app, org_id, mailbox_id)
+    lease = Lease.take(app, org_id, mailbox_id, look)
     if lease is None:
         return Counter()
-    run = _Run(app, org_id, mailbox.value, lease, actor, look=[*look])
+    run = _Run(app, org_id, mailbox.value, lease, actor)
     try:
         with app.receiving(org_id, mailbox.value) as receiver:
             run.everything(receiver)
@@ -50,6 +56,9 @@ def sync(
         run.fail(error)
         if isinstance(error, ConsentRequired):
             needs_consent(app, org_id, mailbox, error)
+        raise
+    except Exception:  # a bug: the host's next try must find the lease free, or it would count as done
+        run.fail(ZalionError("An error on our side stopped the last look; we have been told."))
         raise
     return run.counts
 
@@ -63,14 +72,18 @@ class Lease:
     held: Stored[SyncState]
 
     @classmethod
-    def take(cls, app: App, org_id: str, mailbox_id: str) -> "Lease | None":
-        """Take the lease; where another holds it, mark that one more look is wanted and return None."""
+    def take(cls, app: App, org_id: str, mailbox_id: str, look: Sequence[str] = ()) -> "Lease | None":
+        """Take the lease; where another holds it, mark that one more look is wanted and return None.
+
+        Either way `look` is added to what is still to be looked for.
+        """
         for _ in range(5):
             stored = app.records.find(org_id, SyncState, mailbox_id)
             state = stored.value if stored else SyncState(mailbox_id)
             busy = bool(state.holder and state.until and state.until > app.clock())
-            if busy and state.again:
+            if busy and state.again and {*look} <= {*state.look}:
                 return None
+            state = replace(state, look=_merged(state.look, look))
             taken = replace(state, holder=secrets.token_hex(8), until=app.clock() + LEASE, again=False)
             new = replace(state, again=True) if busy else taken
             try:
@@ -82,9 +95,21 @@ class Lease:
 
     def save(self, *extra: Write, **changes: Any) -> None:
         """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
+        self._change(lambda state: replace(state, **changes), extra)
+
+    def look_for(self, message_id: str) -> None:
+        """Remember a Message-ID that became known late, until it was looked for."""
+        self._change(lambda state: replace(state, look=_merged(state.look, [message_id])))
+
+    def looked_for(self, message_ids: Sequence[str]) -> None:
+        """Forget what was looked for; others may have been added meanwhile."""
+        gone = {*message_ids}
+        self._change(lambda state: replace(state, look=tuple(id_ for id_ in state.look if id_ not in gone)))
+
+    def _change(self, change: Callable[[SyncState], SyncState], extra: Sequence[Write] = ()) -> None:
         for _ in range(5):
             try:
-                return self._commit(replace(self.held.value, **changes), extra)
+                return self._commit(change(self.held.value), extra)
             except Raced:
                 self._read_again()
         raise Raced
@@ -110,6 +135,10 @@ class Lease:
             raise Raced("The lease of this mailbox was taken over.")
 
 
+def _merged(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*known, *new]))[-MOST_LATE:]
+
+
 @dataclass
 class _Run:
     """One look at one mailbox."""
@@ -119,23 +148,33 @@ class _Run:
     mailbox: Mailbox
     lease: Lease
     actor: str
-    look: list[str] = field(default_factory=list)
+    filer: Filer | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
     def everything(self, receiver: Receiver) -> None:
         """Walk the pages, then the late evidence, until nobody asks for another look."""
-        filer = Filer(self.app, self.org_id, self.mailbox, receiver, self.actor)
+        state = self.lease.held.value
+        hopeless = state.stuck if state.tries >= PATIENCE else ""
+        self.filer = filer = Filer(
+            self.app, self.org_id, self.mailbox, receiver, self.actor, self.lease.look_for, hopeless
+        )
         while True:
             cursor = self._pages(receiver, filer)
             self._late_evidence(receiver, filer)
-            done = {"cursor": cursor, "synced_at": self.app.clock(), "problem": None}
+            done = {"cursor": cursor, "synced_at": self.app.clock(), "problem": None, "stuck": "", "tries": 0}
             if self.lease.release(self._read("done"), **done):
                 return
 
     def fail(self, error: ZalionError) -> None:
-        """Note why the look ended early, and give the lease back."""
-        problem = Problem(error.code, error.detail, error.fix)
-        self.lease.release(self._read(error.code), problem=problem)
+        """Note why the look ended early, and give the lease back whatever was asked for meanwhile."""
+        state, stuck = self.lease.held.value, self.filer.fetching if self.filer else ""
+        noted = {
+            "problem": Problem(error.code, error.detail, error.fix),
+            "stuck": stuck,
+            "tries": state.tries + 1 if stuck and stuck == state.stuck else 1 if stuck else 0,
+        }
+        while not self.lease.release(self._read(error.code), **noted):
+            pass  # another look was asked for, and this worker cannot give it
 
     def _pages(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         try:
@@ -160,10 +199,7 @@ class _Run:
         return cursor
 
     def _handle(self, filer: Filer, envelope: Envelope) -> None:
-        outcome = filer.handle(envelope)
-        self.counts[outcome] += 1
-        if outcome == "learnt" and envelope.message_id:
-            self.look.append(envelope.message_id)
+        self.counts[filer.handle(envelope)] += 1
 
     def _keep_lease(self) -> None:
         """A page of large mails may take longer than the lease."""
@@ -173,9 +209,10 @@ class _Run:
 
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
-        wanted, self.look = self.look[:LOOKED_AT], []
-        for envelope in receiver.look(wanted) if wanted else ():
-            self.counts[filer.handle(envelope)] += 1
+        while wanted := self.lease.held.value.look[:LOOKED_AT]:
+            for envelope in receiver.look(wanted):
+                self._handle(filer, envelope)
+            self.lease.looked_for(wanted)
 
     def _read(self, outcome: str) -> Add:
         return self._event("mailbox.read", outcome, counts=dict(self.counts))

@@ -35,7 +35,7 @@ def _carry_out(app: App, job: Job) -> None:
     match job.type:
         case "sync":
             if scheduling.still_wanted(app, job):
-                syncing.sync(app, job.org_id, job.id, look=job.look)
+                syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor)
         case "deliver":
             delivering.deliver(app, job)
         case "carry":

@@ -179,7 +179,7 @@ class Scene:
 
     def reviews(self) -> list[Review]:
         rows = self.app.records.range(self.org_id, Review, prefix=f"{self.mailbox.id}!")
-        return [row.value for row in rows if row.value.state == "open"]
+        return [row.value for row in rows]
 
     def colleague(self, name: str = "carol") -> tuple[Person_, Mailbox]:
         """Connect a second mailbox of the organisation."""

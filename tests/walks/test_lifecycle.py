@@ -40,7 +40,7 @@ def synced_at(scene):
 def test_a_connected_mailbox_is_looked_at_at_once_and_then_by_its_interval(scene):
     scene.work()
     first = synced_at(scene)
-    pass_time(scene, minutes=2)
+    pass_time(scene, minutes=4)
     second = synced_at(scene)
     assert second > first
     pass_time(scene, minutes=5)
@@ -94,7 +94,7 @@ def test_the_tick_repeated_after_a_crash_doubles_a_poll_and_ends_no_chain(scene)
 def test_a_chain_of_a_mailbox_that_never_came_to_be_is_cut(scene):
     ghost = replace(scene.mailbox, id="f" * 16, schedule="ghost")
     scheduling.plan_polls(scene.app, scene.org_id, ghost)
-    pass_time(scene, minutes=2)
+    pass_time(scene, minutes=4)
     assert [entry for entry in due(scene) if entry.id == ghost.id] == []
 
 

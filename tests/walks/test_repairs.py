@@ -1,0 +1,303 @@
+"""States that something must always repair: each was found by reading with fresh eyes, and stays found."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sandbox.world import World
+from shared import bootstrap, casework, connecting, reviewing, scheduling
+from shared.contract import PatchMailbox, Person
+from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary
+from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
+from shared.settings import load
+from shared.storage.base import Save
+from shared.syncing import Lease
+from tests.doors import Guard, guarded
+from tests.fakes import FakeMail
+from tests.scenes import Clock, build, someone, write
+from tests.walks.test_other_providers import arrive, ids, later, mail, stage
+
+__all__ = ["mail", "stage"]
+
+
+@pytest.mark.parametrize("how", ["refused for good", "not now, every time"])
+def test_a_case_mail_that_cannot_be_fetched_is_held_and_the_mailbox_goes_on(stage, mail, how):
+    message = stage.sent()
+    arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": message.message_id})
+    good = arrive(stage, mail, "Re: Offer 4711 too", **{"In-Reply-To": message.message_id})
+    errors = {"refused for good": [Rejected("Corrupt.")], "not now, every time": [Temporary("Bug.")] * 3}
+    mail.fails["fetch"] = list(errors[how])
+    for _ in range(5):
+        try:
+            stage.sync()
+        except Temporary:
+            stage.clock.advance(minutes=1)
+    assert good in ids(stage)
+    assert len(stage.reviews()) == 1
+
+
+def test_a_bug_in_a_look_leaves_the_lease_free_and_a_word_at_the_mailbox(stage, mail):
+    mail.fails["pages"] = [ValueError("a bug"), ValueError("a bug")]
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            stage.sync()
+    state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+    assert state.holder == ""
+    assert state.problem.code == "internal"
+    stage.sync()
+
+
+def test_a_failed_look_that_somebody_waits_for_gives_its_lease_back(stage, mail):
+    original = mail.pages
+
+    def asked_meanwhile(cursor, since):
+        assert Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"]) is None
+        raise Temporary("Away.")
+
+    mail.pages = asked_meanwhile
+    with pytest.raises(Temporary):
+        stage.sync()
+    state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+    assert state.holder == ""
+    assert state.look == ("<late@x.example>",)
+    mail.pages = original
+    stage.sync()
+    assert stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value.look == ()
+
+
+def test_a_late_id_is_looked_for_although_the_worker_died_right_after_learning_it(stage, mail):
+    from tests.doors import Crash
+    from tests.fakes import renamed
+
+    mail.files = False
+    message = stage.sent()
+    early = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<late@provider.example>"})
+    stage.sync()
+    mail.arrive(renamed(stage.raw(message), "<late@provider.example>"), is_sent=True)
+    k = 0
+    while early not in ids(stage):
+        k += 1
+        guard = Guard(fail_at=k)
+        try:
+            stage.sync(app=guarded(stage.app, guard))
+        except Crash:
+            stage.clock.advance(minutes=10)
+        assert k < 60
+    assert k > 3
+
+
+@pytest.fixture
+def held(scene):
+    """A stranger's mail under the supplier's own Message-ID, held for Alice."""
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0], "The real one")
+    scene.sync()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    stranger.send(
+        scene.alice.address,
+        "Re: Offer 4711",
+        "The other one",
+        **{"Message-ID": answer["Message-ID"], "In-Reply-To": answer["Message-ID"]},
+    )
+    scene.sync()
+    [review] = scene.reviews()
+    return review
+
+
+def test_a_confirmed_mail_that_reuses_a_message_id_is_filed_itself(scene, held):
+    filed = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, held.id, "file")
+    assert "The other one" in filed.text
+    assert filed.new_participant
+    assert "confirmed by the mailbox's owner" in filed.evidence.notes
+    assert [message.text.strip() for message in scene.timeline()[1:]] == ["The real one", "The other one"]
+    assert scene.app.records.get(scene.org_id, DecidedReview, held.key).value.decision == "filed"
+
+
+def test_a_confirmed_mail_stands_where_it_arrived_whatever_its_date_says(scene):
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    old = {"In-Reply-To": answer["Message-ID"], "Date": "Mon, 01 Jan 2001 00:00:00 +0000"}
+    stranger.send(scene.alice.address, "Re: Offer 4711", **old)
+    scene.sync()
+    [review] = scene.reviews()
+    filed = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert datetime.now(UTC) - filed.received_at < timedelta(minutes=5)
+    assert filed.deliveries[0].folder == "INBOX"
+
+
+def test_two_workers_while_the_copy_is_being_filed_file_one(stage, mail):
+    mail.files = False
+    started, go_on = threading.Event(), threading.Event()
+    original = mail.keep_sent
+
+    def slow(raw, sent_at):
+        started.set()
+        go_on.wait(10)
+        return original(raw, sent_at)
+
+    mail.keep_sent = slow
+    message = stage.send()
+    first = threading.Thread(target=stage.deliver, args=(message,))
+    first.start()
+    started.wait(10)
+    stage.deliver(message)
+    go_on.set()
+    first.join()
+    assert len(mail.raws) == 1
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("Expired certificate."), Rejected("No.")])
+def test_a_look_that_can_never_succeed_ends_as_uncertain_after_a_day(stage, mail, error):
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    mail.fails["find_sent"] = [error for _ in range(60)]
+    message = stage.sent()
+    assert message.state == "sending"
+    later(stage, hours=25)
+    assert stage.email(message.id).state == "uncertain"
+
+
+def test_the_owners_own_answer_is_outgoing_whoevers_copy_was_seen_first(scene):
+    import email.policy
+
+    from tests.scenes import imap
+
+    scene.sent()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    carol, carols = scene.colleague()
+    own = write(
+        scene.alice.address,
+        scene.supplier.address,
+        "Re: Offer 4711",
+        "Thanks",
+        Cc=carol.address,
+        **{"In-Reply-To": scene.timeline()[1].message_id},
+    )
+    raw = own.as_bytes(policy=email.policy.SMTP)
+    scene.alice.submit(raw, [carol.address, scene.supplier.address])
+    with imap(scene.world, scene.alice.address) as client:
+        client.append("Sent", raw)
+    scene.sync(carols)
+    assert scene.timeline()[2].direction == "in"
+    scene.sync()
+    answer = scene.timeline()[2]
+    assert (answer.direction, answer.state, answer.mailbox_id) == ("out", "sent", scene.mailbox.id)
+
+
+def test_reconnecting_sends_what_waited_at_once(stage, mail):
+    mail.fails["before"] = [ConsentRequired("Signed out.", fix="Sign in.")]
+    message = stage.sent()
+    assert message.state == "queued"
+    connecting.change(stage.app, stage.caller, stage.mailbox.id, PatchMailbox(secret={"password": "new"}))
+    stage.work()
+    assert stage.email(message.id).state == "sent"
+
+
+def test_the_sweep_sees_more_than_one_page(scene):
+    far = scene.clock() + timedelta(days=1)
+    items = [OutboxItem(f"{n:013d}-0123456789ab", "c" * 16, "m", far, far) for n in range(1050)]
+    for start in range(0, len(items), 100):
+        batch = [Save(item) for item in items[start : start + 100]]
+        scene.app.records.commit(scene.org_id, *batch)
+    assert len(list(scheduling.outbox(scene.app, scene.org_id))) == 1050
+
+
+def test_a_repeated_request_leaves_no_bytes_behind(scene, watched, guard):
+    first = scene.send(app=watched, key="one")
+    again = scene.send(app=watched, key="one")
+    assert again == first
+    assert guard.count("blobs.put") - guard.count("blobs.remove") <= 1
+    assert scene.raw(first)
+
+
+def test_a_long_body_comes_back_whole_from_a_repeat_and_a_move(scene):
+    from tests.scenes import caller
+
+    long = "Zeile\n" * 9000
+    scene.send(key="one", text=long)
+    again = scene.send(key="one", text=long)
+    assert again.text.strip() == long.strip()
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Two", [scene.alice.address])
+    assert casework.move(scene.app, scene.caller, "C-1", again.id, "C-2").text.strip() == long.strip()
+
+
+def test_an_answer_to_a_mail_without_a_message_id_invents_none(scene):
+    from email import message_from_bytes
+
+    scene.sent()
+    ours = message_from_bytes(scene.supplier.inbox()[0])["Message-ID"]
+    raw = f"From: {scene.supplier.address}\r\nSubject: Re: Offer\r\nIn-Reply-To: {ours}\r\n\r\nNo id.\r\n"
+    scene.supplier.deliver(raw.encode(), scene.alice.address)
+    scene.sync()
+    reply = scene.timeline()[1]
+    assert reply.message_id is None
+    scene.sent(in_reply_to=reply.id, to=[Person(address=scene.supplier.address)])
+    answer = message_from_bytes(scene.supplier.inbox()[1])
+    assert answer["In-Reply-To"] is None
+    assert "synthetic" not in str(answer["References"])
+    assert ours in answer["References"]
+
+
+def test_who_asked_for_a_look_is_in_the_audit(scene):
+    from shared import looking
+
+    looking.soon(scene.app, scene.caller, scene.mailbox.id)
+    scene.work()
+    told = [(row.value.event, row.value.actor) for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    assert ("mailbox.sync_requested", scene.alice.address) in told
+    assert ("mailbox.read", scene.alice.address) in told
+
+
+def test_a_chain_planned_before_a_slow_commit_is_not_cut(scene):
+    planned = replace(scene.mailbox, schedule="slow")
+    scheduling.plan_polls(scene.app, scene.org_id, planned)
+    scene.clock.advance(seconds=90)
+    scheduling.tick(scene.app)
+    scene.work()
+    entries = [entry.token for entry in scene.app.schedule.until(scene.clock() + timedelta(days=1))]
+    assert "slow" in entries
+
+
+def test_storage_stopped_and_started_in_the_middle_loses_and_doubles_nothing(tmp_path, monkeypatch):
+    """Azurite goes away between two writes of a filing, and of a delivery, and comes back with its data."""
+    with World(tmp_path, persistent=True) as world:
+        for name, value in world.environment().items():
+            monkeypatch.setenv(name, value)
+        clock = Clock()
+        scene = build(world, bootstrap.build(load(world.environment()), clock), clock)
+        scene.sent()
+        scene.sync()
+        answer = scene.supplier.reply(scene.supplier.inbox()[0])
+        guard = Guard(how="lost", error=lambda _: gone(world))
+        app = guarded(scene.app, guard)
+        guard.fail_at = 9
+        with pytest.raises(Temporary):
+            scene.sync(app=app)
+        world.azurite.start()
+        clock.advance(minutes=10)
+        scene.sync()
+        assert [message.message_id for message in scene.timeline()].count(answer["Message-ID"]) == 1
+        assert len(scene.timeline()) == 2
+        promised = scene.send()
+        world.azurite.stop()
+        with pytest.raises(Temporary):
+            scene.app.records.get(scene.org_id, Message, f"C-1!{promised.id}")
+        world.azurite.start()
+        scene.deliver(promised)
+        assert scene.email(promised.id).state == "sent"
+        assert len(scene.supplier.inbox()) == 2
+
+
+def gone(world):
+    world.azurite.stop()
+    return Temporary("The store went away.")
+
+
+def test_a_fake_mailbox_shows_what_left(stage, mail):
+    assert isinstance(mail, FakeMail)
+    stage.sent()
+    assert len(mail.left) == 1
