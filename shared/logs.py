@@ -56,6 +56,7 @@ class Fields(TypedDict, total=False):
     size: int
     state: str
     status: int
+    uid: int
 
 
 _logger = logging.getLogger("zalion")

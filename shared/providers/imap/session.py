@@ -16,7 +16,7 @@ from imapclient.datetime_util import format_criteria_date
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 from imapclient.imapclient import _literal
 
-from shared import mime
+from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, ZalionError
 from shared.model import Envelope
 from shared.providers import network
@@ -35,7 +35,6 @@ _NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit|serverbug)\]|try again|te
 
 _BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
 
-_log = logging.getLogger(__name__)
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
 
 
@@ -185,7 +184,7 @@ class Session:
                         received_at=arrival(items),
                     )
                 else:
-                    _log.warning("imap: the server gives no data for UID %d", uid)
+                    logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
 
     def _drop(self) -> None:
         client, self._client, self._examined = self._client, None, None
