@@ -60,7 +60,7 @@ def test_the_idempotency_key_is_needed_and_checked(office, value):
 
 
 def test_a_26_mb_attachment_goes_or_is_refused_clearly(office):
-    content = base64.b64encode(b"x" * 27_500_000).decode()
+    content = base64.b64encode(b"x" * (26 * 1024 * 1024)).decode()
     answer = send(office, attachments=[{"name": "big.bin", "contentBase64": content}])
     assert answer.status_code == 400, answer.text
     assert answer.json()["field"] == "attachments"
