@@ -59,6 +59,10 @@ def running(directory, port):
 
 @pytest.fixture
 def base():
+    return row()
+
+
+def row():
     """The first of enough free ports in a row; `free` gives each only once."""
     ports = [free()]
     while len(ports) < len(NAMES):
@@ -90,6 +94,12 @@ def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
         assert complaints == ""
     assert not (tmp_path / "sandbox.json").exists()
     assert [port for port in range(base, base + len(NAMES)) if answering(port)] == []
+
+
+def test_two_sandboxes_live_side_by_side_and_know_nothing_of_each_other(tmp_path, base):
+    with running(tmp_path / "one", base) as (_, one), running(tmp_path / "two", row()) as (_, two):
+        for facts in (one, two):
+            assert len(tell(facts, facts["organisations"]["imap"])) == 2
 
 
 def tell(facts, organisation):
