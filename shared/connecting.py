@@ -4,22 +4,20 @@ A mailbox's id is made of its address: connecting it again after a disconnect co
 cursor stopped, so nothing that came meanwhile is lost.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
-from shared import audit, delivering, forms, jobs, mime, scheduling
+from shared import adopting, audit, delivering, forms, jobs, mime, scheduling
 from shared.app import App
 from shared.callers import Caller
-from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox, Secret
+from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced, Unsupported
 from shared.jobs import Job
 from shared.model import Integration, Mailbox, Review, SyncState, digest
-from shared.providers.base import Bearer, Credential, Password
 from shared.storage.base import Add, Move, Remove, Stored
 
 KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
@@ -39,8 +37,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     stored = app.records.find(caller.org_id, Mailbox, mailbox.id)
     if stored and stored.value.state != "disconnected":
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
-    secrets_ = _secrets(mailbox, body.secret)
-    _adopt(app, caller.org_id, mailbox, secrets_)
+    secrets_ = adopting.sorted_out(mailbox, body.secret)
+    adopting.adopt(app, caller.org_id, mailbox, secrets_)
     if stored:
         mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
     event = audit.entry(app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id)
@@ -225,89 +223,10 @@ def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox
 
 
 def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:
-    given = _secrets(new, body.secret) if body.secret is not UNSET else {}
-    _adopt(app, org_id, new, given)
+    given = adopting.sorted_out(new, body.secret) if body.secret is not UNSET else {}
+    adopting.adopt(app, org_id, new, given)
     state = "active" if new.state == "needs_consent" else new.state
     return replace(new, state=state, problem=None)
-
-
-def _secrets(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
-    """Sort the secrets by provider; one without provider names is for both sides."""
-    names = list(dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))))
-    named = bool(given) and set(given) <= set(names)
-    secrets_: dict[str, Secret] = {}
-    for name in names:
-        path = f"secret.{name}" if named else "secret"
-        try:
-            secret = msgspec.convert(given.get(name, {}) if named else given, Secret)
-        except msgspec.ValidationError as error:
-            # msgspec's words name the field and the expected type, never the value
-            raise InvalidRequest(str(error), field=path) from None
-        if not (secret.password or secret.access_token or secret.refresh_token):
-            raise InvalidRequest("A password or token is needed.", field=path)
-        secrets_[name] = secret
-    if not named and len(names) > 1 and any(secret.refresh_token for secret in secrets_.values()):
-        # a rotated token that comes back from the other side counts as stolen (RFC 9700 section 4.14.2)
-        fix = 'Give each side its own: {"imap": {...}, "smtp": {...}}.'
-        raise InvalidRequest("One refresh token cannot serve two sides.", field="secret", fix=fix)
-    return secrets_
-
-
-def _adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
-    """Sign in on both sides with what was given (else with the stored grants), then keep it.
-
-    A refresh token is kept first: redeeming it may rotate it, and the rotated one must not be lost
-    (RFC 6749 section 6).
-    """
-    for name, secret in given.items():
-        if secret.refresh_token and not (secret.password or secret.access_token):
-            _keep(app, org_id, mailbox, name, secret)
-    for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        if side:
-            _sign_in(app, org_id, mailbox, side, power, given.get(side))
-    for name, secret in given.items():
-        if secret.password or secret.access_token:
-            _keep(app, org_id, mailbox, name, secret)
-
-
-def _sign_in(app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None) -> None:
-    username = _username(mailbox, name)
-    credential: Callable[[], Credential] | None = None
-    if secret and secret.password:
-        tried: Credential = Password(username, secret.password)
-        credential = lambda: tried  # noqa: E731 - a named function would say nothing more
-    elif secret and secret.access_token:
-        tried = Bearer(username, secret.access_token)
-        credential = lambda: tried  # noqa: E731
-    session = getattr(app.provider(name), power)(app.connection(org_id, mailbox, name, credential))
-    try:
-        session.check()
-    finally:
-        session.close()
-
-
-def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret) -> None:
-    username = _username(mailbox, name)
-    if secret.password:
-        app.grants.store_password(org_id, mailbox.id, name, username, secret.password)
-        return
-    expires_in = secret.expires_in if secret.access_token else None
-    app.grants.store_token(
-        org_id,
-        mailbox.id,
-        name,
-        username,
-        access_token=secret.access_token,
-        expires_at=app.clock() + timedelta(seconds=expires_in) if expires_in else None,
-        refresh_token=secret.refresh_token,
-        token_url=secret.token_url,
-        client_id=secret.client_id,
-        client_secret=secret.client_secret,
-    )
-
-
-def _username(mailbox: Mailbox, name: str) -> str:
-    return str(mailbox.settings[name].get("username") or mailbox.address)
 
 
 def _state(app: App, org_id: str, mailbox_id: str) -> SyncState | None:

@@ -14,6 +14,9 @@ from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import InvalidRequest
 from shared.model import Address
 
+MOST_RECIPIENTS = 300
+"""Below what mail systems take in one mail (Gmail: 500)."""
+
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -38,6 +41,9 @@ def checked(body: SendEmail) -> Draft:
     """Check a request to send. Raises InvalidRequest naming the field."""
     if body.text is None and body.html is None:
         raise InvalidRequest("The mail has no text.", field="text", fix="Give text, html or both.")
+    if len(body.to) + len(body.cc) + len(body.bcc) > MOST_RECIPIENTS:
+        fix = "Send it in several mails."
+        raise InvalidRequest(f"A mail may have at most {MOST_RECIPIENTS} recipients.", field="to", fix=fix)
     return Draft(
         mailbox_id=body.mailbox_id,
         to=_people(body.to, "to"),

@@ -13,15 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 from shared import audit, mime
 from shared.app import App
-from shared.conversations import NEWEST_REFERENCES, Decision, decide
+from shared.conversations import Decision, decide
 from shared.errors import NotFound, Raced, Rejected
+from shared.keeping import first, participants, store
 from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
-    Address,
     Alias,
     Conversation,
     DecidedReview,
@@ -30,7 +28,6 @@ from shared.model import (
     Evidence,
     Mailbox,
     Message,
-    Participant,
     Problem,
     Review,
     ThreadHint,
@@ -38,15 +35,6 @@ from shared.model import (
 )
 from shared.providers.base import Receiver
 from shared.storage.base import Add, Move, Save, Stored, Write
-
-INLINE_CHARACTERS = 30_000
-"""A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
-
-MOST_RECIPIENTS, MOST_PARTS, LONGEST_NAME = 150, 200, 120
-"""What a record keeps of a mail, so that no mail can be too large for it."""
-
-MOST_PARTICIPANTS = 80
-"""A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
 TRIES = 30
 JITTER = 0.1
@@ -287,7 +275,7 @@ class Filer:
             ref=envelope.ref,
             message_id=envelope.message_id,
             sender=envelope.sender,
-            recipients=_first(envelope.recipients),
+            recipients=first(envelope.recipients),
             subject=envelope.subject,
             sent_at=envelope.sent_at,
         )
@@ -323,39 +311,6 @@ class Filer:
         )
 
 
-def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
-    """Put the bytes where the message says, and return the message as it fits into a record.
-
-    A record holds less than 1 MiB and a timeline many records: a long body lies in a blob of its own,
-    and of what strangers may pile up (recipients, references, parts) the record keeps the first ones.
-    The bytes keep everything.
-    """
-    app.blobs.put(org_id, message.raw, raw)
-    body = None
-    if len(message.text or "") + len(message.html or "") > INLINE_CHARACTERS:
-        body = body_of(message)
-        app.blobs.put(org_id, body, msgspec.json.encode([message.text, message.html]))
-    return replace(
-        message,
-        text=None if body else message.text,
-        html=None if body else message.html,
-        body=body,
-        to=_first(message.to),
-        cc=_first(message.cc),
-        references=(*message.references[:1], *message.references[1:][-NEWEST_REFERENCES:]),
-        attachments=message.attachments[:MOST_PARTS],
-    )
-
-
-def body_of(message: Message) -> str:
-    """Name the blob that holds a message's body where it is too long for the record."""
-    return message.raw.replace("raw/", "body/", 1)
-
-
-def _first(people: Sequence[Address]) -> tuple[Address, ...]:
-    return tuple(replace(person, name=person.name[:LONGEST_NAME]) for person in people[:MOST_RECIPIENTS])
-
-
 def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
     """Fetch a mail, looking for it in other folders if it was moved meanwhile. Raises NotFound."""
     try:
@@ -367,12 +322,6 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
             if mime.fingerprint(found) == mime.fingerprint(envelope):
                 return receiver.fetch(found.ref)
         raise
-
-
-def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
-    """Make the writes that remember who takes part."""
-    unique = dict.fromkeys(addresses)
-    return [Save(Participant(conversation_id, address)) for address in list(unique)[:MOST_PARTICIPANTS]]
 
 
 def review_id(envelope: Envelope, now: datetime) -> str:

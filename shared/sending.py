@@ -24,9 +24,9 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
-from shared.filing import body_of, participants, store
 from shared.identity import SignedId
 from shared.jobs import Job
+from shared.keeping import body_of, participants, store
 from shared.knowing import find
 from shared.model import (
     Address,

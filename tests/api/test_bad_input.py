@@ -21,6 +21,7 @@ def send(office, headers=None, **changes):
         ({"to": [{"address": "a b@c.example"}]}, "to[0].address"),
         ({"cc": [{"address": "a@b.example\r\nBcc: x@y.example"}]}, "cc[0].address"),
         ({"to": []}, "to"),
+        ({"to": [{"address": f"a{n}@b.example"} for n in range(301)]}, "to"),
         ({"to": "a@b.example"}, "to"),
         ({"subject": "x\r\nBcc: evil@x.example"}, "subject"),
         ({"subject": "x\u2028y"}, "subject"),

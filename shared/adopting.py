@@ -1,0 +1,92 @@
+"""Secrets that a user typed: sorted by provider, tried by signing in, and only then kept."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from shared.app import App
+from shared.contract import Secret
+from shared.errors import InvalidRequest
+from shared.model import Mailbox
+from shared.providers.base import Bearer, Credential, Password
+
+
+def sorted_out(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
+    """Sort the secrets by provider; one without provider names is for both sides."""
+    names = list(dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))))
+    named = bool(given) and set(given) <= set(names)
+    secrets_: dict[str, Secret] = {}
+    for name in names:
+        path = f"secret.{name}" if named else "secret"
+        try:
+            secret = msgspec.convert(given.get(name, {}) if named else given, Secret)
+        except msgspec.ValidationError as error:
+            # msgspec's words name the field and the expected type, never the value
+            raise InvalidRequest(str(error), field=path) from None
+        if not (secret.password or secret.access_token or secret.refresh_token):
+            raise InvalidRequest("A password or token is needed.", field=path)
+        secrets_[name] = secret
+    if not named and len(names) > 1 and any(secret.refresh_token for secret in secrets_.values()):
+        # a rotated token that comes back from the other side counts as stolen (RFC 9700 section 4.14.2)
+        fix = 'Give each side its own: {"imap": {...}, "smtp": {...}}.'
+        raise InvalidRequest("One refresh token cannot serve two sides.", field="secret", fix=fix)
+    return secrets_
+
+
+def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
+    """Sign in on both sides with what was given (else with the stored grants), then keep it.
+
+    A refresh token is kept first: redeeming it may rotate it, and the rotated one must not be lost
+    (RFC 6749 section 6).
+    """
+    for name, secret in given.items():
+        if secret.refresh_token and not (secret.password or secret.access_token):
+            _keep(app, org_id, mailbox, name, secret)
+    for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
+        if side:
+            _sign_in(app, org_id, mailbox, side, power, given.get(side))
+    for name, secret in given.items():
+        if secret.password or secret.access_token:
+            _keep(app, org_id, mailbox, name, secret)
+
+
+def _sign_in(app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None) -> None:
+    username = _username(mailbox, name)
+    credential: Callable[[], Credential] | None = None
+    if secret and secret.password:
+        tried: Credential = Password(username, secret.password)
+        credential = lambda: tried  # noqa: E731 - a named function would say nothing more
+    elif secret and secret.access_token:
+        tried = Bearer(username, secret.access_token)
+        credential = lambda: tried  # noqa: E731
+    session = getattr(app.provider(name), power)(app.connection(org_id, mailbox, name, credential))
+    try:
+        session.check()
+    finally:
+        session.close()
+
+
+def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret) -> None:
+    username = _username(mailbox, name)
+    if secret.password:
+        app.grants.store_password(org_id, mailbox.id, name, username, secret.password)
+        return
+    expires_in = secret.expires_in if secret.access_token else None
+    app.grants.store_token(
+        org_id,
+        mailbox.id,
+        name,
+        username,
+        access_token=secret.access_token,
+        expires_at=app.clock() + timedelta(seconds=expires_in) if expires_in else None,
+        refresh_token=secret.refresh_token,
+        token_url=secret.token_url,
+        client_id=secret.client_id,
+        client_secret=secret.client_secret,
+    )
+
+
+def _username(mailbox: Mailbox, name: str) -> str:
+    return str(mailbox.settings[name].get("username") or mailbox.address)
