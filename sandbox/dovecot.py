@@ -5,6 +5,7 @@ https://doc.dovecot.org/2.3/configuration_manual/
 """
 
 import base64
+import fcntl
 import itertools
 import os
 import pwd
@@ -216,13 +217,13 @@ def install() -> str:
 
     Raises StartError that says what to install.
     """
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
-    binary = shutil.which("dovecot", path=path)
-    if binary is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for step in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *PACKAGES]):
-            subprocess.run(["apt-get", *step], capture_output=True, check=False, env=environment)
-        binary = shutil.which("dovecot", path=path)
+    # of two sandboxes that start at once one waits, also where the other's installation is half done
+    with (Path(tempfile.gettempdir()) / f"zalion-sandbox-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        binary = _found()
+        if binary is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            _apt()
+            binary = _found()
     if binary is None:
         raise StartError(f"Dovecot is missing. Install it: sudo apt-get install {' '.join(PACKAGES)}")
     version = subprocess.run(
@@ -231,6 +232,17 @@ def install() -> str:
     if not version.startswith("2.3."):
         raise StartError(f"Dovecot {version} is here; the sandbox's configuration is for 2.3.")
     return binary
+
+
+def _found() -> str | None:
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
+    return shutil.which("dovecot", path=path)
+
+
+def _apt() -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *PACKAGES]):
+        subprocess.run(["apt-get", *step], capture_output=True, check=False, env=environment)
 
 
 def _account(address: str) -> str:
