@@ -24,6 +24,7 @@ from sandbox.ports import HOST, Ports
 from sandbox.processes import Process, StartError
 
 PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
+WAIT_FOR_OTHERS = "-oDPkg::Lock::Timeout=120"
 FOLDERS = ("Drafts", "Sent", "Trash", "Junk", "Archive")
 
 type Block = dict[str, "str | int | Block"]
@@ -218,7 +219,7 @@ def install() -> str:
     Raises StartError that says what to install.
     """
     # of two sandboxes that start at once one waits, also where the other's installation is half done
-    with (Path(tempfile.gettempdir()) / f"zalion-sandbox-{os.geteuid()}.lock").open("w") as lock:
+    with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         binary = _found()
         if binary is None and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -241,7 +242,7 @@ def _found() -> str | None:
 
 def _apt() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *PACKAGES]):
+    for step in (["update", "-q"], ["install", "-qy", "--no-install-recommends", WAIT_FOR_OTHERS, *PACKAGES]):
         subprocess.run(["apt-get", *step], capture_output=True, check=False, env=environment)
 
 
