@@ -11,6 +11,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced
 from shared.jobs import Job
+from shared.keeping import bytes_of
 from shared.model import Attachment, Case, Conversation, Mailbox, Message
 from shared.storage.base import Move, Remove, Save, Stored, Write
 
@@ -67,13 +68,13 @@ def raw(app: App, caller: Caller, case_id: str, email_id: str) -> bytes:
     """Return the e-mail's bytes as they were received or sent."""
     message = _message(app, caller, case_id, email_id).value
     _read(app, caller, "message.downloaded", case_id, message)
-    return app.blobs.get(caller.org_id, message.raw)
+    return bytes_of(app, caller.org_id, message)
 
 
 def attachment(app: App, caller: Caller, case_id: str, email_id: str, index: int) -> tuple[Attachment, bytes]:
     """Return one attachment, decoded. Raises NotFound."""
     message = _message(app, caller, case_id, email_id).value
-    found = mime.attachment(app.blobs.get(caller.org_id, message.raw), index)
+    found = mime.attachment(bytes_of(app, caller.org_id, message), index)
     if found is None:
         raise NotFound("This e-mail has no such attachment.", field="attachment")
     _read(app, caller, "attachment.downloaded", case_id, message)

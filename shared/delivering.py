@@ -25,6 +25,7 @@ from shared.errors import (
     ZalionError,
 )
 from shared.jobs import Job
+from shared.keeping import bytes_of
 from shared.knowing import find
 from shared.model import (
     Alias,
@@ -162,7 +163,7 @@ class _Delivery(Promised):
 
     def _send(self, sender: Sender) -> Receipt:
         old = self.message.value
-        self.raw = self.app.blobs.get(self.org_id, old.raw)
+        self.raw = bytes_of(self.app, self.org_id, old)
         sent_from = old.sender.address if old.sender else ""
         return sender.send(self.raw, sent_from, old.envelope_to, self.begin)
 
@@ -184,7 +185,7 @@ class _Delivery(Promised):
             there = sent.find_sent(message.message_id or "")
             if there:
                 return Delivery(mailbox.id, there.ref)
-            raw = self.raw or self.app.blobs.get(self.org_id, message.raw)
+            raw = self.raw or bytes_of(self.app, self.org_id, message)
             return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
 
     def _sent(self, receipt: Receipt, *, copied: bool) -> None:

@@ -138,11 +138,11 @@ class Filer:
     ) -> str:
         app, org_id = self.app, self.org_id
         message = self._message(envelope, decision, conversation.value, mime.parse(raw))
-        message = store(app, org_id, message, raw)
+        message, kept = store(app, org_id, message, raw)
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
         self._commit(
             conversation,
-            Add(message),
+            *kept,
             *self._index(envelope, message, decision),
             *consequences,
             self._audit("message.filed", message, decision),
@@ -192,7 +192,7 @@ class Filer:
             cc=parsed.cc,
             subject=parsed.subject,
             received_at=received_at,
-            raw=f"raw/{name}",
+            raw=name,
             evidence=replace(evidence, notes=evidence.notes + parsed.notes),
             sent_at=parsed.sent_at,
             message_id=envelope.message_id,

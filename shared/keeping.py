@@ -7,11 +7,17 @@ import msgspec
 
 from shared.app import App
 from shared.conversations import NEWEST_REFERENCES
-from shared.model import Address, Message, Participant
-from shared.storage.base import Save, Write
+from shared.model import Address, Letter, Message, Participant
+from shared.storage.base import Add, Save, Write
+
+SMALL = 32 * 1024
+"""Octets up to which a mail's bytes lie in a record beside its message: one transaction, no blob."""
 
 INLINE_CHARACTERS = 30_000
 """A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
+
+BLOB = "raw/"
+"""How the names of blobs with bytes begin; a name without it is a record's key."""
 
 MOST_RECIPIENTS, MOST_PARTS, LONGEST_NAME = 150, 200, 120
 """What a record keeps of a mail, so that no mail can be too large for it."""
@@ -20,19 +26,24 @@ MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
 
-def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
-    """Put the bytes where the message says, and return the message as it fits into a record.
+def store(app: App, org_id: str, message: Message, raw: bytes) -> tuple[Message, list[Write]]:
+    """Put away the bytes, named `message.raw`; return the message as it fits a record, and its writes.
 
+    Small bytes are a write of the message's own transaction; large ones are a blob from now on.
     A record holds less than 1 MiB and a timeline many records: a long body lies in a blob of its own,
     and of what strangers may pile up (recipients, references, parts) the record keeps the first ones.
     The bytes keep everything.
     """
-    app.blobs.put(org_id, message.raw, raw)
-    body = None
+    body, letters = None, list[Write]()
+    if len(raw) <= SMALL:
+        letters.append(Save(Letter(message.raw, raw)))
+    else:
+        message = replace(message, raw=BLOB + message.raw)
+        app.blobs.put(org_id, message.raw, raw)
     if len(message.text or "") + len(message.html or "") > INLINE_CHARACTERS:
         body = body_of(message)
         app.blobs.put(org_id, body, msgspec.json.encode([message.text, message.html]))
-    return replace(
+    kept = replace(
         message,
         text=None if body else message.text,
         html=None if body else message.html,
@@ -43,11 +54,26 @@ def store(app: App, org_id: str, message: Message, raw: bytes) -> Message:
         references=(*message.references[:1], *message.references[1:][-NEWEST_REFERENCES:]),
         attachments=message.attachments[:MOST_PARTS],
     )
+    return kept, [Add(kept), *letters]
+
+
+def bytes_of(app: App, org_id: str, message: Message) -> bytes:
+    """Return the mail's bytes. Raises NotFound where they were erased."""
+    if message.raw.startswith(BLOB):
+        return app.blobs.get(org_id, message.raw)
+    return app.records.get(org_id, Letter, message.raw).value.data
+
+
+def withdraw(app: App, org_id: str, message: Message) -> None:
+    """Remove the blobs of a stored message whose transaction was lost."""
+    for name in (message.raw, message.body):
+        if name and "/" in name:
+            app.blobs.remove(org_id, name)
 
 
 def body_of(message: Message) -> str:
     """Name the blob that holds a message's body where it is too long for the record."""
-    return message.raw.replace("raw/", "body/", 1)
+    return f"body/{message.raw.removeprefix(BLOB)}"
 
 
 def first(people: Sequence[Address]) -> tuple[Address, ...]:

@@ -323,7 +323,7 @@ class ThreadHint:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One filed e-mail: what the timeline shows. Its bytes are the blob `raw`.
+    """One filed e-mail: what the timeline shows. Its bytes are what `raw` names: `keeping.bytes_of`.
 
     Attributes:
         id: 13-digit milliseconds of when we first knew it, a dash, 12 hex; sorts by time.
@@ -373,6 +373,21 @@ class Message:
     def key(self) -> str:
         """Case and id: a case's timeline is one range."""
         return f"{self.case_id}!{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The bytes of a small mail, kept in the same transaction as its message."""
+
+    kind: ClassVar[str] = "letter"
+
+    name: str
+    data: bytes
+
+    @property
+    def key(self) -> str:
+        """What the message's `raw` says."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)

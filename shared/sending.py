@@ -5,6 +5,7 @@ then the nudge. A crash before the transaction promised nothing; after it, the s
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +27,7 @@ from shared.errors import (
 )
 from shared.identity import SignedId
 from shared.jobs import Job
-from shared.keeping import body_of, participants, store
+from shared.keeping import participants, store, withdraw
 from shared.knowing import find
 from shared.model import (
     Address,
@@ -56,13 +57,15 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
         if kept is None:
             raise
         return kept
+    stored, kept_bytes = store(app, caller.org_id, outgoing.message, outgoing.raw)
     try:
-        outgoing.promise(app, caller)
+        outgoing.promise(app, caller, kept_bytes)
     except Raced:
         kept = _kept(app, caller, case_id, draft, key)
+        if kept is None or kept.id != stored.id:
+            withdraw(app, caller.org_id, stored)
         if kept is None:
             raise
-        outgoing.withdraw(app, caller.org_id)
         return kept
     return outgoing.message
 
@@ -77,10 +80,10 @@ class _Outgoing:
     alias: Alias
     thread: Write
 
-    def promise(self, app: App, caller: Caller) -> None:
+    def promise(self, app: App, caller: Caller, kept: Sequence[Write]) -> None:
+        """Write the promise, and the message as `kept`. Raises Raced where there is one already."""
         org_id, message = caller.org_id, self.message
         now = message.received_at
-        message = store(app, org_id, message, self.raw)
         scheduling.promise_sweep(app, org_id, now + scheduling.GRACE)
         item = OutboxItem(
             message.id, message.conversation_id, message.mailbox_id or "", now, now + scheduling.GRACE
@@ -90,7 +93,7 @@ class _Outgoing:
             org_id,
             self.thread,
             Add(self.promise_),
-            Add(message),
+            *kept,
             Add(self.alias),
             Add(item),
             *participants(message.conversation_id, people),
@@ -104,11 +107,6 @@ class _Outgoing:
             ),
         )
         nudge(app, org_id, message)
-
-    def withdraw(self, app: App, org_id: str) -> None:
-        """Remove the bytes of a repeated request: the promise has its own."""
-        for name in (self.message.raw, body_of(self.message)):
-            app.blobs.remove(org_id, name)
 
 
 def nudge(app: App, org_id: str, message: Message) -> None:
@@ -211,7 +209,7 @@ def _message(
         subject=draft.subject,
         received_at=now,
         sent_at=outgoing.date,
-        raw=f"raw/{digest(outgoing.message_id)}",
+        raw=digest(outgoing.message_id),
         evidence=Evidence("sent-from-case", outgoing.message_id),
         message_id=outgoing.message_id,
         references=outgoing.references,

@@ -2,6 +2,10 @@
 
 import email.policy
 
+import pytest
+
+from shared import casework
+from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord
 from tests.scenes import imap, write
 
@@ -103,14 +107,25 @@ def _writes(scene, watched, guard):
     return sum(call in {"records.commit", "blobs.put", "queues.put", "schedule.put"} for call in guard.calls)
 
 
-def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(scene, watched, guard):
-    scene.deliver(scene.send(app=watched), app=watched)  # warms up what is cached
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(scene, watched, guard, answers):
+    first = scene.send(app=watched)
+    scene.deliver(first, app=watched)  # warms up what is cached
     watched.marked.clear()  # another minute: the sweep is noted once more
     guard.calls.clear()
-    message = scene.send(app=watched)
+    message = scene.send(app=watched, in_reply_to=first.id if answers else None)
     scene.deliver(message, app=watched)
     assert scene.email(message.id).state == "sent"
     assert len(storage(guard)) <= 12, storage(guard)
+
+
+def test_bytes_too_large_for_a_record_lie_in_a_blob_and_cost_one_operation_more(scene, watched, guard):
+    small, large = scene.send(), scene.send(text="Zeile\n" * 9000)
+    guard.calls.clear()
+    assert casework.raw(watched, scene.caller, "C-1", small.id) == bytes_of(scene.app, scene.org_id, small)
+    assert guard.count("blobs.") == 0
+    assert len(casework.raw(watched, scene.caller, "C-1", large.id)) > SMALL
+    assert guard.count("blobs.get") == 1
 
 
 def test_an_idle_poll_is_cheap_and_audited(scene, watched, guard):
