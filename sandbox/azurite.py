@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from sandbox.ports import HOST, Ports
-from sandbox.processes import Process, StartError
+from sandbox.processes import Process, Service, StartError
 
 VERSION = "3.35.0"
 """The newest that claims to run on Node 20 and older (`npm view azurite@3.35.0 engines`)."""
@@ -29,7 +29,7 @@ INSTALL_SECONDS = 600
 _OLDEST_NODE = 18
 
 
-class Azurite:
+class Azurite(Service):
     """One Azurite.
 
     Args:
@@ -59,23 +59,6 @@ class Azurite:
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
         )
         self.urls = {kind: f"http://{HOST}:{ports[kind]}/{ACCOUNT}" for kind in kinds}
-
-    def launch(self) -> None:
-        """Start it without waiting."""
-        self._process.start()
-
-    def wait(self) -> None:
-        """Return once it answers."""
-        self._process.wait()
-
-    def start(self) -> None:
-        """Start it, or start it again on the same ports, and wait. Raises StartError."""
-        self.launch()
-        self.wait()
-
-    def stop(self) -> None:
-        """Stop it; persistent data are written first."""
-        self._process.stop()
 
     def kill(self) -> None:
         """End it as a crash would; what it wrote in the last seconds is lost."""

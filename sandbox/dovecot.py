@@ -21,7 +21,7 @@ from typing import Self
 
 from sandbox.ca import Authority
 from sandbox.ports import HOST, Ports
-from sandbox.processes import Process, StartError
+from sandbox.processes import Process, Service, StartError
 
 PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
 WAIT_FOR_OTHERS = "-oDPkg::Lock::Timeout=120"
@@ -30,7 +30,7 @@ FOLDERS = ("Drafts", "Sent", "Trash", "Junk", "Archive")
 type Block = dict[str, "str | int | Block"]
 
 
-class Dovecot:
+class Dovecot(Service):
     """One Dovecot.
 
     Args:
@@ -68,23 +68,6 @@ class Dovecot:
         log = self.directory / "dovecot.log"
         user = self._user if os.geteuid() == 0 else None
         self._process = Process("Dovecot", command, listening, log, user=user)
-
-    def launch(self) -> None:
-        """Start it without waiting."""
-        self._process.start()
-
-    def wait(self) -> None:
-        """Return once it answers."""
-        self._process.wait()
-
-    def start(self) -> None:
-        """Start it, or start it again on the same ports with the same mail, and wait. Raises StartError."""
-        self.launch()
-        self.wait()
-
-    def stop(self) -> None:
-        """Stop it; the mail stays until `close`."""
-        self._process.stop()
 
     def close(self) -> None:
         """Stop it and remove everything."""

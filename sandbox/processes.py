@@ -105,6 +105,29 @@ class Process:
         return f"{lines[-1] if lines else 'it said nothing'} (see {self._log})"
 
 
+class Service:
+    """A part of the sandbox that is one process; started in two steps, so that parts start side by side."""
+
+    _process: Process
+
+    def launch(self) -> None:
+        """Start it without waiting."""
+        self._process.start()
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        self._process.wait()
+
+    def start(self) -> None:
+        """Start it, or start it again on the same ports, and wait. Raises StartError."""
+        self.launch()
+        self.wait()
+
+    def stop(self) -> None:
+        """Stop it; what it has written down stays."""
+        self._process.stop()
+
+
 def _answers(port: int) -> bool:
     try:
         socket.create_connection((HOST, port), timeout=1).close()

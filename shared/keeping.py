@@ -10,7 +10,7 @@ from shared.conversations import NEWEST_REFERENCES
 from shared.model import Address, Letter, Message, Participant
 from shared.storage.base import Add, Save, Write
 
-SMALL = 32 * 1024
+SMALL = 256 * 1024
 """Octets up to which a mail's bytes lie in a record beside its message: one transaction, no blob."""
 
 INLINE_CHARACTERS = 30_000

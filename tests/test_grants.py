@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,17 +15,9 @@ from shared.keys import Keys
 from shared.model import DataKey, Grant, digest
 from shared.providers.base import Bearer, Password
 from shared.storage.base import Add
-from tests.storage.parts import Parts
+from tests.storage.parts import Clock, Parts
 
 ANN = "ann@alpha.example"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture(scope="module")

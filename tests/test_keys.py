@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -13,14 +13,7 @@ from shared.keys import LIFETIME, Keys
 from shared.model import DataKey, digest
 from shared.storage.tables import AzureRecords
 from shared.storage.vault import KeyVaultVault
-from tests.storage.parts import Parts
-
-
-class Clock:
-    now = datetime(2026, 11, 24, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
+from tests.storage.parts import Clock, Parts
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from unittest import mock
@@ -12,6 +13,16 @@ from sandbox.issuer import Issuer
 from sandbox.vault import KeyVault
 from shared.settings import StorageAccess
 from shared.storage import azure, tables, vault
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 class Parts:

@@ -1,10 +1,12 @@
 """Counted, not believed: what is read of other people's mail, and what a mail costs."""
 
+import base64
 import email.policy
 
 import pytest
 
 from shared import casework
+from shared.contract import NewAttachment
 from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord
 from tests.scenes import imap, write
@@ -107,20 +109,24 @@ def _writes(scene, watched, guard):
     return sum(call in {"records.commit", "blobs.put", "queues.put", "schedule.put"} for call in guard.calls)
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(scene, watched, guard, answers):
+@pytest.mark.parametrize(("answers", "size"), [(False, 10), (True, 10), (True, 100_000), (False, 1_000_000)])
+def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(
+    scene, watched, guard, answers, size
+):
     first = scene.send(app=watched)
     scene.deliver(first, app=watched)  # warms up what is cached
     watched.marked.clear()  # another minute: the sweep is noted once more
     guard.calls.clear()
-    message = scene.send(app=watched, in_reply_to=first.id if answers else None)
+    content = base64.b64encode(bytes(size)).decode()
+    file = NewAttachment(name="list.bin", content_type="application/octet-stream", content_base64=content)
+    message = scene.send(app=watched, in_reply_to=first.id if answers else None, attachments=[file])
     scene.deliver(message, app=watched)
     assert scene.email(message.id).state == "sent"
     assert len(storage(guard)) <= 12, storage(guard)
 
 
 def test_bytes_too_large_for_a_record_lie_in_a_blob_and_cost_one_operation_more(scene, watched, guard):
-    small, large = scene.send(), scene.send(text="Zeile\n" * 9000)
+    small, large = scene.send(), scene.send(text="Zeile\n" * 50_000)
     guard.calls.clear()
     assert casework.raw(watched, scene.caller, "C-1", small.id) == bytes_of(scene.app, scene.org_id, small)
     assert guard.count("blobs.") == 0
