@@ -7,7 +7,8 @@ system find the sender forged? The reference is RFC 5322 §3.6.4 (References) an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from shared import mime
@@ -19,6 +20,9 @@ NEWEST_REFERENCES = 50
 
 NEAREST = 3
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
+
+NEVER_LATER = timedelta(hours=25)
+"""A promise is given up after a day (`promises.GIVE_UP`)."""
 
 Outcome = Literal["ignore", "known", "file", "review"]
 
@@ -110,15 +114,27 @@ def decide(
 def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | None:
     """Recognise our message after a relay replaced its Message-ID: it still quotes its own id last.
 
-    The same sender, subject and second as promised is a copy; anything else quoting it is an answer.
+    The same sender, subject and second as promised is a copy. Exchange also puts the time of submission
+    into Date, so a later second is one too, unless the mail says that it answers ours.
     """
-    last = envelope.references[-1:] + envelope.references[-2:-1]
-    for message_id in last:
-        if lookup.signed(message_id):
-            alias = lookup.alias(message_id)
-            if alias and alias.fingerprint == print_:
-                return alias
+    for message_id in (*envelope.references[-1:], *envelope.references[-2:-1]):
+        signed = lookup.signed(message_id)
+        alias = lookup.alias(message_id) if signed else None
+        if signed is None or alias is None:
+            continue
+        if alias.fingerprint in {print_, _print_as_promised(envelope, message_id, signed)}:
+            return alias
     return None
+
+
+def _print_as_promised(envelope: Envelope, message_id: str, signed: SignedId) -> str:
+    """Return the fingerprint that our mail had before it was submitted; empty for what cannot be ours."""
+    promised = datetime.fromtimestamp(int(signed.email_id[:13]) // 1000, UTC)
+    late = envelope.sent_at - promised if envelope.sent_at else NEVER_LATER
+    answers = envelope.in_reply_to == message_id or envelope.references[-1] != message_id
+    if answers or not timedelta() <= late < NEVER_LATER:
+        return ""
+    return mime.fingerprint(replace(envelope, sent_at=promised))
 
 
 def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:

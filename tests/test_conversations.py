@@ -1,7 +1,7 @@
 """The decider alone: envelopes and knowledge in, decisions out."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,6 +73,7 @@ def our_message() -> Envelope:
         sender=ALICE,
         recipients=(SUPPLIER,),
         subject="Offer 4711",
+        sent_at=datetime.fromtimestamp(1763943000, UTC),
         headers={"from": ("Alice <alice@imap.example>",)},
     )
 
@@ -183,6 +184,36 @@ def test_the_same_message_again_is_known():
 def test_our_message_under_a_rewritten_id_is_known_by_its_own_reference():
     decision = decide(replace(our_message(), message_id="<rewritten@relay.example>"), known())
     assert decision.outcome == "known"
+
+
+def submitted(**changes) -> Envelope:
+    """Our message as Exchange files it: another Message-ID, and the time of submission as Date."""
+    rewritten = replace(our_message(), message_id="<rewritten@outlook.example>", is_sent=True)
+    return replace(rewritten, sent_at=rewritten.sent_at + timedelta(seconds=97), **changes)
+
+
+def test_our_message_is_known_although_exchange_changed_both_id_and_date():
+    assert decide(submitted(), known()).outcome == "known"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"in_reply_to": OURS},
+        {"references": (OURS, SUPPLIERS)},
+        {"subject": "Re: Offer 4711"},
+        {"sender": SUPPLIER},
+    ],
+    ids=["answers it", "quotes it further up", "another subject", "another sender"],
+)
+def test_what_only_quotes_our_message_is_no_copy_of_it(changes):
+    assert decide(submitted(**changes), known()).outcome == "file"
+
+
+def test_a_mail_from_before_our_promise_or_long_after_is_no_copy_of_it():
+    for late in (timedelta(days=2), timedelta(days=-1)):
+        mail = submitted()
+        assert decide(replace(mail, sent_at=mail.sent_at + late), known()).outcome == "file"
 
 
 def test_another_mail_under_a_known_message_id_is_not_trusted_by_id_alone():
