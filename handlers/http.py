@@ -22,7 +22,10 @@ from shared.callers import Caller
 from shared.contract import ProblemResource
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 
-Who = Literal["anyone", "member", "admin", "platform", "owner", "browser"]
+Who = Literal["anyone", "member", "admin", "platform", "owner", "browser", "provider"]
+ANONYMOUS = {"anyone", "browser", "provider"}
+"""Who brings no token of ours: proven otherwise, or in need of no proof."""
+
 MAX_BODY = 60_000_000
 """Octets: the largest mail as base64, and its JSON."""
 LONGEST_NUMBER = 9
@@ -165,11 +168,11 @@ def respond(
     req: func.HttpRequest, handler: Callable[[Call[Any]], Answer], who: Who, body: type | None
 ) -> func.HttpResponse:
     """Run a handler between its caller's check and its answer."""
-    correlation_id = _correlation(req)
+    correlation_id = correlation(req)
     with logs.bind(correlation_id=correlation_id):
         try:
             caller = (
-                NOBODY if who == "anyone" else bootstrap.tokens().caller(req.headers.get("authorization"))
+                NOBODY if who in ANONYMOUS else bootstrap.tokens().caller(req.headers.get("authorization"))
             )
             with logs.bind(org_id=caller.org_id):
                 call = Call(bootstrap.app(), caller, _body(req, body), req)
@@ -241,6 +244,7 @@ def _body(req: func.HttpRequest, shape: type | None) -> Any:
         raise InvalidRequest("The body is not valid JSON.", field="body") from None
 
 
-def _correlation(req: func.HttpRequest) -> str:
+def correlation(req: func.HttpRequest) -> str:
+    """Return the caller's correlation id, or a new one; the same for one request."""
     given = req.headers.get("x-correlation-id") or ""
-    return given if _CORRELATION.fullmatch(given) else secrets.token_hex(8)
+    return given if _CORRELATION.fullmatch(given) else logs.correlation_id() or secrets.token_hex(8)

@@ -1,7 +1,7 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import checking, connecting, looking, reviewing, views
+from shared import authorizing, checking, connecting, looking, reviewing, views
 from shared import contract as c
 from shared.providers import base
 
@@ -23,9 +23,9 @@ SEARCH = (
 
 @bp.endpoint("POST", "mailboxes", who="member", body=c.ConnectMailbox, answer=c.MailboxResource, status=201)
 def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
-    """Connect a mailbox; its sign-in is tried on both sides before the answer."""
-    mailbox = connecting.connect(call.app, call.caller, call.body)
-    return Answer(views.mailbox(mailbox, None), status=201)
+    """Connect a mailbox; its sign-in is tried before the answer, or waits for its user at `authorizeUrl`."""
+    mailbox, authorize_url = authorizing.connect(call.app, call.caller, call.body)
+    return Answer(views.mailbox(mailbox, None, authorize_url), status=201)
 
 
 @bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from handlers.http import ENDPOINTS, Endpoint
+from handlers.http import ANONYMOUS, ENDPOINTS, Endpoint
 from shared.contract import ProblemResource
 
 _TYPES = {str: {"type": "string"}, int: {"type": "integer"}, bool: {"type": "boolean"}}
@@ -53,7 +53,7 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
             },
         },
     }
-    if endpoint.who == "anyone":
+    if endpoint.who in ANONYMOUS:
         operation["security"] = []
     if endpoint.body:
         schema = by_shape[repr(endpoint.body)]
@@ -65,6 +65,8 @@ def _success(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     described = {"description": HTTPStatus(endpoint.status).phrase}
     if endpoint.answer is None:
         return described
+    if endpoint.answer is str:
+        return {**described, "content": {"text/html": {"schema": {"type": "string"}}}}
     if endpoint.answer is bytes:
         binary = {"schema": {"type": "string", "format": "binary"}}
         return {**described, "content": {"application/octet-stream": binary}}

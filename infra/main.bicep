@@ -23,6 +23,9 @@ param corsOrigins array
 @description('Hosts with private addresses that mailboxes may name; empty unless the network reaches some.')
 param allowedPrivateHosts string = ''
 
+@description('Client id of Zalion\'s multi-tenant Entra app; empty if customers bring their own. Its secret: see README.')
+param microsoftClientId string = ''
+
 param logLevel string = 'INFO'
 param maxMailBytes string = '36700160'
 
@@ -165,6 +168,10 @@ var settings = {
   RETURN_URLS: returnUrls
   ALLOWED_PRIVATE_HOSTS: allowedPrivateHosts
   MAX_MAIL_BYTES: maxMailBytes
+  MICROSOFT_CLIENT_ID: microsoftClientId
+  MICROSOFT_SECRET_NAME: 'microsoft-client-secret'
+  ENTRA_URL: environment().authentication.loginEndpoint
+  GRAPH_URL: 'https://graph.microsoft.com/v1.0'
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

@@ -13,9 +13,15 @@ from shared.model import Mailbox
 from shared.providers.base import Bearer, Credential, Password
 
 
-def sorted_out(mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
-    """Sort the secrets by provider; one without provider names is for both sides."""
-    names = list(dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))))
+def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
+    """Sort the secrets by provider; one without provider names is for both sides.
+
+    Providers that people sign in at have none.
+    """
+    sides = dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with)))
+    names = [name for name in sides if app.provider(name).oauth is None]
+    if given and not names:
+        raise InvalidRequest("This provider takes no secret: its users sign in there.", field="secret")
     named = bool(given) and set(given) <= set(names)
     secrets_: dict[str, Secret] = {}
     for name in names:
@@ -45,27 +51,55 @@ def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) 
         if secret.refresh_token and not (secret.password or secret.access_token):
             _keep(app, org_id, mailbox, name, secret)
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        if side:
-            _sign_in(app, org_id, mailbox, side, power, given.get(side))
+        if side and by_browser(app, mailbox) != side:
+            try_out(app, org_id, mailbox, side, power, _tried(app, org_id, mailbox, side, given.get(side)))
+    for side in dict.fromkeys((mailbox.receives_with, mailbox.sends_with)):
+        if side and app.provider(side).oauth and by_browser(app, mailbox) != side:
+            app.grants.store_application(org_id, mailbox.id, side, mailbox.address)
     for name, secret in given.items():
         if secret.password or secret.access_token:
             _keep(app, org_id, mailbox, name, secret)
 
 
-def _sign_in(app: App, org_id: str, mailbox: Mailbox, name: str, power: str, secret: Secret | None) -> None:
-    username = _username(mailbox, name)
-    credential: Callable[[], Credential] | None = None
-    if secret and secret.password:
-        tried: Credential = Password(username, secret.password)
-        credential = lambda: tried  # noqa: E731 - a named function would say nothing more
-    elif secret and secret.access_token:
-        tried = Bearer(username, secret.access_token)
-        credential = lambda: tried  # noqa: E731
+def by_browser(app: App, mailbox: Mailbox) -> str | None:
+    """Return the provider that the mailbox's user has to sign in at, if there is one."""
+    for name in (mailbox.receives_with, mailbox.sends_with):
+        if name and app.provider(name).oauth and mailbox.settings[name].get("access") != "application":
+            return name
+    return None
+
+
+def try_out(
+    app: App,
+    org_id: str,
+    mailbox: Mailbox,
+    name: str,
+    power: str,
+    credential: Callable[[], Credential] | None,
+) -> None:
+    """Sign in on one side; without a credential with the stored grant. Raises what the provider says."""
     session = getattr(app.provider(name), power)(app.connection(org_id, mailbox, name, credential))
     try:
         session.check()
     finally:
         session.close()
+
+
+def _tried(
+    app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret | None
+) -> Callable[[], Credential] | None:
+    """The credential to try: a typed secret's, or the app's own; None for the stored grant."""
+    username = _username(mailbox, name)
+    if oauth := app.provider(name).oauth:
+        registration = app.registrations.of(org_id, name)
+        return lambda: Bearer(username, oauth.application(registration).access_token)
+    if secret and secret.password:
+        tried: Credential = Password(username, secret.password)
+        return lambda: tried
+    if secret and secret.access_token:
+        bearer = Bearer(username, secret.access_token)
+        return lambda: bearer
+    return None
 
 
 def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret) -> None:

@@ -4,7 +4,7 @@ An `App` is built once per process by `bootstrap` (or by a test, with other far 
 take it as their first argument; they know no implementation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +14,17 @@ from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
 from shared.model import Mailbox
-from shared.providers.base import Connection, Credential, Provider, Receiver, Searcher, Sender, SentFolder
+from shared.providers.base import (
+    Connection,
+    Credential,
+    Provider,
+    Pusher,
+    Receiver,
+    Searcher,
+    Sender,
+    SentFolder,
+)
+from shared.registrations import Registrations
 from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
 
 SYNC, DELIVER = "sync", "deliver"
@@ -34,6 +44,9 @@ class App:
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
         max_mail_bytes: the largest message we accept for sending.
+        registrations: app registrations, and whose directory is whose.
+        endpoints: where the cloud providers are, for `Connection`.
+        public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         marked: (org, minute) pairs this process has already noted for the outbox sweep.
     """
 
@@ -46,6 +59,10 @@ class App:
     grants: Grants
     provider: Callable[[str], Provider]
     clock: Callable[[], datetime]
+    registrations: Registrations
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    public_url: str = ""
+    return_urls: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
@@ -71,6 +88,15 @@ class App:
         """Open the mailbox for sending. Raises Unsupported where it only reads."""
         return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send")
 
+    def pushing(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Pusher]:
+        """Open the mailbox for its push. Raises Unsupported where its provider has none."""
+        return self._door(org_id, mailbox, mailbox.receives_with, "pusher", "be pushed")
+
+    def has_push(self, mailbox: Mailbox) -> bool:
+        """Whether the receiving side can tell us of new mail."""
+        name = mailbox.receives_with
+        return name is not None and self.provider(name).pusher is not None
+
     def connection(
         self, org_id: str, mailbox: Mailbox, name: str, credential: Callable[[], Credential] | None = None
     ) -> Connection:
@@ -80,6 +106,7 @@ class App:
             settings={**mailbox.settings.get(name, {}), "folders": list(mailbox.folders)},
             credential=credential or (lambda: self.grants.credential(org_id, mailbox.id, name)),
             allowed_hosts=self.allowed_hosts,
+            endpoints=self.endpoints,
         )
 
     @contextmanager

@@ -15,6 +15,7 @@ from shared.callers import Tokens
 from shared.grants import Grants
 from shared.keys import Keys
 from shared.providers import registry
+from shared.registrations import OwnApp, Registrations
 from shared.settings import Settings, SettingsError, load
 
 
@@ -55,6 +56,11 @@ def tokens() -> Tokens:
     return Tokens(found.auth_issuer, found.auth_audience, found.auth_jwks_url)
 
 
+def _own_apps(found: Settings) -> dict[str, OwnApp]:
+    microsoft = OwnApp(found.microsoft_client_id or "", found.microsoft_secret_name, "organizations")
+    return {"microsoft": microsoft} if microsoft.client_id else {}
+
+
 def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
     """Build an app from settings; tests give their own, and a clock that they can set."""
     from shared.storage import azure, blobs, queues, tables, vault
@@ -69,6 +75,9 @@ def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
         )
     )
     keys = Keys(records, secrets, clock)
+    registrations = Registrations(
+        records, secrets, _own_apps(found), found.endpoints, found.allowed_private_hosts
+    )
     return App(
         records=records,
         blobs=blobs.AzureBlobs(blobs.connect(found.storage)),
@@ -76,9 +85,21 @@ def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
         schedule=tables.AzureSchedule(service),
         vault=secrets,
         keys=keys,
-        grants=Grants(records, secrets, keys, clock, allowed_hosts=found.allowed_private_hosts),
+        grants=Grants(
+            records,
+            secrets,
+            keys,
+            clock,
+            allowed_hosts=found.allowed_private_hosts,
+            registrations=registrations,
+            oauth=lambda name: registry.provider(name).oauth,
+        ),
         provider=registry.provider,
         clock=clock,
+        registrations=registrations,
+        endpoints=found.endpoints,
+        public_url=found.public_url,
+        return_urls=found.return_urls,
         allowed_hosts=found.allowed_private_hosts,
         max_mail_bytes=found.max_mail_bytes,
     )

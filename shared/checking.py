@@ -76,8 +76,25 @@ def _examine(app: App, org_id: str, mailbox: Mailbox) -> Iterator[CheckResource]
         yield _tried("round_trip", "A mail to itself arrived.", trip.there_and_back)
     if mailbox.sends_with and app.has_sent_folder(mailbox):
         yield _tried("sent_copy", "A copy of it lies in Sent.", trip.copy)
-    detail = "This provider has no push; the mailbox is polled."
-    yield CheckResource(name="push", status="skipped", detail=detail)
+    yield _push(app, mailbox)
+
+
+def _push(app: App, mailbox: Mailbox) -> CheckResource:
+    """What the record knows of the mailbox's push; polls find everything meanwhile."""
+    minutes = f"The mailbox is looked at every {mailbox.poll_seconds // 60} minutes."
+    if not app.has_push(mailbox):
+        return CheckResource(name="push", status="skipped", detail=f"This provider has no push. {minutes}")
+    push = mailbox.push
+    if push is None:
+        fix = "Wait a minute and test again; then ask IT whether our address can be reached."
+        return CheckResource(name="push", status="warning", detail=f"No push yet. {minutes}", fix=fix)
+    if push.silent:
+        detail = f"The provider does not tell us of new mail, as with shared mailboxes. {minutes}"
+        fix = "Ask IT to allow the app itself to read this mailbox, or poll it more often."
+        return CheckResource(name="push", status="warning", detail=detail, fix=fix)
+    return CheckResource(
+        name="push", status="ok", detail=f"Told of new mail until {push.until:%Y-%m-%d %H:%M}."
+    )
 
 
 def _tried(name: str, good: str, attempt: Callable[[], None]) -> CheckResource:

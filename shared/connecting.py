@@ -11,15 +11,26 @@ from typing import Any
 
 from msgspec import UNSET
 
-from shared import adopting, audit, delivering, forms, jobs, mime, scheduling
+from shared import adopting, audit, delivering, forms, jobs, mime, scheduling, subscribing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox
-from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced, Unsupported
+from shared.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    Raced,
+    Unsupported,
+    ZalionError,
+)
 from shared.jobs import Job
-from shared.model import Integration, Mailbox, Review, SyncState, digest
+from shared.model import Integration, Mailbox, Problem, Review, SyncState, digest
 from shared.storage.base import Add, Move, Remove, Stored
 
+NOT_SIGNED_IN = Problem(
+    "consent_required", "Its user has not signed in yet.", "Open authorizeUrl in a browser and sign in."
+)
 KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
 OLDEST = timedelta(days=365)
 SKEW = timedelta(minutes=10)
@@ -35,14 +46,18 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     caller.need("member", "admin")
     mailbox = _draft(app, caller, body)
     stored = app.records.find(caller.org_id, Mailbox, mailbox.id)
-    if stored and stored.value.state != "disconnected":
+    if stored and not _may_start_over(app, stored.value, mailbox):
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
-    secrets_ = adopting.sorted_out(mailbox, body.secret)
+    secrets_ = adopting.sorted_out(app, mailbox, body.secret)
     adopting.adopt(app, caller.org_id, mailbox, secrets_)
     if stored:
         mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
-    event = audit.entry(app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id)
-    if mailbox.receives_with:
+    if adopting.by_browser(app, mailbox):
+        mailbox = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
+    event = audit.entry(
+        app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id, outcome=mailbox.state
+    )
+    if mailbox.receives_with and mailbox.state == "active":
         scheduling.plan_polls(app, caller.org_id, mailbox)
     try:
         app.records.commit(caller.org_id, Move(stored, mailbox) if stored else Add(mailbox), event)
@@ -50,6 +65,27 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     jobs.put(app, Job("sync", caller.org_id, mailbox.id))
     return mailbox
+
+
+def _may_start_over(app: App, old: Mailbox, new: Mailbox) -> bool:
+    """Whether a mailbox may be connected anew: it was disconnected, or its owner has to sign in again."""
+    waits = old.state == "needs_consent" and adopting.by_browser(app, new) is not None
+    return old.state == "disconnected" or (waits and old.owner == new.owner)
+
+
+def activate(app: App, org_id: str, mailbox_id: str, actor: str) -> Mailbox:
+    """Follow a mailbox whose user has signed in; what waits to be sent leaves now. Raises Conflict."""
+    stored = app.records.get(org_id, Mailbox, mailbox_id)
+    if stored.value.state == "disconnected":
+        raise Conflict("This mailbox was disconnected meanwhile.", fix="Connect it again.")
+    new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
+    if new.receives_with:
+        scheduling.plan_polls(app, org_id, new)
+    event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox_id)
+    app.records.commit(org_id, Move(stored, new), event)
+    jobs.put(app, Job("sync", org_id, mailbox_id))
+    delivering.hasten(app, org_id, mailbox_id)
+    return new
 
 
 def mailboxes_of(app: App, org_id: str) -> list[Stored[Mailbox]]:
@@ -96,7 +132,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     old = stored.value
     if old.state == "disconnected":
         raise Conflict("This mailbox is disconnected.", fix="Connect it again with POST /mailboxes.")
-    new = _changed(app, caller.org_id, old, body)
+    new = _changed(app, caller, old, body)
     if body.settings is not UNSET or body.secret is not UNSET:
         new = _tried(app, caller.org_id, new, body)
     if body.paused is not UNSET and new.state != "needs_consent":
@@ -118,7 +154,8 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
     event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, Move(stored, ended), event)
-    destroyed = list(app.grants.destroy(caller.org_id, mailbox_id))
+    destroyed = [_end_push(app, caller.org_id, stored.value)] if stored.value.push else []
+    destroyed += app.grants.destroy(caller.org_id, mailbox_id)
     while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
         app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
         destroyed.append(f"{len(reviews)} held headers")
@@ -131,6 +168,16 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
         destroyed=destroyed,
         kept=KEPT,
     )
+
+
+def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
+    """End the push with the grant that is about to be destroyed; without a working one it ends by itself."""
+    until = mailbox.push.until if mailbox.push else app.clock()
+    try:
+        subscribing.cancel(app, org_id, mailbox)
+    except ZalionError:
+        return f"push (the provider could not be told; it ends by {until:%Y-%m-%d})"
+    return "push"
 
 
 def approved(app: App, org_id: str, name: str, address: str) -> Integration:
@@ -165,7 +212,7 @@ def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         owner=_owner(caller, body.owner),
         receives_with=body.receives_with,
         sends_with=body.sends_with,
-        settings=_settings(app, caller.org_id, address, body),
+        settings=_settings(app, caller, address, body),
         state="active",
         since=since,
         created_at=now,
@@ -187,7 +234,9 @@ def _owner(caller: Caller, owner: str | None) -> str:
     return mime.check_address(owner, "owner")
 
 
-def _settings(app: App, org_id: str, address: str, body: ConnectMailbox) -> Mapping[str, Mapping[str, Any]]:
+def _settings(
+    app: App, caller: Caller, address: str, body: ConnectMailbox
+) -> Mapping[str, Mapping[str, Any]]:
     sides = (("receivesWith", "receiver", body.receives_with), ("sendsWith", "sender", body.sends_with))
     for given in body.settings:
         if given not in {body.receives_with, body.sends_with}:
@@ -198,13 +247,24 @@ def _settings(app: App, org_id: str, address: str, body: ConnectMailbox) -> Mapp
             continue
         if getattr(app.provider(name), power) is None:
             raise Unsupported(f"{name} cannot do that.", field=field)
-        shared_ = approved(app, org_id, name, address).settings
-        merged = {**shared_, **body.settings.get(name, {})}
-        settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
+        settings[name] = _checked(app, caller, name, address, body.settings.get(name, {}))
     return settings
 
 
-def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox:
+def _checked(
+    app: App, caller: Caller, name: str, address: str, given: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Check a mailbox's own settings, and what only an administrator may choose."""
+    form, path = app.provider(name).form, f"settings.{name}"
+    decided = approved(app, caller.org_id, name, address).settings
+    checked = forms.check(form, given, path=path, decided=decided)
+    for one in form:
+        if one.admin_only and checked.get(one.name) != one.default and "admin" not in caller.roles:
+            raise NotAllowed("Only an administrator may choose this.", field=f"{path}.{one.name}")
+    return checked
+
+
+def _changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mailbox:
     given = {
         name: getattr(body, name)
         for name in ("name", "folders", "poll_seconds", "authserv_id")
@@ -216,15 +276,17 @@ def _changed(app: App, org_id: str, old: Mailbox, body: PatchMailbox) -> Mailbox
     for name, values in (body.settings if body.settings is not UNSET else {}).items():
         if name not in settings:
             raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
-        shared_ = approved(app, org_id, name, old.address).settings
-        merged = {**shared_, **old.settings[name], **values}
-        settings[name] = forms.check(app.provider(name).form, merged, path=f"settings.{name}")
+        own = {field.name for field in app.provider(name).form if field.level == "mailbox"}
+        kept = {key: value for key, value in old.settings[name].items() if key in own}
+        settings[name] = _checked(app, caller, name, old.address, kept | values)
     return replace(old, **given, settings=settings, schedule=scheduling.new_token())
 
 
 def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:
-    given = adopting.sorted_out(new, body.secret) if body.secret is not UNSET else {}
+    given = adopting.sorted_out(app, new, body.secret) if body.secret is not UNSET else {}
     adopting.adopt(app, org_id, new, given)
+    if adopting.by_browser(app, new):
+        return new  # what it signs in with has not changed
     state = "active" if new.state == "needs_consent" else new.state
     return replace(new, state=state, problem=None)
 

@@ -89,6 +89,30 @@ class PutIntegration(Body, frozen=True, kw_only=True):
     approved: bool
     settings: dict[str, Any] = {}
     domains: Annotated[list[str], Meta(max_length=100)] = []
+    secret: "AppSecret | None" = None
+
+
+class AppSecret(Body, frozen=True, kw_only=True):
+    """What your own app registration signs in with: one of both. Write-only; without it the kept one stays.
+
+    `certificate` is PEM text with the private key and the certificate.
+    """
+
+    client_secret: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
+    certificate: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
+
+
+class AskConsent(Body, frozen=True, kw_only=True):
+    """Where the administrator's browser goes afterwards; one of the frontend's registered return URLs."""
+
+    return_url: str | None = None
+
+
+class ConsentLink(Resource, frozen=True, kw_only=True):
+    """The personal link to the provider's consent page. It works once, until `expiresAt`."""
+
+    url: str
+    expires_at: datetime
 
 
 PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
@@ -111,6 +135,8 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     """A mailbox to connect. `settings` and `secret` may be per provider: `{"imap": {...}, "smtp": {...}}`.
 
     A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
+    Where users sign in at the provider, no secret is needed: the answer has `authorizeUrl`, and the browser
+    ends at `returnUrl`. Asking again for a mailbox that needs consent gives a fresh one.
     """
 
     address: str
@@ -124,6 +150,7 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     poll_seconds: PollSeconds = 600
     since: datetime | None = None
     authserv_id: str | None = None
+    return_url: str | None = None
 
 
 class PatchMailbox(Body, frozen=True, kw_only=True):
@@ -169,6 +196,8 @@ class IntegrationResource(Resource, frozen=True, kw_only=True):
     receives: bool
     sends: bool
     redirect_uri: str | None = None
+    tenant: str | None = None
+    problem: ProblemDetail | None = None
     updated_at: datetime | None = None
 
 
@@ -189,6 +218,9 @@ class MailboxResource(Resource, frozen=True, kw_only=True):
     created_at: datetime
     authserv_id: str | None
     synced_at: datetime | None = None
+    push: Literal["none", "live", "silent"] = "none"
+    push_until: datetime | None = None
+    authorize_url: str | None = None
     problem: ProblemDetail | None = None
 
 

@@ -24,6 +24,9 @@ class ZalionError(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
     fate: ClassVar[Fate] = "done"
 
+    reason: str | None = None
+    """Key of its explanation in `explaining`, if it has one: pages show it in the user's language."""
+
     def __init__(self, detail: str, *, field: str | None = None, fix: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail

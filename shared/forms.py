@@ -1,9 +1,10 @@
 """A provider's settings form, applied: what a user or admin typed, checked field by field. Pure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, NotAllowed
 from shared.providers.base import Field
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -11,12 +12,18 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "boolean": bool,
     "strings": list,
+    "date": str,
 }
 _LONGEST = 500
 
 
 def check(
-    form: Sequence[Field], given: Mapping[str, Any], *, path: str, partial: bool = False
+    form: Sequence[Field],
+    given: Mapping[str, Any],
+    *,
+    path: str,
+    partial: bool = False,
+    decided: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the settings with defaults filled in.
 
@@ -25,25 +32,39 @@ def check(
         given: what was typed.
         path: where it stood in the request, for the error's `field`.
         partial: an integration's shared settings may leave out what each mailbox adds.
+        decided: the integration's settings where a mailbox's are checked: its defaults, and what IT alone
+            decides. None where the integration's own are.
 
-    Raises InvalidRequest naming the field that is unknown, missing or of the wrong kind.
+    Raises InvalidRequest naming the field that is unknown, missing or of the wrong kind, NotAllowed for
+    one that IT has not allowed.
     """
-    fields = {field.name: field for field in form if not field.secret}
+    fields = {field.name: field for field in form}
+    own = {name: field for name, field in fields.items() if decided is None or field.level == "mailbox"}
     for name in given:
-        if name not in fields:
-            known = ", ".join(fields)
+        if name not in own:
+            known = ", ".join(own)
             raise InvalidRequest("There is no such setting.", field=f"{path}.{name}", fix=f"Known: {known}.")
     checked: dict[str, Any] = {}
     for name, field in fields.items():
-        value = given.get(name)
+        if decided is not None and field.level == "integration":
+            continue
+        value = given.get(name, (decided or {}).get(name))
         if value is not None:
             checked[name] = _value(field, value, f"{path}.{name}")
+            _allow(field, value, decided, f"{path}.{name}")
         elif not partial:
             if field.required:
                 raise InvalidRequest(f"Missing: {field.purpose}", field=f"{path}.{name}")
             if field.default is not None:
                 checked[name] = field.default
     return checked
+
+
+def _allow(field: Field, value: Any, decided: Mapping[str, Any] | None, path: str) -> None:
+    if decided is None or not field.allowed_by or value == field.default or decided.get(field.allowed_by):
+        return
+    fix = f"Ask your administrator to switch on {field.allowed_by} for this provider."
+    raise NotAllowed("Your IT has not allowed this.", field=path, fix=fix)
 
 
 def _value(field: Field, value: Any, path: str) -> Any:
@@ -55,4 +76,13 @@ def _value(field: Field, value: Any, path: str) -> Any:
     for text in texts:
         if not isinstance(text, str) or not text.isprintable() or not 0 < len(text) <= _LONGEST:
             raise InvalidRequest("This must be a line of 1 to 500 printable characters.", field=path)
+    if field.type == "date" and isinstance(value, str):
+        _date(value, path)
     return value
+
+
+def _date(text: str, path: str) -> None:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest("This must be a day such as 2027-05-31.", field=path) from None

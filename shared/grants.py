@@ -15,7 +15,8 @@ from shared import refreshing, sealing
 from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced, Temporary
 from shared.keys import Keys
 from shared.model import Grant, digest
-from shared.providers.base import Bearer, Credential, Password
+from shared.providers.base import Bearer, Credential, OAuth, Password, Registration, Tokens
+from shared.registrations import Registrations
 from shared.storage.base import Add, Move, Records, Remove, Save, Stored, Vault
 
 MARGIN = timedelta(minutes=2)
@@ -65,8 +66,12 @@ class Grants:
         clock: Callable[[], datetime],
         *,
         allowed_hosts: frozenset[str] = frozenset(),
+        registrations: Registrations | None = None,
+        oauth: Callable[[str], OAuth | None] = lambda _: None,
     ) -> None:
         self._records = records
+        self._registrations = registrations
+        self._oauth = oauth
         self._vault = vault
         self._keys = keys
         self._clock = clock
@@ -121,6 +126,25 @@ class Grants:
         tokens = {field: token for field, token in given.items() if token}
         self._store(org_id, self._sealed(org_id, grant, tokens), client_secret)
 
+    def store_consent(self, org_id: str, mailbox_id: str, provider: str, tokens: Tokens) -> None:
+        """Keep what a person's sign-in gave, in place of whatever was kept for this mailbox and provider."""
+        grant = Grant(
+            mailbox_id,
+            provider,
+            "consent",
+            tokens.address,
+            expires_at=self._clock() + timedelta(seconds=tokens.expires_in),
+            scopes=tuple(sorted(tokens.scopes)),
+        )
+        given = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
+        self._store(
+            org_id, self._sealed(org_id, grant, {name: text for name, text in given.items() if text}), None
+        )
+
+    def store_application(self, org_id: str, mailbox_id: str, provider: str, address: str) -> None:
+        """Remember that the app itself signs in for this mailbox."""
+        self._store(org_id, Grant(mailbox_id, provider, "application", address), None)
+
     def credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
         """Return what signs in now, refreshing an access token that has ended.
 
@@ -148,7 +172,16 @@ class Grants:
         stored = self._read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
             return Password(stored.value.username, self._secret(stored.value))
+        if stored.value.type == "application":
+            oauth, registration = self._signing(org_id, provider)
+            return Bearer(stored.value.username, oauth.application(registration).access_token)
         return self._bearer(org_id, stored)
+
+    def _signing(self, org_id: str, provider: str) -> tuple[OAuth, Registration]:
+        oauth = self._oauth(provider)
+        if oauth is None or self._registrations is None:
+            raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
+        return oauth, self._registrations.of(org_id, provider)
 
     def destroy(self, org_id: str, mailbox_id: str) -> tuple[str, ...]:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
@@ -232,17 +265,29 @@ class Grants:
         if self._lasts(grant):
             return self._unsealed(org_id, grant, "access_token")
         try:
-            answer = refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)
-        except refreshing.InvalidGrant as refusal:
+            answer = self._redeemed(org_id, grant)
+        except ConsentRequired as refusal:
             if self._read(org_id, key).etag != stored.etag:
                 raise Raced from refusal
-            raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
+            raise
         tokens = {"access_token": answer.access_token}
         if answer.refresh_token:
             tokens["refresh_token"] = answer.refresh_token
         new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
         self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
         return answer.access_token
+
+    def _redeemed(self, org_id: str, grant: Grant) -> refreshing.Answer:
+        """Redeem at the provider that gave it, or at the issuer that came with a typed token."""
+        if grant.type == "consent":
+            oauth, registration = self._signing(org_id, grant.provider)
+            refresh_token = self._unsealed(org_id, grant, "refresh_token")
+            tokens = oauth.renew(registration, refresh_token, grant.scopes)
+            return refreshing.Answer(tokens.access_token, tokens.expires_in, tokens.refresh_token)
+        try:
+            return refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)
+        except refreshing.InvalidGrant as refusal:
+            raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
 
     def _form(self, org_id: str, grant: Grant) -> dict[str, str]:
         form = {
@@ -280,6 +325,8 @@ def _secret_name(org_id: str, mailbox_id: str, provider: str, field: str) -> str
 
 
 def _kinds(grant: Grant) -> Iterator[str]:
+    if grant.type == "application":
+        yield "use of the app's own sign-in"
     if grant.secret_name:
         yield "password" if grant.type == "password" else "client secret"
     yield from (field.replace("_", " ") for field in grant.sealed)

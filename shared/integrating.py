@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from shared import audit, connecting, forms
+from shared import audit, connecting, forms, registering
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import PutIntegration
@@ -11,35 +11,56 @@ from shared.model import Integration
 from shared.providers.base import Provider
 from shared.storage.base import Save
 
+Shown = tuple[Integration, Provider, str | None]
+"""An integration, its provider, and the redirect URI that an app registration of one's own must name."""
 
-def show(app: App, caller: Caller, name: str) -> tuple[Integration, Provider]:
+
+def show(app: App, caller: Caller, name: str) -> Shown:
     """Return one integration, as not approved where nobody has touched it yet."""
     caller.need("admin")
-    provider = app.provider(name)
     stored = app.records.find(caller.org_id, Integration, name)
-    return stored.value if stored else Integration(name), provider
+    return _shown(app, stored.value if stored else Integration(name))
 
 
-def put(app: App, caller: Caller, name: str, body: PutIntegration) -> tuple[Integration, Provider]:
+def _shown(app: App, integration: Integration) -> Shown:
+    provider = app.provider(integration.provider)
+    problem = integration.problem or registering.expiring(integration, app.clock().date())
+    if problem and integration.state == "approved":
+        integration = replace(integration, state="needs_attention", problem=problem)
+    return integration, provider, redirect_uri(app, integration.provider) if provider.oauth else None
+
+
+def redirect_uri(app: App, provider: str) -> str:
+    """Return where the provider sends a browser after a sign-in."""
+    return f"{app.public_url}/api/oauth/{provider}/callback"
+
+
+def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
     """Approve (or no longer approve) a provider and replace its shared settings."""
     caller.need("admin")
     provider = app.provider(name)
-    integration = Integration(
-        provider=name,
+    old, *_ = show(app, caller, name)
+    integration = replace(
+        old,
         state="approved" if body.approved else "not_approved",
         settings=forms.check(provider.form, body.settings, path="settings", partial=True),
         domains=tuple(_domain(domain, place) for place, domain in enumerate(body.domains)),
         updated_at=app.clock(),
         updated_by=caller.email,
+        problem=None,
     )
+    if provider.oauth:
+        integration = registering.registered(app, caller.org_id, integration, body.secret)
+    elif body.secret:
+        raise InvalidRequest("This provider has no app registration.", field="secret")
     event = audit.entry(app, "integration.saved", actor=caller.email, outcome=integration.state, detail=name)
     app.records.commit(caller.org_id, Save(integration), event)
-    return integration, provider
+    return _shown(app, integration)
 
 
-def disconnect(app: App, caller: Caller, name: str) -> tuple[Integration, Provider]:
+def disconnect(app: App, caller: Caller, name: str) -> Shown:
     """Withdraw the approval and disconnect every mailbox that uses this provider."""
-    integration, provider = show(app, caller, name)
+    integration, provider, _ = show(app, caller, name)
     ended = replace(integration, state="disconnected", updated_at=app.clock(), updated_by=caller.email)
     event = audit.entry(app, "integration.disconnected", actor=caller.email, detail=name)
     app.records.commit(caller.org_id, Save(ended), event)
@@ -47,7 +68,9 @@ def disconnect(app: App, caller: Caller, name: str) -> tuple[Integration, Provid
         mailbox = stored.value
         if name in {mailbox.receives_with, mailbox.sends_with} and mailbox.state != "disconnected":
             connecting.disconnect(app, caller, mailbox.id)
-    return ended, provider
+    if provider.oauth:  # last, because ending a mailbox's push needs the registration
+        ended = registering.forget(app, caller.org_id, ended)
+    return _shown(app, ended)
 
 
 def _domain(text: str, place: int) -> str:

@@ -14,16 +14,19 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     Attributes:
         type: what to look at.
         org_id: whose.
-        id: mailbox (`sync`), message (`deliver`) or conversation (`carry`).
+        id: mailbox (`sync`, `subscribe`), provider (`expiry`), message (`deliver`) or conversation (`carry`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.
         actor: who asked, for the audit trail.
+        pushed: the provider told us, so push is alive.
+        event: for `notices` and `subscribe`, what the provider said.
+        mailboxes: for `notices`, (organisation, mailbox) of each.
         attempt: how often it was put back.
         correlation_id: of the request or timer that caused it.
     """
 
-    type: Literal["sync", "deliver", "carry"]
+    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry"]
     org_id: str
     id: str
     case_id: str = ""
@@ -33,6 +36,9 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     next: str = ""
     look: tuple[str, ...] = ()
     actor: str = "system"
+    pushed: bool = False
+    event: Literal["", "changed", "renew", "ended", "missed", "heard"] = ""
+    mailboxes: tuple[tuple[str, str], ...] = ()
     attempt: int = 0
     correlation_id: str = ""
 
@@ -45,7 +51,7 @@ def put(app: App, job: Job, *, delay: float = 0) -> None:
 
 def queue_of(job: Job) -> str:
     """Name the queue a job belongs to."""
-    return SYNC if job.type == "sync" else DELIVER
+    return DELIVER if job.type in {"deliver", "carry"} else SYNC
 
 
 def read(text: str) -> Job:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from shared import sealing
 from shared.errors import Raced
-from shared.model import DataKey, digest
+from shared.model import PLATFORM, DataKey, digest
 from shared.storage.base import Add, Records, Vault
 
 LIFETIME = timedelta(minutes=15)
@@ -30,6 +30,7 @@ class Keys:
         self._clock = clock
         self._current: dict[str, tuple[datetime, str]] = {}
         self._keys: dict[tuple[str, str], tuple[datetime, bytes]] = {}
+        self._notices: bytes | None = None
 
     def key(self, org_id: str) -> tuple[str, bytes]:
         """Return the key in force, as (kid, 32 octets), making one on first use."""
@@ -57,6 +58,15 @@ class Keys:
     def cursors(self, org_id: str) -> bytes:
         """Return the key that signs the cursors of lists."""
         return sealing.derive(self.key(org_id)[1], "cursor")
+
+    def notices(self) -> bytes:
+        """Return the key that signs the secrets of notifications; kept for the life of the process.
+
+        It belongs to no organisation and is never erased, so a notice costs no storage at all.
+        """
+        if self._notices is None:
+            self._notices = sealing.derive(self.key(PLATFORM)[1], "notice")
+        return self._notices
 
     def _version(self, org_id: str) -> str:
         stored = self._records.find(org_id, DataKey, "current")

@@ -21,6 +21,10 @@ IntegrationState = Literal[
 Verdict = Literal["pass", "fail", "unknown"]
 
 
+PLATFORM = "~platform"
+"""Stands for an organisation where something belongs to none; no caller's token can name it."""
+
+
 def digest(*parts: str) -> str:
     """Hash anything into 32 hex characters that fit a key; parts are kept apart."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -111,7 +115,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """An organisation's approved choice of one provider, with defaults for its mailboxes."""
+    """An organisation's approved choice of one provider, with defaults for its mailboxes.
+
+    Attributes:
+        tenant: the organisation's directory at the provider, once it was proven; empty before.
+        proof: what the organisation's own app registration signs in with; empty without one.
+    """
 
     kind: ClassVar[str] = "integration"
 
@@ -119,6 +128,9 @@ class Integration:
     state: IntegrationState = "not_approved"
     settings: Mapping[str, Any] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
+    tenant: str = ""
+    proof: Literal["", "secret", "certificate"] = ""
+    problem: Problem | None = None
     updated_at: datetime | None = None
     updated_by: str = ""
 
@@ -126,6 +138,67 @@ class Integration:
     def key(self) -> str:
         """One per provider."""
         return self.provider
+
+
+@dataclass(frozen=True, slots=True)
+class TenantBinding:
+    """Whose directory this is: one directory, one organisation. Kept outside of all organisations."""
+
+    kind: ClassVar[str] = "tenant"
+
+    provider: str
+    tenant: str
+    org_id: str
+
+    @property
+    def key(self) -> str:
+        """Provider and hashed directory id."""
+        return f"{self.provider}!{digest(self.tenant)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A consent or sign-in that was begun in a browser and comes back once, with its state.
+
+    Attributes:
+        id: the hashed state.
+        purpose: `consent` of an administrator, its `proof` by signing in, or the `sign_in` of a mailbox.
+        tenant: the directory that the redirect of a consent claimed.
+        sealed: what the provider needs to know again, sealed.
+    """
+
+    kind: ClassVar[str] = "flow"
+
+    id: str
+    provider: str
+    purpose: Literal["consent", "proof", "sign_in"]
+    expires_at: datetime
+    actor: str
+    mailbox_id: str = ""
+    tenant: str = ""
+    sealed: str = ""
+    return_url: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A mailbox's push.
+
+    Attributes:
+        until: when the provider ends it.
+        missed: polls in a row that found mail nobody had told us of.
+        silent: it stayed silent although it was made anew; the mailbox is polled.
+    """
+
+    id: str
+    until: datetime
+    missed: int = 0
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +213,7 @@ class Mailbox:
         poll_seconds: 60 to 86,400.
         schedule: token of the live poll schedule; another token in the index is a dead one.
         authserv_id: the only Authentication-Results writer we believe (RFC 8601 §5), if known.
+        push: the provider's promise to tell us, where it has one.
         problem: why it needs attention.
     """
 
@@ -159,6 +233,7 @@ class Mailbox:
     poll_seconds: int = 600
     schedule: str = "-"
     authserv_id: str | None = None
+    push: Subscription | None = None
     problem: Problem | None = None
 
     @property
@@ -208,7 +283,7 @@ class Grant:
 
     mailbox_id: str
     provider: str
-    type: Literal["password", "token"]
+    type: Literal["password", "token", "consent", "application"]
     username: str
     secret_name: str | None = None
     sealed: Mapping[str, str] = field(default_factory=dict)

@@ -1,8 +1,6 @@
 """The other half of `grants`: asks an issuer for a new access token (RFC 6749 sections 5 and 6)."""
 
 import re
-import socket
-import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from itertools import islice
@@ -12,11 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary
-from shared.providers import network
+from shared.providers import http
 
 if TYPE_CHECKING:
     from requests import Response
-    from requests.adapters import HTTPAdapter
 
 TIMEOUT = (5, 20)
 """Seconds to connect and between two reads."""
@@ -73,46 +70,21 @@ def redeem(token_url: str, form: Mapping[str, str], allowed_hosts: frozenset[str
 
 
 def _post(url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> "tuple[Response, bytes]":
-    import requests
-
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy or .netrc of the machine has a say in where a secret goes
-        session.mount("https://", _adapter(allowed_hosts))
+    with http.session(allowed_hosts) as session:
         try:
-            response = session.post(
-                url,
-                data=form,
-                headers={"Accept": "application/json"},
-                timeout=TIMEOUT,
-                allow_redirects=False,
-                stream=True,
-            )
-            return response, b"".join(islice(response.iter_content(CHUNK), MOST_CHUNKS))
+            with http.translated(_ISSUER):
+                response = session.post(
+                    url,
+                    data=form,
+                    headers={"Accept": "application/json"},
+                    timeout=TIMEOUT,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                return response, b"".join(islice(response.iter_content(CHUNK), MOST_CHUNKS))
         except InvalidRequest as error:
             fix = "Correct the token URL and connect the mailbox again."
             raise ConsentRequired("The token URL does not lead to a host we may use.", fix=fix) from error
-        except requests.RequestException as error:
-            raise Temporary(f"{_ISSUER} cannot be reached.", retry_after=60) from error
-
-
-def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
-    """Return an adapter that connects by `network`, to judged addresses only; TLS still checks the name."""
-    from requests.adapters import HTTPAdapter
-    from urllib3.connection import HTTPSConnection
-    from urllib3.connectionpool import HTTPSConnectionPool
-
-    class Connection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return network.connect(self.host, self.port, TIMEOUT[0], allowed_hosts)
-
-    class Pool(HTTPSConnectionPool):
-        ConnectionCls = Connection
-
-    adapter = HTTPAdapter()
-    # The default context, because it honours SSL_CERT_FILE (a private CA); requests adds certifi's roots.
-    adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
-    adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
-    return adapter
 
 
 def _refuse(response: "Response", body: bytes) -> None:

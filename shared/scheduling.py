@@ -32,6 +32,8 @@ def tick(app: App) -> int:
     for due in app.schedule.until(now):
         if due.kind == "poll":
             _poll(app, due, now)
+        elif due.kind == "expiry":
+            jobs.put(app, Job("expiry", due.org_id, due.id))
         else:
             _sweep(app, due, now)
         app.schedule.remove(due)

@@ -138,9 +138,10 @@ def _prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> 
     signed = SignedId(conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
     outgoing = _compose(app, caller.org_id, mailbox, draft, parent.value if parent else None, signed, now)
     raw = mime.compose(outgoing)
-    if len(raw) > app.max_mail_bytes:
-        limit = app.max_mail_bytes // 1_000_000
-        raise InvalidRequest(f"The mail is larger than {limit} MB when encoded.", field="attachments")
+    limit = _largest(app, mailbox)
+    if len(raw) > limit:
+        told = f"The mail is larger than {limit / 1_000_000:.0f} MB when encoded."
+        raise InvalidRequest(told, field="attachments", fix="Send smaller files, or a link to them.")
     message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
     return _Outgoing(
         raw,
@@ -149,6 +150,13 @@ def _prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> 
         Alias(outgoing.message_id, conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
         thread,
     )
+
+
+def _largest(app: App, mailbox: Mailbox) -> int:
+    """Octets that may be promised: our own limit, or the provider's for this mailbox."""
+    name = mailbox.sends_with or ""
+    largest = app.provider(name).largest
+    return min(app.max_mail_bytes, largest(mailbox.settings[name])) if largest else app.max_mail_bytes
 
 
 def _unmoved(parent: Stored[Message]) -> Write:

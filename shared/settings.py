@@ -80,6 +80,15 @@ class Settings:
     allowed_private_hosts: frozenset[str]
     max_mail_bytes: int
     log_level: LogLevel
+    microsoft_client_id: str | None
+    microsoft_secret_name: str
+    entra_url: str
+    graph_url: str
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        """Where the cloud providers are, by the names that their modules give."""
+        return {"entra": self.entra_url, "graph": self.graph_url}
 
 
 def _text(text: str) -> str:
@@ -191,6 +200,20 @@ SETTINGS = (
         "",
     ),
     Setting("MAX_MAIL_BYTES", "largest mail accepted for sending, in octets", _bytes, "36700160"),
+    Setting(
+        "MICROSOFT_CLIENT_ID",
+        "client id of Zalion's multi-tenant app; without it customers bring their own registration",
+        _text,
+        required=False,
+    ),
+    Setting(
+        "MICROSOFT_SECRET_NAME",
+        "name of that app's client secret in the vault",
+        _text,
+        "microsoft-client-secret",
+    ),
+    Setting("ENTRA_URL", "Microsoft's sign-in service", _https, "https://login.microsoftonline.com"),
+    Setting("GRAPH_URL", "Microsoft Graph", _https, "https://graph.microsoft.com/v1.0"),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from shared import audit
+from shared import audit, jobs, subscribing
 from shared.app import App
 from shared.consenting import needs_consent
 from shared.errors import ConsentRequired, CursorExpired, Raced, Temporary, ZalionError
 from shared.filing import Filer
+from shared.jobs import Job
 from shared.model import Envelope, Mailbox, Problem, SyncState
 from shared.providers.base import Cursor, Receiver
 from shared.storage.base import Add, Move, Stored, Write
@@ -35,7 +36,13 @@ PATIENCE = 3
 
 
 def sync(
-    app: App, org_id: str, mailbox_id: str, *, look: Sequence[str] = (), actor: str = "system"
+    app: App,
+    org_id: str,
+    mailbox_id: str,
+    *,
+    look: Sequence[str] = (),
+    actor: str = "system",
+    pushed: bool = False,
 ) -> Counter[str]:
     """Look at one mailbox and file what belongs; returns how many mails had which outcome.
 
@@ -60,6 +67,7 @@ def sync(
     except Exception:  # a bug: the host's next try must find the lease free, or it would count as done
         run.fail(ZalionError("An error on our side stopped the last look; we have been told."))
         raise
+    run.mind_push(pushed=pushed)
     return run.counts
 
 
@@ -150,6 +158,7 @@ class _Run:
     actor: str
     filer: Filer | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    late: bool = False
 
     def everything(self, receiver: Receiver) -> None:
         """Walk the pages, then the late evidence, until nobody asks for another look."""
@@ -176,6 +185,14 @@ class _Run:
         while not self.lease.release(self._read(error.code), **noted):
             pass  # another look was asked for, and this worker cannot give it
 
+    def mind_push(self, *, pushed: bool) -> None:
+        """Have the mailbox's push seen to, where this look has shown the need."""
+        event = subscribing.needs(
+            self.app, self.mailbox, pushed=pushed, late=self.late, found=bool(self.counts)
+        )
+        if event:
+            jobs.put(self.app, Job("subscribe", self.org_id, self.mailbox.id, event=event))
+
     def _pages(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         try:
             return self._walk(receiver, filer)
@@ -200,6 +217,7 @@ class _Run:
 
     def _handle(self, filer: Filer, envelope: Envelope) -> None:
         self.counts[filer.handle(envelope)] += 1
+        self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
     def _keep_lease(self) -> None:
         """A page of large mails may take longer than the lease."""

@@ -1,6 +1,7 @@
 """How the domain's records are shown to callers. Pure; HTML is sanitised here, on the way out."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from shared import contract as c
 from shared import mime
@@ -66,7 +67,7 @@ def case(record: Case) -> c.CaseResource:
     return c.CaseResource(id=record.id, title=record.title, members=list(record.members))
 
 
-def mailbox(record: Mailbox, state: SyncState | None) -> c.MailboxResource:
+def mailbox(record: Mailbox, state: SyncState | None, authorize_url: str | None = None) -> c.MailboxResource:
     """Show a mailbox with what the last look at it found."""
     problem = record.problem or (state.problem if state else None)
     return c.MailboxResource(
@@ -84,11 +85,20 @@ def mailbox(record: Mailbox, state: SyncState | None) -> c.MailboxResource:
         created_at=record.created_at,
         authserv_id=record.authserv_id,
         synced_at=state.synced_at if state else None,
+        push=_push(record),
+        push_until=record.push.until if record.push and not record.push.silent else None,
+        authorize_url=authorize_url,
         problem=_problem(problem),
     )
 
 
-def integration(record: Integration, provider: Provider) -> c.IntegrationResource:
+def _push(record: Mailbox) -> Literal["none", "live", "silent"]:
+    if record.push is None or record.state != "active":
+        return "none"
+    return "silent" if record.push.silent else "live"
+
+
+def integration(record: Integration, provider: Provider, redirect_uri: str | None) -> c.IntegrationResource:
     """Show an integration, with the form its settings are checked against."""
     return c.IntegrationResource(
         provider=provider.name,
@@ -109,6 +119,9 @@ def integration(record: Integration, provider: Provider) -> c.IntegrationResourc
         ],
         receives=provider.receiver is not None,
         sends=provider.sender is not None,
+        redirect_uri=redirect_uri,
+        tenant=record.tenant or None,
+        problem=_problem(record.problem),
         updated_at=record.updated_at,
     )
 

@@ -4,7 +4,7 @@ import secrets
 
 import msgspec
 
-from shared import casework, delivering, jobs, logs, scheduling, syncing
+from shared import casework, delivering, jobs, logs, noticing, registering, scheduling, subscribing, syncing
 from shared.app import App
 from shared.errors import Temporary, ZalionError
 from shared.jobs import Job
@@ -35,7 +35,13 @@ def _carry_out(app: App, job: Job) -> None:
     match job.type:
         case "sync":
             if scheduling.still_wanted(app, job):
-                syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor)
+                syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor, pushed=job.pushed)
+        case "subscribe":
+            subscribing.subscribe(app, job.org_id, job.id, job.event)
+        case "notices":
+            noticing.fan_out(app, job)
+        case "expiry":
+            registering.warn(app, job.org_id, job.id)
         case "deliver":
             delivering.deliver(app, job)
         case "carry":

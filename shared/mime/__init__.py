@@ -7,12 +7,12 @@ raise InvalidRequest on what a caller typed.
 from shared.mime.addresses import check_address
 from shared.mime.classifying import classify, is_automatic
 from shared.mime.composing import Outgoing, Part, compose
-from shared.mime.envelopes import envelope
+from shared.mime.envelopes import arrival, envelope
 from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, parse
 from shared.mime.quotes import plain
-from shared.mime.reports import Recipient, Report, report, reported_ids
+from shared.mime.reports import Recipient, Report, report, reported_ids, returned_headers
 from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
 from shared.mime.verdicts import authentication
 
@@ -22,6 +22,7 @@ __all__ = [
     "Part",
     "Recipient",
     "Report",
+    "arrival",
     "attachment",
     "authentication",
     "base_subject",
@@ -39,6 +40,7 @@ __all__ = [
     "raw_headers",
     "report",
     "reported_ids",
+    "returned_headers",
     "sanitise",
     "synthetic_id",
     "text_of",

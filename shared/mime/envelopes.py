@@ -118,6 +118,12 @@ def date(text: str) -> datetime | None:
     return None
 
 
+def arrival(block: bytes) -> datetime | None:
+    """Return when the receiving server took a mail in: the topmost Received (RFC 5321 section 4.4)."""
+    received = split(block)[0].get("received", ())
+    return date(received[0].rpartition(";")[2]) if received else None
+
+
 def envelope(
     header_bytes: bytes,
     *,

@@ -28,6 +28,8 @@ _RETURNED = {
     "text/rfc822",
     "message/global",
 }
+_STATUSES = {"message/delivery-status", "message/global-delivery-status"}
+_DISPOSITIONS = {"message/disposition-notification"}
 _RECIPIENTS = ("original-recipient", "final-recipient")
 _QUOTED_ID = re.compile(r"^[> \t]*Message-ID:\s*(<[^<>\s]{3,990}>)", re.IGNORECASE | re.MULTILINE)
 _QMAIL = re.compile(r"^<([^<>\s]{3,320}@[^<>\s]{1,255})>:\s*\n(.+)", re.MULTILINE)
@@ -79,13 +81,12 @@ def _own_reference(block: envelopes.Headers) -> str:
 def report(raw: bytes) -> Report | None:
     """Read a bounce or receipt; None for any other mail."""
     leaves = list(parts(raw, []))
-    status = b"\n\n".join(_content(leaves, {"message/delivery-status", "message/global-delivery-status"}))
-    disposition = b"\n\n".join(_content(leaves, {"message/disposition-notification"}))
+    status = b"\n\n".join(_content(leaves, _STATUSES))
+    disposition = b"\n\n".join(_content(leaves, _DISPOSITIONS))
     envelope = envelopes.envelope(raw, ref="")
     if not status and not disposition and classify(envelope) != "bounce":
         return None
-    returned = (content[: envelopes.split(content)[1]] for content in _content(leaves, _RETURNED))
-    ids = reported_ids(b"\n\n".join([status, disposition, *returned]))
+    ids = reported_ids(returned_headers(raw))
     recipients = [*_failures(status), *_dispositions(disposition)]
     if recipients and ids:
         return Report(ids, tuple(recipients))
@@ -93,6 +94,14 @@ def report(raw: bytes) -> Report | None:
     return Report(
         ids or tuple(_QUOTED_ID.findall(text)), tuple(recipients or _in_words(envelope.headers, text))
     )
+
+
+def returned_headers(raw: bytes) -> bytes:
+    """Return the fields of a report and the headers of the mail it returns; empty where there are none."""
+    leaves = list(parts(raw, []))
+    fields = list(_content(leaves, _STATUSES | _DISPOSITIONS))
+    returned = [content[: envelopes.split(content)[1]] for content in _content(leaves, _RETURNED)]
+    return b"\n\n".join([*fields, *returned])
 
 
 def _content(leaves: list[Part], types: set[str]) -> Iterator[bytes]:

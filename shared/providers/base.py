@@ -1,4 +1,4 @@
-"""What every mail system looks like to the core: five powers, and a description that is data.
+"""What every mail system looks like to the core: its powers, and a description that is data.
 
 Raw RFC 5322 bytes cross this border, both ways. A provider file imports this module, `network` or
 `http`, `mime`, `model` and `errors`, never another provider, a store or a use case.
@@ -93,12 +93,14 @@ class Connection:
         settings: what the provider's `form` asks for (host, port, security, ...), checked against it.
         credential: asked for anew for every session; raises ConsentRequired.
         allowed_hosts: hosts that may resolve to private addresses (see `network`).
+        endpoints: where the far side of a cloud provider is, by the names its module gives.
     """
 
     address: str
     settings: Mapping[str, object]
     credential: Callable[[], Credential]
     allowed_hosts: frozenset[str] = frozenset()
+    endpoints: Mapping[str, str] = field(default_factory=dict)
 
 
 class Receiver(Protocol):
@@ -208,21 +210,152 @@ class Searcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """A provider's promise to tell us of new mail, until it expires."""
+
+    id: str
+    until: datetime
+
+
+class Pusher(Protocol):
+    """Has the provider tell us. Every method raises ConsentRequired, Temporary or RateLimited."""
+
+    def subscribe(self, url: str, secret: str, until: datetime) -> Push:
+        """Ask to be told at `url` (and `url`/lifecycle) of new mail, in any folder.
+
+        `secret` (at most 128 characters) comes back with every notice. Replaces what this mailbox had.
+        Called by `subscribing`. Raises Unsupported where this mailbox can have no push.
+        """
+        ...
+
+    def renew(self, id_: str, until: datetime) -> Push:
+        """Prolong it. Raises NotFound where the provider has dropped it."""
+        ...
+
+    def cancel(self, id_: str) -> None:
+        """End it; absence is no error."""
+        ...
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One entry of a notification: whoever knows `secret` may ask us to look, and nothing more.
+
+    `renew` asks for the subscription's renewal, `ended` says that it is gone.
+    """
+
+    secret: str
+    event: Literal["changed", "renew", "ended"] = "changed"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Registration:
+    """An app registration at the provider's identity service, and what proves that we are it.
+
+    `tenant` is the customer's directory, or what the provider names "any". No repr: it holds secrets.
+    """
+
+    client_id: str
+    tenant: str
+    secret: str | None = None
+    certificate: str | None = None
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tokens:
+    """What an identity service gave. `expires_in` is in seconds. No repr: it holds secrets.
+
+    `tenant`, `subject` and `address` say who signed in, from the checked id_token; empty where it
+    gave none.
+    """
+
+    access_token: str
+    expires_in: int
+    refresh_token: str | None = None
+    scopes: frozenset[str] = frozenset()
+    tenant: str = ""
+    subject: str = ""
+    address: str = ""
+
+
+class OAuth(Protocol):
+    """Signs in at a provider's identity service.
+
+    Every method raises Temporary or RateLimited; what it refuses is explained: ConsentRequired,
+    InvalidRequest (a setting of the registration is wrong) or Conflict.
+    """
+
+    def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the least scopes that these settings of a mailbox or an integration need."""
+        ...
+
+    def consent_url(
+        self, registration: Registration, settings: Mapping[str, object], redirect_uri: str, state: str
+    ) -> str:
+        """Return where an administrator approves the app for the whole organisation."""
+        ...
+
+    def consented(self, query: Mapping[str, str]) -> str:
+        """Return the directory that the redirect after a consent claims. Raises what it refuses."""
+        ...
+
+    def begin(
+        self, registration: Registration, scopes: Sequence[str], redirect_uri: str, state: str, hint: str
+    ) -> tuple[str, str]:
+        """Return where a person signs in, and what `redeem` needs to know again (a secret)."""
+        ...
+
+    def redeem(self, registration: Registration, begun: str, query: Mapping[str, str]) -> Tokens:
+        """Turn the redirect after a sign-in into tokens; `begun` is what `begin` returned."""
+        ...
+
+    def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
+        """Ask for a new access token (RFC 6749 section 6)."""
+        ...
+
+    def application(self, registration: Registration) -> Tokens:
+        """Sign in as the app itself; proves the registration's secret or certificate."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
-    """One entry of a provider's settings form: what it is for is shown to the admin and in OpenAPI."""
+    """One entry of a provider's settings form: what it is for is shown to the admin and in OpenAPI.
+
+    Attributes:
+        level: who says it. `mailbox`: each mailbox, IT may give a default; `shared`: IT for all mailboxes;
+            `integration`: IT, and no mailbox needs to know.
+        allowed_by: setting of the integration that must be on for another value than the default.
+        admin_only: whether only an administrator may give another value than the default.
+    """
 
     name: str
     purpose: str
-    type: Literal["string", "integer", "boolean", "strings"] = "string"
+    type: Literal["string", "integer", "boolean", "strings", "date"] = "string"
     required: bool = False
     default: object = None
     choices: tuple[str, ...] = ()
-    secret: bool = False
+    level: Literal["mailbox", "shared", "integration"] = "mailbox"
+    allowed_by: str = ""
+    admin_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A mail system as data. A power it lacks is None, and asking for it is answered with Unsupported."""
+    """A mail system as data. A power it lacks is None, and asking for it is answered with Unsupported.
+
+    Attributes:
+        form: what a mailbox is asked for.
+        notices: reads a notification's body, lazily trusted; raises InvalidRequest for what is none.
+        oauth: how people and administrators sign in; None where mailboxes have passwords.
+        largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+    """
 
     name: str
     title: str
@@ -231,3 +364,7 @@ class Provider:
     sender: Callable[[Connection], Sender] | None = None
     sent_folder: Callable[[Connection], SentFolder] | None = None
     searcher: Callable[[Connection], Searcher] | None = None
+    pusher: Callable[[Connection], Pusher] | None = None
+    notices: Callable[[bytes], Sequence[Notice]] | None = None
+    oauth: OAuth | None = None
+    largest: Callable[[Mapping[str, object]], int] | None = None

@@ -9,7 +9,12 @@ from importlib import import_module
 from shared.errors import InvalidRequest
 from shared.providers.base import Provider
 
-_MODULES = {"imap": "shared.providers.imap", "smtp": "shared.providers.smtp"}
+_MODULES = {
+    "microsoft": "shared.providers.microsoft",
+    "imap": "shared.providers.imap",
+    "pop3": "shared.providers.pop3",
+    "smtp": "shared.providers.smtp",
+}
 
 
 def names() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ A stage is one mailbox on a real server (or on its simulator on the wire).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from shared.providers.base import Credential, Password, Provider, Receiver, Searcher, Sender, SentFolder
@@ -108,6 +108,26 @@ class Imap:
 
 
 @dataclass
+class Pop3(Imap):
+    """Dovecot's POP3; it is filled through IMAP, and has an inbox only."""
+
+    @property
+    def _provider(self) -> Provider:
+        return provider("pop3")
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+        assert self._provider.receiver
+        port = self.account.server.dovecot.ports["pop3s"]
+        return self._provider.receiver(self.account.connection(port, credential=credential))
+
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        """POP3 knows no time of arrival but what the receiving server wrote into the mail."""
+        moment = (at or datetime.now(UTC)).strftime("%a, %d %b %Y %H:%M:%S +0000")
+        received = f"Received: from x.example by imap.example; {moment}\r\n".encode() if at else b""
+        super().put(received + raw, folder, at)
+
+
+@dataclass
 class Smtp:
     """The post office, with Dovecot behind it."""
 
@@ -142,5 +162,8 @@ class Smtp:
         self.account.server.post.faults.defer("DATA")
 
 
-RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {"imap": lambda server: Imap(server.account())}
+RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {
+    "imap": lambda server: Imap(server.account()),
+    "pop3": lambda server: Pop3(server.account()),
+}
 SENDING: dict[str, Callable[[MailServer], SendingStage]] = {"smtp": lambda server: Smtp(server.account())}

@@ -1,0 +1,37 @@
+"""/notifications: providers tell that there is news. A hint is checked, enqueued and acknowledged, no more.
+
+https://learn.microsoft.com/graph/change-notifications-delivery-webhooks
+"""
+
+from handlers.http import Answer, Call, Routes
+from shared import noticing
+from shared.contract import Accepted
+from shared.errors import InvalidRequest
+
+bp = Routes()
+
+LONGEST_TOKEN = 1024
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+
+
+@bp.endpoint("POST", "notifications/{provider}", who="provider", answer=Accepted, status=202)
+def notify(call: Call[None]) -> Answer:
+    """Take a provider's notification of new mail, or answer its question whether we are there."""
+    return _taken(call)
+
+
+@bp.endpoint("POST", "notifications/{provider}/lifecycle", who="provider", answer=Accepted, status=202)
+def notify_lifecycle(call: Call[None]) -> Answer:
+    """Take a provider's word about the subscription itself."""
+    return _taken(call)
+
+
+def _taken(call: Call[None]) -> Answer:
+    token = call.request.params.get("validationToken")
+    if token is not None:  # decoded already; anything but the bare token makes the subscription fail
+        return Answer(token[:LONGEST_TOKEN].encode(), headers=_PLAIN)
+    body = call.request.get_body()
+    if len(body) > noticing.LARGEST:
+        raise InvalidRequest("This is larger than any notification.", field="body")
+    noticing.take(call.app, call.path("provider"), body)
+    return Answer(Accepted(), status=202)

@@ -1,0 +1,443 @@
+"""The texts of `explaining`, English and German: title, why, and what to do. Pure data.
+
+Texts may name facts in braces.
+"""
+
+from collections.abc import Mapping
+
+Text = tuple[str, str, str]
+
+TEXTS: Mapping[str, Mapping[str, Text]] = {
+    "connected": {
+        "en": (
+            "Your mailbox is connected",
+            "{address} is now connected with Zalion. E-mails of your cases appear there by themselves.",
+            "You can close this page.",
+        ),
+        "de": (
+            "Ihr Postfach ist verbunden",
+            "{address} ist jetzt mit Zalion verbunden. E-Mails zu Ihren Fällen erscheinen dort von selbst.",
+            "Sie können diese Seite schließen.",
+        ),
+    },
+    "approved": {
+        "en": (
+            "Your organisation has approved Zalion",
+            "Zalion may now be used with the mailboxes of your organisation, as far as their users sign in.",
+            "Tell your colleagues that they can connect their mailboxes.",
+        ),
+        "de": (
+            "Ihre Organisation hat Zalion freigegeben",
+            "Zalion darf jetzt mit den Postfächern Ihrer Organisation arbeiten, sobald deren Benutzer sich anmelden.",
+            "Sagen Sie Ihren Kolleginnen und Kollegen, dass sie ihre Postfächer verbinden können.",
+        ),
+    },
+    "waiting": {
+        "en": (
+            "Waiting for Microsoft",
+            "The approval was given but has not reached all of Microsoft's servers yet. This can take minutes.",
+            "Leave this page open: it tries again by itself.",
+        ),
+        "de": (
+            "Warten auf Microsoft",
+            "Die Freigabe ist erteilt, aber noch nicht auf allen Servern von Microsoft angekommen. Das kann Minuten dauern.",
+            "Lassen Sie diese Seite offen: Sie versucht es von selbst noch einmal.",
+        ),
+    },
+    "approval_needed": {
+        "en": (
+            "Your administrator has to approve the connection",
+            "Microsoft lets only an administrator of your organisation approve Zalion.",
+            "Ask your IT for the approval; if it was just given, wait a few minutes and try again.",
+        ),
+        "de": (
+            "Ihre IT muss die Verbindung freigeben",
+            "Microsoft lässt Zalion nur von einer Administratorin oder einem Administrator Ihrer Organisation freigeben.",
+            "Bitten Sie Ihre IT um die Freigabe; wurde sie gerade erteilt, versuchen Sie es in einigen Minuten noch einmal.",
+        ),
+    },
+    "approval_requested": {
+        "en": (
+            "The approval was requested",
+            "Your request lies with your organisation's administrators.",
+            "Try again once they have confirmed it.",
+        ),
+        "de": (
+            "Die Freigabe ist angefragt",
+            "Ihre Anfrage liegt bei den Administratoren Ihrer Organisation.",
+            "Versuchen Sie es noch einmal, sobald sie bestätigt ist.",
+        ),
+    },
+    "declined": {
+        "en": ("The approval was declined", "Somebody pressed Cancel.", "Start again if that was a mistake."),
+        "de": (
+            "Die Freigabe wurde abgelehnt",
+            "Jemand hat auf „Abbrechen“ gedrückt.",
+            "Beginnen Sie noch einmal, falls das ein Versehen war.",
+        ),
+    },
+    "no_exchange": {
+        "en": (
+            "This organisation has no Exchange Online",
+            "The directory you signed in to has no subscription with mailboxes at Microsoft 365.",
+            "Sign in to the directory that has the mailboxes, or connect them by IMAP or Exchange (EWS).",
+        ),
+        "de": (
+            "Diese Organisation hat kein Exchange Online",
+            "Das Verzeichnis, an dem Sie sich angemeldet haben, hat kein Abonnement mit Postfächern bei Microsoft 365.",
+            "Melden Sie sich an dem Verzeichnis mit den Postfächern an, oder verbinden Sie sie über IMAP oder Exchange (EWS).",
+        ),
+    },
+    "permissions_missing": {
+        "en": (
+            "The app registration lacks permissions",
+            "The app registration does not list the permissions that Zalion needs.",
+            "Add Mail.Read, Mail.Send and offline_access under API permissions, then grant admin consent.",
+        ),
+        "de": (
+            "Der App-Registrierung fehlen Berechtigungen",
+            "Die App-Registrierung führt die Berechtigungen nicht auf, die Zalion braucht.",
+            "Fügen Sie unter API-Berechtigungen Mail.Read, Mail.Send und offline_access hinzu und erteilen Sie die Administratorzustimmung.",
+        ),
+    },
+    "app_not_found": {
+        "en": (
+            "The app is not known in this directory",
+            "Client ID and tenant ID do not belong together, or the approval is missing.",
+            "Compare both IDs with the overview page of the app registration.",
+        ),
+        "de": (
+            "Die App ist in diesem Verzeichnis nicht bekannt",
+            "Client-ID und Mandanten-ID gehören nicht zusammen, oder die Freigabe fehlt.",
+            "Vergleichen Sie beide IDs mit der Übersichtsseite der App-Registrierung.",
+        ),
+    },
+    "tenant_unknown": {
+        "en": (
+            "There is no such directory",
+            "Microsoft knows no directory with this tenant ID.",
+            "Copy the directory (tenant) ID from the overview page of the app registration.",
+        ),
+        "de": (
+            "Dieses Verzeichnis gibt es nicht",
+            "Microsoft kennt kein Verzeichnis mit dieser Mandanten-ID.",
+            "Übernehmen Sie die Verzeichnis-ID (Mandant) von der Übersichtsseite der App-Registrierung.",
+        ),
+    },
+    "secret_wrong": {
+        "en": (
+            "The client secret is wrong",
+            "Microsoft does not accept the client secret.",
+            "Paste the secret's value, not the secret ID; create a new one if the value is no longer shown.",
+        ),
+        "de": (
+            "Der geheime Clientschlüssel ist falsch",
+            "Microsoft nimmt den geheimen Clientschlüssel nicht an.",
+            "Fügen Sie den Wert ein, nicht die Geheimnis-ID; erstellen Sie einen neuen, wenn der Wert nicht mehr angezeigt wird.",
+        ),
+    },
+    "secret_expired": {
+        "en": (
+            "The client secret has expired",
+            "The client secret of the app registration has expired.",
+            "Create a new one and give it to Zalion with its end date.",
+        ),
+        "de": (
+            "Der geheime Clientschlüssel ist abgelaufen",
+            "Der geheime Clientschlüssel der App-Registrierung ist abgelaufen.",
+            "Erstellen Sie einen neuen und geben Sie ihn mit seinem Ablaufdatum in Zalion ein.",
+        ),
+    },
+    "registration_type": {
+        "en": (
+            "The app registration has the wrong type",
+            "The redirect URI is registered for another kind of app.",
+            "Register the redirect URI under the platform Web, and give the client secret.",
+        ),
+        "de": (
+            "Die App-Registrierung hat den falschen Typ",
+            "Die Umleitungs-URI ist für eine andere Art von App registriert.",
+            "Registrieren Sie die Umleitungs-URI unter der Plattform „Web“, und geben Sie den geheimen Clientschlüssel an.",
+        ),
+    },
+    "certificate_rejected": {
+        "en": (
+            "The certificate was rejected",
+            "The certificate is not registered on the app, does not fit its key, or has expired.",
+            "Upload the certificate to the app registration and give Zalion its private key and certificate as PEM.",
+        ),
+        "de": (
+            "Das Zertifikat wurde abgelehnt",
+            "Das Zertifikat ist bei der App nicht registriert, passt nicht zu seinem Schlüssel oder ist abgelaufen.",
+            "Laden Sie das Zertifikat in die App-Registrierung hoch, und geben Sie Zalion Schlüssel und Zertifikat als PEM.",
+        ),
+    },
+    "app_disabled": {
+        "en": (
+            "The app was disabled",
+            "An administrator has disabled the app in your directory.",
+            "Ask your IT to enable it under Enterprise applications.",
+        ),
+        "de": (
+            "Die App wurde deaktiviert",
+            "Die App wurde in Ihrem Verzeichnis von der IT deaktiviert.",
+            "Bitten Sie Ihre IT, sie unter „Unternehmensanwendungen“ zu aktivieren.",
+        ),
+    },
+    "redirect_uri": {
+        "en": (
+            "The redirect URI is not registered",
+            "The app registration does not know where to send the browser back to.",
+            "Register this redirect URI exactly, under the platform Web: {redirect_uri}",
+        ),
+        "de": (
+            "Die Umleitungs-URI ist nicht registriert",
+            "Die App-Registrierung weiß nicht, wohin sie den Browser zurückschicken soll.",
+            "Registrieren Sie unter der Plattform „Web“ genau diese Umleitungs-URI: {redirect_uri}",
+        ),
+    },
+    "single_tenant": {
+        "en": (
+            "The app registration belongs to one directory",
+            "A single-tenant app was asked for at the common sign-in address.",
+            "Give the tenant ID of the directory it is registered in.",
+        ),
+        "de": (
+            "Die App-Registrierung gehört zu einem einzigen Verzeichnis",
+            "Eine App für einen einzigen Mandanten wurde über die gemeinsame Anmeldeadresse aufgerufen.",
+            "Geben Sie die Mandanten-ID des Verzeichnisses an, in dem sie registriert ist.",
+        ),
+    },
+    "wrong_account": {
+        "en": (
+            "You signed in with another account",
+            "The account you signed in with may not open the mailbox {address}.",
+            "Sign in again with the account of this mailbox; a private window helps if another one is chosen.",
+        ),
+        "de": (
+            "Sie haben sich mit einem anderen Konto angemeldet",
+            "Das Konto, mit dem Sie sich angemeldet haben, darf das Postfach {address} nicht öffnen.",
+            "Melden Sie sich mit dem Konto dieses Postfachs an; ein privates Fenster hilft, wenn ein anderes gewählt wird.",
+        ),
+    },
+    "account_locked": {
+        "en": (
+            "The account is locked",
+            "Microsoft has locked the account, for example after too many attempts.",
+            "Try again later, or ask your IT.",
+        ),
+        "de": (
+            "Das Konto ist gesperrt",
+            "Microsoft hat das Konto gesperrt, zum Beispiel nach zu vielen Versuchen.",
+            "Versuchen Sie es später noch einmal, oder fragen Sie Ihre IT.",
+        ),
+    },
+    "password_expired": {
+        "en": (
+            "The password has expired",
+            "The password of the account has expired.",
+            "Change it at Microsoft, then sign in here again.",
+        ),
+        "de": (
+            "Das Passwort ist abgelaufen",
+            "Das Passwort des Kontos ist abgelaufen.",
+            "Ändern Sie es bei Microsoft, und melden Sie sich dann hier wieder an.",
+        ),
+    },
+    "account_disabled": {
+        "en": (
+            "The account is disabled",
+            "Your organisation has disabled this account, so its mailbox is no longer read.",
+            "Ask your IT whether it should be enabled again.",
+        ),
+        "de": (
+            "Das Konto ist deaktiviert",
+            "Ihre Organisation hat dieses Konto deaktiviert; sein Postfach wird nicht mehr gelesen.",
+            "Fragen Sie Ihre IT, ob es wieder aktiviert werden soll.",
+        ),
+    },
+    "second_factor": {
+        "en": (
+            "Microsoft asks for a second factor",
+            "The sign-in needs a second factor, or the last one has expired.",
+            "Sign in again and confirm the second factor.",
+        ),
+        "de": (
+            "Microsoft verlangt einen zweiten Faktor",
+            "Die Anmeldung braucht einen zweiten Faktor, oder der letzte ist abgelaufen.",
+            "Melden Sie sich noch einmal an, und bestätigen Sie den zweiten Faktor.",
+        ),
+    },
+    "not_assigned": {
+        "en": (
+            "You are not assigned to the app",
+            "Your organisation lets only chosen users use Zalion.",
+            "Ask your IT to assign you to the app under Enterprise applications.",
+        ),
+        "de": (
+            "Sie sind der App nicht zugewiesen",
+            "Ihre Organisation lässt nur ausgewählte Benutzer mit Zalion arbeiten.",
+            "Bitten Sie Ihre IT, Sie der App unter „Unternehmensanwendungen“ zuzuweisen.",
+        ),
+    },
+    "sign_in_again": {
+        "en": (
+            "Please sign in again",
+            "The permission to use the mailbox was withdrawn or has expired, for example by a new password.",
+            "Connect the mailbox again. Nothing is lost: everything since then will be filed.",
+        ),
+        "de": (
+            "Bitte melden Sie sich noch einmal an",
+            "Die Erlaubnis für das Postfach wurde entzogen oder ist abgelaufen, zum Beispiel durch ein neues Passwort.",
+            "Verbinden Sie das Postfach noch einmal. Es geht nichts verloren: Alles seitdem wird abgelegt.",
+        ),
+    },
+    "policy": {
+        "en": (
+            "Your organisation's policy blocks the sign-in",
+            "A rule of your organisation (Conditional Access) does not allow this sign-in.",
+            "Your administrator finds the reason in the sign-in log, with the correlation ID {correlation_id}.",
+        ),
+        "de": (
+            "Eine Richtlinie Ihrer Organisation sperrt die Anmeldung",
+            "Eine Regel Ihrer Organisation (bedingter Zugriff) lässt diese Anmeldung nicht zu.",
+            "Ihre IT findet den Grund im Anmeldeprotokoll, mit der Korrelations-ID {correlation_id}.",
+        ),
+    },
+    "policy_frequency": {
+        "en": (
+            "Your organisation ends sign-ins after some time",
+            "A rule of your organisation asks for a new sign-in at intervals.",
+            "Sign in again; ask your IT for an exception, or to let the app itself sign in.",
+        ),
+        "de": (
+            "Ihre Organisation beendet Anmeldungen nach einer Zeit",
+            "Eine Regel Ihrer Organisation verlangt in Abständen eine neue Anmeldung.",
+            "Melden Sie sich noch einmal an; bitten Sie Ihre IT um eine Ausnahme oder darum, dass die App sich selbst anmeldet.",
+        ),
+    },
+    "already_used": {
+        "en": (
+            "This link was used before",
+            "A sign-in or approval link works once. Perhaps the page was only loaded again.",
+            "Look in Zalion whether the connection is there; if not, start again there.",
+        ),
+        "de": (
+            "Dieser Link wurde schon benutzt",
+            "Ein Link für Anmeldung oder Freigabe gilt einmal. Vielleicht wurde die Seite nur neu geladen.",
+            "Sehen Sie in Zalion nach, ob die Verbindung steht; wenn nicht, beginnen Sie dort von vorn.",
+        ),
+    },
+    "expired": {
+        "en": ("This link has expired", "It was open for too long.", "Start again in Zalion."),
+        "de": ("Dieser Link ist abgelaufen", "Er war zu lange offen.", "Beginnen Sie in Zalion von vorn."),
+    },
+    "start_again": {
+        "en": (
+            "The sign-in could not be finished",
+            "What came back from the sign-in does not belong to it.",
+            "Start again in Zalion.",
+        ),
+        "de": (
+            "Die Anmeldung konnte nicht abgeschlossen werden",
+            "Was von der Anmeldung zurückkam, gehört nicht zu ihr.",
+            "Beginnen Sie in Zalion von vorn.",
+        ),
+    },
+    "microsoft_busy": {
+        "en": (
+            "Microsoft does not answer right now",
+            "Microsoft's sign-in service has a temporary problem.",
+            "Try again in a few minutes.",
+        ),
+        "de": (
+            "Microsoft antwortet gerade nicht",
+            "Der Anmeldedienst von Microsoft hat ein vorübergehendes Problem.",
+            "Versuchen Sie es in einigen Minuten noch einmal.",
+        ),
+    },
+    "tenant_taken": {
+        "en": (
+            "This directory is connected to another organisation",
+            "One directory can belong to one organisation in Zalion only.",
+            "Ask Zalion's support if it is yours.",
+        ),
+        "de": (
+            "Dieses Verzeichnis ist mit einer anderen Organisation verbunden",
+            "Ein Verzeichnis kann in Zalion nur zu einer Organisation gehören.",
+            "Wenden Sie sich an den Support von Zalion, wenn es Ihres ist.",
+        ),
+    },
+    "tenant_mismatch": {
+        "en": (
+            "You signed in to another directory",
+            "The directory that was approved is not the one you signed in to.",
+            "Follow the approval link again, and sign in with an account of the approved directory.",
+        ),
+        "de": (
+            "Sie haben sich an einem anderen Verzeichnis angemeldet",
+            "Das freigegebene Verzeichnis ist nicht das, an dem Sie sich angemeldet haben.",
+            "Folgen Sie dem Freigabelink noch einmal, und melden Sie sich mit einem Konto des freigegebenen Verzeichnisses an.",
+        ),
+    },
+    "no_mailbox": {
+        "en": (
+            "There is no mailbox in Exchange Online",
+            "The mailbox is on-premises, has no licence, is inactive or belongs to a guest.",
+            "Ask your IT for a mailbox in Exchange Online, or connect it by Exchange (EWS) or IMAP.",
+        ),
+        "de": (
+            "In Exchange Online gibt es dieses Postfach nicht",
+            "Das Postfach liegt im eigenen Haus, hat keine Lizenz, ist inaktiv oder gehört einem Gast.",
+            "Bitten Sie Ihre IT um ein Postfach in Exchange Online, oder verbinden Sie es über Exchange (EWS) oder IMAP.",
+        ),
+    },
+    "access_too_wide": {
+        "en": (
+            "The app reaches too many mailboxes",
+            "The app can read the control mailbox, which it must not.",
+            "Limit it in Exchange (RBAC for Applications) and take back tenant-wide Mail permissions.",
+        ),
+        "de": (
+            "Die App erreicht zu viele Postfächer",
+            "Die App kann das Kontrollpostfach lesen, was sie nicht darf.",
+            "Begrenzen Sie sie in Exchange (RBAC für Anwendungen), und nehmen Sie mandantenweite Mail-Berechtigungen zurück.",
+        ),
+    },
+    "partial_consent": {
+        "en": (
+            "Not all permissions were granted",
+            "Zalion needs to read and to send; one of these was not granted.",
+            "Start again and accept all permissions, or ask your IT to approve them.",
+        ),
+        "de": (
+            "Nicht alle Berechtigungen wurden erteilt",
+            "Zalion muss lesen und senden dürfen; eines davon wurde nicht erteilt.",
+            "Beginnen Sie noch einmal und nehmen Sie alle Berechtigungen an, oder bitten Sie Ihre IT um die Freigabe.",
+        ),
+    },
+    "not_approved": {
+        "en": (
+            "Your IT has not approved this connection",
+            "The integration is not approved in Zalion, or no longer.",
+            "Ask your administrator to approve it in Zalion.",
+        ),
+        "de": (
+            "Ihre IT hat diese Verbindung nicht freigegeben",
+            "Die Integration ist in Zalion nicht oder nicht mehr freigegeben.",
+            "Bitten Sie Ihre IT, sie in Zalion freizugeben.",
+        ),
+    },
+    "unexpected": {
+        "en": (
+            "Something unexpected happened",
+            "The sign-in ended with an answer that we do not know.",
+            "Try again; if it stays, give the correlation ID below to support.",
+        ),
+        "de": (
+            "Etwas Unerwartetes ist geschehen",
+            "Die Anmeldung endete mit einer Antwort, die wir nicht kennen.",
+            "Versuchen Sie es noch einmal; bleibt es dabei, nennen Sie dem Support die Korrelations-ID unten.",
+        ),
+    },
+}

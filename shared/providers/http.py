@@ -1,0 +1,225 @@
+"""HTTPS to a provider's API: one session, judged addresses, every failure one of the ten errors.
+
+Tokens go to the API's own origin only: paging links come back from the far side and are followed
+verbatim, so their origin is compared first.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.errors import Rejected, Temporary, ZalionError
+from shared.providers import network
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+    from requests.adapters import HTTPAdapter
+
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and between two reads."""
+
+LARGEST = 160 * 1024 * 1024
+"""Octets of an answer: the largest message Exchange Online can be set to take is 150 MB."""
+
+CHUNK = 64 * 1024
+PORTS = frozenset({443})
+LONGEST_PAUSE = 3600.0
+
+
+class NotSent(Temporary):
+    """The connection could not be made: the request certainly did not reach the far side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def pause(self, default: float = 60.0) -> float:
+        """Seconds to wait: `Retry-After` (RFC 9110 section 10.2.3), else `default`."""
+        return _pause(self.headers.get("retry-after", ""), default)
+
+
+Refusal = Callable[[Answer], ZalionError]
+
+
+@dataclass
+class Api:
+    """One API and who speaks to it.
+
+    Args:
+        base: its URL, e.g. `https://graph.microsoft.com/v1.0`.
+        title: what errors call it.
+        bearer: gives the access token, asked for before every call; may raise ConsentRequired.
+        refusal: turns an answer of 400 and above into an error.
+    """
+
+    base: str
+    title: str
+    bearer: Callable[[], str]
+    refusal: Refusal
+    allowed_hosts: frozenset[str] = frozenset()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    _session: "Session | None" = field(default=None, init=False, repr=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make one call; `path` is relative to the base, or a link of the API's own origin.
+
+        Raises NotSent, Temporary, or what `refusal` makes of the answer.
+        """
+        url = path if path.startswith("https:") else self.base + path
+        if not self._is_own(url):
+            raise Rejected(f"{self.title} gave a link to another host.")
+        sent = {**self.headers, **(headers or {}), "Authorization": f"Bearer {self.bearer()}"}
+        return self._answered(method, url, params, json, body, sent)
+
+    def anonymous(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Call a pre-authenticated URL the API gave us, without any token."""
+        return self._answered(method, url, None, None, body, headers)
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        session, self._session = self._session, None
+        if session:
+            session.close()
+
+    def _is_own(self, url: str) -> bool:
+        ours, theirs = urlsplit(self.base), urlsplit(url)
+        return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
+
+    def _answered(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        json: Any,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        if self._session is None:
+            self._session = session(self.allowed_hosts)
+        with translated(self.title):
+            response = self._session.request(
+                method,
+                url,
+                params=params,
+                json=json,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            )
+            answer = _read(response, self.title)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise self.refusal(answer)
+        return answer
+
+
+@contextmanager
+def translated(title: str) -> Iterator[None]:
+    """Turn what `requests` raises into NotSent (no connection was made) or Temporary."""
+    import requests
+
+    try:
+        yield
+    except (requests.exceptions.SSLError, requests.exceptions.ConnectTimeout) as error:
+        raise NotSent(f"{title} cannot be reached.", retry_after=60) from error
+    except requests.exceptions.ConnectionError as error:
+        made = "NewConnectionError" not in repr(error) and "NameResolutionError" not in repr(error)
+        raise (Temporary if made else NotSent)(f"{title} cannot be reached.", retry_after=60) from error
+    except requests.RequestException as error:
+        raise Temporary(f"{title} stopped answering.", retry_after=60) from error
+
+
+def session(allowed_hosts: frozenset[str]) -> "Session":
+    """Make a session that connects to judged addresses only and takes no word from the environment."""
+    import requests
+
+    made = requests.Session()
+    made.trust_env = False  # no proxy or .netrc of the machine has a say in where a secret goes
+    made.mount("https://", _adapter(allowed_hosts))
+    made.mount("http://", _adapter(frozenset()))  # never used: every URL is https
+    return made
+
+
+def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
+    """Return an adapter that connects by `network`; TLS still checks the name."""
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import NewConnectionError
+
+    class Connection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            try:
+                return network.connect(self.host, self.port, TIMEOUT[0], allowed_hosts)
+            except Temporary as error:  # so that whoever handles it knows that nothing was sent
+                raise NewConnectionError(self, error.detail) from error
+
+    class Pool(HTTPSConnectionPool):
+        ConnectionCls = Connection
+
+    class Patient(HTTPAdapter):
+        """Never waits for ever, whoever forgot to say how long (MSAL does)."""
+
+        def send(self, request: "PreparedRequest", *args: Any, **options: Any) -> "Response":
+            options["timeout"] = options.get("timeout") or TIMEOUT
+            return super().send(request, *args, **options)
+
+    adapter = Patient()
+    # The default context, because it honours SSL_CERT_FILE (a private CA); requests adds certifi's roots.
+    adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
+    adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
+    return adapter
+
+
+def _read(response: "Response", title: str) -> Answer:
+    parts, size = [], 0
+    for part in response.iter_content(CHUNK):
+        size += len(part)
+        if size > LARGEST:
+            response.close()
+            raise Rejected(f"{title} gave more than {LARGEST // 1_000_000} MB.")
+        parts.append(part)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, b"".join(parts))
+
+
+def _pause(text: str, default: float) -> float:
+    if text.isdecimal():
+        return min(float(text), LONGEST_PAUSE)
+    try:
+        at = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return default
+    return min(max((at - datetime.now(UTC)).total_seconds(), 1.0), LONGEST_PAUSE) if at.tzinfo else default

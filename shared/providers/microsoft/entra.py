@@ -1,0 +1,217 @@
+"""Signing in at Entra ID with MSAL: administrators' consent, people, and the app itself.
+
+MSAL is imported on first use (docs/decisions/002). It keeps no tokens of people: they live sealed in
+our grants. Since 1.38 it checks no id_token (msal-python#911), so that is done here.
+https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlencode
+
+from shared.errors import ZalionError
+from shared.providers import aadsts, http
+from shared.providers.base import Registration, Tokens
+
+if TYPE_CHECKING:
+    from msal import ConfidentialClientApplication
+
+READ, SEND, WRITE = "Mail.Read", "Mail.Send", "Mail.ReadWrite"
+APPLICATION = "https://graph.microsoft.com/.default"
+RESOURCE = "https://graph.microsoft.com/"
+ANY_TENANT = "organizations"
+
+CLIENTS = 256
+"""Registrations remembered per process: a client remembers for 60 s what Entra refused."""
+
+SKEW = 300
+"""Seconds that Entra's clock may differ from ours."""
+
+TITLE = "Microsoft's sign-in service"
+
+
+class Entra:
+    """`OAuth` of `base`; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, ConfidentialClientApplication] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
+        """See `OAuth.scopes`. MSAL adds openid, profile and offline_access by itself."""
+        shared_ = ".Shared" if settings.get("shared") else ""
+        wanted = [READ + shared_, SEND + shared_]
+        if settings.get("largeAttachments"):
+            wanted.append(WRITE + shared_)
+        return tuple(wanted)
+
+    def consent_url(
+        self, registration: Registration, settings: Mapping[str, object], redirect_uri: str, state: str
+    ) -> str:
+        """See `OAuth.consent_url`. Permissions of the app itself can only be asked for with `.default`."""
+        scopes = [f"{RESOURCE}{scope}" for scope in (*self.scopes(settings), *self._extra(settings))]
+        scope = APPLICATION if settings.get("applicationAccess") else " ".join([*scopes, "offline_access"])
+        query = {
+            "client_id": registration.client_id,
+            "scope": scope,
+            "redirect_uri": redirect_uri,
+            "state": state,
+        }
+        return f"{_authority(registration)}/v2.0/adminconsent?{urlencode(query, quote_via=quote)}"
+
+    def consented(self, query: Mapping[str, str]) -> str:
+        """See `OAuth.consented`. Errors come with `admin_consent=True` too, so they are looked for first."""
+        if "error" in query:
+            raise _explained(query["error"], [], None, query.get("error_description", ""))
+        tenant = query.get("tenant", "")
+        if query.get("admin_consent", "").lower() != "true" or not tenant:
+            raise aadsts.error_of("start_again", correlation_id=None)
+        return tenant
+
+    def begin(
+        self, registration: Registration, scopes: Sequence[str], redirect_uri: str, state: str, hint: str
+    ) -> tuple[str, str]:
+        """See `OAuth.begin`."""
+        wanted = [RESOURCE + scope for scope in scopes]
+        with http.translated(TITLE):
+            flow = self._client(registration).initiate_auth_code_flow(
+                wanted, redirect_uri=redirect_uri, state=state, login_hint=hint or None
+            )
+        if "error" in flow:
+            raise _refused(flow)
+        return flow["auth_uri"], json.dumps({key: value for key, value in flow.items() if key != "auth_uri"})
+
+    def redeem(self, registration: Registration, begun: str, query: Mapping[str, str]) -> Tokens:
+        """See `OAuth.redeem`. A query without code and error is none of Entra's."""
+        flow = json.loads(begun)
+        if "error" in query:
+            raise _explained(query["error"], [], None, query.get("error_description", ""))
+        try:
+            with http.translated(TITLE):
+                result = self._client(registration).acquire_token_by_auth_code_flow(flow, dict(query))
+        except ValueError as error:
+            raise aadsts.error_of("start_again", correlation_id=None) from error
+        return _tokens(result, self._identity(registration, result))
+
+    def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
+        """See `OAuth.renew`."""
+        wanted = [RESOURCE + scope for scope in scopes]
+        with http.translated(TITLE):
+            result = self._client(registration).acquire_token_by_refresh_token(refresh_token, wanted)
+        return _tokens(result, {})
+
+    def application(self, registration: Registration) -> Tokens:
+        """See `OAuth.application`. MSAL keeps this token and gives it again until it nearly ends."""
+        with http.translated(TITLE):
+            result = self._client(registration, remembers=True).acquire_token_for_client([APPLICATION])
+        return _tokens(result, {})
+
+    def _extra(self, settings: Mapping[str, object]) -> list[str]:
+        """What IT may allow besides, so that it is approved once for all mailboxes."""
+        return [f"{scope}.Shared" for scope in (READ, SEND)] if settings.get("sharedMailboxes") else []
+
+    def _client(
+        self, registration: Registration, *, remembers: bool = False
+    ) -> "ConfidentialClientApplication":
+        key = hashlib.sha256(
+            "\x1f".join(
+                (
+                    registration.client_id,
+                    _authority(registration),
+                    registration.secret or "",
+                    registration.certificate or "",
+                    str(remembers),
+                )
+            ).encode()
+        ).hexdigest()
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = _made(registration, remembers=remembers)
+                if len(self._clients) > CLIENTS:
+                    self._clients.popitem(last=False)
+            self._clients.move_to_end(key)
+            return self._clients[key]
+
+    @staticmethod
+    def _identity(registration: Registration, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Check the id_token's claims. Its signature needs none: it came from the token endpoint over TLS.
+
+        https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation (point 6)
+        """
+        claims = cast("Mapping[str, Any]", result.get("id_token_claims") or {})
+        now, tenant = time.time(), claims.get("tid", "")
+        genuine = (
+            claims.get("aud") == registration.client_id
+            and str(claims.get("iss", "")).rstrip("/").endswith(f"/{tenant}/v2.0")
+            and claims.get("nbf", 0) - SKEW <= now <= claims.get("exp", 0) + SKEW
+            and bool(tenant and claims.get("oid"))
+        )
+        if "error" not in result and not genuine:
+            raise aadsts.error_of("start_again", correlation_id=None)
+        return claims
+
+
+def _made(registration: Registration, *, remembers: bool) -> "ConfidentialClientApplication":
+    import msal
+
+    class Forgetful(msal.TokenCache):  # type: ignore[misc]
+        """People's tokens are kept by `grants` alone."""
+
+        def add(self, event: Any, now: Any = None) -> None: ...
+
+    if registration.certificate:
+        credential: Any = {
+            "private_key": registration.certificate,
+            "public_certificate": registration.certificate,
+        }
+    else:
+        credential = registration.secret
+    try:
+        return msal.ConfidentialClientApplication(
+            registration.client_id,
+            client_credential=credential,
+            authority=_authority(registration),
+            instance_discovery=False,
+            token_cache=msal.TokenCache() if remembers else Forgetful(),
+            http_client=http.session(registration.allowed_hosts),
+        )
+    except ValueError as error:
+        if registration.certificate and "tenant" not in str(error).lower():
+            raise aadsts.error_of("certificate_rejected", correlation_id=None) from error
+        raise aadsts.error_of("tenant_unknown", correlation_id=None) from error
+
+
+def _authority(registration: Registration) -> str:
+    return f"{registration.endpoints['entra']}/{registration.tenant}"
+
+
+def _tokens(result: Mapping[str, Any], claims: Mapping[str, Any]) -> Tokens:
+    if "error" in result or "access_token" not in result:
+        raise _refused(result)
+    return Tokens(
+        access_token=result["access_token"],
+        expires_in=int(result.get("expires_in", 0)),
+        refresh_token=result.get("refresh_token"),
+        scopes=frozenset(scope.removeprefix(RESOURCE) for scope in str(result.get("scope", "")).split()),
+        tenant=str(claims.get("tid", "")),
+        subject=str(claims.get("oid", "")),
+        address=str(claims.get("preferred_username") or claims.get("email") or "").lower(),
+    )
+
+
+def _refused(result: Mapping[str, Any]) -> ZalionError:
+    codes = [int(code) for code in result.get("error_codes", []) if str(code).isdecimal()]
+    return _explained(str(result.get("error", "")), codes, result.get("correlation_id"), "")
+
+
+def _explained(error: str, codes: Sequence[int], correlation_id: str | None, description: str) -> ZalionError:
+    """Explain a refusal. A redirect names its code in the description's first word only."""
+    if not codes and description.startswith("AADSTS"):
+        number = description[len("AADSTS") :].partition(":")[0].strip()
+        codes = [int(number)] if number.isdecimal() else []
+    return aadsts.error_of(aadsts.key_of(error, codes), correlation_id=correlation_id)

@@ -1,0 +1,249 @@
+"""One mailbox at Microsoft Graph: its paths, its fields, and what its refusals mean.
+
+Every request asks for immutable ids: others change when a mail is moved.
+https://learn.microsoft.com/graph/outlook-immutable-id
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import batched
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shared import mime
+from shared.errors import (
+    ConsentRequired,
+    CursorExpired,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Temporary,
+    ZalionError,
+)
+from shared.model import Envelope
+from shared.providers import aadsts
+from shared.providers.base import Bearer, Connection
+from shared.providers.http import Answer, Api
+
+TITLE = "Microsoft Graph"
+IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
+
+IN_REPLY_TO, REFERENCES = "String 0x1042", "String 0x1039"
+"""The MAPI properties of these headers: Sent mail has no internetMessageHeaders (docs#18761, 2025-11)."""
+
+FIELDS = (
+    "id,internetMessageId,conversationId,parentFolderId,subject,isDraft,from,toRecipients,ccRecipients,"
+    "sentDateTime,receivedDateTime,internetMessageHeaders"
+)
+"""What an envelope is made of: no body, no preview."""
+
+PAGE = 50
+"""Mails a page; larger ones with headers end in 504."""
+
+BATCH = 20
+"""https://learn.microsoft.com/graph/json-batching"""
+
+
+class Session:
+    """A mailbox, spoken for by one credential; opened on first use."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.api = Api(
+            base=connection.endpoints["graph"],
+            title=TITLE,
+            bearer=self._token,
+            refusal=refusal,
+            allowed_hosts=connection.allowed_hosts,
+            headers=IMMUTABLE,
+        )
+        settings = connection.settings
+        own = not settings.get("shared") and settings.get("access") != "application"
+        self.path = "/me" if own else f"/users/{quote(connection.address)}"
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        self.api.close()
+
+    def get(self, path: str, **params: str) -> Any:
+        """Return the JSON of a path of this mailbox; names of OData parameters come without their $."""
+        return self.api.call("GET", self.path + path, params={f"${k}": v for k, v in params.items()}).json
+
+    def all(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a list."""
+        page = self.get(path, **params)
+        while True:
+            yield page["value"]
+            if "@odata.nextLink" not in page:
+                return
+            page = self.api.call("GET", page["@odata.nextLink"]).json
+
+    def batch(self, paths: Sequence[str]) -> list[Any]:
+        """Return the JSON of several paths of this mailbox, None where one is not found."""
+        found: dict[int, Any] = {}
+        for chunk in batched(enumerate(paths), BATCH, strict=False):
+            requests = [
+                {"id": str(n), "method": "GET", "url": self.path + path, "headers": IMMUTABLE}
+                for n, path in chunk
+            ]
+            answer = self.api.call("POST", "/$batch", json={"requests": requests}).json
+            for inner in answer["responses"]:
+                found[int(inner["id"])] = _inner(inner)
+        return [found.get(n) for n in range(len(paths))]
+
+    def envelopes(self, items: Sequence[Mapping[str, Any]], folders: Mapping[str, str]) -> list[Envelope]:
+        """Make envelopes of messages; for Sent mail their threading is asked for.
+
+        Args:
+            items: messages with `FIELDS`.
+            folders: folder id -> role, where it has one.
+        """
+        sent = [item for item in items if folders.get(item["parentFolderId"]) == "sent"]
+        bare = [item["id"] for item in sent if not item.get("internetMessageHeaders")]
+        wanted = f"id eq '{IN_REPLY_TO}' or id eq '{REFERENCES}'"
+        expand = quote(f"singleValueExtendedProperties($filter={wanted})", safe="$()")
+        answers = self.batch([f"/messages/{quote(id_)}?$select=id&$expand={expand}" for id_ in bare])
+        threading = dict(zip(bare, answers, strict=True))
+        return [_envelope(item, folders, threading.get(item["id"])) for item in items]
+
+    def _token(self) -> str:
+        credential = self.connection.credential()
+        if not isinstance(credential, Bearer):
+            raise ConsentRequired(
+                "Microsoft 365 takes no passwords.", fix="Connect the mailbox by signing in."
+            )
+        return credential.token
+
+
+def literal(text: str) -> str:
+    """Quote a string for $filter (OData 4.01 section 5.1.1.6.1)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def moment(at: datetime) -> str:
+    """Write a time for $filter."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def when(text: str | None) -> datetime | None:
+    """Read a time of Graph's."""
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def refusal(answer: Answer) -> ZalionError:
+    """Say what a refusal of Graph means: by its code, else by its status.
+
+    Codes are compared without regard to case, which varies. A 503 or 403 that names a time is a refusal
+    to be repeated like 429 (403: inbox-zero#3580); without one nobody knows what became of a request.
+    """
+    error = (answer.json or {}).get("error") if isinstance(answer.json, Mapping) else None
+    code = str(error.get("code", "")) if isinstance(error, Mapping) else ""
+    if explained := _BY_CODE.get(code.lower()):
+        return explained()
+    words = code or str(answer.status)
+    waits = answer.status == HTTPStatus.TOO_MANY_REQUESTS or "retry-after" in answer.headers
+    if waits and answer.status in _MAY_WAIT:
+        return RateLimited(f"Microsoft asks us to wait ({words}).", retry_after=answer.pause())
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.REQUEST_TIMEOUT:
+        return Temporary(f"Microsoft Graph is not available ({words}).", retry_after=answer.pause())
+    explain = _BY_STATUS.get(answer.status)
+    return explain(words) if explain else Rejected(f"Microsoft refused the request ({words}).")
+
+
+def _expired(words: str = "") -> ZalionError:
+    return CursorExpired(f"Microsoft no longer knows where we stopped {words}".strip())
+
+
+def _too_large(_: str = "") -> ZalionError:
+    return Rejected("The mail is larger than Microsoft takes.", fix="Send fewer or smaller files.")
+
+
+def _no_access(words: str) -> ZalionError:
+    fix = "Ask IT whether the app's permissions and the rights in Exchange include this mailbox."
+    return ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
+
+
+def _not_as(_: str = "") -> ZalionError:
+    fix = "Ask IT for the right to send as this mailbox, or send from your own."
+    return Rejected("Microsoft does not let you send as this mailbox.", fix=fix)
+
+
+def _bad_recipients(_: str = "") -> ZalionError:
+    return Rejected("Microsoft takes one of the addresses for invalid.", fix="Correct the recipients.")
+
+
+def _no_mailbox() -> ZalionError:
+    return aadsts.error_of("no_mailbox", correlation_id=None)
+
+
+_BY_CODE: Mapping[str, Callable[[], ZalionError]] = {
+    "syncstatenotfound": _expired,
+    "syncstateinvalid": _expired,
+    "resyncrequired": _expired,
+    "mailboxnotenabledforrestapi": _no_mailbox,
+    "mailboxnotsupportedforrestapi": _no_mailbox,
+    "errormessagesizeexceeded": _too_large,
+    "errorsendasdenied": _not_as,
+    "errorinvalidrecipients": _bad_recipients,
+}
+_BY_STATUS: Mapping[int, Callable[[str], ZalionError]] = {
+    HTTPStatus.UNAUTHORIZED: lambda _: aadsts.error_of("sign_in_again", correlation_id=None),
+    HTTPStatus.FORBIDDEN: _no_access,
+    HTTPStatus.NOT_FOUND: lambda _: NotFound("There is no such mail or folder in the mailbox."),
+    HTTPStatus.GONE: _expired,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _too_large,
+}
+_MAY_WAIT = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.FORBIDDEN}
+
+
+def _inner(inner: Mapping[str, Any]) -> Any:
+    if inner["status"] == HTTPStatus.NOT_FOUND:
+        return None
+    if inner["status"] >= HTTPStatus.BAD_REQUEST:
+        headers = {str(k).lower(): str(v) for k, v in (inner.get("headers") or {}).items()}
+        raise refusal(Answer(inner["status"], headers, msgspec.json.encode(inner.get("body"))))
+    return inner["body"]
+
+
+def _envelope(
+    item: Mapping[str, Any], folders: Mapping[str, str], threading: Mapping[str, Any] | None
+) -> Envelope:
+    """Write the headers as they would stand in the mail, so that one reader serves all providers."""
+    lines = [(str(h["name"]), str(h["value"])) for h in item.get("internetMessageHeaders") or ()]
+    there = {name.lower() for name, _ in lines}
+    lines += [(name, value) for name, value in _known(item, threading) if value and name.lower() not in there]
+    block = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines)
+    role = folders.get(item["parentFolderId"], "")
+    return mime.envelope(
+        block.encode() + b"\r\n",
+        ref=item["id"],
+        folder=item["parentFolderId"],
+        is_sent=role == "sent",
+        received_at=when(item.get("receivedDateTime")),
+        thread=item.get("conversationId"),
+    )
+
+
+def _known(item: Mapping[str, Any], threading: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What Graph tells of a mail's headers outside of them."""
+    values = {
+        entry["id"].lower(): entry["value"]
+        for entry in (threading or {}).get("singleValueExtendedProperties") or ()
+    }
+    sent_at = when(item.get("sentDateTime"))
+    yield "Message-ID", item.get("internetMessageId") or ""
+    yield "In-Reply-To", values.get(IN_REPLY_TO.lower(), "")
+    yield "References", values.get(REFERENCES.lower(), "")
+    yield "Subject", item.get("subject") or ""
+    yield "Date", sent_at.strftime("%a, %d %b %Y %H:%M:%S +0000") if sent_at else ""
+    yield "From", _people([item.get("from") or {}])
+    yield "To", _people(item.get("toRecipients") or ())
+    yield "Cc", _people(item.get("ccRecipients") or ())
+
+
+def _people(entries: Sequence[Mapping[str, Any]]) -> str:
+    people = [entry.get("emailAddress") or {} for entry in entries]
+    return ", ".join(f"<{person['address']}>" for person in people if person.get("address"))

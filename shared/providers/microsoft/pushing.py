@@ -1,0 +1,88 @@
+"""Change notifications of Graph: a hint that a mailbox has new mail.
+
+https://learn.microsoft.com/graph/change-notifications-delivery-webhooks
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from shared.errors import InvalidRequest, NotFound
+from shared.providers.base import Notice, Push
+from shared.providers.microsoft.graph import Session, when
+
+LONGEST = timedelta(minutes=10_070)
+"""Graph keeps a subscription for mail 10,080 minutes at most; its clock need not be ours."""
+
+_EVENTS: dict[str, Literal["changed", "renew", "ended"]] = {
+    "reauthorizationRequired": "renew",
+    "subscriptionRemoved": "ended",
+    "missed": "changed",
+}
+
+
+class GraphPusher(Session):
+    """Pusher of `base` over Graph."""
+
+    def subscribe(self, url: str, secret: str, until: datetime) -> Push:
+        """See `Pusher.subscribe`. What an earlier attempt left behind at the same address is removed."""
+        resource = f"{self.path}/messages".removeprefix("/")
+        for old in self.api.call("GET", "/subscriptions").json["value"]:
+            if old["notificationUrl"] == url and old["resource"].strip("/") == resource:
+                self.cancel(old["id"])
+        body = {
+            "changeType": "created",
+            "notificationUrl": url,
+            "lifecycleNotificationUrl": f"{url}/lifecycle",
+            "resource": resource,
+            "expirationDateTime": _time(until),
+            "clientState": secret,
+            "latestSupportedTlsVersion": "v1_2",
+        }
+        return _push(self.api.call("POST", "/subscriptions", json=body).json)
+
+    def renew(self, id_: str, until: datetime) -> Push:
+        """See `Pusher.renew`; it also gives the subscription a fresh token (reauthorizes)."""
+        body = {"expirationDateTime": _time(until)}
+        return _push(self.api.call("PATCH", f"/subscriptions/{quote(id_)}", json=body).json)
+
+    def cancel(self, id_: str) -> None:
+        """See `Pusher.cancel`."""
+        try:
+            self.api.call("DELETE", f"/subscriptions/{quote(id_)}")
+        except NotFound:
+            return
+
+
+class _Item(msgspec.Struct):
+    clientState: str = ""  # noqa: N815 - Graph's name
+    lifecycleEvent: str = ""  # noqa: N815
+
+
+class _Collection(msgspec.Struct):
+    value: list[_Item]
+
+
+def notices(body: bytes) -> Sequence[Notice]:
+    """Read a notification or lifecycle notification; any number of mailboxes and tenants may be in one.
+
+    Raises InvalidRequest for what is neither.
+    """
+    try:
+        found = msgspec.json.decode(body, type=_Collection)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest("This is no notification.", field="body") from error
+    return [Notice(item.clientState, _EVENTS.get(item.lifecycleEvent, "changed")) for item in found.value]
+
+
+def _push(found: dict[str, str]) -> Push:
+    until = when(found["expirationDateTime"])
+    return Push(found["id"], until or datetime.now(UTC))
+
+
+def _time(until: datetime) -> str:
+    latest = datetime.now(UTC) + LONGEST
+    return min(until, latest).strftime("%Y-%m-%dT%H:%M:%S.0000000Z")

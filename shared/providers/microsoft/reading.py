@@ -1,0 +1,234 @@
+"""Reading a mailbox at Graph: a sweep over the whole mailbox by time, and delta for stragglers.
+
+The sweep finds mail wherever rules put it, and after any pause. Delta of Sent and Inbox adds what shows
+up late under an old time. Alone it would not do: it knows one folder, and with a filter 5,000 mails.
+https://learn.microsoft.com/graph/delta-query-messages
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shared.errors import CursorExpired, NotFound
+from shared.model import Envelope
+from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.http import Answer
+from shared.providers.microsoft.graph import (
+    FIELDS,
+    IN_REPLY_TO,
+    PAGE,
+    Session,
+    literal,
+    moment,
+    when,
+)
+
+ROLES = {
+    "inbox": "inbox",
+    "sentitems": "sent",
+    "drafts": "drafts",
+    "deleteditems": "trash",
+    "junkemail": "junk",
+    "outbox": "outbox",
+    "archive": "archive",
+}
+"""Graph's well-known names, and what we call their roles."""
+
+UNREAD_ROLES = {"drafts", "trash", "junk", "outbox"}
+"""Unfinished, deleted or unwanted mail."""
+
+OVERLAP = timedelta(minutes=10)
+"""How far a sweep goes back behind the last: mail shows up a little after its receivedDateTime."""
+
+MOST_SEEN, TAIL = 2000, 24
+"""The end of an id tells mails of one mailbox apart."""
+
+RECENT = 50
+"""So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
+
+
+@dataclass
+class Position:
+    """What a cursor says.
+
+    Attributes:
+        folders: id -> role of the well-known folders, learnt once.
+        links: folder id -> its deltaLink.
+        swept: from when on the mailbox is still to be swept.
+        seen: the mails since then that were dealt with, by the end of their ids.
+    """
+
+    folders: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    swept: datetime | None = None
+    seen: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cursor: Cursor | None) -> "Position":
+        """Read a cursor. Raises CursorExpired for one that cannot be read."""
+        if cursor is None:
+            return cls()
+        try:
+            return msgspec.json.decode(cursor, type=cls)
+        except msgspec.DecodeError as error:
+            raise CursorExpired("The cursor is of another kind.") from error
+
+    def news(self, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return the mails that were not dealt with yet, and count them as such."""
+        skipped = {id_ for id_, role in self.folders.items() if role in UNREAD_ROLES}
+        new = [item for item in items if _readable(item, skipped) and item["id"][-TAIL:] not in self.seen]
+        self.seen = [*self.seen, *(item["id"][-TAIL:] for item in new)][-MOST_SEEN:]
+        return new
+
+    def page(self, envelopes: Sequence[Envelope]) -> Page:
+        """Make a page that ends here."""
+        return Page(tuple(envelopes), Cursor(msgspec.json.encode(self).decode()))
+
+
+class GraphMailbox(Session):
+    """Receiver and SentFolder of `base` over Graph."""
+
+    def check(self) -> None:
+        """See `Receiver.check`."""
+        self.get("/mailFolders/inbox", select="id")
+        self.get("/messages", select="id", top="1")
+
+    def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
+        """See `Receiver.pages`. Everything but drafts, Junk and Trash is read, whatever its folder."""
+        position, started = Position.of(cursor), datetime.now(UTC)
+        if not position.links:
+            position.folders, position.swept = self._roles(), since
+            for role in ("sent", "inbox"):
+                folder = next(id_ for id_, known in position.folders.items() if known == role)
+                position.links[folder] = self._baseline(folder, started)
+        yield from self._sweep(position, started)
+        for folder in position.links:
+            yield from self._stragglers(position, folder)
+        yield position.page([])
+
+    def fetch(self, ref: str) -> bytes:
+        """See `Receiver.fetch`."""
+        return self._call(f"/messages/{quote(ref)}/$value").body
+
+    def returned_headers(self, ref: str) -> bytes:
+        """See `Receiver.returned_headers`. The returned mail is an attached item: its id alone is read."""
+        expand = "microsoft.graph.itemAttachment/item($select=internetMessageId)"
+        path = f"/messages/{quote(ref)}/attachments"
+        answer = self.get(path, select="id,name,contentType,size", expand=expand)
+        lines = []
+        for attachment in answer["value"]:
+            item = attachment.get("item") or {}
+            if item.get("internetMessageId"):
+                lines.append(f"Message-ID: {item['internetMessageId']}".encode())
+            elif attachment.get("contentType", "").lower() in {
+                "message/delivery-status",
+                "message/disposition-notification",
+                "text/rfc822-headers",
+            }:
+                lines.append(self._call(f"{path}/{quote(attachment['id'])}/$value").body.strip(b"\r\n"))
+        if not lines:
+            raise NotFound("This mail holds no report.")
+        return b"\r\n\r\n".join(lines)
+
+    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
+        """See `Receiver.look`: the mails themselves, their threads, and what names them as its parent."""
+        folders = self._roles()
+        skipped = {folder for folder, role in folders.items() if role in UNREAD_ROLES}
+        seen: set[str] = set()
+        for message_id in message_ids:
+            for items in self._about(message_id):
+                new = [item for item in items if item["id"] not in seen and _readable(item, skipped)]
+                seen |= {item["id"] for item in new}
+                for envelope in self.envelopes(new, folders):
+                    if message_id in (envelope.message_id, *envelope.references):
+                        yield envelope
+
+    def find_sent(self, message_id: str) -> Receipt | None:
+        """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References."""
+        folders = self._roles()
+        path = "/mailFolders/sentitems/messages"
+        found = self.get(path, filter=f"internetMessageId eq {literal(message_id)}", select=FIELDS)["value"]
+        if not found:
+            newest = self.get(path, select=FIELDS, orderby="sentDateTime desc", top=str(RECENT))["value"]
+            copies = self.envelopes(newest, folders)
+            quoting = [copy for copy in copies if copy.references[-1:] == (message_id,)]
+            own = [copy for copy in quoting if copy.in_reply_to != message_id]
+            return Receipt(own[0].ref, own[0].message_id, own[0].thread) if own else None
+        return Receipt(found[0]["id"], message_id, found[0].get("conversationId"))
+
+    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
+        """See `SentFolder.keep_sent`. Graph files every copy by itself."""
+        return None
+
+    def _call(self, path: str) -> Answer:
+        return self.api.call("GET", self.path + path)
+
+    def _roles(self) -> dict[str, str]:
+        """Return folder id -> role; a mailbox without an archive is none the worse."""
+        found = self.batch([f"/mailFolders/{name}?$select=id" for name in ROLES])
+        return {
+            folder["id"]: role
+            for folder, role in zip(found, ROLES.values(), strict=True)
+            if folder is not None
+        }
+
+    def _sweep(self, position: Position, started: datetime) -> Iterator[Page]:
+        """Yield what the mailbox took in, oldest first, in whatever folder."""
+        after = moment(position.swept or started)
+        pages = self.all(
+            "/messages",
+            filter=f"receivedDateTime ge {after}",
+            orderby="receivedDateTime",
+            select=FIELDS,
+            top=str(PAGE),
+        )
+        for items in pages:
+            new = position.news(items)
+            if items:
+                position.swept = when(items[-1]["receivedDateTime"])
+            yield position.page(self.envelopes(new, position.folders))
+        position.swept = max(position.swept or started, started - OVERLAP)
+
+    def _stragglers(self, position: Position, folder: str) -> Iterator[Page]:
+        """Yield what delta knows and the sweep did not see. Raises CursorExpired."""
+        page = self.api.call("GET", position.links[folder]).json
+        while True:
+            new = position.news([item for item in page["value"] if "@removed" not in item])
+            position.links[folder] = page.get("@odata.deltaLink") or page["@odata.nextLink"]
+            yield position.page(self.envelopes(new, position.folders))
+            if "@odata.deltaLink" in page:
+                return
+            page = self.api.call("GET", page["@odata.nextLink"]).json
+
+    def _baseline(self, folder: str, at: datetime) -> str:
+        """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
+        page = self.get(
+            f"/mailFolders/{quote(folder)}/messages/delta",
+            select=FIELDS,
+            changeType="created",
+            filter=f"receivedDateTime ge {moment(at)}",
+        )
+        while "@odata.deltaLink" not in page:
+            page = self.api.call("GET", page["@odata.nextLink"]).json
+        return str(page["@odata.deltaLink"])
+
+    def _about(self, message_id: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the mail with this Message-ID, what answers it, and the rest of their threads."""
+        wanted = literal(message_id)
+        there = self.get("/messages", filter=f"internetMessageId eq {wanted}", select=FIELDS)["value"]
+        yield there
+        parent = (
+            f"singleValueExtendedProperties/Any(ep: ep/id eq {literal(IN_REPLY_TO)} and ep/value eq {wanted})"
+        )
+        yield from self.all("/messages", filter=parent, select=FIELDS, top=str(PAGE))
+        for thread in {item["conversationId"] for item in there}:
+            query = f"conversationId eq {literal(thread)}"
+            yield from self.all("/messages", filter=query, select=FIELDS, top=str(PAGE))
+
+
+def _readable(item: Mapping[str, Any], skipped: Collection[str]) -> bool:
+    return not item.get("isDraft") and item["parentFolderId"] not in skipped

@@ -1,0 +1,89 @@
+"""The owner's live look into a mailbox at Graph.
+
+`$search` gives at most 1,000 mails, newest first, and takes no filter beside it; so words go to it as
+KQL and times are KQL too. https://learn.microsoft.com/graph/search-query-parameter
+"""
+
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import quote
+
+from shared.model import Envelope
+from shared.providers.base import Folder, Query
+from shared.providers.microsoft.graph import FIELDS, Session, moment, when
+from shared.providers.microsoft.reading import ROLES
+
+MOST = 1000
+_KNOWN = {"inbox", "sent", "drafts", "trash", "junk", "archive"}
+
+
+class GraphSearcher(Session):
+    """Searcher of `base` over Graph."""
+
+    def search(self, query: Query) -> list[Envelope]:
+        """See `Searcher.search`."""
+        wanted, found = query.offset + query.limit, list[dict[str, Any]]()
+        for page in self._pages(query, min(wanted, MOST)):
+            found += [item for item in page if _within(item, query)]
+            if len(found) >= wanted:
+                break
+        roles = self._roles()
+        return self.envelopes(found[query.offset : wanted], roles)
+
+    def folders(self) -> list[Folder]:
+        """See `Searcher.folders`."""
+        roles = self._roles()
+        return [
+            Folder(path, cast("Any", roles.get(id_) if roles.get(id_) in _KNOWN else None))
+            for id_, path in self._tree("/mailFolders", "")
+        ]
+
+    def _pages(self, query: Query, size: int) -> Iterator[list[dict[str, Any]]]:
+        words = _kql(query)
+        if words:
+            return self.all("/messages", search=f'"{words}"', select=FIELDS, top=str(size))
+        filters = [
+            *([f"receivedDateTime ge {moment(query.after)}"] if query.after else []),
+            *([f"receivedDateTime lt {moment(query.before)}"] if query.before else []),
+        ] or ["receivedDateTime ge 1970-01-01T00:00:00Z"]
+        return self.all(
+            "/messages",
+            filter=" and ".join(filters),
+            orderby="receivedDateTime desc",
+            select=FIELDS,
+            top=str(size),
+        )
+
+    def _roles(self) -> dict[str, str]:
+        found = self.batch([f"/mailFolders/{name}?$select=id" for name in ROLES])
+        return {folder["id"]: role for folder, role in zip(found, ROLES.values(), strict=True) if folder}
+
+    def _tree(self, path: str, above: str) -> Iterator[tuple[str, str]]:
+        for page in self.all(path, select="id,displayName,childFolderCount", top="100"):
+            for folder in page:
+                name = above + folder["displayName"]
+                yield folder["id"], name
+                if folder.get("childFolderCount"):
+                    yield from self._tree(f"/mailFolders/{quote(folder['id'])}/childFolders", f"{name}/")
+
+
+def _kql(query: Query) -> str:
+    """Write the query as KQL; quotes and backslashes would end its phrases."""
+    named = {"from": query.sender, "to": query.to, "subject": query.subject}
+    terms = [
+        *([query.text] if query.text else []),
+        *(f"{name}:{text}" for name, text in named.items() if text),
+    ]
+    if terms and query.has_attachment is not None:
+        terms.append(f"hasAttachments:{str(query.has_attachment).lower()}")
+    elif query.has_attachment is not None:
+        terms = [f"hasAttachments:{str(query.has_attachment).lower()}"]
+    return " AND ".join(term.replace("\\", " ").replace('"', " ") for term in terms)
+
+
+def _within(item: dict[str, Any], query: Query) -> bool:
+    """`$search` takes whole days only, so times are compared here."""
+    at = when(item.get("receivedDateTime"))
+    early = query.after is not None and (at is None or at < query.after)
+    late = query.before is not None and (at is None or at >= query.before)
+    return not (early or late or item.get("isDraft"))

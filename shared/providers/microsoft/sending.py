@@ -1,0 +1,170 @@
+"""Sending at Graph as MIME, so that Message-ID, References and every header are ours to choose.
+
+Exchange may still change Message-ID and Date; the copy in Sent Items, which it files itself, tells.
+https://learn.microsoft.com/graph/outlook-send-mime-message
+"""
+
+import base64
+import email
+import email.policy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import quote
+
+from shared import mime
+from shared.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.providers.base import Receipt
+from shared.providers.http import NotSent
+from shared.providers.microsoft.graph import FIELDS, Session, literal
+
+REQUEST = 4 * 1000 * 1000
+"""Octets of a request, measured by users (docs#13979): base64 of a mail whose files are base64 already."""
+
+SMALL = REQUEST * 3 // 4 - 50_000
+"""Octets of a mail that fits into one request."""
+
+LARGE = 35 * 1024 * 1024
+"""Octets of a mail in Exchange Online, unless its administrator allows more."""
+
+CHUNK = 320 * 1024 * 10
+"""Octets of an upload's piece: a multiple of 320 KiB below 4 MB."""
+
+DIRECT = 3 * 1000 * 1000
+"""Octets up to which a file is attached without an upload session."""
+
+_PLAIN = {"Content-Type": "text/plain"}
+
+
+def largest(settings: Mapping[str, object]) -> int:
+    """Return how large a mail may be; beyond one request only with the extra permission."""
+    return LARGE if settings.get("largeAttachments") else SMALL
+
+
+class GraphSender(Session):
+    """Sender of `base` over Graph."""
+
+    def check(self) -> None:
+        """See `Sender.check`. Nothing tells whether Mail.Send was granted but the token's scopes."""
+        self.get("/mailFolders/sentitems", select="id")
+
+    def send(
+        self,
+        raw: bytes,
+        envelope_from: str,  # noqa: ARG002 - Graph sends as the mailbox itself
+        envelope_to: Sequence[str],
+        commit: Callable[[], None],
+    ) -> Receipt:
+        """See `Sender.send`. Bcc goes into the mail, as Exchange takes recipients from there only."""
+        addressed = _with_bcc(raw, envelope_to)
+        if len(addressed) <= SMALL:
+            return self._hand_over("/sendMail", base64.b64encode(addressed), commit)
+        return self._send_large(addressed, commit)
+
+    @property
+    def files_copy(self) -> bool:
+        """See `Sender.files_copy`."""
+        return True
+
+    def _send_large(self, raw: bytes, commit: Callable[[], None]) -> Receipt:
+        """Make a draft of the mail without its files, add them one by one, then send it.
+
+        A draft that an earlier attempt left behind is removed first; nothing leaves before `commit`.
+        """
+        if not self.connection.settings.get("largeAttachments"):
+            fix = "Send smaller files, or ask IT to allow large attachments for Microsoft 365."
+            raise Rejected(f"Microsoft takes mails of at most {SMALL // 1_000_000} MB here.", fix=fix)
+        self._remove_drafts(raw)
+        text, files = _taken_apart(raw)
+        if len(text) > SMALL:
+            raise Rejected("The text of the mail is larger than Microsoft takes.")
+        draft = self.api.call(
+            "POST", f"{self.path}/messages", body=base64.b64encode(text), headers=_PLAIN
+        ).json
+        path = f"/messages/{quote(draft['id'])}"
+        for file in files:
+            self._attach(path, file)
+        return self._hand_over(f"{path}/send", b"", commit, ref=draft["id"])
+
+    def _hand_over(
+        self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
+    ) -> Receipt:
+        """The one request that makes the mail leave. What Graph answers with an error did not leave."""
+        self.connection.credential()  # what can fail without consequence comes before `commit`
+        commit()
+        try:
+            self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
+        except (NotSent, RateLimited):
+            raise  # it certainly was not taken
+        except Temporary as error:
+            raise OutcomeUnknown("The connection to Microsoft broke after the hand-over began.") from error
+        except NotFound as error:
+            raise Rejected("Microsoft no longer knows this mailbox or draft.") from error
+        return Receipt(ref=ref)
+
+    def _remove_drafts(self, raw: bytes) -> None:
+        message_id = mime.envelope(raw, ref="").message_id
+        found = self.get(
+            "/mailFolders/drafts/messages",
+            filter=f"internetMessageId eq {literal(message_id or '')}",
+            select=FIELDS,
+        )
+        for draft in found["value"]:
+            self.api.call("DELETE", f"{self.path}/messages/{quote(draft['id'])}")
+
+    def _attach(self, path: str, file: "_File") -> None:
+        if len(file.content) <= DIRECT:
+            body = {
+                "@odata.type": "#microsoft.graph.fileAttachment",
+                "name": file.name,
+                "contentType": file.content_type,
+                "contentBytes": base64.b64encode(file.content).decode(),
+            }
+            self.api.call("POST", f"{self.path}{path}/attachments", json=body)
+            return
+        item = {
+            "attachmentType": "file",
+            "name": file.name,
+            "size": len(file.content),
+            "contentType": file.content_type,
+        }
+        upload = f"{self.path}{path}/attachments/createUploadSession"
+        url = self.api.call("POST", upload, json={"AttachmentItem": item}).json["uploadUrl"]
+        for start in range(0, len(file.content), CHUNK):
+            piece = file.content[start : start + CHUNK]
+            place = f"bytes {start}-{start + len(piece) - 1}/{len(file.content)}"
+            self.api.anonymous("PUT", url, piece, {"Content-Range": place})
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One attachment, decoded."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+def _with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
+    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
+    hidden = [address for address in envelope_to if address not in shown]
+    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw
+
+
+def _taken_apart(raw: bytes) -> tuple[bytes, list[_File]]:
+    """Take the attached files out of a mail of our own composer."""
+    message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    if message.get_content_type() != "multipart/mixed":
+        return raw, []
+    parts = list(message.iter_parts())
+    files = [part for part in parts if part.get_content_disposition() == "attachment"]
+    message.set_payload([part for part in parts if part not in files])
+    taken = [
+        _File(
+            part.get_filename() or "file",
+            part.get_content_type(),
+            cast("bytes", part.get_payload(decode=True)),
+        )
+        for part in files
+    ]
+    return message.as_bytes(), taken

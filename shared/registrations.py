@@ -1,0 +1,92 @@
+"""Which app registration speaks for an organisation: its own, or Zalion's; and whose directory is whose."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.errors import Conflict, NotFound, Raced
+from shared.model import PLATFORM, Integration, TenantBinding, digest
+from shared.providers.base import Registration
+from shared.storage.base import Add, Records, Remove, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class OwnApp:
+    """Zalion's multi-tenant app at a provider. `secret_name` is the Vault's, `tenant` means any customer."""
+
+    client_id: str
+    secret_name: str
+    tenant: str
+
+
+@dataclass(frozen=True)
+class Registrations:
+    """Finds registrations and binds directories. Every method raises Temporary when a store is down.
+
+    Attributes:
+        apps: provider -> Zalion's own app there, where there is one.
+        endpoints: where the cloud providers are.
+    """
+
+    records: Records
+    vault: Vault
+    apps: Mapping[str, OwnApp] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: frozenset[str] = frozenset()
+
+    def of(self, org_id: str, provider: str) -> Registration:
+        """Return the registration that an organisation's mailboxes sign in with. Raises Conflict."""
+        stored = self.records.find(org_id, Integration, provider)
+        return self.named(org_id, stored.value if stored else Integration(provider))
+
+    def named(self, org_id: str, integration: Integration, secret: str | None = None) -> Registration:
+        """Return an integration's registration; `secret` stands in for the stored one while it is tried.
+
+        Raises Conflict where there is none, or its secret is gone.
+        """
+        own, app = integration.settings.get("clientId"), self.apps.get(integration.provider)
+        if own:
+            secret = secret or self._secret(secret_name(org_id, integration.provider))
+            tenant = str(integration.settings.get("tenantId", ""))
+            return self._made(str(own), tenant, secret, certificate=integration.proof == "certificate")
+        if app is None:
+            fix = "Give tenantId, clientId and a secret of your own app registration."
+            raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
+        return self._made(app.client_id, integration.tenant or app.tenant, self._secret(app.secret_name))
+
+    def bind(self, org_id: str, provider: str, tenant: str) -> bool:
+        """Give a directory to an organisation; returns False where another one has it."""
+        binding = TenantBinding(provider, tenant.lower(), org_id)
+        try:
+            self.records.commit(PLATFORM, Add(binding))
+        except Raced:
+            return self.records.get(PLATFORM, TenantBinding, binding.key).value.org_id == org_id
+        return True
+
+    def release(self, org_id: str, provider: str, tenant: str) -> None:
+        """Give the directory back if it is this organisation's."""
+        binding = TenantBinding(provider, tenant.lower(), org_id)
+        stored = self.records.find(PLATFORM, TenantBinding, binding.key)
+        if stored and stored.value.org_id == org_id:
+            self.records.commit(PLATFORM, Remove(binding, stored.etag))
+
+    def _secret(self, name: str) -> str:
+        try:
+            return self.vault.get(name)
+        except NotFound as error:
+            fix = "An administrator has to give the client secret or certificate again."
+            raise Conflict("The secret of the app registration is missing.", fix=fix) from error
+
+    def _made(self, client_id: str, tenant: str, secret: str, *, certificate: bool = False) -> Registration:
+        return Registration(
+            client_id=client_id,
+            tenant=tenant,
+            secret=None if certificate else secret,
+            certificate=secret if certificate else None,
+            endpoints=self.endpoints,
+            allowed_hosts=self.allowed_hosts,
+        )
+
+
+def secret_name(org_id: str, provider: str) -> str:
+    """Name the Vault's secret of an organisation's own registration."""
+    return f"i-{digest(org_id, provider)}"

@@ -1,0 +1,143 @@
+"""Keeping a mailbox's push alive: made, prolonged long before its end, made anew, or given up as silent.
+
+Push only makes things faster: every mailbox is polled all the same, so whatever goes wrong here costs
+minutes and never a mail. The subscription is part of the mailbox's record, which every look reads.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from shared import audit, jobs, noticing
+from shared.app import App
+from shared.errors import NotFound, Unsupported
+from shared.jobs import Job
+from shared.model import Mailbox, Subscription
+from shared.providers.base import Push
+from shared.storage.base import Move, Stored
+
+LIFE = timedelta(days=6, hours=20)
+"""Just below what Graph keeps (7 days)."""
+
+EARLY = timedelta(hours=48)
+"""Renewed so long before its end: days of retries before anything is lost."""
+
+SPREAD = timedelta(hours=12)
+"""Mailboxes connected together are not renewed together."""
+
+MOST_MISSED = 3
+"""After so many missed mails in a row it is made anew, after twice as many it counts as silent."""
+
+LATE = timedelta(minutes=5)
+"""Graph tells within three minutes; mail that a poll finds later than that was missed."""
+
+
+Event = Literal["renew", "ended", "missed", "heard"]
+
+
+def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) -> Event | None:
+    """Say what a look at the mailbox means for its push; nothing is read for it.
+
+    Args:
+        pushed: the look was asked for by push.
+        late: it found mail that push should have told us of.
+        found: it found any mail.
+    """
+    if not app.has_push(mailbox):
+        return None
+    push = mailbox.push
+    if push is None or _due(app, mailbox, push):
+        return "renew"
+    if not pushed and late and not push.silent:
+        return "missed"
+    return "heard" if pushed and found and (push.missed or push.silent) else None
+
+
+def _due(app: App, mailbox: Mailbox, push: Subscription) -> bool:
+    spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
+    return push.until - (timedelta() if push.silent else EARLY + spread) <= app.clock()
+
+
+def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
+    """Bring a mailbox's push to life.
+
+    Args:
+        event: `renew` prolongs it or makes it, `ended` makes it anew, `missed` counts a mail that it kept
+            from us, `heard` forgets those.
+
+    Raises Temporary, RateLimited or ConsentRequired, as the provider says.
+    """
+    stored = app.records.find(org_id, Mailbox, mailbox_id)
+    if stored is None or stored.value.state != "active" or not app.has_push(stored.value):
+        return
+    push = stored.value.push
+    if push and event in {"missed", "heard"}:
+        changed = _heard(push) if event == "heard" else _missed(push)
+        stored = _save(app, org_id, stored, changed, event)
+        if changed.missed != MOST_MISSED:
+            return
+    renewed = _renewed(app, org_id, stored.value) if event == "renew" else None
+    _save(app, org_id, stored, _kept(app, push, renewed or _made(app, org_id, stored.value)), "kept")
+    if renewed is None and push:
+        jobs.put(app, Job("sync", org_id, mailbox_id))  # what came while nobody told us
+
+
+def cancel(app: App, org_id: str, mailbox: Mailbox) -> bool:
+    """End a mailbox's push while its grant still works; returns whether there was one to end."""
+    if mailbox.push is None or not app.has_push(mailbox):
+        return False
+    with app.pushing(org_id, mailbox) as pusher:
+        pusher.cancel(mailbox.push.id)
+    return True
+
+
+def _heard(push: Subscription) -> Subscription:
+    return replace(push, missed=0, silent=False)
+
+
+def _missed(push: Subscription) -> Subscription:
+    return replace(push, missed=push.missed + 1, silent=push.missed + 1 >= 2 * MOST_MISSED)
+
+
+def _kept(app: App, old: Subscription | None, push: Push | None) -> Subscription:
+    """What is remembered of a new promise; a mailbox that can have none counts as silent."""
+    if push is None:
+        return Subscription("", app.clock() + LIFE, silent=True)
+    return Subscription(push.id, push.until, old.missed if old else 0)
+
+
+def _renewed(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
+    """Prolong it; None where there is none, or the provider has dropped it."""
+    if mailbox.push is None or not mailbox.push.id:
+        return None
+    try:
+        with app.pushing(org_id, mailbox) as pusher:
+            return pusher.renew(mailbox.push.id, app.clock() + LIFE)
+    except NotFound:
+        return None
+
+
+def _made(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
+    """Make a new one; None where this mailbox can have none."""
+    url = f"{app.public_url}/api/notifications/{mailbox.receives_with}"
+    secret = noticing.secret_of(app, org_id, mailbox.id)
+    try:
+        with app.pushing(org_id, mailbox) as pusher:
+            return pusher.subscribe(url, secret, app.clock() + LIFE)
+    except Unsupported:
+        return None
+
+
+def _save(
+    app: App, org_id: str, stored: Stored[Mailbox], push: Subscription, outcome: str
+) -> Stored[Mailbox]:
+    new = replace(stored.value, push=push)
+    said = "silent" if push.silent else outcome
+    event = audit.entry(app, "push.changed", actor="system", mailbox_id=new.id, outcome=said)
+    etag, _ = app.records.commit(org_id, Move(stored, new), event)
+    return Stored(new, etag)
+
+
+def is_late(received_at: datetime | None, now: datetime) -> bool:
+    """Whether a mail that a poll finds should have been told by push."""
+    return received_at is not None and now - received_at > LATE
