@@ -21,6 +21,8 @@ NAMES = (
     "smtp",
     "smtps",
     "mx",
+    "entra",
+    "graph",
 )
 _FIRST, _LAST = 20_000, 32_000
 _BLOCK = 20

@@ -8,12 +8,19 @@ from typing import Self
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
+from sandbox.entra import Entra
+from sandbox.entra.directory import Tenant, User
+from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
 from sandbox.ports import HOST, Ports
 from sandbox.smtp import PostOffice
 from sandbox.vault import KeyVault
 
 USERS = ("alice", "bob", "carol", "dave")
+DELEGATED = frozenset(
+    f"Mail.{name}{shared}" for name in ("Read", "Send", "ReadWrite") for shared in ("", ".Shared")
+)
+"""What Zalion's app may ask users for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +85,47 @@ class World:
         self.post = PostOffice(tls, self.dovecot.passwords, self.ports, address_of=self.issuer.address_of)
         self.post.start()
         stack.callback(self.post.stop)
+        self._start_microsoft(stack)
         self.dovecot.wait()
         self.azurite.wait()
+
+    def _start_microsoft(self, stack: ExitStack) -> None:
+        """Entra and Graph, and Zalion's own app there."""
+        tls = self.authority.server_context()
+        self.entra = Entra(self.ports["entra"], tls)
+        stack.callback(self.entra.stop)
+        mx = (HOST, self.ports["mx"])
+        self.graph = Graph(self.entra, self.ports["graph"], tls, mx=mx, ca=str(self.authority.bundle))
+        stack.callback(self.graph.stop)
+        directory = self.entra.directory
+        self.microsoft_app = directory.add_application(
+            directory.add_tenant("zalion.example"),
+            name="Zalion",
+            redirect_uris=tuple(f"{self.api}/api/{path}/microsoft/callback" for path in ("consent", "oauth")),
+            multi_tenant=True,
+            delegated=DELEGATED,
+            application=frozenset({"Mail.Read", "Mail.Send"}),
+        )
+        self.vault.seed("microsoft-client-secret", self.microsoft_app.add_secret())
+
+    @property
+    def api(self) -> str:
+        """Where the app is served, without its path."""
+        return f"http://{HOST}:{self.ports['api']}"
 
     def add_domain(self, domain: str) -> None:
         """Let the mail server take mail for the domain."""
         self.post.route(domain, self.dovecot)
+
+    def add_microsoft_domain(self, domain: str) -> Tenant:
+        """Add a directory, and let its domain's mail go to Exchange Online."""
+        self.post.route(domain, self.graph)
+        return self.entra.directory.add_tenant(domain)
+
+    def add_microsoft_user(self, address: str, password: str, *, admin: bool = False) -> User:
+        """Add somebody with a mailbox in Exchange Online."""
+        self.graph.add_mailbox(address)
+        return self.entra.directory.add_user(address, password, admin=admin)
 
     def add_user(self, address: str, password: str) -> None:
         """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
@@ -94,7 +136,11 @@ class World:
         """Add a customer and its users; `hosted` by our mail server, else by a simulator with a route."""
         passwords = {user: f"sandbox-{user}-{family}" for user in USERS}
         organisation = Organisation(family, f"org-{family}", domain, passwords)
-        if hosted:
+        if family.startswith("microsoft"):
+            self.add_microsoft_domain(domain)
+            for user, password in passwords.items():
+                self.add_microsoft_user(organisation.address(user), password, admin=user == "dave")
+        elif hosted:
             for user, password in passwords.items():
                 self.add_user(organisation.address(user), password)
         self.organisations[family] = organisation
@@ -102,7 +148,6 @@ class World:
 
     def environment(self) -> dict[str, str]:
         """Return the settings of an app that lives in this world, and what makes it trust the CA."""
-        api = f"http://{HOST}:{self.ports['api']}"
         return {
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsStorage": self.azurite.connection_string,
@@ -114,8 +159,11 @@ class World:
             "AUTH_ISSUER": self.issuer.url,
             "AUTH_AUDIENCE": AUDIENCE,
             "AUTH_JWKS_URL": f"{self.issuer.url}/jwks.json",
-            "PUBLIC_URL": api,
-            "RETURN_URLS": f"{api}/done",
+            "PUBLIC_URL": self.api,
+            "RETURN_URLS": f"{self.api}/done",
+            "MICROSOFT_CLIENT_ID": self.microsoft_app.client_id,
+            "ENTRA_URL": self.entra.url,
+            "GRAPH_URL": self.graph.base,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }
