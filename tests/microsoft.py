@@ -116,7 +116,9 @@ def approve(world: Any, app: App, admin: Caller, **settings: Any) -> str:
     return authorizing.signed_in(app, "microsoft", follow(world, proof)).key
 
 
-def connect(world: Any, app: App, org_id: str, who: Person, user: str | None = None, **changes: Any) -> Mailbox:
+def connect(
+    world: Any, app: App, org_id: str, who: Person, user: str | None = None, **changes: Any
+) -> Mailbox:
     """Connect a mailbox and sign in for it, as somebody else where `user` says so."""
     body = ConnectMailbox(
         **{
@@ -148,7 +150,6 @@ def build(world: Any, app: App, clock: Clock, **options: Any) -> MicrosoftScene:
     assert approve(world, app, admin, **options) == "approved"
     casework.put_case(app, Caller(org_id, "", frozenset({"platform"})), "C-1", "Screws", [alice.address])
     mailbox = connect(world, app, org_id, alice)
-    scene = MicrosoftScene(
+    return MicrosoftScene(
         world, app, clock, org_id, alice, supplier, mailbox, bell=bell, admin=admin, domain=domain
     )
-    return scene

@@ -255,7 +255,11 @@ def attachment_json(part: EmailMessage, number: int) -> dict[str, Any]:
     """Return an attachment with its content."""
     nested = part.get_content_type() == "message/rfc822"
     payload = part.get_payload(decode=True)
-    content = part.get_content().as_bytes() if nested else payload if isinstance(payload, bytes) else b""
+    content = payload if isinstance(payload, bytes) else b""
+    if nested:
+        content = part.get_content().as_bytes()
+    elif part.is_multipart():  # message/delivery-status: groups of fields
+        content = b"".join(group.as_bytes() for group in part.iter_parts())
     shown: dict[str, Any] = {
         "@odata.type": "#microsoft.graph.itemAttachment" if nested else "#microsoft.graph.fileAttachment",
         "id": f"ATT{number}=",

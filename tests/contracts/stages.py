@@ -3,18 +3,32 @@
 A stage is one mailbox on a real server (or on its simulator on the wire).
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from shared.providers.base import Credential, Password, Provider, Receiver, Searcher, Sender, SentFolder
+from sandbox.entra.directory import GRAPH
+from shared.providers.base import (
+    Bearer,
+    Connection,
+    Credential,
+    Password,
+    Provider,
+    Receiver,
+    Searcher,
+    Sender,
+    SentFolder,
+)
 from shared.providers.registry import provider
 from tests.providers.parts import Account, MailServer
 
 
 class ReceivingStage(Protocol):
-    """A mailbox that can be filled from outside."""
+    """A mailbox that can be filled from outside. Where it `files_copies` by itself, nobody else does."""
+
+    files_copies: bool
 
     def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver: ...
     def sent_folder(self) -> SentFolder: ...
@@ -46,7 +60,9 @@ class SendingStage(Protocol):
     def recipient(self) -> str: ...
     @property
     def refused(self) -> str:
-        """An address that the server refuses."""
+        """An address that the server refuses, where `tells_refused`; other systems send a bounce."""
+
+    tells_refused: bool
 
     def lose_answer(self, *, delivered: bool) -> None:
         """The connection breaks after the next hand-over."""
@@ -60,6 +76,7 @@ class Imap:
     """Dovecot."""
 
     account: Account
+    files_copies = False
 
     @property
     def _provider(self) -> Provider:
@@ -142,6 +159,7 @@ class Smtp:
         return self.account.address
 
     refused = "nobody@imap.example"
+    tells_refused = True
 
     def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
         found = provider("smtp")
@@ -162,8 +180,90 @@ class Smtp:
         self.account.server.post.faults.defer("DATA")
 
 
+@dataclass
+class Microsoft:
+    """Graph, with the post office behind it."""
+
+    server: MailServer
+    files_copies = True
+    tells_refused = False
+    refused = "nobody@imap.example"
+
+    def __post_init__(self) -> None:
+        self.entra, self.graph, self.app = self.server.microsoft
+        self.address = f"alice.{secrets.token_hex(4)}@microsoft.example"
+        self.user = self.entra.directory.add_user(self.address, "x")
+        self.box = self.graph.add_mailbox(self.address)
+        self.account = self.server.account("recipient")
+
+    @property
+    def recipient(self) -> str:
+        return self.account.address
+
+    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+        def signed_in() -> Credential:
+            claims = {"oid": self.user.oid, "upn": self.address, "aud": GRAPH}
+            scopes = " ".join(self.app.delegated)
+            return Bearer(
+                self.address, self.entra._sign(self.app, self.user.tenant, {**claims, "scp": scopes})
+            )
+
+        found = Connection(
+            self.address,
+            {"access": "user"},
+            credential or signed_in,
+            frozenset({"localhost"}),
+            {"graph": self.graph.base, "entra": self.entra.url},
+        )
+        return getattr(provider("microsoft"), power)(found)
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+        return self._made("receiver", credential)
+
+    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
+        return self._made("sender", credential)
+
+    def sent_folder(self) -> SentFolder:
+        return self._made("sent_folder")
+
+    def searcher(self) -> Searcher:
+        return self._made("searcher")
+
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        roles = {"sent": "sentitems", "junk": "junkemail", "trash": "deleteditems"}
+        self.box.add(raw, roles.get(folder, folder), at=at, sent=folder == "sent")
+
+    def remove(self, raw: bytes) -> None:
+        self.box.remove(self._item(raw))
+
+    def move(self, raw: bytes, folder: str) -> None:
+        self.box.move(self._item(raw), folder)
+
+    def wrong(self) -> Credential:
+        return Bearer(self.address, "wrong")
+
+    def arrived(self) -> list[bytes]:
+        return [raw for raw, _ in self.account.read("INBOX")]
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        if delivered:
+            self.graph.faults.lost_answers = 1
+        else:
+            self.graph.faults.lost_before = 1
+
+    def defer(self) -> None:
+        self.graph.faults.throttled[self.address] = 1
+
+    def _item(self, raw: bytes) -> Any:
+        return next(item for item in self.box.listed() if item.raw == raw)
+
+
 RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {
     "imap": lambda server: Imap(server.account()),
     "pop3": lambda server: Pop3(server.account()),
+    "microsoft": Microsoft,
 }
-SENDING: dict[str, Callable[[MailServer], SendingStage]] = {"smtp": lambda server: Smtp(server.account())}
+SENDING: dict[str, Callable[[MailServer], SendingStage]] = {
+    "smtp": lambda server: Smtp(server.account()),
+    "microsoft": Microsoft,
+}

@@ -214,8 +214,11 @@ class TestSentFolder:
     def test_a_copy_is_kept_once_found_and_listed_as_sent(self, stage, receiver):
         sent, raw = stage.sent_folder(), mail("Mine")
         assert sent.find_sent(id_of(raw)) is None
-        ref = sent.keep_sent(raw, datetime.now(UTC))
-        assert sent.find_sent(id_of(raw)).ref == ref
+        if stage.files_copies:
+            stage.put(raw, "sent")
+        else:
+            assert sent.keep_sent(raw, datetime.now(UTC)) == sent.find_sent(id_of(raw)).ref
+        ref = sent.find_sent(id_of(raw)).ref
         sent.close()
         found = only(receiver)
         assert (found.ref, found.is_sent) == (ref, True)

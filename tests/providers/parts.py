@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import cached_property
 from typing import Any
 
 import imapclient
@@ -16,6 +17,9 @@ import pytest
 
 from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
+from sandbox.entra import Entra
+from sandbox.entra.directory import Application
+from sandbox.graph import Graph
 from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
 from sandbox.wire import Wire
@@ -34,6 +38,23 @@ class MailServer:
     post: PostOffice
     issuer: Issuer
     open: ExitStack
+
+    @cached_property
+    def microsoft(self) -> tuple[Entra, Graph, Application]:
+        """Entra and Graph beside the mail server, with one app that may everything there."""
+        entra = Entra(tls=self.authority.server_context())
+        self.open.callback(entra.stop)
+        mx = ("127.0.0.1", self.post.ports["mx"])
+        graph = Graph(entra, tls=self.authority.server_context(), mx=mx, ca=str(self.authority.bundle))
+        self.open.callback(graph.stop)
+        self.post.route("microsoft.example", graph)
+        tenant = entra.directory.add_tenant("microsoft.example")
+        scopes = frozenset({"Mail.Read", "Mail.Send", "Mail.ReadWrite"})
+        app = entra.directory.add_application(
+            tenant, name="Tests", redirect_uris=(), multi_tenant=False, delegated=scopes
+        )
+        entra.directory.consent(tenant, app)
+        return entra, graph, app
 
     def account(self, name: str = "alice") -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"

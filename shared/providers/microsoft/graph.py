@@ -62,7 +62,7 @@ class Session:
         )
         settings = connection.settings
         own = not settings.get("shared") and settings.get("access") != "application"
-        self.path = "/me" if own else f"/users/{quote(connection.address)}"
+        self.path = "/me" if own else f"/users/{segment(connection.address)}"
 
     def close(self) -> None:
         """End the session; never raises."""
@@ -105,7 +105,7 @@ class Session:
         bare = [item["id"] for item in sent if not item.get("internetMessageHeaders")]
         wanted = f"id eq '{IN_REPLY_TO}' or id eq '{REFERENCES}'"
         expand = quote(f"singleValueExtendedProperties($filter={wanted})", safe="$()")
-        answers = self.batch([f"/messages/{quote(id_)}?$select=id&$expand={expand}" for id_ in bare])
+        answers = self.batch([f"/messages/{segment(id_)}?$select=id&$expand={expand}" for id_ in bare])
         threading = dict(zip(bare, answers, strict=True))
         return [_envelope(item, folders, threading.get(item["id"])) for item in items]
 
@@ -116,6 +116,11 @@ class Session:
                 "Microsoft 365 takes no passwords.", fix="Connect the mailbox by signing in."
             )
         return credential.token
+
+
+def segment(id_: str) -> str:
+    """Quote an id as one part of a path: ids may hold a slash."""
+    return quote(id_, safe="")
 
 
 def literal(text: str) -> str:

@@ -6,13 +6,12 @@ https://learn.microsoft.com/graph/change-notifications-delivery-webhooks
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
-from urllib.parse import quote
 
 import msgspec
 
 from shared.errors import InvalidRequest, NotFound
 from shared.providers.base import Notice, Push
-from shared.providers.microsoft.graph import Session, when
+from shared.providers.microsoft.graph import Session, segment, when
 
 LONGEST = timedelta(minutes=10_070)
 """Graph keeps a subscription for mail 10,080 minutes at most; its clock need not be ours."""
@@ -47,12 +46,12 @@ class GraphPusher(Session):
     def renew(self, id_: str, until: datetime) -> Push:
         """See `Pusher.renew`; it also gives the subscription a fresh token (reauthorizes)."""
         body = {"expirationDateTime": _time(until)}
-        return _push(self.api.call("PATCH", f"/subscriptions/{quote(id_)}", json=body).json)
+        return _push(self.api.call("PATCH", f"/subscriptions/{segment(id_)}", json=body).json)
 
     def cancel(self, id_: str) -> None:
         """See `Pusher.cancel`."""
         try:
-            self.api.call("DELETE", f"/subscriptions/{quote(id_)}")
+            self.api.call("DELETE", f"/subscriptions/{segment(id_)}")
         except NotFound:
             return
 

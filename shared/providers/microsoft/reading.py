@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,6 +23,7 @@ from shared.providers.microsoft.graph import (
     Session,
     literal,
     moment,
+    segment,
     when,
 )
 
@@ -112,12 +112,12 @@ class GraphMailbox(Session):
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`."""
-        return self._call(f"/messages/{quote(ref)}/$value").body
+        return self._call(f"/messages/{segment(ref)}/$value").body
 
     def returned_headers(self, ref: str) -> bytes:
         """See `Receiver.returned_headers`. The returned mail is an attached item: its id alone is read."""
         expand = "microsoft.graph.itemAttachment/item($select=internetMessageId)"
-        path = f"/messages/{quote(ref)}/attachments"
+        path = f"/messages/{segment(ref)}/attachments"
         answer = self.get(path, select="id,name,contentType,size", expand=expand)
         lines = []
         for attachment in answer["value"]:
@@ -129,7 +129,7 @@ class GraphMailbox(Session):
                 "message/disposition-notification",
                 "text/rfc822-headers",
             }:
-                lines.append(self._call(f"{path}/{quote(attachment['id'])}/$value").body.strip(b"\r\n"))
+                lines.append(self._call(f"{path}/{segment(attachment['id'])}/$value").body.strip(b"\r\n"))
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
@@ -207,7 +207,7 @@ class GraphMailbox(Session):
     def _baseline(self, folder: str, at: datetime) -> str:
         """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
         page = self.get(
-            f"/mailFolders/{quote(folder)}/messages/delta",
+            f"/mailFolders/{segment(folder)}/messages/delta",
             select=FIELDS,
             changeType="created",
             filter=f"receivedDateTime ge {moment(at)}",

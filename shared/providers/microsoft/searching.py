@@ -6,11 +6,10 @@ KQL and times are KQL too. https://learn.microsoft.com/graph/search-query-parame
 
 from collections.abc import Iterator
 from typing import Any, cast
-from urllib.parse import quote
 
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
-from shared.providers.microsoft.graph import FIELDS, Session, moment, when
+from shared.providers.microsoft.graph import FIELDS, Session, moment, segment, when
 from shared.providers.microsoft.reading import ROLES
 
 MOST = 1000
@@ -64,7 +63,7 @@ class GraphSearcher(Session):
                 name = above + folder["displayName"]
                 yield folder["id"], name
                 if folder.get("childFolderCount"):
-                    yield from self._tree(f"/mailFolders/{quote(folder['id'])}/childFolders", f"{name}/")
+                    yield from self._tree(f"/mailFolders/{segment(folder['id'])}/childFolders", f"{name}/")
 
 
 def _kql(query: Query) -> str:

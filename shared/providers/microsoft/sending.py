@@ -10,13 +10,12 @@ import email.policy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
-from urllib.parse import quote
 
 from shared import mime
 from shared.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers.base import Receipt
 from shared.providers.http import NotSent
-from shared.providers.microsoft.graph import FIELDS, Session, literal
+from shared.providers.microsoft.graph import FIELDS, Session, literal, segment
 
 REQUEST = 4 * 1000 * 1000
 """Octets of a request, measured by users (docs#13979): base64 of a mail whose files are base64 already."""
@@ -81,7 +80,7 @@ class GraphSender(Session):
         draft = self.api.call(
             "POST", f"{self.path}/messages", body=base64.b64encode(text), headers=_PLAIN
         ).json
-        path = f"/messages/{quote(draft['id'])}"
+        path = f"/messages/{segment(draft['id'])}"
         for file in files:
             self._attach(path, file)
         return self._hand_over(f"{path}/send", b"", commit, ref=draft["id"])
@@ -90,7 +89,7 @@ class GraphSender(Session):
         self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
     ) -> Receipt:
         """The one request that makes the mail leave. What Graph answers with an error did not leave."""
-        self.connection.credential()  # what can fail without consequence comes before `commit`
+        self.check()  # connection and sign-in can fail without consequence before `commit`
         commit()
         try:
             self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
@@ -110,7 +109,7 @@ class GraphSender(Session):
             select=FIELDS,
         )
         for draft in found["value"]:
-            self.api.call("DELETE", f"{self.path}/messages/{quote(draft['id'])}")
+            self.api.call("DELETE", f"{self.path}/messages/{segment(draft['id'])}")
 
     def _attach(self, path: str, file: "_File") -> None:
         if len(file.content) <= DIRECT:
