@@ -41,9 +41,7 @@ ANONYMOUS = {
     "POST cases/{}/links",
     "GET audit",
     "POST notifications/{}",
-    "POST notifications/microsoft",
-    "POST notifications/microsoft/lifecycle",
-    "POST notifications/google",
+    "POST notifications/{}/lifecycle",
 }
 HEAVY = (
     "msal",
