@@ -96,10 +96,18 @@ def guarded(app: App, guard: Guard) -> App:
 
     ports = {name: Door(getattr(app, name), name, guard) for name in PORTS}
     keys = type(app.keys)(ports["records"], ports["vault"], app.clock)
+    registrations = replace(app.registrations, records=ports["records"], vault=ports["vault"])
     grants = type(app.grants)(
-        ports["records"], ports["vault"], keys, app.clock, allowed_hosts=app.allowed_hosts
+        ports["records"],
+        ports["vault"],
+        keys,
+        app.clock,
+        allowed_hosts=app.allowed_hosts,
+        registrations=registrations,
+        oauth=lambda name: app.provider(name).oauth,
     )
-    return replace(app, **ports, keys=keys, grants=grants, provider=provider, marked=set())
+    doors = {**ports, "keys": keys, "grants": grants, "registrations": registrations}
+    return replace(app, **doors, provider=provider, marked=set())
 
 
 def _made(found: Provider, power: str, name: str, guard: Guard) -> Any:

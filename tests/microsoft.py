@@ -1,7 +1,5 @@
 """An organisation on Microsoft 365 for tests: its directory, its consent, its people, and our address for notices."""
 
-import email
-import email.policy
 import itertools
 import secrets
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ from shared.callers import Caller
 from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
 from shared.model import Mailbox
-from tests.scenes import Clock, Scene, caller, someone, write
+from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
 _NUMBERS = itertools.count(1)
@@ -44,37 +42,39 @@ class Doorbell(WebServer):
         return Reply(202)
 
 
-@dataclass
-class Person:
-    """Somebody with a mailbox in Exchange Online, and Outlook in front of it."""
+FOLDERS = {"INBOX": "inbox", "Sent": "sentitems"}
+"""What a mail program calls a folder, and its well-known name at Graph."""
 
-    world: Any
-    address: str
+
+@dataclass
+class Person(Person_):
+    """Somebody with a mailbox in Exchange Online, and Outlook in front of it."""
 
     @property
     def box(self) -> Any:
         return self.world.graph.mailbox(self.address)
 
-    def inbox(self, folder: str = "inbox") -> list[bytes]:
-        return [item.raw for item in self.box.listed(self.box.folder(folder).id)]
+    def inbox(self, folder: str = "INBOX") -> list[bytes]:
+        return [item.raw for item in self.box.listed(self.box.folder(FOLDERS.get(folder, folder)).id)]
 
-    def reply(self, raw: bytes, text: str = "From Outlook") -> bytes:
-        """Answer in Outlook herself."""
-        original = email.message_from_bytes(raw, policy=email.policy.default)
-        known = str(original.get("References", "")).split()
-        to = original["Reply-To"] or original["From"]
-        if self.address in str(to):
-            to = original["To"]
-        mail = write(
-            self.address,
-            str(to),
-            f"RE: {original['Subject']}",
-            text,
-            In_Reply_To=str(original["Message-ID"]),
-            References=" ".join([*known, str(original["Message-ID"])]),
-        ).as_bytes(policy=email.policy.SMTP)
-        self.world.graph.send_as_user(self.address, mail)
-        return mail
+    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
+        """Send from Outlook, which goes by the headers and files its own copy."""
+        self.world.graph.send_as_user(self.address, raw)
+
+    def keep(self, raw: bytes) -> None:
+        """Outlook has filed it already."""
+
+    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
+        for raw in raws:
+            self.world.graph.arrive(self.address, raw, FOLDERS.get(folder, folder))
+
+    def move_all(self, folder: str) -> None:
+        for item in self.box.listed(self.box.folder("inbox").id):
+            self.box.move(item, folder)
+
+    def delete_all(self) -> None:
+        for item in self.box.listed(self.box.folder("inbox").id):
+            self.box.remove(item)
 
 
 @dataclass
@@ -92,6 +92,11 @@ class MicrosoftScene(Scene):
 
     def person(self, name: str) -> Person:
         return person(self.world, name, self.domain)
+
+    def colleague(self, name: str = "carol") -> tuple[Person, Mailbox]:
+        """Connect a second mailbox of the organisation."""
+        somebody = self.person(name)
+        return somebody, connect(self.world, self.app, self.org_id, somebody)
 
 
 def follow(world: Any, url: str) -> dict[str, str]:

@@ -78,11 +78,30 @@ class Person_:
             smtp.login(self.address, PASSWORD)
             smtp.sendmail(sender or self.address, to, raw)
 
-    def deliver(self, raw: bytes, to: str, folder: str = "INBOX") -> int:
-        """Put bytes into a folder of `to` as a mail server would, whatever they are; returns the UID."""
-        with imap(self.world, to) as client:
-            answer = client.append(folder, raw)
-            return int(answer.decode().rpartition("]")[0].split()[-1])
+    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
+        """Find bytes in a folder as a mail server would put them there, whatever they are."""
+        with imap(self.world, self.address) as client:
+            for raw in raws:
+                client.append(folder, raw)
+
+    def keep(self, raw: bytes) -> None:
+        """File a copy of an own mail into Sent, as most mail programs do."""
+        with imap(self.world, self.address) as client:
+            client.append("Sent", raw, [b"\\Seen"])
+
+    def move_all(self, folder: str) -> None:
+        """Move everything out of the inbox into a new folder."""
+        with imap(self.world, self.address) as client:
+            client.create_folder(folder)
+            client.select_folder("INBOX")
+            client.move(client.search("ALL"), folder)
+
+    def delete_all(self) -> None:
+        """Delete everything in the inbox for good."""
+        with imap(self.world, self.address) as client:
+            client.select_folder("INBOX")
+            client.delete_messages(client.search("ALL"))
+            client.expunge()
 
     def inbox(self, folder: str = "INBOX") -> list[bytes]:
         """Read everything in a folder."""
@@ -110,6 +129,16 @@ class Scene:
     @property
     def caller(self) -> Caller:
         return caller(self.org_id, self.alice.address)
+
+    @property
+    def receiver(self) -> str:
+        """What a `Guard` calls the receiving side."""
+        return f"{self.mailbox.receives_with}.receiver"
+
+    @property
+    def sender(self) -> str:
+        """What a `Guard` calls the sending side."""
+        return f"{self.mailbox.sends_with}.sender"
 
     def send(self, app: App | None = None, key: str | None = None, **changes: Any) -> Message:
         """Send from the case, as the API does."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -196,11 +197,24 @@ def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
             options["timeout"] = options.get("timeout") or TIMEOUT
             return super().send(request, *args, **options)
 
+        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+            """Leave it to the context: requests would load its roots again for every connection."""
+
     adapter = Patient()
-    # The default context, because it honours SSL_CERT_FILE (a private CA); requests adds certifi's roots.
-    adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
+    adapter.init_poolmanager(1, 1, ssl_context=_tls_context(ssl.get_default_verify_paths()))
     adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
     return adapter
+
+
+@cache  # for each trust store: loading one takes longer than a call
+def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """The machine's roots or those of SSL_CERT_FILE (a private CA), and certifi's."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _read(response: "Response", title: str) -> Answer:

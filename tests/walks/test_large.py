@@ -35,7 +35,7 @@ def test_thousands_of_recipients_and_references_and_hundreds_of_parts_are_filed(
     )
     part = '--b\r\nContent-Type: text/plain; name="{n}.txt"\r\nContent-Disposition: attachment; filename="{n}.txt"\r\n\r\nx\r\n'
     raw = head + "".join(part.format(n="n" * 150 + str(n)) for n in range(600)) + "--b--\r\n"
-    scene.supplier.deliver(raw.encode(), scene.alice.address)
+    scene.alice.receive(raw.encode())
     scene.sync()
     filed = scene.timeline()[-1]
     assert filed.message_id == "<large@supplier.example>"
@@ -68,8 +68,8 @@ def test_mails_without_a_message_id_are_filed_once(scene):
     mail["From"], mail["To"], mail["Subject"] = scene.supplier.address, scene.alice.address, "Re: Offer"
     mail["Date"], mail["In-Reply-To"] = "Tue, 24 Nov 2026 08:00:00 +0000", ours
     mail.set_content("No id.")
-    scene.supplier.deliver(mail.as_bytes(policy=SMTP), scene.alice.address)
-    scene.supplier.deliver(mail.as_bytes(policy=SMTP), scene.alice.address)
+    scene.alice.receive(mail.as_bytes(policy=SMTP))
+    scene.alice.receive(mail.as_bytes(policy=SMTP))
     scene.sync()
     scene.sync()
     assert len(scene.timeline()) == 2

@@ -135,20 +135,14 @@ def test_an_unreadable_cursor_starts_over(scene, arrived):
 
 def test_a_mail_moved_before_we_look_is_found(scene, arrived):
     wanted = reply(scene, arrived)
-    with imap(scene.world, scene.alice.address) as client:
-        client.create_folder("Later")
-        client.select_folder("INBOX")
-        client.move(client.search("ALL"), "Later")
+    scene.alice.move_all("Later")
     scene.sync()
     assert ids(scene)[1:] == [wanted]
 
 
 def test_a_mail_deleted_before_we_fetch_it_stops_nothing(scene, arrived):
     reply(scene, arrived)
-    with imap(scene.world, scene.alice.address) as client:
-        client.select_folder("INBOX")
-        client.delete_messages(client.search("ALL"))
-        client.expunge()
+    scene.alice.delete_all()
     wanted = reply(scene, arrived, "Second")
     scene.sync()
     assert ids(scene)[1:] == [wanted]
@@ -191,7 +185,7 @@ def test_a_mail_that_cannot_be_parsed_is_filed_with_a_note_and_stops_nothing(sce
         f"From: {scene.supplier.address}\r\nReferences: {ours}\r\nMessage-ID: <broken@x>\r\n"
         'Content-Type: multipart/mixed; boundary="never"\r\n\r\nno parts at all\xff\r\n'
     ).encode("latin-1")
-    scene.supplier.deliver(raw, scene.alice.address)
+    scene.alice.receive(raw)
     wanted = reply(scene, arrived)
     scene.sync()
     assert wanted in ids(scene)

@@ -269,7 +269,7 @@ def test_twenty_mailboxes_filing_into_one_conversation_take_turns(stage, mail):
             raw, _, _ = answer(
                 stage, f"Re: Offer {number} {person.address}", **{"In-Reply-To": message.message_id}
             )
-            stage.supplier.deliver(raw, person.address)
+            person.receive(raw)
     errors = []
 
     def run(box):

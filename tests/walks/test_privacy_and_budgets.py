@@ -9,22 +9,18 @@ from shared import casework
 from shared.contract import NewAttachment
 from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord
-from tests.scenes import imap, write
+from tests.scenes import write
 
 UNRELATED = 500
 
 
 def fill(scene, count):
     """Put mail that belongs to no case into the mailbox, as a server would."""
-    with imap(scene.world, scene.alice.address) as client:
-        for number in range(count):
-            raw = write(
-                f"someone{number}@elsewhere.example",
-                scene.alice.address,
-                f"Private {number}",
-                "Private words",
-            ).as_bytes(policy=email.policy.SMTP)
-            client.append("INBOX", raw)
+    mails = (
+        write(f"someone{number}@elsewhere.example", scene.alice.address, f"Private {number}", "Private words")
+        for number in range(count)
+    )
+    scene.alice.receive(*(mail.as_bytes(policy=email.policy.SMTP) for mail in mails))
 
 
 def rows(scene):
@@ -40,8 +36,8 @@ def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watc
     with caplog.at_level("DEBUG"):
         counts = scene.sync(app=watched)
     assert counts["ignore"] == UNRELATED
-    assert guard.count("imap.receiver.fetch") == 0
-    assert guard.count("imap.receiver.returned_headers") == 0
+    assert guard.count(f"{scene.receiver}.fetch") == 0
+    assert guard.count(f"{scene.receiver}.returned_headers") == 0
     assert guard.count("blobs.") == 0
     new = {key: text for key, text in rows(scene).items() if before.get(key) != text}
     assert {key.partition("!")[0] for key in new} <= {"sync", "audit"}

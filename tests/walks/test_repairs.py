@@ -231,7 +231,7 @@ def test_an_answer_to_a_mail_without_a_message_id_invents_none(scene):
     scene.sent()
     ours = message_from_bytes(scene.supplier.inbox()[0])["Message-ID"]
     raw = f"From: {scene.supplier.address}\r\nSubject: Re: Offer\r\nIn-Reply-To: {ours}\r\n\r\nNo id.\r\n"
-    scene.supplier.deliver(raw.encode(), scene.alice.address)
+    scene.alice.receive(raw.encode())
     scene.sync()
     reply = scene.timeline()[1]
     assert reply.message_id is None

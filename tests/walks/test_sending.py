@@ -77,12 +77,9 @@ def test_a_connection_lost_after_the_final_dot_is_uncertain_and_never_sent_again
 
 
 def test_an_uncertain_mail_that_shows_up_in_sent_was_sent(scene):
-    from tests.scenes import imap
-
     scene.world.post.faults.drop_after_dot(delivered=True)
     message = scene.sent()
-    with imap(scene.world, scene.alice.address) as client:
-        client.append("Sent", scene.raw(message))
+    scene.alice.keep(scene.raw(message))
     scene.sync()
     assert scene.email(message.id).state == "sent"
 

@@ -1,13 +1,13 @@
 """The story from the first sentence to the last, on real parts."""
 
 from email import message_from_bytes
-from email.policy import default
+from email.policy import SMTP, default
 
 import pytest
 
 from shared import casework
 from shared.errors import NotAllowed, NotFound
-from tests.scenes import PASSWORD, caller, imap
+from tests.scenes import PASSWORD, caller
 
 
 def test_a_mail_goes_out_and_its_reply_and_the_owners_own_answer_come_back(scene):
@@ -44,8 +44,7 @@ def test_a_mail_goes_out_and_its_reply_and_the_owners_own_answer_come_back(scene
 def write_from_own_program(scene, original):
     """What Alice's mail program does: submit, and file a copy into Sent."""
     mail = scene.alice.reply(original, "Thank you.", to=scene.supplier.address)
-    with imap(scene.world, scene.alice.address) as client:
-        client.append("Sent", mail.as_bytes(), [b"\\Seen"])
+    scene.alice.keep(mail.as_bytes(policy=SMTP))
     return mail
 
 
