@@ -6,6 +6,7 @@ import re
 import secrets
 import smtplib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from sandbox.bounces import delivery_report
 from sandbox.graph.composing import recipients
@@ -14,6 +15,9 @@ from sandbox.graph.mailbox import Item, Mailbox
 from sandbox.graph.problems import GraphError
 from sandbox.graph.subscriptions import Notifier
 
+if TYPE_CHECKING:
+    from sandbox.graph.contract import Contract
+
 
 class Exchange:
     """Mailboxes, and the post between them and the world.
@@ -21,11 +25,13 @@ class Exchange:
     Attributes:
         notifier: subscriptions, and the faults of notifications.
         sent: mails handed over, as they went out.
+        contract: see `Graph`.
     """
 
     def __init__(self, mx: tuple[str, int], ca: str) -> None:
         self.faults = Faults()
-        self.notifier = Notifier(ca)
+        self.contract: Contract | None = None
+        self.notifier = Notifier(ca, self._check)
         self.sent: list[bytes] = []
         self._mx = mx
         self._mailboxes: dict[str, Mailbox] = {}
@@ -123,6 +129,10 @@ class Exchange:
                 refused = error.recipients
         for address in refused:
             self.arrive(mailbox.address, delivery_report(mailbox.address, address, raw))
+
+    def _check(self, notification: Any) -> None:
+        if self.contract:
+            self.contract.check_notification(notification)
 
     def _tell(self, mailbox: Mailbox, item: Item) -> None:
         folder = mailbox.folders[item.folder].well_known

@@ -40,7 +40,7 @@ class Graph(Exchange, WebServer):
         base: the URL requests begin with.
         requests: (method, path without ids, mailbox, names of query parameters) of every request.
         restricted: client id -> the only mailboxes its app-only tokens reach (RBAC for Applications).
-        record: called with every request and reply, e.g. to validate them.
+        contract: what every request and answer is held against, if anything.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class Graph(Exchange, WebServer):
         self.identities = identities
         self.requests: list[tuple[str, str, str, tuple[str, ...]]] = []
         self.restricted: dict[str, set[str]] = {}
-        self.record: Callable[[Request, Reply], None] = lambda _request, _reply: None
         self.admission = Admission(self.faults)
         WebServer.__init__(self, port, tls)
         self.base = f"{self.url}/v1.0"
@@ -71,8 +70,7 @@ class Graph(Exchange, WebServer):
     def answer(self, request: Request) -> Reply:
         if request.path.startswith("/upload/"):
             return self.uploads.take(request)
-        reply = self._answered(lambda: self._served(request))
-        self.record(request, reply)
+        reply = self._answered(request, lambda: self._served(request))
         reply.headers.setdefault("request-id", secrets.token_hex(8))
         return reply
 
@@ -82,14 +80,16 @@ class Graph(Exchange, WebServer):
         if access.app_only and allowed is not None and address not in allowed:
             raise GraphError(403, "ErrorAccessDenied", "Access to OData is disabled.")
 
-    @staticmethod
-    def _answered(serve: Callable[[], Reply]) -> Reply:
+    def _answered(self, request: Request, serve: Callable[[], Reply]) -> Reply:
         try:
-            return serve()
+            reply = serve()
         except GraphError as error:
-            return problem(error)
+            reply = problem(error)
         except odata.BadQuery as error:
-            return problem(GraphError(400, str(error)))
+            reply = problem(GraphError(400, str(error)))
+        if self.contract:
+            self.contract.check(request, reply)
+        return reply
 
     def _served(self, request: Request) -> Reply:
         if len(request.body) > MOST:
@@ -112,7 +112,7 @@ class Graph(Exchange, WebServer):
         answers = []
         for one in asked:
             inner, path = _inner(request, one)
-            reply = self._answered(lambda: self._dispatch(inner, access, path))  # noqa: B023 - called at once
+            reply = self._answered(inner, lambda: self._dispatch(inner, access, path))  # noqa: B023 - called at once
             answers.append(
                 {"id": one["id"], "status": int(reply.status), "headers": reply.headers, "body": reply.body}
             )
