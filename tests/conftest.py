@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests import graph_contract
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, build
 
@@ -15,7 +16,18 @@ def world(tmp_path_factory):
 
     with World(tmp_path_factory.mktemp("world")) as world:
         os.environ.update(world.environment())  # the certificates and the identity endpoint
+        graph_contract.install(world.graph)
         yield world
+
+
+@pytest.fixture(autouse=True)
+def graph_contract_followed(request):
+    """What Graph was asked and answered in a test is what Microsoft describes."""
+    yield
+    if "world" in request.fixturenames:
+        world = request.getfixturevalue("world")
+        world.graph.notifier.settle()
+        graph_contract.check(world.graph)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,9 @@ EXTRA = frozenset({"openid", "profile", "email", "offline_access"})
 GRAPH = "https://graph.microsoft.com/"
 NEVER = float("inf")
 
+COMMON = {"common", "organizations"}
+"""Names that stand for whatever directory the user is of."""
+
 
 class Refusal(Exception):
     """An AADSTS error: OAuth's word for it, the number, and Entra's kind of sentence."""
@@ -147,6 +150,21 @@ class Directory:
                 return tenant
         raise Refusal(90002, f"Tenant '{key[:60]}' not found.", error="invalid_request")
 
+    def tenant_of(self, name: str) -> Tenant | None:
+        """Return the directory an endpoint's path names, None where any will do. Raises Refusal."""
+        return None if name in COMMON else self.find_tenant(name)
+
+    def application(self, client_id: str, tenant: Tenant | None) -> Application:
+        """Return an app that may be used in a directory. Raises Refusal."""
+        app = self.applications.get(client_id)
+        if app is None or (tenant and tenant is not app.tenant and not app.multi_tenant):
+            raise Refusal(700016, "Application not found in the directory.", error="unauthorized_client")
+        if app.disabled:
+            raise Refusal(7000112, "Application is disabled.", error="unauthorized_client")
+        if tenant is None and not app.multi_tenant:
+            raise Refusal(50194, "Application is not configured as multi-tenant.", error="invalid_request")
+        return app
+
     def find_user(self, tenant_id: str, key: str) -> User | None:
         """Return somebody of a directory by id or address."""
         key = key.lower()
@@ -160,6 +178,11 @@ class Directory:
         if user is None:
             return own
         return delegated | self.personal.get((user.address, application.client_id), frozenset())
+
+
+def resource_scopes(text: str) -> frozenset[str]:
+    """Return the scopes of Graph in a list of scopes, without their resource."""
+    return frozenset(scope.removeprefix(GRAPH) for scope in text.split()) - EXTRA
 
 
 def _guid(*parts: str) -> str:

@@ -33,6 +33,13 @@ def consent(query: Mapping[str, str], application: Application, scopes: frozense
     )
 
 
+def post_back(redirect_uri: str, answer: Mapping[str, str]) -> Reply:
+    """Send the browser back with a form (response_mode=form_post)."""
+    fields = "".join(f"<input type='hidden' name='{name}' value='{value}'>" for name, value in answer.items())
+    body = f"<form method='post' action='{redirect_uri}'>{fields}<button>Go on</button></form>"
+    return Reply(200, body.encode(), _HTML)
+
+
 def failure(refusal: Refusal) -> Reply:
     """Show what is not sent back to the app."""
     return Reply(400, _document("Sorry", f"<p role='alert'>{escape(str(refusal))}</p>"), _HTML)

@@ -8,7 +8,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,11 +76,13 @@ class Notifier:
 
     Attributes:
         ca: CA bundle that notification URLs are checked against.
+        check: called with every body that is sent.
         told: every delivered notification item.
         answers: status codes of the deliveries.
     """
 
     ca: str
+    check: Callable[[Any], object] = lambda _: None
     faults: Faults = field(default_factory=Faults)
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -220,6 +222,7 @@ class Notifier:
                 self._waiting.task_done()
 
     def _post(self, url: str, items: list[dict[str, Any]]) -> None:
+        self.check({"value": items})
         for pause in (*self.retries, 0):
             try:
                 answer = self._session.post(url, json={"value": items}, timeout=3)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sandbox.entra.directory import GRAPH
 from shared.providers.base import (
     Bearer,
     Connection,
@@ -202,11 +201,8 @@ class Microsoft:
 
     def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
         def signed_in() -> Credential:
-            claims = {"oid": self.user.oid, "upn": self.address, "aud": GRAPH}
-            scopes = " ".join(self.app.delegated)
-            return Bearer(
-                self.address, self.entra._sign(self.app, self.user.tenant, {**claims, "scp": scopes})
-            )
+            token = self.entra.access_token(self.app, self.user, self.app.delegated)
+            return Bearer(self.address, token)
 
         found = Connection(
             self.address,

@@ -24,6 +24,7 @@ from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
 from sandbox.wire import Wire
 from shared.providers.base import Connection, Credential, Password
+from tests import graph_contract
 
 HOSTS = frozenset({"localhost"})
 PASSWORD = "correct horse"
@@ -47,6 +48,7 @@ class MailServer:
         mx = ("127.0.0.1", self.post.ports["mx"])
         graph = Graph(entra, tls=self.authority.server_context(), mx=mx, ca=str(self.authority.bundle))
         self.open.callback(graph.stop)
+        graph_contract.install(graph)
         self.post.route("microsoft.example", graph)
         tenant = entra.directory.add_tenant("microsoft.example")
         scopes = frozenset({"Mail.Read", "Mail.Send", "Mail.ReadWrite"})
@@ -168,7 +170,10 @@ def _trust(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "server" in request.fixturenames:
-        request.getfixturevalue("server").post.faults.clear()
+        server = request.getfixturevalue("server")
+        server.post.faults.clear()
+        if "microsoft" in vars(server):
+            graph_contract.check(server.microsoft[1])
 
 
 @pytest.fixture

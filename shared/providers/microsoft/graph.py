@@ -69,8 +69,9 @@ class Session:
         self.api.close()
 
     def get(self, path: str, **params: str) -> Any:
-        """Return the JSON of a path of this mailbox; names of OData parameters come without their $."""
-        return self.api.call("GET", self.path + path, params={f"${k}": v for k, v in params.items()}).json
+        """Return the JSON of a path of this mailbox; OData's own parameters (in lower case) get their $."""
+        named = {f"${key}" if key.islower() else key: value for key, value in params.items()}
+        return self.api.call("GET", self.path + path, params=named).json
 
     def all(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list."""

@@ -1,0 +1,156 @@
+"""The post side of Exchange Online: mailboxes, mail that comes in, mail that leaves by SMTP."""
+
+import email
+import email.policy
+import re
+import secrets
+import smtplib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sandbox.bounces import delivery_report
+from sandbox.graph.composing import recipients
+from sandbox.graph.faults import Faults
+from sandbox.graph.mailbox import Item, Mailbox
+from sandbox.graph.problems import GraphError
+from sandbox.graph.subscriptions import Notifier
+
+if TYPE_CHECKING:
+    from sandbox.graph.contract import Contract
+
+
+class Exchange:
+    """Mailboxes, and the post between them and the world.
+
+    Attributes:
+        notifier: subscriptions, and the faults of notifications.
+        sent: mails handed over, as they went out.
+        contract: see `Graph`.
+    """
+
+    def __init__(self, mx: tuple[str, int], ca: str) -> None:
+        self.faults = Faults()
+        self.contract: Contract | None = None
+        self.notifier = Notifier(ca, self._check)
+        self.sent: list[bytes] = []
+        self._mx = mx
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._late: list[tuple[Mailbox, Item]] = []
+
+    def add_mailbox(self, address: str) -> Mailbox:
+        """Give somebody a mailbox."""
+        return self._mailboxes.setdefault(address.lower(), Mailbox(address.lower()))
+
+    def mailbox(self, address: str) -> Mailbox:
+        """Return somebody's mailbox. Raises KeyError."""
+        return self._mailboxes[address.lower()]
+
+    def find_mailbox(self, address: str) -> Mailbox | None:
+        """Return somebody's mailbox."""
+        return self._mailboxes.get(address.lower())
+
+    def knows(self, address: str) -> bool:
+        """Whether mail to this address arrives, with or without a +detail."""
+        return _plain(address) in self._mailboxes
+
+    def deliver(self, envelope_from: str, recipient: str, raw: bytes) -> None:  # noqa: ARG002 - the post's call
+        """Take a mail in, as Exchange Online does: with its verdict about the sender on top."""
+        sender = email.message_from_bytes(raw)["From"] or ""
+        domain = sender.rpartition("@")[2].strip("> ").lower()
+        word = "fail" if domain in self.faults.forged else "pass"
+        verdict = (
+            f"Authentication-Results: spf={word} (sender IP is 127.0.0.1) smtp.mailfrom={domain};\r\n"
+            f" dkim={word} (signature was verified) header.d={domain};dmarc={word} action=none\r\n"
+            f" header.from={domain};compauth={word} reason=100\r\n"
+        )
+        trace = f"Received: from mail.sandbox.example by outlook.sandbox; {_now()}\r\n"
+        self.arrive(_plain(recipient), verdict.encode() + trace.encode() + raw)
+
+    def arrive(
+        self,
+        address: str,
+        raw: bytes,
+        folder: str = "inbox",
+        at: datetime | None = None,
+        *,
+        sent: bool = False,
+    ) -> Item:
+        """Put a mail into a mailbox and tell whoever subscribed."""
+        mailbox = self.mailbox(address)
+        item = mailbox.add(raw, folder, at=at, sent=sent)
+        self._tell(mailbox, item)
+        return item
+
+    def send_as_user(self, address: str, raw: bytes) -> Item:
+        """The person sends from Outlook herself: it is delivered, and a copy lies in Sent Items."""
+        message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+        self._transport(self.mailbox(address), raw, recipients(message))
+        return self.arrive(address, raw, "sentitems", sent=True)
+
+    def release_sent_copies(self) -> None:
+        """Let the Sent copies appear that were late."""
+        self.faults.late_sent_copy = False
+        late, self._late = self._late, []
+        for mailbox, item in late:
+            mailbox.show(item)
+            self._tell(mailbox, item)
+
+    def submit(self, mailbox: Mailbox, raw: bytes) -> Item:
+        """Take a mail from its sender, file the copy, hand the mail over. Raises GraphError."""
+        message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+        to = recipients(message)
+        if not to:
+            raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient isn't valid.")
+        changed = self._changed(raw)
+        item = mailbox.add(changed, "sentitems", sent=True, visible=not self.faults.late_sent_copy)
+        if self.faults.late_sent_copy:
+            self._late.append((mailbox, item))
+        else:
+            self._tell(mailbox, item)
+        self._transport(mailbox, _without(changed, rb"bcc"), to)
+        return item
+
+    def _changed(self, raw: bytes) -> bytes:
+        head, _, body = raw.partition(b"\r\n\r\n")
+        if self.faults.rewrite_message_id:
+            final = f"Message-ID: <{secrets.token_hex(16)}@AM0PR01.eurprd01.prod.outlook.com>".encode()
+            head = re.sub(rb"(?im)^message-id:[^\r]*(?:\r\n[ \t][^\r]*)*", final, head)
+        if self.faults.rewrite_date:
+            head = re.sub(rb"(?im)^date:[^\r]*", f"Date: {_now()}".encode(), head)
+        raw = head + b"\r\n\r\n" + body
+        return _without(raw, rb"x-[^:]*") if self.faults.drop_x_headers else raw
+
+    def _transport(self, mailbox: Mailbox, raw: bytes, to: list[str]) -> None:
+        self.sent.append(raw)
+        with smtplib.SMTP(*self._mx, timeout=20) as smtp:
+            try:
+                refused = smtp.sendmail(mailbox.address, to, raw)
+            except smtplib.SMTPRecipientsRefused as error:
+                refused = error.recipients
+        for address in refused:
+            self.arrive(mailbox.address, delivery_report(mailbox.address, address, raw))
+
+    def _check(self, notification: Any) -> None:
+        if self.contract:
+            self.contract.check_notification(notification)
+
+    def _tell(self, mailbox: Mailbox, item: Item) -> None:
+        folder = mailbox.folders[item.folder].well_known
+        ids = {"id": item.id, "moving_id": item.moving_id}
+        self.notifier.tell(mailbox.address, ids, folder=folder)
+
+
+def _plain(address: str) -> str:
+    """Return an address without its +detail."""
+    return re.sub(r"\+[^@]*@", "@", address.lower())
+
+
+def _without(raw: bytes, name: bytes) -> bytes:
+    """Return a mail without the headers whose name matches."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    head = re.sub(rb"(?im)^" + name + rb":[^\r]*(?:\r\n[ \t][^\r]*)*\r\n", b"", head + b"\r\n").rstrip()
+    return head + b"\r\n\r\n" + body
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")

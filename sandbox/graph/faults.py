@@ -1,0 +1,37 @@
+"""What may go wrong at Graph, each on a switch. Notifications have their own (`subscriptions.Faults`)."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Faults:
+    """The switches.
+
+    Attributes:
+        rewrite_message_id, rewrite_date, drop_x_headers: what Exchange does to mail it is handed.
+        late_sent_copy: the copy in Sent Items appears only with `release_sent_copies`.
+        silent_shared: a user may subscribe to somebody else's mailbox, and is never told anything.
+        forged: domains whose mail fails authentication.
+        throttled: address -> how many of its next requests get 429.
+        unavailable: likewise 503.
+        retry_after: seconds that both ask for; no word of it where it is 0.
+        lost_answers: so many of the next sends are carried out, and the connection then closed.
+        lost_before: so many of the next sends break before anything is done.
+        expired_deltas: the next delta calls: 410 or the code of a 400.
+        concurrency: so many requests of one mailbox at once are served.
+    """
+
+    rewrite_message_id: bool = False
+    rewrite_date: bool = False
+    drop_x_headers: bool = False
+    late_sent_copy: bool = False
+    silent_shared: bool = True
+    forged: set[str] = field(default_factory=set)
+    throttled: Counter[str] = field(default_factory=Counter)
+    unavailable: Counter[str] = field(default_factory=Counter)
+    retry_after: int = 1
+    lost_answers: int = 0
+    lost_before: int = 0
+    expired_deltas: list[str] = field(default_factory=list)
+    concurrency: int = 4

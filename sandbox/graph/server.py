@@ -1,0 +1,157 @@
+"""Graph on the wire: who asks, for which mailbox, one by one or in a batch."""
+
+import json
+import secrets
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol, override
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import jwt
+
+from sandbox.graph import odata, routing, subscribing
+from sandbox.graph.admission import Admission
+from sandbox.graph.attachments import MOST, Uploads
+from sandbox.graph.call import Call
+from sandbox.graph.exchange import Exchange
+from sandbox.graph.mailbox import Mailbox
+from sandbox.graph.problems import GraphError, problem
+from sandbox.web import Reply, Request, WebServer
+
+MOST_TOGETHER = 20
+"""Requests of a batch.
+
+https://learn.microsoft.com/graph/json-batching
+"""
+
+
+class Identities(Protocol):
+    """What Graph asks Entra."""
+
+    def access(self, bearer: str) -> Any: ...
+
+    def find_user(self, tenant_id: str, key: str) -> Any: ...
+
+
+class Graph(Exchange, WebServer):
+    """One Graph.
+
+    Attributes:
+        base: the URL requests begin with.
+        requests: (method, path without ids, mailbox, names of query parameters) of every request.
+        restricted: client id -> the only mailboxes its app-only tokens reach (RBAC for Applications).
+        contract: what every request and answer is held against, if anything.
+    """
+
+    def __init__(
+        self,
+        identities: Identities,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        *,
+        mx: tuple[str, int],
+        ca: str,
+    ) -> None:
+        Exchange.__init__(self, mx, ca)
+        self.identities = identities
+        self.requests: list[tuple[str, str, str, tuple[str, ...]]] = []
+        self.restricted: dict[str, set[str]] = {}
+        self.admission = Admission(self.faults)
+        WebServer.__init__(self, port, tls)
+        self.base = f"{self.url}/v1.0"
+        self.uploads = Uploads(self.url)
+
+    @override
+    def stop(self) -> None:
+        self.notifier.stop()
+        super().stop()
+
+    @override
+    def answer(self, request: Request) -> Reply:
+        if request.path.startswith("/upload/"):
+            return self.uploads.take(request)
+        reply = self._answered(request, lambda: self._served(request))
+        reply.headers.setdefault("request-id", secrets.token_hex(8))
+        return reply
+
+    def check_restriction(self, access: Any, address: str) -> None:
+        """Refuse an app that was restricted to other mailboxes. Raises GraphError."""
+        allowed = self.restricted.get(access.client_id)
+        if access.app_only and allowed is not None and address not in allowed:
+            raise GraphError(403, "ErrorAccessDenied", "Access to OData is disabled.")
+
+    def _answered(self, request: Request, serve: Callable[[], Reply]) -> Reply:
+        try:
+            reply = serve()
+        except GraphError as error:
+            reply = problem(error)
+        except odata.BadQuery as error:
+            reply = problem(GraphError(400, str(error)))
+        if self.contract:
+            self.contract.check(request, reply)
+        return reply
+
+    def _served(self, request: Request) -> Reply:
+        if len(request.body) > MOST:
+            raise GraphError(413, "RequestEntityTooLarge", "The request entity is too large.")
+        try:
+            access = self.identities.access(request.bearer)
+        except jwt.PyJWTError as error:
+            challenge = 'Bearer realm="", error="invalid_token"'
+            raise GraphError(
+                401, "InvalidAuthenticationToken", "Access token is invalid.", WWW_Authenticate=challenge
+            ) from error
+        path = request.path.removeprefix("/v1.0").strip("/")
+        return self._batch(request, access) if path == "$batch" else self._dispatch(request, access, path)
+
+    def _batch(self, request: Request, access: Any) -> Reply:
+        """Answer several at once; the answers come in another order."""
+        asked = request.json["requests"]
+        if len(asked) > MOST_TOGETHER:
+            raise GraphError(400, "BadRequest", "Number of batch request steps exceeds the maximum of 20.")
+        answers = []
+        for one in asked:
+            inner, path = _inner(request, one)
+            reply = self._answered(inner, lambda: self._dispatch(inner, access, path))  # noqa: B023 - called at once
+            answers.append(
+                {"id": one["id"], "status": int(reply.status), "headers": reply.headers, "body": reply.body}
+            )
+        return Reply(body={"responses": answers[::-1]})
+
+    def _dispatch(self, request: Request, access: Any, path: str) -> Reply:
+        head, *rest = [unquote(part) for part in path.split("/")]
+        if head == "subscriptions":
+            self.requests.append((request.method, "subscriptions" + "/{id}" * bool(rest), "-", ()))
+            return subscribing.answer(self, request, access, rest)
+        mailbox, own, rest = self._addressed(access, head, rest)
+        template = "/".join("{id}" if len(part) > 24 else part for part in rest)
+        self.requests.append((request.method, template, mailbox.address, tuple(sorted(request.query))))
+        with self.admission.of(mailbox):
+            call = Call(self, request, access, mailbox, own)
+            self.check_restriction(access, mailbox.address)
+            if not (own or access.app_only or call.rights):
+                words = "Access is denied. Check credentials and try again."
+                raise GraphError(403, "ErrorAccessDenied", words)
+            return routing.answer(call, rest)
+
+    def _addressed(self, access: Any, head: str, rest: list[str]) -> tuple[Mailbox, bool, list[str]]:
+        """Return the mailbox that /me or /users/{id} means, whether it is the user's own, and the rest."""
+        if head == "me" and access.address:
+            mailbox, own = self.find_mailbox(access.address), True
+        elif head == "users" and rest:
+            user = self.identities.find_user(access.tenant_id, rest[0])
+            mailbox, rest = self.find_mailbox(user.address) if user else None, rest[1:]
+            own = bool(user and user.address == access.address)
+        else:
+            raise GraphError(400, "BadRequest", "Resource not found for the segment.")
+        if mailbox is None:
+            raise GraphError(404, "ErrorInvalidUser", "The requested user is invalid.")
+        return mailbox, own, rest
+
+
+def _inner(outer: Request, one: dict[str, Any]) -> tuple[Request, str]:
+    """Return one request of a batch, and its path; the batch's own headers hold for it too."""
+    url = urlsplit(one["url"])
+    headers = {**outer.headers, **{k.lower(): v for k, v in (one.get("headers") or {}).items()}}
+    body = json.dumps(one["body"]).encode() if "body" in one else b""
+    return Request(one["method"], url.path, dict(parse_qsl(url.query)), headers, body), url.path.strip("/")
