@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from functools import lru_cache
 
 WELL_KNOWN = {
     "inbox": "Inbox",
@@ -52,10 +53,17 @@ class Item:
     internet_headers: bool = True
     visible: bool = True
 
+    conversation: str = ""
+
     @property
     def message(self) -> EmailMessage:
-        """The mail, parsed."""
-        return email.message_from_bytes(self.raw, policy=email.policy.default)
+        """The mail, parsed; not to be changed, because it is parsed once."""
+        return _parsed(self.raw)
+
+
+@lru_cache(10_000)
+def _parsed(raw: bytes) -> EmailMessage:
+    return email.message_from_bytes(raw, policy=email.policy.default)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Mailbox:
         self.items: dict[str, Item] = {}
         self.changes: list[Change] = []
         self.lock = threading.RLock()
+        self._threads: dict[str, str] = {}
         self._numbers = itertools.count(1)
         for key, name in WELL_KNOWN.items():
             self.add_folder(name, key)
@@ -136,6 +145,7 @@ class Mailbox:
                 "string 0x1042": str(message.get("In-Reply-To", "")),
                 "string 0x1039": " ".join(str(message.get("References", "")).split()),
             }
+            item.conversation = self.conversation_of(message)
             self.items[item.id] = item
             if visible:
                 self.changes.append(Change(number, place.id, item.id, "created"))
@@ -182,17 +192,17 @@ class Mailbox:
             return [i for i in self.items.values() if i.visible and folder in {None, i.folder}]
 
     def conversation_of(self, message: EmailMessage) -> str:
-        """Return the thread: that of a mail it refers to, else one made of id or subject."""
-        known = {str(i.message.get("Message-ID", "")): i for i in self.items.values()}
+        """Return the thread: that of a mail it refers to, else one made of its oldest known id or subject."""
         mentioned = [
             *str(message.get("In-Reply-To", "")).split(),
             *str(message.get("References", "")).split(),
         ]
-        for id_ in mentioned:
-            if id_ in known and known[id_].message.get("Message-ID") != message.get("Message-ID"):
-                return self.conversation_of(known[id_].message)
-        root = mentioned[-1] if mentioned else str(message.get("Message-ID", message.get("Subject", "")))
-        return "AAQk" + hashlib.sha256(f"{self.address}{root}".encode()).hexdigest()[:40] + "="
+        own = str(message.get("Message-ID", ""))
+        known = next((self._threads[id_] for id_ in mentioned if id_ in self._threads and id_ != own), None)
+        root = mentioned[-1] if mentioned else own or str(message.get("Subject", ""))
+        found = known or "AAQk" + hashlib.sha256(f"{self.address}{root}".encode()).hexdigest()[:40] + "="
+        self._threads.setdefault(own, found)
+        return found
 
 
 def new_id(prefix: str) -> str:

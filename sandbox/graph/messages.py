@@ -8,6 +8,7 @@ import binascii
 import email.policy
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from sandbox.graph.call import Call
@@ -51,7 +52,7 @@ def patch(call: Call, message: str) -> Reply:
     call.allow(WRITE)
     if not item.draft:
         raise GraphError(400, "ErrorInvalidPropertySet", "Only drafts can be changed.")
-    mail, body = item.message, call.request.json
+    mail, body = deepcopy(item.message), call.request.json
     headers = {"Subject": body.get("subject"), "Message-ID": body.get("internetMessageId")}
     if "toRecipients" in body:
         headers["To"] = ", ".join(each["emailAddress"]["address"] for each in body["toRecipients"])

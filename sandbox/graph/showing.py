@@ -9,12 +9,12 @@ from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
 from typing import Any
 
-from sandbox.graph.mailbox import Item, Mailbox
+from sandbox.graph.mailbox import Item
 
 SKIPPED_HEADERS = {"bcc"}
 
 
-def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, Any]:
+def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
     """Return everything Graph could show of an item; `_extended` and `_item` are for us."""
     message = item.message
     sender = _recipients(message, "from")[:1]
@@ -35,7 +35,7 @@ def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, 
         "bodyPreview": content[:255],
         "importance": "normal",
         "parentFolderId": item.folder,
-        "conversationId": mailbox.conversation_of(message),
+        "conversationId": item.conversation,
         "conversationIndex": "AQHb",
         "isDeliveryReceiptRequested": False,
         "isReadReceiptRequested": False,

@@ -16,6 +16,12 @@ ROWS = {
 """By what receives: a function that sets the stage (see `tests.scenes.build`)."""
 
 
+EVERY_HOW = ("before", "after", "error", "lost")
+HOWS = {"imap": EVERY_HOW}
+"""How a call fails in the crash sweep (see `tests.doors.Guard`). Dying after one call is dying before the
+next, and what comes of an error does not depend on the provider: two ways show every other row's own calls."""
+
+
 def pytest_generate_tests(metafunc):
     marked = metafunc.definition.get_closest_marker("every_provider")
     if marked is None or "row" not in metafunc.fixturenames:
@@ -23,7 +29,11 @@ def pytest_generate_tests(metafunc):
     needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
     only = metafunc.definition.get_closest_marker("only")
     chosen = only.args if only else [n for n in ROWS if all(getattr(provider(n), power) for power in needed)]
-    metafunc.parametrize("row", chosen)
+    if "how" in metafunc.fixturenames:
+        pairs = [(row, how) for row in chosen for how in HOWS.get(row, ("before", "lost"))]
+        metafunc.parametrize(("row", "how"), pairs)
+    else:
+        metafunc.parametrize("row", chosen)
 
 
 @pytest.fixture
