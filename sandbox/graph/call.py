@@ -54,7 +54,7 @@ class Call:
 
     def shown(self, item: Item) -> dict[str, Any]:
         """Return everything there is to show of a message, with the kind of id that was asked for."""
-        return message_json(self.mailbox, item, immutable=wants_immutable(self.request))
+        return message_json(item, immutable=wants_immutable(self.request))
 
 
 def wants_immutable(request: Request) -> bool:
