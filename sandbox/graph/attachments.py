@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.graph.call import Call
@@ -23,8 +24,9 @@ from sandbox.web import Reply, Request
 MOST = 4 * 1024 * 1024
 """Octets of a request."""
 
+LARGEST = 150 * 1024 * 1024
 LEAST = 3 * 1024 * 1024
-"""Octets from which on an upload session is possible."""
+"""Octets of a file between which an upload session is possible."""
 
 
 def listed(call: Call, message: str) -> Reply:
@@ -52,34 +54,36 @@ def add(call: Call, message: str) -> Reply:
     """Attach a file to a draft."""
     item = call.item(message)
     call.allow(WRITE)
-    body = call.request.json
-    grow(item, body)
-    shown = {k: v for k, v in body.items() if k != "contentBytes"}
-    return Reply(201, {**shown, "id": f"ATT{len(attachments(item.message)) - 1}="})
+    _check_draft(item)
+    grow(item, call.request.json)
+    call.mailbox.changed(item)
+    return Reply(201, _public(_of(item)[-1]))
 
 
 def create_upload(call: Call, message: str) -> Reply:
     """Begin to attach a large file."""
     item = call.item(message)
     call.allow(WRITE)
-    asked = call.request.json["AttachmentItem"]
+    _check_draft(item)
+    asked = call.request.json.get("AttachmentItem") or call.request.json["attachmentItem"]
     if asked["size"] < LEAST:
         raise GraphError(400, "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize")
+    if asked["size"] > LARGEST:
+        raise GraphError(400, "ErrorAttachmentSizeLimitExceeded")
 
     def done(data: bytes) -> None:
-        encoded = base64.b64encode(data).decode()
-        grow(
-            item,
-            {"name": asked["name"], "contentBytes": encoded, "contentType": "application/octet-stream"},
-        )
+        grow(item, {**asked, "contentBytes": base64.b64encode(data).decode()})
+        call.mailbox.changed(item)
 
     url = call.graph.uploads.begin(asked["size"], done)
-    begun = {
-        "uploadUrl": url,
-        "expirationDateTime": "2099-01-01T00:00:00Z",
-        "nextExpectedRanges": ["0-"],
-    }
-    return Reply(201, begun)
+    until = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Reply(201, {"uploadUrl": url, "expirationDateTime": until, "nextExpectedRanges": ["0-"]})
+
+
+def expanded(call: Call, item: Item) -> list[dict[str, Any]]:
+    """Return a message's attachments with their content, for $expand=attachments."""
+    call.mailbox.bodies_read[item.id] += 1
+    return [_public(one) for one in _of(item)]
 
 
 def grow(item: Item, shown: Mapping[str, Any]) -> None:
@@ -87,6 +91,11 @@ def grow(item: Item, shown: Mapping[str, Any]) -> None:
     message = email.message_from_bytes(item.raw, policy=email.policy.SMTP)
     attach(message, shown)
     item.raw = message.as_bytes()
+
+
+def _check_draft(item: Item) -> None:
+    if not item.draft:
+        raise GraphError(400, "ErrorInvalidOperation", "Attachments can be added to drafts only.")
 
 
 @dataclass
@@ -110,18 +119,28 @@ class Uploads:
         return f"{self._url}/upload/{key}"
 
     def take(self, request: Request) -> Reply:
-        """Take a piece."""
+        """Take a piece, tell what is still missing, or end it."""
         if "authorization" in request.headers:
             return Reply(401, {"error": {"code": "Unauthorized", "message": "Send no Authorization header."}})
-        upload = self._open.get(request.path.rpartition("/")[2])
+        key = request.path.rpartition("/")[2]
+        upload = self._open.get(key)
         if upload is None:
-            return Reply(404)
+            return Reply(404, {"error": {"code": "ErrorItemNotFound", "message": "No such upload."}})
+        if request.method == "PUT":
+            return self._piece(key, upload, request)
+        if request.method == "DELETE":
+            del self._open[key]
+            return Reply(204)
+        return Reply(200, {"nextExpectedRanges": [f"{len(upload.data)}-"]})
+
+    def _piece(self, key: str, upload: _Upload, request: Request) -> Reply:
         place = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", request.headers.get("content-range", ""))
         if not place or int(place[1]) != len(upload.data) or len(request.body) > MOST:
             return Reply(416, {"error": {"code": "InvalidRange", "message": "Not the expected range."}})
         upload.data += request.body
         if len(upload.data) < upload.size:
             return Reply(200, {"nextExpectedRanges": [f"{len(upload.data)}-"]})
+        del self._open[key]
         upload.done(upload.data)
         return Reply(201, None, {"Location": f"{self._url}/v1.0/attachments/done"})
 
@@ -142,8 +161,13 @@ def _found(call: Call, message: str, attachment: str) -> dict[str, Any]:
 
 def _selected(call: Call, shown: Mapping[str, Any]) -> dict[str, Any]:
     names = call.request.query.get("$select", "").split(",")
-    expanded = "itemattachment/item" in call.request.query.get("$expand", "").lower()
-    found = {k: v for k, v in shown.items() if k != "_content" and (k != "item" or expanded)}
+    with_item = "itemattachment/item" in call.request.query.get("$expand", "").lower()
+    found = _public(shown, with_item=with_item)
     if names != [""]:
         found = {k: v for k, v in found.items() if k in {*names, "@odata.type", "id", "item"}}
-    return {k: v for k, v in found.items() if v is not None}
+    return found
+
+
+def _public(shown: Mapping[str, Any], *, with_item: bool = False) -> dict[str, Any]:
+    skipped = {"_content"} if with_item else {"_content", "item"}
+    return {k: v for k, v in shown.items() if k not in skipped and v is not None}

@@ -10,13 +10,15 @@ from email.message import EmailMessage
 from email.utils import getaddresses
 from typing import Any
 
+PEOPLE = {"To": "toRecipients", "Cc": "ccRecipients", "Bcc": "bccRecipients", "Reply-To": "replyTo"}
+
 
 def compose(sender: str, body: Mapping[str, Any]) -> EmailMessage:
     """Compose the mail of a JSON message."""
     message = EmailMessage(policy=email.policy.SMTP)
     asked = (body.get("from") or {}).get("emailAddress", {}).get("address", sender)
     message["From"] = asked
-    for name, key in (("To", "toRecipients"), ("Cc", "ccRecipients"), ("Bcc", "bccRecipients")):
+    for name, key in PEOPLE.items():
         people = [_shown(one["emailAddress"]) for one in body.get(key) or ()]
         if people:
             message[name] = ", ".join(people)
@@ -33,16 +35,36 @@ def compose(sender: str, body: Mapping[str, Any]) -> EmailMessage:
     return message
 
 
+def rewritten(raw: bytes, body: Mapping[str, Any]) -> bytes:
+    """Return a draft with what a PATCH names replaced."""
+    message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    headers = {"Subject": body.get("subject"), "Message-ID": body.get("internetMessageId")}
+    for name, key in PEOPLE.items():
+        if key in body:
+            headers[name] = ", ".join(_shown(one["emailAddress"]) for one in body[key])
+    for name, value in headers.items():
+        if value is not None:
+            del message[name]
+            message[name] = value
+    if "body" in body:
+        html = str(body["body"].get("contentType", "")).lower() == "html"
+        part = message.get_body(("html", "plain")) or message
+        part.set_content(body["body"]["content"], subtype="html" if html else "plain")
+    return message.as_bytes()
+
+
 def attach(message: EmailMessage, shown: Mapping[str, Any]) -> None:
     """Add a fileAttachment's content."""
     main, _, sub = str(shown.get("contentType") or "application/octet-stream").partition("/")
-    content = base64.b64decode(shown.get("contentBytes") or "")
-    if main == "text":
-        message.add_attachment(
-            content, maintype="application", subtype="octet-stream", filename=shown["name"]
-        )
-    else:
-        message.add_attachment(content, maintype=main, subtype=sub or "octet-stream", filename=shown["name"])
+    options = {"cid": f"<{shown['contentId']}>"} if shown.get("contentId") else {}
+    message.add_attachment(
+        base64.b64decode(shown.get("contentBytes") or ""),
+        maintype=main,
+        subtype=sub or "octet-stream",
+        filename=shown["name"],
+        disposition="inline" if shown.get("isInline") else "attachment",
+        **options,
+    )
 
 
 def recipients(message: EmailMessage) -> list[str]:

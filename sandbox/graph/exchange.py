@@ -5,6 +5,7 @@ import email.policy
 import re
 import secrets
 import smtplib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from sandbox.bounces import delivery_report
 from sandbox.graph.composing import recipients
 from sandbox.graph.faults import Faults
 from sandbox.graph.mailbox import Item, Mailbox
+from sandbox.graph.notifying import Notifier
 from sandbox.graph.problems import GraphError
-from sandbox.graph.subscriptions import Notifier
 
 if TYPE_CHECKING:
     from sandbox.graph.contract import Contract
@@ -84,7 +85,7 @@ class Exchange:
     def send_as_user(self, address: str, raw: bytes) -> Item:
         """The person sends from Outlook herself: it is delivered, and a copy lies in Sent Items."""
         message = email.message_from_bytes(raw, policy=email.policy.SMTP)
-        self._transport(self.mailbox(address), raw, recipients(message))
+        self._transport(address, raw, recipients(message))
         return self.arrive(address, raw, "sentitems", sent=True)
 
     def release_sent_copies(self) -> None:
@@ -95,20 +96,46 @@ class Exchange:
             mailbox.show(item)
             self._tell(mailbox, item)
 
-    def submit(self, mailbox: Mailbox, raw: bytes) -> Item:
+    def move(self, address: str, item: Item, folder: str) -> None:
+        """Move a mail, by the user's hand or a rule; notifications call it created (docs#11710)."""
+        mailbox = self.mailbox(address)
+        mailbox.move(item, folder)
+        self._tell(mailbox, item)
+
+    def submit(
+        self,
+        mailbox: Mailbox,
+        raw: bytes,
+        sender: str = "",
+        *,
+        draft: Item | None = None,
+        keep: bool = True,
+        extended: Mapping[str, str] | None = None,
+    ) -> None:
         """Take a mail from its sender, file the copy, hand the mail over. Raises GraphError."""
-        message = email.message_from_bytes(raw, policy=email.policy.SMTP)
-        to = recipients(message)
+        to = recipients(email.message_from_bytes(raw, policy=email.policy.SMTP))
         if not to:
             raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient isn't valid.")
+        if len(raw) > self.faults.largest:
+            raise GraphError(400, "ErrorMessageSizeExceeded", "The message exceeds the maximum size.")
         changed = self._changed(raw)
-        item = mailbox.add(changed, "sentitems", sent=True, visible=not self.faults.late_sent_copy)
-        if self.faults.late_sent_copy:
-            self._late.append((mailbox, item))
+        if keep or draft:
+            self._file_copy(mailbox, changed, draft, extended or {})
+        self._transport(sender or mailbox.address, _without(changed, rb"bcc"), to)
+
+    def _file_copy(
+        self, mailbox: Mailbox, raw: bytes, draft: Item | None, extended: Mapping[str, str]
+    ) -> None:
+        """Put the copy into Sent Items, now or later; a draft's immutable id stays."""
+        late = self.faults.late_sent_copy
+        copy = mailbox.add(raw, "sentitems", sent=True, visible=not late)
+        copy.extended |= {**(draft.extended if draft else {}), **extended}
+        if draft:
+            mailbox.replace(draft, copy)
+        if late:
+            self._late.append((mailbox, copy))
         else:
-            self._tell(mailbox, item)
-        self._transport(mailbox, _without(changed, rb"bcc"), to)
-        return item
+            self._tell(mailbox, copy)
 
     def _changed(self, raw: bytes) -> bytes:
         head, _, body = raw.partition(b"\r\n\r\n")
@@ -120,24 +147,34 @@ class Exchange:
         raw = head + b"\r\n\r\n" + body
         return _without(raw, rb"x-[^:]*") if self.faults.drop_x_headers else raw
 
-    def _transport(self, mailbox: Mailbox, raw: bytes, to: list[str]) -> None:
+    def _transport(self, sender: str, raw: bytes, to: list[str]) -> None:
         self.sent.append(raw)
         with smtplib.SMTP(*self._mx, timeout=20) as smtp:
             try:
-                refused = smtp.sendmail(mailbox.address, to, raw)
+                refused = smtp.sendmail(sender, to, raw)
             except smtplib.SMTPRecipientsRefused as error:
                 refused = error.recipients
         for address in refused:
-            self.arrive(mailbox.address, delivery_report(mailbox.address, address, raw))
+            self.arrive(sender, delivery_report(sender, address, raw))
 
     def _check(self, notification: Any) -> None:
         if self.contract:
             self.contract.check_notification(notification)
 
-    def _tell(self, mailbox: Mailbox, item: Item) -> None:
-        folder = mailbox.folders[item.folder].well_known
-        ids = {"id": item.id, "moving_id": item.moving_id}
-        self.notifier.tell(mailbox.address, ids, folder=folder)
+    def changed(self, mailbox: Mailbox, item: Item) -> None:
+        """Note that an item was changed, and tell it."""
+        mailbox.changed(item)
+        self._tell(mailbox, item, "updated")
+
+    def remove(self, mailbox: Mailbox, item: Item) -> None:
+        """Delete a mail for good, and tell it."""
+        mailbox.remove(item)
+        self._tell(mailbox, item, "deleted")
+
+    def _tell(self, mailbox: Mailbox, item: Item, what: str = "created") -> None:
+        folder = mailbox.folders[item.folder]
+        places = {folder.id, folder.well_known} - {""}
+        self.notifier.tell(mailbox.address, item, what, places)
 
 
 def _plain(address: str) -> str:

@@ -17,8 +17,10 @@ class Faults:
         unavailable: likewise 503.
         retry_after: seconds that both ask for; no word of it where it is 0.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
+        late_answers: so many of the next sends are carried out, and answered with 504.
         lost_before: so many of the next sends break before anything is done.
-        expired_deltas: the next delta calls: 410 or the code of a 400.
+        expired_deltas: what the next delta calls are refused with: "410", or the code of a 400.
+        largest: octets of a mail that the organisation's administrator allows.
         concurrency: so many requests of one mailbox at once are served.
     """
 
@@ -32,6 +34,12 @@ class Faults:
     unavailable: Counter[str] = field(default_factory=Counter)
     retry_after: int = 1
     lost_answers: int = 0
+    late_answers: int = 0
     lost_before: int = 0
+    largest: int = 35 * 1024 * 1024
     expired_deltas: list[str] = field(default_factory=list)
     concurrency: int = 4
+
+    def clear(self) -> None:
+        """Switch everything off."""
+        self.__init__()  # type: ignore[misc]

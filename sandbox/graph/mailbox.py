@@ -14,8 +14,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from functools import lru_cache
+from typing import Literal
 
+ROOT = "msgfolderroot"
 WELL_KNOWN = {
     "inbox": "Inbox",
     "sentitems": "Sent Items",
@@ -49,31 +50,33 @@ class Item:
     draft: bool = False
     sent_by_us: bool = False
     moving_id: str = field(default_factory=lambda: new_id("AQMk"))
+    conversation: str = ""
     extended: dict[str, str] = field(default_factory=dict)
     internet_headers: bool = True
     visible: bool = True
-
-    conversation: str = ""
+    read: bool = False
+    categories: list[str] = field(default_factory=list)
+    importance: str = "normal"
+    flag: str = "notFlagged"
+    _parsed: tuple[bytes, EmailMessage] | None = field(default=None, repr=False)
 
     @property
     def message(self) -> EmailMessage:
-        """The mail, parsed; not to be changed, because it is parsed once."""
-        return _parsed(self.raw)
-
-
-@lru_cache(10_000)
-def _parsed(raw: bytes) -> EmailMessage:
-    return email.message_from_bytes(raw, policy=email.policy.default)
+        """The mail, parsed; not to be changed."""
+        if self._parsed is None or self._parsed[0] is not self.raw:
+            self._parsed = self.raw, email.message_from_bytes(self.raw, policy=email.policy.default)
+        return self._parsed[1]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of the log: an item came into, was changed in, or left a folder."""
+    """One entry of the log: what happened to an item in a folder, and its ids then."""
 
     number: int
     folder: str
     item: str
-    kind: str
+    kind: Literal["created", "updated", "deleted", "changed"]
+    moving_id: str
 
 
 class Mailbox:
@@ -94,8 +97,10 @@ class Mailbox:
         self.items: dict[str, Item] = {}
         self.changes: list[Change] = []
         self.lock = threading.RLock()
-        self._threads: dict[str, str] = {}
         self._numbers = itertools.count(1)
+        self._threads: dict[str, str] = {}
+        self.root = Folder(new_id("AAMkF"), "Top of Information Store", ROOT)
+        self.folders[self.root.id] = self.root
         for key, name in WELL_KNOWN.items():
             self.add_folder(name, key)
 
@@ -104,8 +109,8 @@ class Mailbox:
         self.access.setdefault(address.lower(), set()).update(rights)
 
     def add_folder(self, name: str, well_known: str = "", parent: str = "") -> Folder:
-        """Add a folder."""
-        folder = Folder(new_id("AAMkF"), name, well_known, parent)
+        """Add a folder, at the top unless `parent` (an id) says where."""
+        folder = Folder(new_id("AAMkF"), name, well_known, parent or self.root.id)
         self.folders[folder.id] = folder
         return folder
 
@@ -139,23 +144,29 @@ class Mailbox:
                 sent,
                 internet_headers=not (sent or draft),
                 visible=visible,
+                read=sent or draft,
             )
             message = item.message
+            item.conversation = self._conversation_of(message)
             item.extended = {
                 "string 0x1042": str(message.get("In-Reply-To", "")),
                 "string 0x1039": " ".join(str(message.get("References", "")).split()),
             }
-            item.conversation = self.conversation_of(message)
             self.items[item.id] = item
             if visible:
-                self.changes.append(Change(number, place.id, item.id, "created"))
+                self._log(item, "created")
             return item
 
     def show(self, item: Item) -> None:
         """Let an item appear that was late."""
         with self.lock:
             item.visible, item.arrived = True, next(self._numbers)
-            self.changes.append(Change(item.arrived, item.folder, item.id, "created"))
+            self._log(item, "created")
+
+    def changed(self, item: Item) -> None:
+        """Note that something of an item is another."""
+        with self.lock:
+            self._log(item, "updated")
 
     def find(self, id_: str) -> Item | None:
         """Return an item by either of its ids."""
@@ -166,16 +177,17 @@ class Mailbox:
         """Move an item; its immutable id stays."""
         with self.lock:
             place = self.folder(folder) or self.add_folder(folder)
-            self.changes.append(Change(next(self._numbers), item.folder, item.id, "removed"))
+            self._log(item, "changed")
             item.folder, item.moving_id = place.id, new_id("AQMk")
-            self.changes.append(Change(next(self._numbers), place.id, item.id, "created"))
+            self._log(item, "created")
 
     def replace(self, draft: Item, copy: Item) -> None:
         """Let a draft become its sent copy: the immutable id outlives the sending."""
         with self.lock:
+            self._log(draft, "changed")
             del self.items[draft.id], self.items[copy.id]
             self.changes = [c for c in self.changes if c.item != copy.id]
-            copy.id = draft.id
+            copy.id, copy.conversation = draft.id, draft.conversation
             self.items[copy.id] = copy
             if copy.visible:
                 self.show(copy)
@@ -183,7 +195,7 @@ class Mailbox:
     def remove(self, item: Item) -> None:
         """Delete for good."""
         with self.lock:
-            self.changes.append(Change(next(self._numbers), item.folder, item.id, "removed"))
+            self._log(item, "deleted")
             del self.items[item.id]
 
     def listed(self, folder: str | None = None) -> list[Item]:
@@ -191,18 +203,19 @@ class Mailbox:
         with self.lock:
             return [i for i in self.items.values() if i.visible and folder in {None, i.folder}]
 
-    def conversation_of(self, message: EmailMessage) -> str:
-        """Return the thread: that of a mail it refers to, else one made of its oldest known id or subject."""
-        mentioned = [
-            *str(message.get("In-Reply-To", "")).split(),
-            *str(message.get("References", "")).split(),
-        ]
+    def _log(self, item: Item, kind: Literal["created", "updated", "deleted", "changed"]) -> None:
+        self.changes.append(Change(next(self._numbers), item.folder, item.id, kind, item.moving_id))
+
+    def _conversation_of(self, message: EmailMessage) -> str:
+        """Return the thread: that of a mail it refers to, else one made of the oldest id it names."""
         own = str(message.get("Message-ID", ""))
-        known = next((self._threads[id_] for id_ in mentioned if id_ in self._threads and id_ != own), None)
-        root = mentioned[-1] if mentioned else own or str(message.get("Subject", ""))
-        found = known or "AAQk" + hashlib.sha256(f"{self.address}{root}".encode()).hexdigest()[:40] + "="
-        self._threads.setdefault(own, found)
-        return found
+        named = [*str(message.get("References", "")).split(), *str(message.get("In-Reply-To", "")).split()]
+        found = next((self._threads[id_] for id_ in reversed(named) if id_ in self._threads), None)
+        if found is None:
+            root = named[0] if named else own or str(message.get("Subject", ""))
+            digest = hashlib.sha256(f"{self.address}{root}".encode()).digest()
+            found = "AAQk" + base64.urlsafe_b64encode(digest).decode()
+        return self._threads.setdefault(own, found) if own else found
 
 
 def new_id(prefix: str) -> str:

@@ -5,20 +5,19 @@ https://learn.microsoft.com/graph/api/resources/message
 
 import base64
 import binascii
-import email.policy
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from sandbox.graph.call import Call
-from sandbox.graph.composing import compose
+from sandbox.graph.composing import compose, rewritten
 from sandbox.graph.paging import selected
 from sandbox.graph.permissions import BASIC, READ, WRITE
 from sandbox.graph.problems import GraphError
 from sandbox.web import Reply, Request
 
 MOST_HEADERS = 5
+MARKS = {"isRead", "categories", "importance", "flag", "inferenceClassification", "@odata.etag"}
 
 
 def one(call: Call, message: str) -> Reply:
@@ -39,31 +38,26 @@ def content(call: Call, message: str) -> Reply:
 def draft(call: Call, _folder: str = "") -> Reply:
     """Make a draft, of JSON or of MIME."""
     call.allow(WRITE)
-    made = call.mailbox.add(
-        written(call, call.request.json if is_json(call.request) else {}), "drafts", draft=True
-    )
+    raw = written(call, call.request.json if is_json(call.request) else {})
+    made = call.mailbox.add(raw, "drafts", draft=True)
     made.extended |= properties(call.request)
     return Reply(201, selected(call, call.shown(made), {}))
 
 
 def patch(call: Call, message: str) -> Reply:
-    """Change a draft."""
+    """Change a message: what a mail says in a draft only, how it is marked in any."""
     item = call.item(message)
     call.allow(WRITE)
-    if not item.draft:
+    body = call.request.json
+    if not item.draft and not {*body} <= MARKS:
         raise GraphError(400, "ErrorInvalidPropertySet", "Only drafts can be changed.")
-    mail, body = deepcopy(item.message), call.request.json
-    headers = {"Subject": body.get("subject"), "Message-ID": body.get("internetMessageId")}
-    if "toRecipients" in body:
-        headers["To"] = ", ".join(each["emailAddress"]["address"] for each in body["toRecipients"])
-    for name, value in headers.items():
-        if value is not None:
-            del mail[name]
-            mail[name] = value
-    if "body" in body:
-        html = str(body["body"].get("contentType", "")).lower() == "html"
-        mail.set_content(body["body"]["content"], subtype="html" if html else "plain")
-    item.raw = mail.as_bytes(policy=email.policy.SMTP)
+    item.read = body.get("isRead", item.read)
+    item.categories = body.get("categories", item.categories)
+    item.importance = body.get("importance", item.importance)
+    item.flag = (body.get("flag") or {}).get("flagStatus", item.flag)
+    if not {*body} <= MARKS:
+        item.raw = rewritten(item.raw, body)
+    call.graph.changed(call.mailbox, item)
     return Reply(body=selected(call, call.shown(item), {}))
 
 
@@ -71,7 +65,7 @@ def delete(call: Call, message: str) -> Reply:
     """Delete a message."""
     item = call.item(message)
     call.allow(WRITE)
-    call.mailbox.remove(item)
+    call.graph.remove(call.mailbox, item)
     return Reply(204)
 
 
@@ -79,7 +73,7 @@ def move(call: Call, message: str) -> Reply:
     """Move a message to another folder."""
     item = call.item(message)
     call.allow(WRITE)
-    call.mailbox.move(item, call.folder(call.request.json["destinationId"]).id)
+    call.graph.move(call.mailbox.address, item, call.folder(call.request.json["destinationId"]).id)
     return Reply(201, selected(call, call.shown(item), {}))
 
 

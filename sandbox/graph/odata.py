@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<time>\d{4}-\d\d-\d\dT[\d:.]+Z)|(?P<number>\d+)"
@@ -27,7 +26,16 @@ _FUNCTIONS: Mapping[str, Callable[[str, str], bool]] = {
     "endswith": lambda text, part: text.endswith(part),
 }
 Predicate = Callable[[Mapping[str, Any]], bool]
-NOT_FILTERABLE = {"internetMessageHeaders", "body", "bodyPreview"}
+NOT_FILTERABLE = {"internetMessageHeaders", "body", "bodyPreview", "uniqueBody"}
+PROPERTIES = frozenset(
+    """
+    id createdDateTime lastModifiedDateTime changeKey categories receivedDateTime sentDateTime hasAttachments
+    internetMessageId subject bodyPreview importance parentFolderId conversationId conversationIndex
+    isDeliveryReceiptRequested isReadReceiptRequested isRead isDraft webLink inferenceClassification body
+    uniqueBody sender from toRecipients ccRecipients bccRecipients replyTo flag internetMessageHeaders
+    """.split()  # noqa: SIM905 - a list of so many lines says no more
+)
+"""Of a message."""
 
 
 class BadQuery(Exception):
@@ -36,7 +44,7 @@ class BadQuery(Exception):
 
 def predicate(text: str) -> Predicate:
     """Compile a $filter over a message's JSON, whose extended properties lie under `_extended`."""
-    parser = _Parser(unquote(text))
+    parser = _Parser(text)
     found = parser.either()
     if parser.here:
         raise BadQuery("ErrorInvalidUrlQueryFilter")
@@ -45,15 +53,33 @@ def predicate(text: str) -> Predicate:
 
 def properties(text: str) -> list[str]:
     """Return the names a $filter uses, in order."""
-    return [match[0] for match in re.finditer(r"[A-Za-z][\w/]*(?= (?:eq|ne|ge|gt|le|lt) )", unquote(text))]
+    return [match[0] for match in re.finditer(r"[A-Za-z][\w/]*(?= (?:eq|ne|ge|gt|le|lt) )", text)]
+
+
+def names(select: str) -> list[str]:
+    """Return the names of a $select. Raises BadQuery."""
+    found = [name.strip() for name in select.split(",") if name.strip()]
+    if not {*found} <= PROPERTIES:
+        raise BadQuery("RequestBroker--ParseUri")
+    return found
 
 
 def order(text: str, filtered: str) -> Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]:
-    """Compile an $orderby. With a $filter its property must come first there, or it is inefficient."""
-    name, _, direction = text.strip().partition(" ")
-    if filtered and properties(filtered)[:1] != [name]:
+    """Compile an $orderby. With a $filter its properties must come first there, or it is inefficient."""
+    wanted = [part.strip().partition(" ")[::2] for part in text.split(",")]
+    paths = [path for path, _ in wanted]
+    if not {path.partition("/")[0] for path in paths} <= PROPERTIES - NOT_FILTERABLE:
+        raise BadQuery("RequestBroker--ParseUri")
+    if filtered and list(dict.fromkeys(properties(filtered)))[: len(paths)] != paths:
         raise BadQuery("InefficientFilter")
-    return lambda items: sorted(items, key=lambda one: _value(one, name) or "", reverse=direction == "desc")
+
+    def ordered(items: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        for path, direction in reversed(wanted):
+            backwards = direction.strip() == "desc"
+            items = sorted(items, key=lambda one, path=path: _value(one, path) or "", reverse=backwards)  # type: ignore[misc]
+        return items
+
+    return ordered
 
 
 def _value(item: Mapping[str, Any], path: str) -> Any:
@@ -128,7 +154,7 @@ class _Parser:
             return self._function(name)
         if name.lower() == "singlevalueextendedproperties/any":
             return self._extended()
-        if name.split("/")[0] in NOT_FILTERABLE:
+        if name.split("/")[0] not in PROPERTIES - NOT_FILTERABLE:
             raise BadQuery("ErrorInvalidProperty")
         compare, wanted = self._comparison()
         return lambda item: (found := _value(item, name)) is not None and compare(found, wanted)

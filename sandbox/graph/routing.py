@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sandbox.graph import attachments, folders, listing, messages, sending
+from sandbox.graph import attachments, delta, folders, listing, messages, sending
 from sandbox.graph.call import Call
 from sandbox.graph.problems import GraphError
 from sandbox.web import Reply
@@ -12,12 +12,16 @@ Action = Callable[..., Reply]
 ROUTES: tuple[tuple[str, str, Action], ...] = (
     ("GET", "", folders.user),
     ("GET", "mailFolders", folders.top),
+    ("POST", "mailFolders", folders.create),
     ("GET", "mailFolders/*", folders.one),
     ("GET", "mailFolders/*/childFolders", folders.children),
+    ("POST", "mailFolders/*/childFolders", folders.create),
     ("GET", "mailFolders/*/messages", listing.messages),
-    ("GET", "mailFolders/*/messages/delta", listing.delta),
+    ("GET", "mailFolders/*/messages/$count", listing.count),
+    ("GET", "mailFolders/*/messages/delta", delta.changes),
     ("POST", "mailFolders/*/messages", messages.draft),
     ("GET", "messages", listing.messages),
+    ("GET", "messages/$count", listing.count),
     ("POST", "messages", messages.draft),
     ("GET", "messages/*", messages.one),
     ("PATCH", "messages/*", messages.patch),
@@ -40,6 +44,24 @@ ROUTES: tuple[tuple[str, str, Action], ...] = (
 )
 
 
+OPTIONS = {
+    f"${name}"
+    for name in [
+        "select",
+        "filter",
+        "orderby",
+        "expand",
+        "top",
+        "skip",
+        "count",
+        "search",
+        "skiptoken",
+        "deltatoken",
+        "format",
+    ]
+}
+
+
 def routed(method: str, path: list[str]) -> tuple[str, Action, list[str]]:
     """Return the pattern that a path follows, its function, and the ids in it. Raises GraphError."""
     for verb, pattern, action in ROUTES:
@@ -52,6 +74,16 @@ def routed(method: str, path: list[str]) -> tuple[str, Action, list[str]]:
 
 
 def answer(call: Call, path: list[str]) -> Reply:
-    """Answer a request."""
+    """Answer a request; a message may be addressed through its folder. Raises GraphError."""
+    unknown = {name for name in call.request.query if name[0] == "$"} - OPTIONS
+    if unknown:
+        raise GraphError(400, "BadRequest", f"The query option '{min(unknown)}' is not known.")
+    if (
+        path[:1] == ["mailFolders"]
+        and path[2:3] == ["messages"]
+        and path[3:4] not in ([], ["delta"], ["$count"])
+    ):
+        call.folder(path[1])
+        path = path[2:]
     _, action, ids = routed(call.request.method, path)
     return action(call, *ids)

@@ -1,5 +1,6 @@
 """Graph on the wire: who asks, for which mailbox, one by one or in a batch."""
 
+import base64
 import json
 import secrets
 import ssl
@@ -109,13 +110,18 @@ class Graph(Exchange, WebServer):
         asked = request.json["requests"]
         if len(asked) > MOST_TOGETHER:
             raise GraphError(400, "BadRequest", "Number of batch request steps exceeds the maximum of 20.")
-        answers = []
+        if len({one["id"] for one in asked}) < len(asked):
+            raise GraphError(400, "BadRequest", "Request Id must be unique in a batch.")
+        answers, status = list[dict[str, Any]](), dict[str, int]()
         for one in asked:
+            if any(status.get(other, 424) >= 400 for other in one.get("dependsOn") or ()):
+                failed = problem(GraphError(424, "FailedDependency", "A request this depends on failed."))
+                answers.append(_answered(one["id"], failed))
+                continue
             inner, path = _inner(request, one)
             reply = self._answered(inner, lambda: self._dispatch(inner, access, path))  # noqa: B023 - called at once
-            answers.append(
-                {"id": one["id"], "status": int(reply.status), "headers": reply.headers, "body": reply.body}
-            )
+            status[one["id"]] = int(reply.status)
+            answers.append(_answered(one["id"], reply))
         return Reply(body={"responses": answers[::-1]})
 
     def _dispatch(self, request: Request, access: Any, path: str) -> Reply:
@@ -129,7 +135,7 @@ class Graph(Exchange, WebServer):
         with self.admission.of(mailbox):
             call = Call(self, request, access, mailbox, own)
             self.check_restriction(access, mailbox.address)
-            if not (own or access.app_only or call.rights):
+            if not (own or access.app_only or "full_access" in call.rights):
                 words = "Access is denied. Check credentials and try again."
                 raise GraphError(403, "ErrorAccessDenied", words)
             return routing.answer(call, rest)
@@ -153,5 +159,19 @@ def _inner(outer: Request, one: dict[str, Any]) -> tuple[Request, str]:
     """Return one request of a batch, and its path; the batch's own headers hold for it too."""
     url = urlsplit(one["url"])
     headers = {**outer.headers, **{k.lower(): v for k, v in (one.get("headers") or {}).items()}}
-    body = json.dumps(one["body"]).encode() if "body" in one else b""
+    body = one.get("body", b"")
+    body = (
+        body
+        if isinstance(body, bytes)
+        else body.encode()
+        if isinstance(body, str)
+        else json.dumps(body).encode()
+    )
     return Request(one["method"], url.path, dict(parse_qsl(url.query)), headers, body), url.path.strip("/")
+
+
+def _answered(id_: str, reply: Reply) -> dict[str, Any]:
+    """Return an answer within a batch; bytes are written as base64."""
+    body = base64.b64encode(reply.body).decode() if isinstance(reply.body, bytes) else reply.body
+    found = {"id": id_, "status": int(reply.status), "headers": reply.headers}
+    return found if body is None else {**found, "body": body}

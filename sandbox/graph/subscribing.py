@@ -3,45 +3,55 @@
 https://learn.microsoft.com/graph/api/resources/subscription
 """
 
-import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from sandbox.graph.call import wants_immutable
 from sandbox.graph.permissions import BASIC, allow
 from sandbox.graph.problems import GraphError
-from sandbox.graph.subscriptions import Invalid, Subscription
+from sandbox.graph.subscriptions import Invalid, Subscription, Target, end
 from sandbox.web import Reply, Request
 
 if TYPE_CHECKING:
     from sandbox.graph.server import Graph
 
-_RESOURCE = re.compile(r"/?(?:(me)|users/([^/]+))/(?:mailFolders[^/]*/[^/]*/?)?messages.*")
+MOST = 1000
+"""Active subscriptions of a mailbox, of all apps together."""
+
+CHANGEABLE = {"expirationDateTime", "notificationUrl", "encryptionCertificate", "encryptionCertificateId"}
 
 
 def answer(graph: "Graph", request: Request, access: Any, rest: list[str]) -> Reply:
-    """Answer a call about subscriptions: an app sees its own, a user those made for her."""
+    """Answer a call about subscriptions: an app sees its own, a user those made for her. Raises GraphError."""
+    try:
+        return _answer(graph, request, access, rest)
+    except (Invalid, KeyError, ValueError) as error:
+        raise GraphError(400, "ValidationError", str(error)) from error
+
+
+def _answer(graph: "Graph", request: Request, access: Any, rest: list[str]) -> Reply:
     mine = _of(graph, access)
-    if not rest:
-        if request.method == "POST":
+    match [request.method, *rest]:
+        case ["GET"]:
+            return Reply(body={"value": [one.shown() for one in mine.values()]})
+        case ["POST"]:
             return _create(graph, request, access)
-        seen = [one for one in mine.values() if access.app_only or one.address == access.address]
-        return Reply(body={"value": [one.shown() for one in seen]})
-    found = mine.get(rest[0])
-    if found is None:
-        raise GraphError(404, "ResourceNotFound", "The object was not found.")
+        case [_, id_, *_] if id_ not in mine:
+            raise GraphError(404, "ResourceNotFound", "The object was not found.")
+    found = mine[rest[0]]
     graph.admission.check(found.address)
-    if request.method == "DELETE":
-        del graph.notifier.subscriptions[found.id]
-        return Reply(204)
-    if rest[1:] == ["reauthorize"]:
-        found.reauthorized += 1
-        return Reply(204)
-    if request.method == "PATCH":
-        _valid(lambda: graph.notifier.prolong(found, request.json["expirationDateTime"]))
-    return Reply(body=found.shown())
+    match [request.method, *rest[1:]]:
+        case ["GET"]:
+            return Reply(body=found.shown())
+        case ["DELETE"]:
+            del graph.notifier.subscriptions[found.id]
+            return Reply(204)
+        case ["POST", "reauthorize"]:
+            found.reauthorized += 1
+            return Reply(204)
+        case ["PATCH"]:
+            return _change(found, request.json)
+    raise GraphError(400, "BadRequest", "Resource not found for the segment.")
 
 
 def _of(graph: "Graph", access: Any) -> dict[str, Subscription]:
@@ -49,35 +59,54 @@ def _of(graph: "Graph", access: Any) -> dict[str, Subscription]:
     return {
         one.id: one
         for one in graph.notifier.subscriptions.values()
-        if (one.client_id, one.tenant_id) == whose and one.until > now
+        if (one.client_id, one.tenant_id) == whose
+        and one.until > now
+        and (access.app_only or one.creator == access.oid)
     }
+
+
+def _change(found: Subscription, body: dict[str, Any]) -> Reply:
+    """Renew, which also gives the subscription a fresh token."""
+    if not {*body} <= CHANGEABLE:
+        raise Invalid(f"{min({*body} - CHANGEABLE)} cannot be changed.")
+    if "expirationDateTime" in body:
+        found.until = end(body["expirationDateTime"])
+        found.reauthorized += 1
+    found.url = body.get("notificationUrl", found.url)
+    return Reply(body=found.shown())
 
 
 def _create(graph: "Graph", request: Request, access: Any) -> Reply:
     body = request.json
     allow(access, BASIC, own=True)
-    match = _RESOURCE.fullmatch(body["resource"])
-    key = access.address if match and match[1] else unquote(match[2]) if match else ""
-    user = graph.identities.find_user(access.tenant_id, key)
+    target = Target.of(body.get("resource") or "")
+    user = graph.identities.find_user(access.tenant_id, target.user or access.address or "")
     if user is None or not graph.find_mailbox(user.address):
         raise GraphError(400, "ExtensionError", "The resource is not valid.")
     foreign = not access.app_only and user.address != access.address
     if foreign and not graph.faults.silent_shared:
         raise GraphError(403, "ExtensionError", "Access to other mailboxes is not supported.")
     graph.check_restriction(access, user.address)
-    known = {
-        "address": user.address,
-        "tenant_id": access.tenant_id,
-        "client_id": access.client_id,
-        "immutable": wants_immutable(request),
-        "silent": foreign,
-    }
-    made = _valid(lambda: graph.notifier.create(body, **known))
+    graph.admission.check(user.address)
+    made = Subscription.of(
+        body,
+        address=user.address,
+        folder=target.folder,
+        tenant_id=access.tenant_id,
+        client_id=access.client_id,
+        creator=access.oid or access.client_id,
+        immutable=wants_immutable(request),
+        silent=foreign,
+    )
+    _check_number(graph, made)
+    graph.notifier.add(made)
     return Reply(201, made.shown(secret=True))
 
 
-def _valid[T](act: Callable[[], T]) -> T:
-    try:
-        return act()
-    except (Invalid, KeyError, ValueError) as error:
-        raise GraphError(400, "ValidationError", str(error)) from error
+def _check_number(graph: "Graph", made: Subscription) -> None:
+    now = datetime.now(UTC)
+    active = [one for one in graph.notifier.subscriptions.values() if one.until > now]
+    if any(one.subject == made.subject for one in active):
+        raise GraphError(409, "Conflict", "There is a subscription to the same resource already.")
+    if sum(one.address == made.address for one in active) >= MOST:
+        raise GraphError(403, "ExtensionError", "The mailbox has too many subscriptions.")
