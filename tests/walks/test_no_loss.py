@@ -27,6 +27,7 @@ def ids(scene):
     return [message.message_id for message in scene.timeline()]
 
 
+@pytest.mark.every_provider
 def test_the_same_notice_ten_times_files_once(scene, arrived):
     wanted = reply(scene, arrived)
     for _ in range(10):
@@ -35,6 +36,7 @@ def test_the_same_notice_ten_times_files_once(scene, arrived):
     assert len(ids(scene)) == 2
 
 
+@pytest.mark.every_provider
 def test_the_same_delivery_ten_times_sends_once(scene):
     message = scene.send()
     for _ in range(10):
@@ -60,6 +62,7 @@ def together(count, act):
     return errors
 
 
+@pytest.mark.every_provider
 def test_two_workers_at_once_on_one_mailbox_file_once(scene, arrived):
     wanted = [reply(scene, arrived, f"Answer {number}") for number in range(5)]
     together(4, scene.sync)
@@ -67,6 +70,7 @@ def test_two_workers_at_once_on_one_mailbox_file_once(scene, arrived):
     assert sorted(ids(scene)[1:]) == sorted(wanted)
 
 
+@pytest.mark.every_provider
 def test_several_workers_at_once_on_one_promise_send_once(scene):
     message = scene.send()
     together(4, lambda: scene.deliver(message))
@@ -77,6 +81,7 @@ def test_several_workers_at_once_on_one_promise_send_once(scene):
     assert scene.email(message.id).state == "sent"
 
 
+@pytest.mark.every_provider
 def test_colleagues_mailboxes_synced_at_once_give_one_message(scene, arrived):
     _, carols = scene.colleague()
     mail = scene.supplier.reply(arrived)
@@ -125,6 +130,7 @@ def follow(scene, mailbox, *folders):
     return connecting.change(scene.app, scene.caller, mailbox.id, PatchMailbox(folders=list(folders)))
 
 
+@pytest.mark.every_provider
 def test_an_unreadable_cursor_starts_over(scene, arrived):
     state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
     scene.app.records.commit(scene.org_id, Save(replace(state, cursor='{"v":0}')))
@@ -133,6 +139,8 @@ def test_an_unreadable_cursor_starts_over(scene, arrived):
     assert ids(scene)[1:] == [wanted]
 
 
+@pytest.mark.every_provider
+@pytest.mark.needs("sent_folder")
 def test_a_mail_moved_before_we_look_is_found(scene, arrived):
     wanted = reply(scene, arrived)
     scene.alice.move_all("Later")
@@ -140,6 +148,7 @@ def test_a_mail_moved_before_we_look_is_found(scene, arrived):
     assert ids(scene)[1:] == [wanted]
 
 
+@pytest.mark.every_provider
 def test_a_mail_deleted_before_we_fetch_it_stops_nothing(scene, arrived):
     reply(scene, arrived)
     scene.alice.delete_all()
@@ -179,6 +188,7 @@ def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
     assert len(scene.supplier.inbox()) == 1
 
 
+@pytest.mark.every_provider
 def test_a_mail_that_cannot_be_parsed_is_filed_with_a_note_and_stops_nothing(scene, arrived):
     ours = message_from_bytes(arrived)["Message-ID"]
     raw = (

@@ -28,6 +28,7 @@ def rows(scene):
     return {row["RowKey"]: str(dict(row)) for row in found}
 
 
+@pytest.mark.every_provider
 def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watched, guard, caplog):
     scene.sync()
     before = rows(scene)
@@ -73,6 +74,7 @@ def storage(guard):
     return [call for call in guard.calls if call.split(".")[0] in {"records", "blobs", "queues", "schedule"}]
 
 
+@pytest.mark.every_provider
 def test_a_filed_mail_costs_at_most_8_storage_operations(scene, watched, guard):
     scene.sent()
     scene.sync()
@@ -92,6 +94,7 @@ def _idle(scene, watched, guard):
     return len(storage(guard))
 
 
+@pytest.mark.every_provider
 def test_an_ignored_mail_costs_no_write(scene, watched, guard):
     scene.sync(app=watched)
     idle = _writes(scene, watched, guard)
@@ -105,6 +108,7 @@ def _writes(scene, watched, guard):
     return sum(call in {"records.commit", "blobs.put", "queues.put", "schedule.put"} for call in guard.calls)
 
 
+@pytest.mark.every_provider
 @pytest.mark.parametrize(("answers", "size"), [(False, 10), (True, 10), (True, 100_000), (False, 1_000_000)])
 def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(
     scene, watched, guard, answers, size

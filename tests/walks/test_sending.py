@@ -8,6 +8,7 @@ from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from tests.scenes import caller
 
 
+@pytest.mark.every_provider
 def test_the_same_key_and_body_give_the_same_promise_for_ever(scene):
     first = scene.send(key="one")
     scene.work()
@@ -35,6 +36,7 @@ def test_a_promise_outlives_its_mailbox(scene):
     assert scene.send(key="one").id == first.id
 
 
+@pytest.mark.every_provider
 def test_a_lost_nudge_is_made_good_by_the_sweep(scene):
     message = scene.send()
     assert len(list(scene.waiting())) >= 1  # lost
@@ -108,6 +110,7 @@ def test_after_a_day_of_temporary_refusals_it_fails_visibly(scene):
     assert failed.error.code == "gave_up"
 
 
+@pytest.mark.every_provider
 def test_bcc_reaches_its_reader_and_no_header(scene):
     from tests.scenes import someone
 

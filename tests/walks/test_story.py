@@ -10,6 +10,8 @@ from shared.errors import NotAllowed, NotFound
 from tests.scenes import PASSWORD, caller
 
 
+@pytest.mark.every_provider
+@pytest.mark.needs("sent_folder")
 def test_a_mail_goes_out_and_its_reply_and_the_owners_own_answer_come_back(scene):
     promised = scene.send()
     assert promised.state == "queued"
@@ -48,6 +50,7 @@ def write_from_own_program(scene, original):
     return mail
 
 
+@pytest.mark.every_provider
 def test_the_synced_sent_copy_is_the_same_message_not_a_second_one(scene):
     scene.sent()
     scene.sync()
@@ -55,6 +58,7 @@ def test_the_synced_sent_copy_is_the_same_message_not_a_second_one(scene):
     assert len(scene.timeline()) == 1
 
 
+@pytest.mark.every_provider
 def test_nobody_else_sees_the_case(scene):
     scene.sent()
     with pytest.raises(NotAllowed):
@@ -63,6 +67,7 @@ def test_nobody_else_sees_the_case(scene):
         casework.timeline(scene.app, caller("org-other", scene.alice.address), "C-1", limit=10, cursor=None)
 
 
+@pytest.mark.every_provider
 def test_a_reply_sent_from_the_case_stays_in_the_suppliers_thread(scene):
     scene.sent()
     scene.supplier.reply(scene.supplier.inbox()[0])
