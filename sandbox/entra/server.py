@@ -55,6 +55,12 @@ class Entra(WebServer):
         """Refuse the next token requests with an AADSTS code."""
         self.refusals.extend([Refusal(code, "Refused by the test.", error=error, suberror=suberror)] * times)
 
+    @override
+    def heal(self) -> None:
+        self.refusals.clear()
+        self.token_seconds, self.late_consents, self.damage_state = 3600, 0, False
+        super().heal()
+
     def revoke_sessions(self, user: User) -> None:
         """End every refresh token of a user, as an administrator can, or as a password reset does."""
         user.generation += 1

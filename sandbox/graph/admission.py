@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/throttling-limits
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class Admission:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."
                 raise GraphError(404, "MailboxNotEnabledForRESTAPI", words)
+            time.sleep(self._faults.slow)
             yield
         finally:
             with self._guard:

@@ -21,6 +21,7 @@ class Faults:
         lost_before: so many of the next sends break before anything is done.
         expired_deltas: what the next delta calls are refused with: "410", or the code of a 400.
         largest: octets of a mail that the organisation's administrator allows.
+        slow: seconds that every request takes.
         concurrency: so many requests of one mailbox at once are served.
     """
 
@@ -38,6 +39,7 @@ class Faults:
     lost_before: int = 0
     largest: int = 35 * 1024 * 1024
     expired_deltas: list[str] = field(default_factory=list)
+    slow: float = 0.0
     concurrency: int = 4
 
     def clear(self) -> None:

@@ -68,6 +68,12 @@ class Graph(Exchange, WebServer):
         super().stop()
 
     @override
+    def heal(self) -> None:
+        self.faults.clear()
+        self.notifier.heal()
+        super().heal()
+
+    @override
     def answer(self, request: Request) -> Reply:
         if request.path.startswith("/upload/"):
             return self.uploads.take(request)
