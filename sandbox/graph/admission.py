@@ -4,7 +4,6 @@ https://learn.microsoft.com/graph/throttling-limits
 """
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,9 @@ from contextlib import contextmanager
 from sandbox.graph.faults import Faults
 from sandbox.graph.mailbox import Mailbox
 from sandbox.graph.problems import GraphError
+
+LONGEST = 30.0
+"""Seconds a request waits at the gate."""
 
 
 class Admission:
@@ -34,7 +36,8 @@ class Admission:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."
                 raise GraphError(404, "MailboxNotEnabledForRESTAPI", words)
-            time.sleep(self._faults.slow)
+            if self._faults.gate:
+                self._faults.gate.wait(LONGEST)
             yield
         finally:
             with self._guard:

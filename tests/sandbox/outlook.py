@@ -166,8 +166,9 @@ class Outlook:
 
 def mail(sender: str, text: str = "Good day", **headers: str) -> bytes:
     """Write a mail by hand."""
-    named = {"From": sender, "Message-ID": f"<{uuid.uuid4().hex}@here.example>", **headers}
-    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+    asked = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"From": sender, "Message-ID": f"<{uuid.uuid4().hex}@here.example>", **asked}
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return f"{head}\r\n{text}\r\n".encode()
 
 
