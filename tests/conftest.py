@@ -35,7 +35,10 @@ def no_faults(request):
     """A test that switched a fault on leaves none behind."""
     yield
     if "world" in request.fixturenames:
-        request.getfixturevalue("world").post.faults.clear()
+        world = request.getfixturevalue("world")
+        world.post.faults.clear()
+        world.entra.heal()
+        world.graph.heal()
 
 
 @pytest.fixture

@@ -4,23 +4,31 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow,
 https://learn.microsoft.com/entra/identity-platform/v2-admin-consent
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from sandbox.entra import forms
-from sandbox.entra.directory import Application, Refusal, Tenant, User, resource_scopes
+from sandbox.entra.directory import GRAPH, Application, Refusal, Tenant, User, resource_scopes
 from sandbox.web import Reply
 
 if TYPE_CHECKING:
     from sandbox.entra.server import Entra
+
+DECLINED = {
+    "error": "access_denied",
+    "error_description": "AADSTS65004: User declined to consent to access the app.",
+}
 
 
 def authorize(entra: "Entra", name: str, asked: dict[str, str]) -> Reply:
     """Let somebody sign in for an app; the browser goes back with a code. Raises Refusal."""
     tenant, app = _registered(entra, name, asked)
     if asked.get("action") == "decline":
-        return _back(entra, asked, {"error": "access_denied", "error_description": "AADSTS65004: declined"})
+        return _back(entra, asked, DECLINED)
+    if asked.get("response_type") != "code":
+        return _back(entra, asked, _told(Refusal(700054, "Not enabled.", error="unsupported_response_type")))
     user = _who(entra, asked, tenant)
     if isinstance(user, Reply):
         return user
@@ -29,16 +37,17 @@ def authorize(entra: "Entra", name: str, asked: dict[str, str]) -> Reply:
     except Refusal as refusal:
         return _back(entra, asked, _told(refusal))
     if scopes is None:
-        return forms.consent(asked, app, resource_scopes(asked.get("scope", "")), user.address)
+        return _asking(entra, asked, app, resource_scopes(asked.get("scope", "")), user)
     return _back(entra, asked, {"code": entra.codes.issue(asked, user, scopes)})
 
 
 def consent(entra: "Entra", name: str, asked: dict[str, str], *, v2: bool) -> Reply:
     """Let an administrator consent for a directory. Raises Refusal."""
+    if name == "common" or (v2 and not asked.get("scope")):
+        raise Refusal(900144, "A directory and a scope are needed.", error="invalid_request")
     tenant, app = _registered(entra, name, asked)
     if asked.get("action") == "decline":
-        declined = {"error": "access_denied", "error_description": "AADSTS65004: declined"}
-        return _back(entra, asked, {**declined, "admin_consent": "True"})
+        return _back(entra, asked, {**DECLINED, "admin_consent": "True"})
     user = _who(entra, asked, tenant)
     if isinstance(user, Reply):
         return user
@@ -47,11 +56,12 @@ def consent(entra: "Entra", name: str, asked: dict[str, str], *, v2: bool) -> Re
     wanted = resource_scopes(asked.get("scope", ""))
     wanted = app.delegated if not v2 or ".default" in wanted else wanted & app.delegated
     if not entra.auto_sign_in and asked.get("action") != "accept":
-        return forms.consent(asked, app, wanted, user.address)
+        return _asking(entra, asked, app, wanted, user)
     application = app.application if not v2 or "/.default" in asked.get("scope", "") else frozenset()
-    entra.directory.consent(user.tenant, app, delegated=wanted, application_permissions=application)
-    granted = {"admin_consent": "True", "tenant": user.tenant.id, "scope": " ".join(sorted(wanted))}
-    return _back(entra, asked, granted)
+    entra.directory.consent_besides(user.tenant, app, wanted, application)
+    granted = {"admin_consent": "True", "tenant": user.tenant.id}
+    scope = {"scope": " ".join(GRAPH + name for name in sorted(wanted))} if v2 else {}
+    return _back(entra, asked, {**granted, **scope})
 
 
 def _registered(entra: "Entra", name: str, asked: Mapping[str, str]) -> tuple[Tenant | None, Application]:
@@ -71,9 +81,11 @@ def _who(entra: "Entra", asked: dict[str, str], tenant: Tenant | None) -> User |
     elif asked.get("prompt") == "none":
         words = "AADSTS50058: no session"
         return _back(entra, asked, {"error": "login_required", "error_description": words})
-    elif asked.get("action") in {"signin", "accept"}:
+    elif asked.get("action") == "accept" and asked.get("session") in entra.sessions:
+        user = entra.sessions[asked["session"]]
+    elif asked.get("action") == "signin":
         user = entra.directory.users.get(asked.get("login", "").lower())
-        if asked["action"] == "signin" and (user is None or user.password != asked.get("password")):
+        if user is None or user.password != asked.get("password"):
             return forms.sign_in(asked, "AADSTS50126: Your account or password is incorrect.")
     else:
         return forms.sign_in(asked)
@@ -81,6 +93,15 @@ def _who(entra: "Entra", asked: dict[str, str], tenant: Tenant | None) -> User |
         return _admitted(user, tenant)
     except Refusal as refusal:
         return _back(entra, asked, _told(refusal))
+
+
+def _asking(
+    entra: "Entra", asked: Mapping[str, str], app: Application, wanted: frozenset[str], user: User
+) -> Reply:
+    """Ask whoever signed in; the page carries the proof of it."""
+    session = secrets.token_urlsafe(24)
+    entra.sessions[session] = user
+    return forms.consent(asked, app, wanted, session)
 
 
 def _admitted(user: User | None, tenant: Tenant | None) -> User:
@@ -120,6 +141,6 @@ def _back(entra: "Entra", asked: Mapping[str, str], answer: dict[str, str]) -> R
     """Send the browser back to the app, with the state it came with."""
     state = asked.get("state", "") + (" Sign in to your account" if entra.damage_state else "")
     if asked.get("response_mode") == "form_post":
-        return forms.post_back(asked["redirect_uri"], answer)
+        return forms.post_back(asked["redirect_uri"], {**answer, "state": state})
     query = urlencode({**answer, **({"state": state} if state else {})})
     return Reply(302, None, {"Location": f"{asked['redirect_uri']}?{query}"})

@@ -87,6 +87,7 @@ class Directory:
     users: dict[str, User] = field(default_factory=dict)
     applications: dict[str, Application] = field(default_factory=dict)
     consents: dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    before: dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     personal: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     def add_tenant(self, domain: str) -> Tenant:
@@ -139,8 +140,26 @@ class Directory:
             application.application if application_permissions is None else application_permissions,
         )
 
+    def consent_besides(
+        self,
+        tenant: Tenant,
+        application: Application,
+        delegated: frozenset[str],
+        application_permissions: frozenset[str],
+    ) -> None:
+        """Add to what was consented to before; `before` tells what that was."""
+        key = tenant.id, application.client_id
+        old = self.consents.get(key, (frozenset(), frozenset()))
+        self.before[key] = old
+        self.consents[key] = old[0] | delegated, old[1] | application_permissions
+
     def revoke_consent(self, tenant: Tenant, application: Application) -> None:
-        """Withdraw everything that was consented to in a directory."""
+        """Withdraw everything that was consented to in a directory, by administrators and by users."""
+        self.personal = {
+            (address, app): scopes
+            for (address, app), scopes in self.personal.items()
+            if app != application.client_id or self.users[address].tenant is not tenant
+        }
         self.consents.pop((tenant.id, application.client_id), None)
 
     def find_tenant(self, key: str) -> Tenant:
@@ -172,9 +191,15 @@ class Directory:
             (u for u in self.users.values() if u.tenant.id == tenant_id and key in {u.oid, u.address}), None
         )
 
-    def granted(self, user: User | None, tenant: Tenant, application: Application) -> frozenset[str]:
-        """Return the permissions in force: of the app itself, or with a user the delegated ones."""
-        delegated, own = self.consents.get((tenant.id, application.client_id), (frozenset(), frozenset()))
+    def granted(
+        self, user: User | None, tenant: Tenant, application: Application, *, late: bool = False
+    ) -> frozenset[str]:
+        """Return the permissions in force: of the app itself, or with a user the delegated ones.
+
+        Where the last consent is `late` to take effect, those before it.
+        """
+        known = self.before if late else self.consents
+        delegated, own = known.get((tenant.id, application.client_id), (frozenset(), frozenset()))
         if user is None:
             return own
         return delegated | self.personal.get((user.address, application.client_id), frozenset())

@@ -21,13 +21,15 @@ def sign_in(query: Mapping[str, str], words: str = "") -> Reply:
     )
 
 
-def consent(query: Mapping[str, str], application: Application, scopes: frozenset[str], login: str) -> Reply:
-    """Ask whether the app may."""
+def consent(
+    query: Mapping[str, str], application: Application, scopes: frozenset[str], session: str
+) -> Reply:
+    """Ask whether the app may; `session` proves who signed in."""
     items = "".join(f"<li>{escape(scope)}</li>" for scope in sorted(scopes))
     return _page(
         "Permissions requested",
         f"<p>{escape(application.name)} would like to:</p><ul>{items}</ul><form method='post'>"
-        f"{_hidden({**query, 'login': login})}"
+        f"{_hidden({**query, 'session': session})}"
         "<p><button name='action' value='accept'>Accept</button> "
         "<button name='action' value='decline'>Cancel</button></p></form>",
     )
@@ -35,9 +37,10 @@ def consent(query: Mapping[str, str], application: Application, scopes: frozense
 
 def post_back(redirect_uri: str, answer: Mapping[str, str]) -> Reply:
     """Send the browser back with a form (response_mode=form_post)."""
-    fields = "".join(f"<input type='hidden' name='{name}' value='{value}'>" for name, value in answer.items())
-    body = f"<form method='post' action='{redirect_uri}'>{fields}<button>Go on</button></form>"
-    return Reply(200, body.encode(), _HTML)
+    return _page(
+        "Go on",
+        f"<form method='post' action='{escape(redirect_uri)}'>{_hidden(answer)}<button>Go on</button></form>",
+    )
 
 
 def failure(refusal: Refusal) -> Reply:
@@ -45,12 +48,11 @@ def failure(refusal: Refusal) -> Reply:
     return Reply(400, _document("Sorry", f"<p role='alert'>{escape(str(refusal))}</p>"), _HTML)
 
 
-def _hidden(query: Mapping[str, str]) -> str:
-    kept = {name: value for name, value in query.items() if name not in {"password", "action"}}
+def _hidden(values: Mapping[str, str]) -> str:
     return "".join(
         f"<input type='hidden' name='{escape(name)}' value='{escape(value)}'>"
-        for name, value in kept.items()
-        if name != "login" or "password" not in query
+        for name, value in values.items()
+        if name not in {"login", "password", "action"}
     )
 
 

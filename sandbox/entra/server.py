@@ -35,6 +35,7 @@ class Entra(WebServer):
         self.late_consents = 0
         self.damage_state = False
         self.secrets_seen: set[str] = set()
+        self.sessions: dict[str, User] = {}
         self.refusals: deque[Refusal] = deque()
         self.codes = tokens.Codes(self.secrets_seen)
         self.refreshes: dict[str, tokens.Refresh] = {}
@@ -53,6 +54,12 @@ class Entra(WebServer):
     ) -> None:
         """Refuse the next token requests with an AADSTS code."""
         self.refusals.extend([Refusal(code, "Refused by the test.", error=error, suberror=suberror)] * times)
+
+    @override
+    def heal(self) -> None:
+        self.refusals.clear()
+        self.token_seconds, self.late_consents, self.damage_state = 3600, 0, False
+        super().heal()
 
     def revoke_sessions(self, user: User) -> None:
         """End every refresh token of a user, as an administrator can, or as a password reset does."""
@@ -97,10 +104,9 @@ class Entra(WebServer):
 
     def in_force(self, user: User | None, tenant: Tenant, app: Application) -> frozenset[str]:
         """Return the permissions an app has now, which may not yet be what was consented to."""
-        if self.late_consents > 0:
-            self.late_consents -= 1
-            return frozenset()
-        return self.directory.granted(user, tenant, app)
+        late = self.late_consents > 0
+        self.late_consents -= late
+        return self.directory.granted(user, tenant, app, late=late)
 
     def _signed(self, app: Application, tenant: Tenant, claims: dict[str, Any]) -> str:
         token = self._signer.sign(app, tenant, self.token_seconds, claims)
@@ -132,7 +138,7 @@ class Entra(WebServer):
             case "v2.0/adminconsent" | "adminconsent":
                 return asking.consent(self, name, asked, v2=path.startswith("v2"))
             case "oauth2/v2.0/token":
-                shown = ("client_secret", "client_assertion", "code", "refresh_token")
+                shown = ("client_secret", "client_assertion", "code", "refresh_token", "code_verifier")
                 self.secrets_seen |= {asked[key] for key in shown if asked.get(key)}
                 return tokens.answer(self, name, asked)
         return Reply(404)

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -89,16 +90,16 @@ def answer(entra: "Entra", name: str, asked: dict[str, str]) -> Reply:
     match asked.get("grant_type"):
         case "authorization_code":
             code = entra.codes.redeem(app, asked)
-            return _tokens(entra, app, code.user, code.scopes, nonce=code.query.get("nonce"))
+            asked_for = {*code.query.get("scope", "").split()}
+            return _tokens(entra, app, code.user, code.scopes, asked_for, code.query.get("nonce"))
         case "refresh_token":
             return _refreshed(entra, app, tenant, asked)
         case "client_credentials":
             if tenant is None:
                 raise Refusal(9001023, "Not supported over /common.", error="invalid_request")
-            access = entra.application_token(app, tenant)
-            return Reply(
-                body={"token_type": "Bearer", "expires_in": entra.token_seconds, "access_token": access}
-            )
+            if asked.get("scope") != f"{GRAPH}.default":
+                raise Refusal(70011, "The scope has to be the resource's .default.", error="invalid_scope")
+            return Reply(body=_access(entra, entra.application_token(app, tenant)))
     raise Refusal(70003, "Unsupported grant type.", error="unsupported_grant_type")
 
 
@@ -118,13 +119,16 @@ def _prove(entra: "Entra", app: Application, asked: Mapping[str, str], name: str
 
 
 def _check_assertion(app: Application, assertion: str, audience: list[str]) -> None:
-    for pem in app.certificates:
-        key: Any = x509.load_pem_x509_certificate(pem.encode()).public_key()
+    """Check that one of the app's living certificates signed this, for us, as the app. Raises Refusal."""
+    for certificate in map(x509.load_pem_x509_certificate, map(str.encode, app.certificates)):
+        key: Any = certificate.public_key()
         try:
-            jwt.decode(assertion, key, algorithms=["PS256", "RS256"], audience=audience)
+            claims = jwt.decode(assertion, key, algorithms=["PS256", "RS256"], audience=audience)
         except jwt.PyJWTError:
             continue
-        return
+        living = certificate.not_valid_after_utc > datetime.now(UTC)
+        if living and claims.get("iss") == claims.get("sub") == app.client_id:
+            return
     raise Refusal(700027, "The certificate is not registered on the application.", error="invalid_client")
 
 
@@ -148,24 +152,35 @@ def _refreshed(entra: "Entra", app: Application, tenant: Tenant | None, asked: M
     if not wanted or not wanted <= granted:
         raise Refusal(65001, "The user or administrator has not consented.", suberror="consent_required")
     refresh.last_used = time.time()
-    return _tokens(entra, app, user, granted)
+    return _tokens(entra, app, user, granted, {*asked.get("scope", "").split(), "offline_access"})
 
 
 def _tokens(
-    entra: "Entra", app: Application, user: User, scopes: frozenset[str], nonce: str | None = None
+    entra: "Entra",
+    app: Application,
+    user: User,
+    scopes: frozenset[str],
+    asked_for: set[str],
+    nonce: str | None = None,
 ) -> Reply:
-    refresh = secrets.token_urlsafe(48)
-    entra.refreshes[refresh] = Refresh(user, app.client_id, user.generation)
-    entra.secrets_seen.add(refresh)
+    """Answer with tokens: a refresh token for offline_access only, an id_token for openid only."""
     info = json.dumps({"uid": user.oid, "utid": user.tenant.id}).encode()
-    return Reply(
-        body={
-            "token_type": "Bearer",
-            "scope": " ".join(f"{GRAPH}{scope}" for scope in sorted(scopes)) + " openid profile",
-            "expires_in": entra.token_seconds,
-            "access_token": entra.access_token(app, user, scopes),
-            "refresh_token": refresh,
-            "id_token": entra.id_token(app, user, nonce),
-            "client_info": base64.urlsafe_b64encode(info).rstrip(b"=").decode(),
-        }
-    )
+    body = {
+        **_access(entra, entra.access_token(app, user, scopes)),
+        "scope": " ".join(
+            [*(GRAPH + scope for scope in sorted(scopes)), *sorted(asked_for & {"openid", "profile"})]
+        ),
+        "client_info": base64.urlsafe_b64encode(info).rstrip(b"=").decode(),
+    }
+    if "offline_access" in asked_for:
+        body["refresh_token"] = refresh = secrets.token_urlsafe(48)
+        entra.refreshes[refresh] = Refresh(user, app.client_id, user.generation)
+        entra.secrets_seen.add(refresh)
+    if "openid" in asked_for:
+        body["id_token"] = entra.id_token(app, user, nonce)
+    return Reply(body=body)
+
+
+def _access(entra: "Entra", token: str) -> dict[str, Any]:
+    seconds = entra.token_seconds
+    return {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}

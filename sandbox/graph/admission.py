@@ -12,6 +12,9 @@ from sandbox.graph.faults import Faults
 from sandbox.graph.mailbox import Mailbox
 from sandbox.graph.problems import GraphError
 
+LONGEST = 30.0
+"""Seconds a request waits at the gate."""
+
 
 class Admission:
     """Lets requests in: so many of one mailbox at once."""
@@ -33,6 +36,8 @@ class Admission:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."
                 raise GraphError(404, "MailboxNotEnabledForRESTAPI", words)
+            if self._faults.gate:
+                self._faults.gate.wait(LONGEST)
             yield
         finally:
             with self._guard:

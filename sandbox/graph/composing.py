@@ -56,7 +56,7 @@ def rewritten(raw: bytes, body: Mapping[str, Any]) -> bytes:
 def attach(message: EmailMessage, shown: Mapping[str, Any]) -> None:
     """Add a fileAttachment's content."""
     main, _, sub = str(shown.get("contentType") or "application/octet-stream").partition("/")
-    options = {"cid": f"<{shown['contentId']}>"} if shown.get("contentId") else {}
+    options: dict[str, Any] = {"cid": f"<{shown['contentId']}>"} if shown.get("contentId") else {}
     message.add_attachment(
         base64.b64decode(shown.get("contentBytes") or ""),
         maintype=main,

@@ -58,6 +58,7 @@ def _play_expiry(call: Call) -> None:
 
 def _check(query: Mapping[str, str]) -> None:
     """Raise GraphError for an option that delta does not have."""
+    odata.names(query.get("$select", ""))
     kinds = {*query.get("changeType", "created").split(",")}
     if "$search" in query:
         raise GraphError(400, "ErrorInvalidUrlQuery", "$search is not supported by delta.")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from threading import Event
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Faults:
         lost_before: so many of the next sends break before anything is done.
         expired_deltas: what the next delta calls are refused with: "410", or the code of a 400.
         largest: octets of a mail that the organisation's administrator allows.
+        gate: requests that were let in wait for it, and are then served.
         concurrency: so many requests of one mailbox at once are served.
     """
 
@@ -38,6 +40,7 @@ class Faults:
     lost_before: int = 0
     largest: int = 35 * 1024 * 1024
     expired_deltas: list[str] = field(default_factory=list)
+    gate: Event | None = None
     concurrency: int = 4
 
     def clear(self) -> None:

@@ -40,6 +40,7 @@ def _matching(call: Call, folder: str) -> list[Mapping[str, Any]]:
     place = call.folder(folder).id if folder else None
     call.allow(BASIC)
     query = call.request.query
+    odata.names(query.get("$select", ""))
     if "$search" in query and {"$filter", "$orderby", "$count"} & {*query}:
         raise GraphError(400, "SearchWithFilter", "The query parameter is not supported with $search.")
     if "$search" in query or "singleValueExtendedProperties" in query.get("$filter", ""):

@@ -75,6 +75,11 @@ class Notifier:
         self._thread.join(5)
         self._session.close()
 
+    def heal(self) -> None:
+        """Switch every fault off, and forget what was held back."""
+        self.faults = Faults()
+        self._held.clear()
+
     def add(self, made: Subscription) -> None:
         """Shake hands with both URLs of a subscription, and keep it. Raises Invalid."""
         for url in filter(None, (made.url, made.lifecycle_url)):

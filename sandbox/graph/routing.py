@@ -78,12 +78,9 @@ def answer(call: Call, path: list[str]) -> Reply:
     unknown = {name for name in call.request.query if name[0] == "$"} - OPTIONS
     if unknown:
         raise GraphError(400, "BadRequest", f"The query option '{min(unknown)}' is not known.")
-    if (
-        path[:1] == ["mailFolders"]
-        and path[2:3] == ["messages"]
-        and path[3:4] not in ([], ["delta"], ["$count"])
-    ):
-        call.folder(path[1])
-        path = path[2:]
+    match path:
+        case ["mailFolders", folder, "messages", id_, *rest] if id_ not in {"delta", "$count"}:
+            call.folder(folder)
+            path = ["messages", id_, *rest]
     _, action, ids = routed(call.request.method, path)
     return action(call, *ids)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import secrets
 import ssl
 from collections.abc import Callable
@@ -68,6 +69,12 @@ class Graph(Exchange, WebServer):
         super().stop()
 
     @override
+    def heal(self) -> None:
+        self.faults.clear()
+        self.notifier.heal()
+        super().heal()
+
+    @override
     def answer(self, request: Request) -> Reply:
         if request.path.startswith("/upload/"):
             return self.uploads.take(request)
@@ -125,6 +132,7 @@ class Graph(Exchange, WebServer):
         return Reply(body={"responses": answers[::-1]})
 
     def _dispatch(self, request: Request, access: Any, path: str) -> Reply:
+        path = re.sub(r"\('([^']*)'\)", r"/\1", path)  # mailFolders('inbox') is mailFolders/inbox
         head, *rest = [unquote(part) for part in path.split("/")]
         if head == "subscriptions":
             self.requests.append((request.method, "subscriptions" + "/{id}" * bool(rest), "-", ()))

@@ -22,7 +22,7 @@ CHANGEABLE = {"expirationDateTime", "notificationUrl", "encryptionCertificate", 
 
 
 def answer(graph: "Graph", request: Request, access: Any, rest: list[str]) -> Reply:
-    """Answer a call about subscriptions: an app sees its own, a user those made for her. Raises GraphError."""
+    """Answer a call: an app sees its own subscriptions, a user those made for her. Raises GraphError."""
     try:
         return _answer(graph, request, access, rest)
     except (Invalid, KeyError, ValueError) as error:

@@ -11,6 +11,7 @@ import pytest
 
 from sandbox.wire import Wire
 from sandbox.world import World
+from tests.sandbox.outlook import Bell, Office, Outlook
 
 
 @dataclass
@@ -76,3 +77,21 @@ def ben(world: World) -> Account:
 def wire(world: World) -> Iterator[Wire]:
     with Wire(world.authority, world.ports["imap"]) as wire:
         yield wire
+
+
+@pytest.fixture
+def office(world: World) -> Office:
+    return Office.of(world)
+
+
+@pytest.fixture
+def outlook(office: Office) -> Outlook:
+    """Anna, who may everything in her own mailbox."""
+    return office.outlook()
+
+
+@pytest.fixture
+def bell(world: World) -> Iterator[Bell]:
+    bell = Bell(world)
+    yield bell
+    bell.stop()
