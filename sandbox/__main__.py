@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 
 import requests
 
+from sandbox.families import SeedError
 from sandbox.host.process import HostError, HostProcess
 from sandbox.ports import API, HOST, NAMES, available
 from sandbox.processes import StartError
-from sandbox.seed import SeedError, seed
+from sandbox.seed import seed
 from sandbox.world import World
 
 APP = Path(__file__).resolve().parent.parent
@@ -105,6 +106,8 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
             f"localhost:{ports['smtps']} (tls)",
             f"{ports['smtp']} (starttls), MX {ports['mx']}",
         ),
+        ("Microsoft 365", world.entra.url, f"Entra simulator; Graph {world.graph.base}"),
+        ("Way in (HTTPS)", world.public_url, "for browsers and notifications"),
         ("Supplier", facts["supplier"]["address"], f"password: {facts['supplier']['password']}"),
     ]
     rows += [

@@ -1,103 +1,70 @@
 """What a fresh sandbox holds, made through the app's API: enough that Alice can tell the story at once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-
+from sandbox.families import FAMILIES, Api, Family, SeedError, places
 from sandbox.world import Organisation, World
 
 CASE = "C-1001"
 SUPPLIER = "supplier@supplier.example"
 SUPPLIER_PASSWORD = "sandbox-supplier"
-ORGANISATIONS = {"imap": "imap.example", "imap2": "imap2.example"}
-SECURITY = {"imap": ("tls", "starttls"), "imap2": ("starttls", "tls")}
-"""How each organisation's mailboxes speak to IMAP and to SMTP: between them, every way."""
 
 ROLES = {"admin": ["admin"], "platform": ["platform"]}
-
-
-class SeedError(Exception):
-    """The app did not take what the sandbox is seeded with; one line that says what it answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The app's HTTP API as one caller."""
-
-    url: str
-    token: str
-
-    def call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the answer's JSON. Raises SeedError."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        try:
-            answer = requests.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=60)
-        except requests.RequestException as error:
-            raise SeedError(f"{method} {path}: the app does not answer ({type(error).__name__}).") from error
-        if not answer.ok:
-            raise SeedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
-        return answer.json() if answer.content else None
 
 
 def seed(world: World, url: str) -> dict[str, Any]:
     """Fill the world and the app, whose API is at `url`; return what `sandbox.json` holds."""
     world.add_user(SUPPLIER, SUPPLIER_PASSWORD)
     organisations = {
-        family: _organisation(world, url, world.add_organisation(family, domain))
-        for family, domain in ORGANISATIONS.items()
+        name: _organisation(world, url, family, world.add_organisation(name, family.domain))
+        for name, family in FAMILIES.items()
     }
-    supplier = {"address": SUPPLIER, "password": SUPPLIER_PASSWORD, **settings(world, "tls", "starttls")}
+    supplier = {"address": SUPPLIER, "password": SUPPLIER_PASSWORD}
     return {
         "api": url,
         "ca": str(world.authority.pem.resolve()),
-        "supplier": supplier,
+        "supplier": {**supplier, **places(world, imap="tls", smtp="starttls")},
         "organisations": organisations,
         "providers": _providers(world),
     }
 
 
-def settings(world: World, imap: str, smtp: str) -> dict[str, dict[str, Any]]:
-    """Return the mail server's places for these two kinds of security."""
-    names = {"imap": {"tls": "imaps", "starttls": "imap"}, "smtp": {"tls": "smtps", "starttls": "smtp"}}
-    return {
-        name: {"host": "localhost", "port": world.ports[names[name][security]], "security": security}
-        for name, security in {"imap": imap, "smtp": smtp}.items()
-    }
-
-
-def _organisation(world: World, url: str, organisation: Organisation) -> dict[str, Any]:
+def _organisation(world: World, url: str, family: Family, organisation: Organisation) -> dict[str, Any]:
     """Approve the providers, open the case, and connect Alice's mailbox."""
-    places = settings(world, *SECURITY[organisation.family])
     tokens = _tokens(world, organisation)
-    for name, place in places.items():
-        body = {"approved": True, "settings": place, "domains": [organisation.domain]}
-        Api(url, tokens["admin"]).call("PUT", f"/integrations/{name}", body)
+    admin, uses = Api(url, tokens["admin"]), family.uses(world)
+    for name, settings in uses.items():
+        body = {"approved": True, "settings": settings, "domains": [organisation.domain]}
+        admin.call("PUT", f"/integrations/{name}", body)
+    family.approve(world, admin, organisation)
     alice = organisation.address("alice")
     case = {"title": "Screws for the new hall", "members": [alice]}
     Api(url, tokens["platform"]).call("PUT", f"/cases/{CASE}", case)
-    mailbox = {
-        "address": alice,
-        "receivesWith": "imap",
-        "sendsWith": "smtp",
-        "settings": places,
-        "secret": {"password": organisation.passwords["alice"]},
-        "pollSeconds": 60,
-    }
-    connected = Api(url, tokens["alice"]).call("POST", "/mailboxes", mailbox)
     return {
         "org": organisation.org,
         "domain": organisation.domain,
         "case": CASE,
         "address": alice,
         "password": organisation.passwords["alice"],
-        "mailboxId": connected["id"],
+        "mailboxId": _connected(world, Api(url, tokens["alice"]), family, organisation),
         "tokens": tokens,
         "users": {organisation.address(user): word for user, word in organisation.passwords.items()},
-        **places,
+        **{name: place for name, place in uses.items() if "host" in place},
     }
+
+
+def _connected(world: World, alice: Api, family: Family, organisation: Organisation) -> str:
+    """Connect Alice's mailbox, by her browser where it takes one; returns its id."""
+    address = organisation.address("alice")
+    body = {**family.mailbox(world, organisation, "alice"), "address": address, "pollSeconds": 60}
+    mailbox = alice.call("POST", "/mailboxes", body)
+    if mailbox.get("authorizeUrl"):
+        family.sign_in(world, mailbox["authorizeUrl"], address)
+        mailbox = alice.call("GET", f"/mailboxes/{mailbox['id']}")
+    if mailbox["state"] != "active":
+        raise SeedError(f"The mailbox of {organisation.family} is {mailbox['state']}.")
+    return str(mailbox["id"])
 
 
 def _tokens(world: World, organisation: Organisation) -> dict[str, str]:
@@ -112,15 +79,19 @@ def _tokens(world: World, organisation: Organisation) -> dict[str, str]:
 
 def _providers(world: World) -> dict[str, Any]:
     """What a client of each part needs besides the CA."""
-    pop3 = {"host": "localhost", "port": world.ports["pop3s"], "security": "tls"}
-    places = settings(world, "tls", "starttls")
     return {
-        **places,
-        "pop3": pop3,
+        **places(world, imap="tls", pop3="tls", smtp="starttls"),
         "mx": {"host": "localhost", "port": world.ports["mx"]},
         "storage": {"connectionString": world.azurite.connection_string},
         "keyVault": {"url": world.vault.url},
         "issuer": {"url": world.issuer.url, "jwks": f"{world.issuer.url}/jwks.json"},
         "oauth": {"tokenUrl": f"{world.issuer.url}/oauth/token", "clientId": world.issuer.client_id},
+        "microsoft": {
+            "entra": world.entra.url,
+            "graph": world.graph.base,
+            "clientId": world.microsoft_app.client_id,
+            "tenants": {name: each.id for name, each in world.tenants.items()},
+        },
+        "front": {"url": world.public_url},
         "logs": {"app": str(Path(world.directory).resolve()), "mail": str(world.dovecot.directory)},
     }

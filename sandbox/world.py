@@ -10,6 +10,7 @@ from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
+from sandbox.front import Front
 from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
 from sandbox.ports import HOST, Ports
@@ -55,6 +56,12 @@ class World:
         self._persistent = persistent
         self._stack = ExitStack()
         self.organisations: dict[str, Organisation] = {}
+        self.tenants: dict[str, Tenant] = {}
+
+    @property
+    def public_url(self) -> str:
+        """Where browsers and providers reach the app, over HTTPS."""
+        return f"https://localhost:{self.ports['front']}"
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -85,6 +92,8 @@ class World:
         self.post = PostOffice(tls, self.dovecot.passwords, self.ports, address_of=self.issuer.address_of)
         self.post.start()
         stack.callback(self.post.stop)
+        front = Front(self.ports["front"], tls, self.api)
+        stack.callback(front.stop)
         self._start_microsoft(stack)
         self.dovecot.wait()
         self.azurite.wait()
@@ -101,7 +110,9 @@ class World:
         self.microsoft_app = directory.add_application(
             directory.add_tenant("zalion.example"),
             name="Zalion",
-            redirect_uris=tuple(f"{self.api}/api/{path}/microsoft/callback" for path in ("consent", "oauth")),
+            redirect_uris=tuple(
+                f"{self.public_url}/api/{path}/microsoft/callback" for path in ("consent", "oauth")
+            ),
             multi_tenant=True,
             delegated=DELEGATED,
             application=frozenset({"Mail.Read", "Mail.Send"}),
@@ -137,7 +148,7 @@ class World:
         passwords = {user: f"sandbox-{user}-{family}" for user in USERS}
         organisation = Organisation(family, f"org-{family}", domain, passwords)
         if family.startswith("microsoft"):
-            self.add_microsoft_domain(domain)
+            self.tenants[family] = self.add_microsoft_domain(domain)
             for user, password in passwords.items():
                 self.add_microsoft_user(organisation.address(user), password, admin=user == "dave")
         elif hosted:
@@ -159,8 +170,8 @@ class World:
             "AUTH_ISSUER": self.issuer.url,
             "AUTH_AUDIENCE": AUDIENCE,
             "AUTH_JWKS_URL": f"{self.issuer.url}/jwks.json",
-            "PUBLIC_URL": self.api,
-            "RETURN_URLS": f"{self.api}/done",
+            "PUBLIC_URL": self.public_url,
+            "RETURN_URLS": f"{self.public_url}/done",
             "MICROSOFT_CLIENT_ID": self.microsoft_app.client_id,
             "ENTRA_URL": self.entra.url,
             "GRAPH_URL": self.graph.base,

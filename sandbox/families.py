@@ -1,0 +1,109 @@
+"""How an organisation of each provider family is set up through the app's API: one row a family."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from sandbox.world import Organisation, World
+
+
+class SeedError(Exception):
+    """The app did not take what the sandbox is seeded with; one line that says what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The app's HTTP API as one caller."""
+
+    url: str
+    token: str
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the answer's JSON. Raises SeedError."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            answer = requests.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=60)
+        except requests.RequestException as error:
+            raise SeedError(f"{method} {path}: the app does not answer ({type(error).__name__}).") from error
+        if not answer.ok:
+            raise SeedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+        return answer.json() if answer.content else None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of customer.
+
+    Attributes:
+        domain: whose mail is there.
+        uses: integration -> the settings IT approves it with.
+        mailbox: what a mailbox is connected with, beside its address.
+        approve: IT's consent at the provider after the approval, where it needs one.
+        sign_in: takes the link that a mailbox's user signs in at, where there is one.
+    """
+
+    domain: str
+    uses: Callable[[World], Mapping[str, Mapping[str, Any]]]
+    mailbox: Callable[[World, Organisation, str], Mapping[str, Any]]
+    approve: Callable[[World, Api, Organisation], None] = lambda *_: None
+    sign_in: Callable[[World, str, str], None] = lambda *_: None
+
+
+def places(world: World, **security: str) -> dict[str, dict[str, Any]]:
+    """Return the mail server's places, each with its kind of security."""
+    names = {"tls": {"imap": "imaps", "pop3": "pop3s", "smtp": "smtps"}, "starttls": {}}
+    return {
+        name: {"host": "localhost", "port": world.ports[names[kind].get(name, name)], "security": kind}
+        for name, kind in security.items()
+    }
+
+
+def _hosted(domain: str, receives: str, **security: str) -> Family:
+    """A mail server that people sign in to with passwords."""
+
+    def mailbox(world: World, organisation: Organisation, user: str) -> dict[str, Any]:
+        return {
+            "receivesWith": receives,
+            "sendsWith": "smtp",
+            "settings": places(world, **security),
+            "secret": {"password": organisation.passwords[user]},
+        }
+
+    return Family(domain, lambda world: places(world, **security), mailbox)
+
+
+def _by_browser(name: str) -> Callable[[World, Organisation, str], dict[str, Any]]:
+    return lambda *_: {"receivesWith": name, "sendsWith": name}
+
+
+def _consent_at_microsoft(world: World, admin: Api, organisation: Organisation) -> None:
+    """IT follows the personal link, signed in as dave, who administers the directory."""
+    url = admin.call("POST", "/integrations/microsoft/consent", {})["url"]
+    _browse_at_microsoft(world, url, organisation.address("dave"))
+
+
+def _browse_at_microsoft(world: World, url: str, address: str) -> None:
+    """Follow a link in a browser that is signed in already."""
+    world.entra.auto_sign_in = address
+    try:
+        requests.get(url, verify=str(world.authority.bundle), timeout=60).raise_for_status()
+    except requests.RequestException as error:
+        raise SeedError(f"Nobody could sign in at Microsoft ({type(error).__name__}).") from error
+    finally:
+        world.entra.auto_sign_in = False
+
+
+FAMILIES: Mapping[str, Family] = {
+    "imap": _hosted("imap.example", "imap", imap="tls", smtp="starttls"),
+    "imap2": _hosted("imap2.example", "imap", imap="starttls", smtp="tls"),
+    "microsoft": Family(
+        "microsoft.example",
+        lambda _: {"microsoft": {}},
+        _by_browser("microsoft"),
+        _consent_at_microsoft,
+        _browse_at_microsoft,
+    ),
+}
+"""Between them, every way to speak to each part. `imap2` is the first one's stranger."""
