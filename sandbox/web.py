@@ -18,13 +18,14 @@ from sandbox.ports import HOST
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Header names are lower case; `query` keeps the last of equal names."""
+    """One HTTP request. Header names are lower case; `query` keeps the last of equal names, `pairs` all."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    pairs: tuple[tuple[str, str], ...] = ()
 
     @property
     def json(self) -> Any:
@@ -145,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
+        pairs = tuple(parse_qsl(url.query))
+        request = Request(self.command, url.path, dict(pairs), headers, body, pairs)
         reply = self.owner.serve(request)
         payload = reply.payload
         self.send_response(reply.status)

@@ -11,6 +11,8 @@ from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
 from sandbox.front import Front
+from sandbox.google import Google
+from sandbox.google.directory import User as GoogleUser
 from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
 from sandbox.ports import HOST, Ports
@@ -22,6 +24,10 @@ DELEGATED = frozenset(
     f"Mail.{name}{shared}" for name in ("Read", "Send", "ReadWrite") for shared in ("", ".Shared")
 )
 """What Zalion's app may ask users for."""
+
+GOOGLE_PROJECT = "zalion-mail"
+GOOGLE_TOPIC = f"projects/{GOOGLE_PROJECT}/topics/gmail"
+"""Zalion's Cloud project, and where Gmail publishes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ class World:
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
         self._start_microsoft(stack)
+        self._start_google(stack)
         self.dovecot.wait()
         self.azurite.wait()
 
@@ -119,6 +126,19 @@ class World:
         )
         self.vault.seed("microsoft-client-secret", self.microsoft_app.add_secret())
 
+    def _start_google(self, stack: ExitStack) -> None:
+        """Google, with Zalion's Cloud project there: an OAuth client, a service account, a topic that pushes to us."""
+        mx, ca = (HOST, self.ports["mx"]), str(self.authority.bundle)
+        self.google = Google(self.ports["google"], self.authority.server_context(), mx=mx, ca=ca)
+        stack.callback(self.google.stop)
+        callbacks = (f"{self.api}/api/{path}/google/callback" for path in ("consent", "oauth"))
+        directory = self.google.directory
+        self.google_app = directory.add_client(GOOGLE_PROJECT, "Zalion", tuple(callbacks))
+        self.google_service = directory.add_service_account(GOOGLE_PROJECT, "zalion-mail")
+        self.google.pubsub.add_topic(GOOGLE_TOPIC, f"{self.api}/api/notifications/google")
+        self.vault.seed("google-client-secret", self.google_app.client_secret)
+        self.vault.seed("google-service-account", self.google_service.key_file(self.google.token_uri))
+
     @property
     def api(self) -> str:
         """Where the app is served, without its path."""
@@ -138,6 +158,16 @@ class World:
         self.graph.add_mailbox(address)
         return self.entra.directory.add_user(address, password, admin=admin)
 
+    def add_google_domain(self, domain: str) -> None:
+        """Add a customer of Google Workspace, and let its mail go to Gmail."""
+        self.post.route(domain, self.google)
+        self.google.directory.add_domain(domain)
+
+    def add_google_user(self, address: str, password: str, *, admin: bool = False) -> GoogleUser:
+        """Add somebody with a mailbox in Gmail; the domain too."""
+        self.add_google_domain(address.rpartition("@")[2])
+        return self.google.add_user(address, password, admin=admin)
+
     def add_user(self, address: str, password: str) -> None:
         """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
         self.add_domain(address.rpartition("@")[2])
@@ -151,6 +181,9 @@ class World:
             self.tenants[family] = self.add_microsoft_domain(domain)
             for user, password in passwords.items():
                 self.add_microsoft_user(organisation.address(user), password, admin=user == "dave")
+        elif family.startswith("google"):
+            for user, password in passwords.items():
+                self.add_google_user(organisation.address(user), password, admin=user == "dave")
         elif hosted:
             for user, password in passwords.items():
                 self.add_user(organisation.address(user), password)
@@ -175,6 +208,10 @@ class World:
             "MICROSOFT_CLIENT_ID": self.microsoft_app.client_id,
             "ENTRA_URL": self.entra.url,
             "GRAPH_URL": self.graph.base,
+            "GOOGLE_CLIENT_ID": self.google_app.client_id,
+            "GOOGLE_URL": self.google.url,
+            "GOOGLE_TOPIC": GOOGLE_TOPIC,
+            "GOOGLE_PUSH_ACCOUNT": self.google.pubsub.account,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

@@ -1,0 +1,57 @@
+"""What may go wrong at Google, on a switch. Names that end in s and hold an address count its next calls."""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+
+@dataclass
+class Faults:
+    """All off at first; `clear` switches them off again.
+
+    Attributes:
+        throttled: address -> so many of its next calls are answered with `throttle_reason`.
+        storm: so many of the next calls, whoever makes them, are answered with `storm_status`.
+        retry_after: seconds of the Retry-After header that goes with 429 and 503; none where it is 0.
+        retry_words: put "Retry after <time>" into the message, as Gmail does for its sending limit.
+        lost_answers: so many of the next sends are carried out, and the connection then closed.
+        lost_before: the connection is closed, and nothing was done.
+        rewrite_message_id: a sent mail gets an id of Gmail's own.
+        late_history: so many of the next history.list do not see anything new yet.
+        late_search: so many of the next lists with `q` do not find anything of the last minute.
+        expired_histories: address -> so many of its next history.list are answered with 404.
+        dead_watches: addresses whose watch is accepted and never tells anything.
+        lose, duplicate, reorder: pushes lost (0..1), delivered so often, shuffled when released.
+        push_seconds: a user's pushes within so many seconds of the last one are dropped.
+        partial_consent: scopes that the user unticks when `auto_sign_in` answers.
+        no_refresh_token: the code is redeemed without one, as for a repeated consent.
+        late_delegation: so many token requests do not see a new domain-wide delegation yet.
+        forged: domains whose mail fails DMARC.
+    """
+
+    throttled: Counter[str] = field(default_factory=Counter)
+    throttle_reason: str = "rateLimitExceeded"
+    storm: int = 0
+    storm_status: int = 503
+    retry_after: int = 0
+    retry_words: bool = False
+    lost_answers: int = 0
+    lost_before: int = 0
+    rewrite_message_id: bool = False
+    late_history: int = 0
+    late_search: int = 0
+    expired_histories: Counter[str] = field(default_factory=Counter)
+    dead_watches: set[str] = field(default_factory=set)
+    lose: float = 0.0
+    duplicate: int = 1
+    reorder: bool = False
+    push_seconds: float = 1.0
+    partial_consent: set[str] = field(default_factory=set)
+    no_refresh_token: bool = False
+    late_delegation: int = 0
+    forged: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        """Everything works again."""
+        fresh = Faults()
+        for one in fields(self):
+            setattr(self, one.name, getattr(fresh, one.name))

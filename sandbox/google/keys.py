@@ -1,0 +1,63 @@
+"""Google's signing key: published as JWKS and as X.509 certificates, used for id_tokens and push tokens."""
+
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+
+class Keys:
+    """What Google signs with; `rotate` adds a key and forgets the oldest of more than two."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, rsa.RSAPrivateKey] = {}
+        self.rotate()
+
+    def rotate(self) -> None:
+        """Sign with a new key from now on; the one before stays published."""
+        fresh = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._keys = dict(list(self._keys.items())[-1:]) | {secrets.token_hex(20): fresh}
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """Return an RS256 JWT."""
+        kid = next(reversed(self._keys))
+        return jwt.encode(claims, self._keys[kid], algorithm="RS256", headers={"kid": kid, "typ": "JWT"})
+
+    def jwks(self) -> dict[str, Any]:
+        """Return /oauth2/v3/certs."""
+        shown = {
+            kid: json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+            for kid, key in self._keys.items()
+        }
+        return {
+            "keys": [
+                {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": kid, "n": one["n"], "e": one["e"]}
+                for kid, one in shown.items()
+            ]
+        }
+
+    def certificates(self) -> dict[str, str]:
+        """Return /oauth2/v1/certs: key id -> certificate as PEM."""
+        return {kid: _certificate(key) for kid, key in self._keys.items()}
+
+
+def _certificate(key: rsa.RSAPrivateKey) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "federated-signon.sandbox.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=15))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()

@@ -1,0 +1,160 @@
+"""Gmail's search operators, as far as a client of the API needs them. Words match whole words, dates are PST.
+
+https://support.google.com/mail/answer/7190 and https://developers.google.com/workspace/gmail/api/guides/filtering
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from zoneinfo import ZoneInfo
+
+from sandbox.google.mailbox import Item, Mailbox, decoded
+from sandbox.google.shapes import attachments, text_of
+
+PACIFIC = ZoneInfo("America/Los_Angeles")
+TOKEN = re.compile(r'(-?)(?:([a-zA-Z]+):)?(?:"([^"]*)"|\(([^()]*)\)|([^\s(){}"]+))|([{}])')
+PLACES = {
+    "inbox": "INBOX",
+    "sent": "SENT",
+    "draft": "DRAFT",
+    "drafts": "DRAFT",
+    "trash": "TRASH",
+    "spam": "SPAM",
+    "unread": "UNREAD",
+    "starred": "STARRED",
+    "important": "IMPORTANT",
+}
+HEADERS = {
+    "from": "From",
+    "to": "To",
+    "cc": "Cc",
+    "bcc": "Bcc",
+    "subject": "Subject",
+    "deliveredto": "Delivered-To",
+}
+UNITS = {"d": 1, "m": 30, "y": 365}
+SIZES = {"": 1, "k": 1024, "m": 1024 * 1024}
+
+Test = Callable[[Item], bool]
+
+
+def predicate(mailbox: Mailbox, query: str) -> Test:
+    """Return what decides whether a message is found."""
+    alternatives: list[list[Test]] = [[]]
+    group: list[Test] | None = None
+    joined = False
+    for match in TOKEN.finditer(query):
+        minus, name, quoted, bracket, plain, brace = match.groups()
+        if brace == "{":
+            group = []
+            continue
+        if brace == "}":
+            alternatives.append([_any(group or [])])
+            group = None
+            continue
+        if plain == "OR" and not name:
+            joined = True
+            continue
+        one = _term(mailbox, (name or "").lower(), quoted if quoted is not None else bracket or plain)
+        test = _not(one) if minus else one
+        if group is not None:
+            group.append(test)
+        elif joined and alternatives[-1]:
+            alternatives[-1].append(test)
+        else:
+            alternatives.append([test])
+        joined = False
+    return lambda item: all(_any(tests)(item) for tests in alternatives if tests)
+
+
+def names_place(query: str) -> bool:
+    """Whether the query itself asks for spam or trash."""
+    return bool(re.search(r"\b(?:in|label|is):(?:anywhere|spam|trash)\b", query, re.IGNORECASE))
+
+
+def _term(mailbox: Mailbox, name: str, value: str) -> Test:
+    simple = value.strip("<>").lower()
+    if name in HEADERS:
+        return lambda item: _contains(_header(item.message, HEADERS[name]), value)
+    match name:
+        case "rfc822msgid":
+            return lambda item: item.message_id.strip("<>").lower() == simple
+        case "in" | "label" | "is":
+            return _placed(mailbox, simple)
+        case "has":
+            return lambda item: simple == "attachment" and bool(attachments(item.message))
+        case "filename":
+            return lambda item: any(
+                simple in decoded(p.get_filename()).lower() for p in attachments(item.message)
+            )
+        case "after" | "before" | "newer" | "older":
+            moment = _date(value)
+            later = name in {"after", "newer"}
+            return lambda item: item.received_at >= moment if later else item.received_at < moment
+        case "newer_than" | "older_than":
+            moment = datetime.now(UTC) - timedelta(days=int(value[:-1]) * UNITS[value[-1].lower()])
+            return lambda item: (item.received_at >= moment) == (name == "newer_than")
+        case "larger" | "smaller" | "size":
+            size = _size(simple)
+            return lambda item: len(item.raw) < size if name == "smaller" else len(item.raw) >= size
+        case "list":
+            return lambda item: _contains(_header(item.message, "List-Id"), value)
+    phrase = f"{name}:{value}" if name else value
+    return lambda item: _contains(_everything(item), phrase)
+
+
+def _placed(mailbox: Mailbox, name: str) -> Test:
+    if name == "anywhere":
+        return lambda _item: True
+    if name == "read":
+        return lambda item: "UNREAD" not in item.labels
+    # Labels are written with dashes for spaces and slashes.
+    wanted = PLACES.get(name) or next(
+        (
+            id_
+            for id_, shown in mailbox.labels.items()
+            if name in {id_.lower(), _dashed(shown), shown.lower()}
+        ),
+        name,
+    )
+    return lambda item: wanted in item.labels
+
+
+def _dashed(name: str) -> str:
+    return re.sub(r"[\s/]", "-", name.lower())
+
+
+def _date(value: str) -> datetime:
+    if re.fullmatch(r"\d{6,}", value):
+        return datetime.fromtimestamp(int(value), UTC)
+    year, month, day = (int(part) for part in re.split(r"[/-]", value))
+    return datetime(year, month, day, tzinfo=PACIFIC)
+
+
+def _size(value: str) -> int:
+    match = re.fullmatch(r"(\d+)([km]?)b?", value)
+    return int(match[1]) * SIZES[match[2]] if match else 0
+
+
+def _header(message: Message, name: str) -> str:
+    return " ".join(decoded(value) for value in message.get_all(name, []))
+
+
+def _everything(item: Item) -> str:
+    message = item.message
+    return " ".join([*(_header(message, name) for name in HEADERS.values()), text_of(message)])
+
+
+def _contains(text: str, phrase: str) -> bool:
+    """Whether the phrase's words stand in the text one after the other."""
+    words = " ".join(re.findall(r"\w+", phrase.lower()))
+    return f" {words} " in f" {' '.join(re.findall(r'\w+', text.lower()))} "
+
+
+def _any(tests: list[Test]) -> Test:
+    return lambda item: any(test(item) for test in tests)
+
+
+def _not(test: Test) -> Test:
+    return lambda item: not test(item)

@@ -1,0 +1,129 @@
+"""What Gmail shows of a message: minimal, metadata, full, raw, and single attachments."""
+
+import html
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from email.message import Message
+from typing import Any
+
+from sandbox.google.mailbox import Item, Mailbox, b64, decoded, unb64
+from sandbox.google.problems import invalid
+
+SNIPPET = 200
+
+
+def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the resource in one of the four formats; `names` choose the headers of metadata."""
+    body: dict[str, Any] = {
+        "id": item.id,
+        "threadId": item.thread,
+        "labelIds": sorted(item.labels),
+        "snippet": html.escape(text_of(item.message)[:SNIPPET], quote=False),
+        "sizeEstimate": len(item.raw),
+        "historyId": str(item.history_id),
+        "internalDate": str(int(item.received_at.timestamp() * 1000)),
+    }
+    if how in {"raw", "full"}:
+        mailbox.bodies_read[item.id] += 1
+    if how == "raw":
+        body["raw"] = b64(item.raw)
+    elif how == "full":
+        body["payload"] = _part(item, item.message, "")
+    elif how == "metadata":
+        wanted = {name.lower() for name in names}
+        message = item.message
+        headers = [one for one in _headers(message) if not wanted or one["name"].lower() in wanted]
+        body["payload"] = {"mimeType": message.get_content_type(), "headers": headers}
+    return body
+
+
+def attachment(mailbox: Mailbox, item: Item, key: str) -> dict[str, Any]:
+    """Return an attachment's content. Raises Problem."""
+    try:
+        told = json.loads(unb64(key.removeprefix("ANGjdJ")))
+    except ValueError as error:
+        raise invalid("Invalid attachment token") from error
+    found = {number: part for number, part in _walk(item.message, "")}.get(told.get("part"))
+    if told.get("item") != item.id or found is None:
+        raise invalid("Invalid attachment token")
+    mailbox.bodies_read[item.id] += 1
+    data = content(found)
+    return {"size": len(data), "data": b64(data)}
+
+
+def content(part: Message) -> bytes:
+    """Return a part's bytes: text as UTF-8, a nested mail as it lies there."""
+    if part.is_multipart():
+        nested = part.get_payload()
+        return b"\r\n".join(one.as_bytes() for one in nested if isinstance(one, Message))
+    payload = part.get_payload(decode=True)
+    data = payload if isinstance(payload, bytes) else b""
+    if part.get_content_maintype() != "text" or part.get_filename():
+        return data
+    try:
+        return data.decode(part.get_content_charset("utf-8")).encode()
+    except (LookupError, UnicodeDecodeError):
+        return data
+
+
+def text_of(message: Message) -> str:
+    """Return the words of a mail on one line."""
+    for part in message.walk():
+        if part.get_content_maintype() == "text" and not part.get_filename():
+            text = content(part).decode(errors="replace")
+            if part.get_content_subtype() == "html":
+                text = html.unescape(re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text))
+            return " ".join(text.split())
+    return ""
+
+
+def attachments(message: Message) -> list[Message]:
+    """Return the parts that count as attachments."""
+    return [part for _, part in _walk(message, "") if part.get_filename()]
+
+
+def _part(item: Item, part: Message, number: str) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "partId": number,
+        "mimeType": part.get_content_type(),
+        "filename": _filename(part),
+        "headers": _headers(part),
+    }
+    nested = [one for one in part.get_payload() if isinstance(one, Message)] if part.is_multipart() else []
+    if part.get_content_maintype() == "multipart":
+        made["body"] = {"size": 0}
+    else:
+        data = content(part)
+        made["body"] = {"size": len(data)}
+        if made["filename"]:
+            # A new one each time: attachment ids cannot be kept.
+            token = json.dumps({"item": item.id, "part": number, "now": secrets.token_hex(4)})
+            made["body"]["attachmentId"] = "ANGjdJ" + b64(token.encode())
+        else:
+            made["body"]["data"] = b64(data)
+    if nested:
+        prefix = f"{number}." if number else ""
+        made["parts"] = [_part(item, one, f"{prefix}{n}") for n, one in enumerate(nested)]
+    return made
+
+
+def _walk(part: Message, number: str) -> Iterable[tuple[str, Message]]:
+    yield number, part
+    if part.is_multipart():
+        prefix = f"{number}." if number else ""
+        for n, one in enumerate(part.get_payload()):
+            if isinstance(one, Message):
+                yield from _walk(one, f"{prefix}{n}")
+
+
+def _filename(part: Message) -> str:
+    name = part.get_filename()
+    if name is None and part.get_content_type() == "message/rfc822":
+        return "noname.eml"
+    return decoded(name) if name else ""
+
+
+def _headers(part: Message) -> list[dict[str, str]]:
+    return [{"name": name, "value": decoded(value)} for name, value in part.items()]

@@ -1,0 +1,101 @@
+"""Uploads of whole mails: media, multipart and resumable. https://developers.google.com/workspace/gmail/api/guides/uploads."""
+
+import email
+import json
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.google.problems import Problem, invalid
+from sandbox.web import Reply, Request
+
+PIECE = 256 * 1024
+
+
+@dataclass
+class Session:
+    """A resumable upload: the request that began it, and what has arrived."""
+
+    request: Request
+    body: dict[str, Any]
+    size: int | None
+    data: bytes = b""
+
+
+@dataclass
+class Uploads:
+    """What is under way."""
+
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def begin(self, request: Request, url: str, largest: int) -> Reply:
+        """Begin a resumable upload; the answer's Location is where its pieces go. Raises Problem."""
+        size = request.headers.get("x-upload-content-length", "")
+        check_size(int(size or 0), largest)
+        key = secrets.token_urlsafe(24)
+        self.sessions[key] = Session(request, request.json, int(size) if size else None)
+        place = f"{url}{request.path}?uploadType=resumable&upload_id={key}"
+        return Reply(200, None, {"Location": place, "X-GUploader-UploadID": key})
+
+    def take(self, request: Request, largest: int) -> Session | Reply:
+        """Take a piece; returns the session once it is whole. Raises Problem."""
+        session = self.sessions.get(request.query["upload_id"])
+        if session is None:
+            raise Problem(404, "notFound", "Not Found")
+        place = re.fullmatch(
+            r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", request.headers.get("content-range", "bytes 0-0/*")
+        )
+        if place is None:
+            raise invalid("Failed to parse Content-Range header.")
+        whole = "content-range" not in request.headers
+        if place[1] is not None or whole:
+            if not whole and int(place[1]) != len(session.data):
+                return self._go_on(session)
+            session.data += request.body
+            check_size(len(session.data), largest)
+        total = len(session.data) if whole else int(place[3]) if place[3] != "*" else -1
+        if len(session.data) == total:
+            return self.sessions.pop(request.query["upload_id"])
+        if request.body and len(request.body) % PIECE:
+            raise invalid("Chunk size must be a multiple of 262144.")
+        return self._go_on(session)
+
+    @staticmethod
+    def _go_on(session: Session) -> Reply:
+        got = {"Range": f"bytes=0-{len(session.data) - 1}"} if session.data else {}
+        return Reply(308, None, got)
+
+
+def check_size(size: int, largest: int) -> None:
+    """Raises Problem for too large a mail."""
+    if size > largest:
+        raise Problem(413, "uploadTooLarge", f"Request is too large. The maximum is {largest} bytes.")
+
+
+def opened(request: Request) -> tuple[dict[str, Any], bytes]:
+    """Return metadata and mail of a simple or multipart upload. Raises Problem."""
+    kind = request.headers.get("content-type", "")
+    if request.query.get("uploadType") == "media":
+        return {}, request.body
+    message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
+    parts = message.get_payload()
+    if not isinstance(parts, list) or len(parts) != 2:
+        raise invalid("Malformed multipart body.")
+    return json.loads(_content(str(parts[0].get_payload(decode=True).decode()))), _piece(request, kind)
+
+
+def _content(text: str) -> str:
+    return text.strip() or "{}"
+
+
+def _piece(request: Request, kind: str) -> bytes:
+    """Return the second part byte by byte: a mail inside must not go through a parser."""
+    boundary = re.search(r'boundary="?([^";]+)', kind)
+    if boundary is None:
+        raise invalid("Missing boundary.")
+    part = re.split(rb"\r?\n?--" + re.escape(boundary[1].encode()) + rb"(?:--)?[ \t]*\r?\n?", request.body)[2]
+    head, _, data = re.split(rb"(\r?\n\r?\n)", part, maxsplit=1)
+    if b"base64" in head.lower():
+        return email.message_from_bytes(head + b"\r\n\r\n" + data).get_payload(decode=True)  # type: ignore[return-value]
+    return data

@@ -1,0 +1,46 @@
+"""What simulators of mail systems do with raw mails: whom it goes to, headers changed without a new serialisation."""
+
+import re
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import getaddresses
+
+from sandbox.clerk import NAME
+
+
+def recipients(message: Message) -> list[str]:
+    """Return every address a mail goes to, in lower case."""
+    values = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
+    return list(dict.fromkeys(address.lower() for _, address in getaddresses(values) if address))
+
+
+def without(raw: bytes, *names: str) -> bytes:
+    """Return the mail without headers of these names; every other byte stays."""
+    head, gap, body = raw.partition(b"\r\n\r\n")
+    for name in names:
+        head = _pattern(name).sub(b"", head + b"\r\n").removesuffix(b"\r\n")
+    return head + gap + body
+
+
+def replaced(raw: bytes, name: str, value: str) -> bytes:
+    """Return the mail with this header: in the place of the old one, else on top."""
+    line = f"{name}: {value}\r\n".encode()
+    head, gap, body = raw.partition(b"\r\n\r\n")
+    changed, times = _pattern(name).subn(lambda _: line, head + b"\r\n", count=1)
+    if not times:
+        changed = line + changed
+    return changed.removesuffix(b"\r\n") + gap + body
+
+
+def trace(by: str, at: datetime | None = None) -> bytes:
+    """Return the Received header of a system that takes a mail in."""
+    return f"Received: from {NAME} by {by}; {date_822(at)}\r\n".encode()
+
+
+def date_822(at: datetime | None = None) -> str:
+    """Return a time as in Date."""
+    return (at or datetime.now(UTC)).strftime("%a, %d %b %Y %H:%M:%S +0000")
+
+
+def _pattern(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?im)^" + re.escape(name.encode()) + rb":[^\r]*(?:\r\n[ \t][^\r]*)*\r\n")
