@@ -1,4 +1,4 @@
-"""What simulators of mail systems do with raw mails: whom it goes to, headers changed without a new serialisation."""
+"""What simulators of mail systems do with raw mails; headers change without a new serialisation."""
 
 import re
 from datetime import UTC, datetime

@@ -18,7 +18,12 @@ from sandbox.ports import HOST
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Header names are lower case; `query` keeps the last of equal names, `pairs` all."""
+    """One HTTP request. Header names are lower case.
+
+    Attributes:
+        query: the last value of each name that is not empty.
+        pairs: the whole query.
+    """
 
     method: str
     path: str
@@ -146,8 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        pairs = tuple(parse_qsl(url.query))
-        request = Request(self.command, url.path, dict(pairs), headers, body, pairs)
+        pairs = tuple(parse_qsl(url.query, keep_blank_values=True))
+        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body, pairs)
         reply = self.owner.serve(request)
         payload = reply.payload
         self.send_response(reply.status)

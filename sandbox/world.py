@@ -127,7 +127,7 @@ class World:
         self.vault.seed("microsoft-client-secret", self.microsoft_app.add_secret())
 
     def _start_google(self, stack: ExitStack) -> None:
-        """Google, with Zalion's Cloud project there: an OAuth client, a service account, a topic that pushes to us."""
+        """Google, and Zalion's Cloud project there: OAuth client, service account, a topic that pushes."""
         mx, ca = (HOST, self.ports["mx"]), str(self.authority.bundle)
         self.google = Google(self.ports["google"], self.authority.server_context(), mx=mx, ca=ca)
         stack.callback(self.google.stop)

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Callable
 from email import message_from_bytes
+from email.message import Message
 from http.client import responses
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,8 +18,10 @@ def answer(request: Request, serve: Callable[[Request], Reply]) -> Reply:
     """Serve every part by itself, and return all answers. Raises Problem."""
     kind = request.headers.get("content-type", "")
     message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
-    parts = message.get_payload() if message.is_multipart() else []
-    if not isinstance(parts, list) or not parts:
+    parts = (
+        [one for one in message.get_payload() if isinstance(one, Message)] if message.is_multipart() else []
+    )
+    if not parts:
         raise invalid("Failed to parse batch request, error: no parts.")
     if len(parts) > MOST:
         raise invalid(f"The batch request could not be processed: more than {MOST} calls.")
@@ -48,7 +51,7 @@ def _opened(content: object, outer: Request) -> Request:
     headers = {k: v for k, v in outer.headers.items() if k == "authorization"} | headers
     url = urlsplit(match[2].decode())
     body = inner.get_payload(decode=True)
-    pairs = tuple(parse_qsl(url.query))
+    pairs = tuple(parse_qsl(url.query, keep_blank_values=True))
     return Request(
         match[1].decode(), url.path, dict(pairs), headers, body if isinstance(body, bytes) else b"", pairs
     )

@@ -70,12 +70,16 @@ class Call:
     ) -> tuple[list[T], dict[str, str]]:
         """Return one page of what is sorted by falling keys, and the token of the next where there is one.
 
-        The token names the last one given, so what comes or goes between two pages shifts nothing. Raises Problem.
+        The token names the last one given: what comes or goes between two pages shifts nothing.
+        Raises Problem.
         """
         size = max(1, min(int(self.one("maxResults", str(default))), most))
         if token := self.one("pageToken"):
             last = _unpacked(token)
             found = [one for one in found if list(key(one)) < last]
+        elif found and self.gmail.faults.hollow_pages > 0:
+            self.gmail.faults.hollow_pages -= 1
+            return [], {"nextPageToken": _packed([float(2**62)])}
         page = list(found[:size])
         return page, {"nextPageToken": _packed(key(page[-1]))} if len(found) > size else {}
 

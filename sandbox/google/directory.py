@@ -1,4 +1,4 @@
-"""What Google knows of people: Workspace domains, users, Cloud projects with OAuth clients and service accounts."""
+"""What Google knows of people and apps: Workspace domains, users, OAuth clients, service accounts."""
 
 import hashlib
 import json

@@ -1,6 +1,6 @@
 """Gmail's contract, read from the discovery document that google-api-python-client ships.
 
-Requests that break it are answered as Google answers them; our own answers that break it are a fault of the simulator.
+Requests that break it are answered as Google answers them; answers that break it are faults of the simulator.
 """
 
 import importlib.util
@@ -140,10 +140,7 @@ def _faults(value: Any, kind: Mapping[str, Any], place: str) -> Iterable[str]:
         yield from faults_in(value, kind["$ref"], place)
         return
     expected = kind["type"]
-    types: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
-    if not isinstance(value, types.get(expected, object)) or (
-        expected == "integer" and isinstance(value, bool)
-    ):
+    if not _is(value, expected):
         yield f"{place}: {expected} expected."
     elif expected == "array":
         for n, one in enumerate(value):
@@ -154,6 +151,11 @@ def _faults(value: Any, kind: Mapping[str, Any], place: str) -> Iterable[str]:
         yield f"{place}: a number in a string expected."
     elif kind.get("format") == "byte" and not BASE64URL.fullmatch(value):
         yield f"Invalid value at '{place}' (TYPE_BYTES), Base64 decoding failed"
+
+
+def _is(value: Any, expected: str) -> bool:
+    types = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+    return isinstance(value, types[expected]) and (expected == "boolean" or not isinstance(value, bool))
 
 
 def _snake(name: str) -> str:

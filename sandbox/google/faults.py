@@ -9,14 +9,15 @@ class Faults:
     """All off at first; `clear` switches them off again.
 
     Attributes:
-        throttled: address -> so many of its next calls are answered with `throttle_reason`.
+        throttled: address -> so many of its next calls are refused; `throttle` says as what: "burst" and
+            "sending" (429), "minute", "user" and "day" (403).
         storm: so many of the next calls, whoever makes them, are answered with `storm_status`.
         retry_after: seconds of the Retry-After header that goes with 429 and 503; none where it is 0.
-        retry_words: put "Retry after <time>" into the message, as Gmail does for its sending limit.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: the connection is closed, and nothing was done.
         rewrite_message_id: a sent mail gets an id of Gmail's own.
         late_history: so many of the next history.list do not see anything new yet.
+        hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
@@ -29,15 +30,15 @@ class Faults:
     """
 
     throttled: Counter[str] = field(default_factory=Counter)
-    throttle_reason: str = "rateLimitExceeded"
+    throttle: str = "burst"
     storm: int = 0
     storm_status: int = 503
     retry_after: int = 0
-    retry_words: bool = False
     lost_answers: int = 0
     lost_before: int = 0
     rewrite_message_id: bool = False
     late_history: int = 0
+    hollow_pages: int = 0
     late_search: int = 0
     expired_histories: Counter[str] = field(default_factory=Counter)
     dead_watches: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Google's pages, as plain as can be: sign in, tick what the app may do, and errors that the app never sees."""
+"""Google's pages: sign in, tick what the app may do, and errors that the app never sees."""
 
 from collections.abc import Mapping
 from html import escape
@@ -26,7 +26,8 @@ def sign_in(query: Mapping[str, str], words: str = "") -> Reply:
 def consent(query: Mapping[str, str], app: str, scopes: frozenset[str], login: str, proof: str) -> Reply:
     """Ask what the app may do: one box for each scope beside those of the sign-in itself."""
     boxes = "".join(
-        f"<li><label><input type='checkbox' name='granted' value='{escape(scope)}'> {escape(scope)}</label></li>"
+        f"<li><label><input type='checkbox' name='granted' value='{escape(scope)}'>"
+        f" {escape(scope)}</label></li>"
         for scope in sorted(scopes - SIGN_IN)
     )
     kept = {"login": login, "proof": proof}

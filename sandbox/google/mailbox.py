@@ -3,20 +3,18 @@
 Raw bytes are the truth of every message. Folders do not exist: a label says where a message lies.
 """
 
-import base64
 import email
 import itertools
 import random
-import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.errors import MessageError
-from email.header import decode_header, make_header
 from email.message import Message
+
+from sandbox.google.headers import base_subject, ids
 
 SYSTEM = ("INBOX", "SENT", "DRAFT", "TRASH", "SPAM", "UNREAD", "STARRED", "IMPORTANT", "CHAT")
 CATEGORIES = tuple(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS"))
@@ -30,7 +28,6 @@ ROLES = {
     "spam": "SPAM",
     "archive": "",
 }
-PREFIX = re.compile(r"^\s*(?:(?:re|aw|antw|fw|fwd|wg|sv|vs)\s*(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
 
 
 @dataclass
@@ -98,10 +95,10 @@ class Mailbox:
     bodies_read: Counter[str] = field(default_factory=Counter)
     history_id: int = 0
     oldest_history: int = 0
+    tell: Callable[[Iterable[str]], None] = lambda _labels: None
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
-        self.tell = lambda _labels: None
         self._steps = random.Random(self.address)
         self._arrivals = itertools.count(1)
         self.history_id = self.oldest_history = 1_000_000 + self._steps.randrange(1_000_000)
@@ -228,35 +225,3 @@ class Mailbox:
         while (made := f"19{secrets.token_hex(7)}") in self.items:
             pass
         return made
-
-
-def ids(value: object) -> list[str]:
-    """Return the Message-IDs in a header's value."""
-    return re.findall(r"<[^<>\s]+>", str(value or ""))
-
-
-def decoded(value: object) -> str:
-    """Return a header's value unfolded and decoded, as Gmail shows it."""
-    text = re.sub(r"\r?\n(?=[ \t])", "", str(value or ""))
-    try:
-        return str(make_header(decode_header(text)))
-    except (LookupError, ValueError, MessageError):
-        return text
-
-
-def base_subject(message: Message) -> str:
-    """Return the subject without Re: and the like, for comparison."""
-    return " ".join(PREFIX.sub("", decoded(message.get("Subject"))).lower().split())
-
-
-def b64(data: bytes) -> str:
-    """Return base64url as Gmail writes it, padded."""
-    return base64.urlsafe_b64encode(data).decode()
-
-
-def unb64(text: str) -> bytes:
-    """Return the bytes of base64url, padded or not. Raises ValueError."""
-    plain = text.replace("+", "-").replace("/", "_").rstrip("=")
-    if not re.fullmatch(r"[A-Za-z0-9_-]*", plain) or len(plain) % 4 == 1:
-        raise ValueError("not base64url")
-    return base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))

@@ -4,6 +4,7 @@ from typing import Any
 
 from sandbox.web import Reply
 
+CHALLENGE = 'Bearer realm="https://accounts.google.com/", error='
 STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -50,7 +51,7 @@ class Problem(Exception):
 
 
 class Refusal(Exception):
-    """An error of OAuth's token endpoint; `page` where the browser sees it instead of the app."""
+    """An error of OAuth's endpoints: `error` and `error_description`, and what else is in the answer."""
 
     def __init__(self, error: str, words: str = "", status: int = 400, **more: str) -> None:
         super().__init__(f"{error}: {words}")
@@ -70,3 +71,34 @@ def not_found() -> Problem:
 def invalid(words: str) -> Problem:
     """The request is wrong."""
     return Problem(400, "invalidArgument", words)
+
+
+def precondition(words: str) -> Problem:
+    """The request is right, and what it is about is not as it has to be."""
+    return Problem(400, "failedPrecondition", words, word="FAILED_PRECONDITION")
+
+
+def unauthenticated() -> Problem:
+    """The token is missing, expired or revoked."""
+    words = (
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
+        " valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    return Problem(401, "authError", words, headers={"WWW-Authenticate": f'{CHALLENGE}"invalid_token"'})
+
+
+def insufficient(method: str) -> Problem:
+    """The token's scopes do not cover the method."""
+    detail = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+        "domain": "googleapis.com",
+        "metadata": {"service": "gmail.googleapis.com", "method": f"caribou.api.proto.{method}"},
+    }
+    return Problem(
+        403,
+        "insufficientPermissions",
+        "Request had insufficient authentication scopes.",
+        headers={"WWW-Authenticate": f'{CHALLENGE}"insufficient_scope"'},
+        details=[detail],
+    )

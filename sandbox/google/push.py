@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from sandbox.google.faults import Faults
-from sandbox.google.mailbox import b64
+from sandbox.google.headers import b64
 
 ACKNOWLEDGED = {102, 200, 201, 202, 204}
 DEADLINE = 10
@@ -147,7 +147,7 @@ class PubSub:
 
     @staticmethod
     def body(push: Push) -> dict[str, Any]:
-        """Return the JSON that is posted; the documentation shows the id as a string, Gmail sends a number."""
+        """Return the JSON that is posted; the guide shows the id as a string, Gmail sends a number."""
         odd = int(push.id) % 2
         data = {"emailAddress": push.address, "historyId": push.history_id if odd else str(push.history_id)}
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -37,6 +37,21 @@ UNITS = {
 MINUTE = 60
 
 
+EXHAUSTED = "Resource has been exhausted (e.g. check quota)."
+PER_MINUTE = (
+    "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user' of service"
+    " 'gmail.googleapis.com' for consumer 'project_number:123456789012'."
+)
+# Kind -> status, reason, domain, words; as seen in mxngls/gmail-cleaner#5 and the guide to errors.
+REFUSALS = {
+    "burst": (429, "rateLimitExceeded", "global", EXHAUSTED),
+    "minute": (403, "rateLimitExceeded", "usageLimits", PER_MINUTE),
+    "user": (403, "userRateLimitExceeded", "usageLimits", "User Rate Limit Exceeded"),
+    "day": (403, "dailyLimitExceeded", "usageLimits", "Daily Limit Exceeded"),
+    "sending": (429, "rateLimitExceeded", "usageLimits", "User-rate limit exceeded.  Retry after {until}"),
+}
+
+
 class Quota:
     """Units per user and minute.
 
@@ -52,38 +67,32 @@ class Quota:
 
     def spend(self, address: str, method: str) -> int:
         """Count a call and return its units. Raises Problem."""
-        units = UNITS.get(method, 5)
+        units, faults = UNITS.get(method, 5), self._faults
         with self._lock:
-            if self._faults.storm > 0:
-                self._faults.storm -= 1
-                raise self._refusal(
-                    "backendError" if self._faults.storm_status >= 500 else "rateLimitExceeded"
-                )
-            if self._faults.throttled[address] > 0:
-                self._faults.throttled[address] -= 1
-                raise self._refusal(self._faults.throttle_reason)
+            if faults.storm > 0:
+                faults.storm -= 1
+                raise self._refused("burst") if faults.storm_status == 429 else self._unavailable()
+            if faults.throttled[address] > 0:
+                faults.throttled[address] -= 1
+                raise self._refused(faults.throttle)
             spent, now = self._spent.setdefault(address, deque()), self._now()
             while spent and spent[0][0] < now - MINUTE:
                 spent.popleft()
             if sum(cost for _, cost in spent) + units > self.per_minute:
-                raise self._refusal("rateLimitExceeded")
+                raise self._refused("minute")
             spent.append((now, units))
         return units
 
-    def _refusal(self, reason: str) -> Problem:
-        """https://developers.google.com/workspace/gmail/api/guides/handle-errors."""
-        pause = self._faults.retry_after
-        headers = {"Retry-After": str(pause)} if pause else {}
-        if reason == "backendError":
-            return Problem(self._faults.storm_status, reason, "Backend Error", headers=headers)
-        if reason == "userRateLimitExceeded":
-            words = "User Rate Limit Exceeded"
-        elif reason == "dailyLimitExceeded":
-            words = "Daily Limit Exceeded"
-        else:
-            words = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user'."
-        if self._faults.retry_words:
-            until = datetime.now(UTC) + timedelta(seconds=pause or 1)
-            words = f"User-rate limit exceeded.  Retry after {until:%Y-%m-%dT%H:%M:%S.000Z}"
-        status = 429 if reason == "rateLimitExceeded" else 403
-        return Problem(status, reason, words, domain="usageLimits", headers=headers)
+    def _refused(self, kind: str) -> Problem:
+        status, reason, domain, words = REFUSALS[kind]
+        until = datetime.now(UTC) + timedelta(seconds=self._faults.retry_after or 1)
+        words = words.replace("{until}", until.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+        word = "" if status == 429 else "PERMISSION_DENIED"
+        return Problem(status, reason, words, word=word, domain=domain, headers=self._pause())
+
+    def _unavailable(self) -> Problem:
+        words = "The service is currently unavailable."
+        return Problem(self._faults.storm_status, "backendError", words, headers=self._pause())
+
+    def _pause(self) -> dict[str, str]:
+        return {"Retry-After": str(self._faults.retry_after)} if self._faults.retry_after else {}

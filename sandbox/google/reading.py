@@ -112,7 +112,7 @@ def history(call: Call) -> dict[str, Any]:
     """users.history.list: what changed since an id, oldest first; 404 where that is too long ago."""
     box, faults = call.mailbox, call.gmail.faults
     if not call.one("startHistoryId"):
-        raise invalid("Missing required parameter: startHistoryId")
+        raise invalid("Missing/invalid parameter: startHistoryId")
     start = int(call.one("startHistoryId"))
     if faults.expired_histories[box.address] > 0:
         faults.expired_histories[box.address] -= 1
@@ -151,7 +151,7 @@ def list_send_as(call: Call) -> dict[str, Any]:
 def _found(call: Call) -> list[Item]:
     """Return what a list finds, newest first."""
     query, labels = call.one("q"), set(call.query.get("labelIds", ()))
-    if query and METADATA in call.access.scopes:
+    if "q" in call.query and METADATA in call.access.scopes:
         raise Problem(403, "forbidden", "Metadata scope does not support 'q' parameter")
     if labels - set(call.mailbox.labels):
         raise invalid(f"Invalid label: {min(labels - set(call.mailbox.labels))}")

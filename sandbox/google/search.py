@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from email.message import Message
 from zoneinfo import ZoneInfo
 
-from sandbox.google.mailbox import Item, Mailbox, decoded
+from sandbox.google.headers import decoded
+from sandbox.google.mailbox import Item, Mailbox
 from sandbox.google.shapes import attachments, text_of
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
-TOKEN = re.compile(r'(-?)(?:([a-zA-Z]+):)?(?:"([^"]*)"|\(([^()]*)\)|([^\s(){}"]+))|([{}])')
+TOKEN = re.compile(r'(-?)(?:([a-zA-Z0-9_]+):)?(?:"([^"]*)"|\(([^()]*)\)|([^\s(){}"]+))|([{}])')
 PLACES = {
     "inbox": "INBOX",
     "sent": "SENT",
@@ -32,7 +33,10 @@ HEADERS = {
     "bcc": "Bcc",
     "subject": "Subject",
     "deliveredto": "Delivered-To",
+    "list": "List-Id",
 }
+TIMES = {"after": "date", "before": "date", "newer": "date", "older": "date"}
+TIMES |= {"newer_than": "span", "older_than": "span"}
 UNITS = {"d": 1, "m": 30, "y": 365}
 SIZES = {"": 1, "k": 1024, "m": 1024 * 1024}
 
@@ -56,7 +60,7 @@ def predicate(mailbox: Mailbox, query: str) -> Test:
         if plain == "OR" and not name:
             joined = True
             continue
-        one = _term(mailbox, (name or "").lower(), quoted if quoted is not None else bracket or plain)
+        one = _term(mailbox, (name or "").lower(), quoted if quoted is not None else plain or "", bracket)
         test = _not(one) if minus else one
         if group is not None:
             group.append(test)
@@ -73,35 +77,52 @@ def names_place(query: str) -> bool:
     return bool(re.search(r"\b(?:in|label|is):(?:anywhere|spam|trash)\b", query, re.IGNORECASE))
 
 
-def _term(mailbox: Mailbox, name: str, value: str) -> Test:
+def _term(mailbox: Mailbox, name: str, value: str, bracket: str | None) -> Test:
+    """Return the test of one operator; in brackets are several values, all of which have to be there."""
+    if bracket is not None:
+        if not name:
+            return predicate(mailbox, bracket)
+        parts = [_term(mailbox, name, one, None) for one in bracket.split()]
+        return lambda item: all(part(item) for part in parts)
     simple = value.strip("<>").lower()
+    if name in {"in", "label", "is"}:
+        return _placed(mailbox, simple)
+    return _operator(name, simple, value)
+
+
+def _operator(name: str, simple: str, value: str) -> Test:
     if name in HEADERS:
         return lambda item: _contains(_header(item.message, HEADERS[name]), value)
-    match name:
-        case "rfc822msgid":
-            return lambda item: item.message_id.strip("<>").lower() == simple
-        case "in" | "label" | "is":
-            return _placed(mailbox, simple)
-        case "has":
-            return lambda item: simple == "attachment" and bool(attachments(item.message))
-        case "filename":
-            return lambda item: any(
-                simple in decoded(p.get_filename()).lower() for p in attachments(item.message)
-            )
-        case "after" | "before" | "newer" | "older":
-            moment = _date(value)
-            later = name in {"after", "newer"}
-            return lambda item: item.received_at >= moment if later else item.received_at < moment
-        case "newer_than" | "older_than":
-            moment = datetime.now(UTC) - timedelta(days=int(value[:-1]) * UNITS[value[-1].lower()])
-            return lambda item: (item.received_at >= moment) == (name == "newer_than")
-        case "larger" | "smaller" | "size":
-            size = _size(simple)
-            return lambda item: len(item.raw) < size if name == "smaller" else len(item.raw) >= size
-        case "list":
-            return lambda item: _contains(_header(item.message, "List-Id"), value)
+    if name in TIMES:
+        return _timed(name, value)
+    if name in OPERATORS:
+        return OPERATORS[name](simple)
     phrase = f"{name}:{value}" if name else value
     return lambda item: _contains(_everything(item), phrase)
+
+
+OPERATORS: dict[str, Callable[[str], Test]] = {
+    "rfc822msgid": lambda value: lambda item: item.message_id.strip("<>").lower() == value,
+    "has": lambda value: lambda item: value == "attachment" and bool(attachments(item.message)),
+    "filename": lambda value: (
+        lambda item: any(value in decoded(part.get_filename()).lower() for part in attachments(item.message))
+    ),
+    "larger": lambda value: lambda item: len(item.raw) >= _size(value),
+    "size": lambda value: lambda item: len(item.raw) >= _size(value),
+    "smaller": lambda value: lambda item: len(item.raw) < _size(value),
+}
+
+
+def _timed(name: str, value: str) -> Test:
+    moment = _date(value) if TIMES[name] == "date" else datetime.now(UTC) - _span(value)
+    if name in {"after", "newer", "newer_than"}:
+        return lambda item: item.received_at >= moment
+    return lambda item: item.received_at < moment
+
+
+def _span(value: str) -> timedelta:
+    match = re.fullmatch(r"(\d+)([dmy])", value.lower())
+    return timedelta(days=int(match[1]) * UNITS[match[2]]) if match else timedelta()
 
 
 def _placed(mailbox: Mailbox, name: str) -> Test:

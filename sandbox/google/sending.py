@@ -13,8 +13,9 @@ from typing import Any
 
 from sandbox.google.call import Call
 from sandbox.google.directory import User
-from sandbox.google.mailbox import Item, Mailbox, Watch, base_subject, ids, unb64
-from sandbox.google.problems import Problem, invalid, not_found
+from sandbox.google.headers import base_subject, ids, unb64
+from sandbox.google.mailbox import Item, Mailbox, Watch
+from sandbox.google.problems import Problem, invalid, not_found, precondition
 from sandbox.google.shapes import shown
 from sandbox.mail import date_822, recipients, replaced, trace, without
 
@@ -109,12 +110,12 @@ def watch(call: Call) -> dict[str, Any]:
     if found is None:
         raise Problem(404, "notFound", f"Resource not found (resource={topic.rpartition('/')[2]}).")
     if not found.publisher:
-        words = f"Error sending test message to Cloud PubSub {topic} : User not authorized to perform this action."
-        raise Problem(403, "forbidden", words)
+        words = "User not authorized to perform this action."
+        raise Problem(403, "forbidden", f"Error sending test message to Cloud PubSub {topic} : {words}")
     running = box.watches.get(project)
     if running and running.topic != topic and running.until > call.gmail.now():
         words = "Only one user push notification client allowed per developer (call /stop then try again)"
-        raise Problem(400, "failedPrecondition", words, word="FAILED_PRECONDITION")
+        raise precondition(words)
     until = call.gmail.now() + WATCH_SECONDS
     exclude = "exclude" in {call.body.get("labelFilterBehavior"), call.body.get("labelFilterAction")}
     box.watches[project] = Watch(topic, frozenset(call.body.get("labelIds", ())), exclude, until)

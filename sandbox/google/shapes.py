@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from email.message import Message
 from typing import Any
 
-from sandbox.google.mailbox import Item, Mailbox, b64, decoded, unb64
+from sandbox.google.headers import b64, decoded, unb64
+from sandbox.google.mailbox import Item, Mailbox
 from sandbox.google.problems import invalid
 
 SNIPPET = 200
@@ -45,7 +46,7 @@ def attachment(mailbox: Mailbox, item: Item, key: str) -> dict[str, Any]:
         told = json.loads(unb64(key.removeprefix("ANGjdJ")))
     except ValueError as error:
         raise invalid("Invalid attachment token") from error
-    found = {number: part for number, part in _walk(item.message, "")}.get(told.get("part"))
+    found = dict(_walk(item.message, "")).get(told.get("part"))
     if told.get("item") != item.id or found is None:
         raise invalid("Invalid attachment token")
     mailbox.bodies_read[item.id] += 1

@@ -1,6 +1,6 @@
 """Uploads of whole mails: media, multipart and resumable. https://developers.google.com/workspace/gmail/api/guides/uploads."""
 
-import email
+import base64
 import json
 import re
 import secrets
@@ -28,6 +28,11 @@ class Uploads:
     """What is under way."""
 
     sessions: dict[str, Session] = field(default_factory=dict)
+
+    def verb(self, request: Request) -> str:
+        """Return the HTTP method of the call: pieces come as PUT, whatever it is."""
+        session = self.sessions.get(request.query.get("upload_id", ""))
+        return session.request.method if session else request.method
 
     def begin(self, request: Request, url: str, largest: int) -> Reply:
         """Begin a resumable upload; the answer's Location is where its pieces go. Raises Problem."""
@@ -67,6 +72,11 @@ class Uploads:
         return Reply(308, None, got)
 
 
+def is_piece(request: Request) -> bool:
+    """Whether the request goes on with an upload that was counted when it began."""
+    return "upload_id" in request.query
+
+
 def check_size(size: int, largest: int) -> None:
     """Raises Problem for too large a mail."""
     if size > largest:
@@ -74,28 +84,23 @@ def check_size(size: int, largest: int) -> None:
 
 
 def opened(request: Request) -> tuple[dict[str, Any], bytes]:
-    """Return metadata and mail of a simple or multipart upload. Raises Problem."""
-    kind = request.headers.get("content-type", "")
+    """Return metadata and mail of a simple or multipart upload, byte by byte. Raises Problem."""
     if request.query.get("uploadType") == "media":
         return {}, request.body
-    message = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
-    parts = message.get_payload()
-    if not isinstance(parts, list) or len(parts) != 2:
-        raise invalid("Malformed multipart body.")
-    return json.loads(_content(str(parts[0].get_payload(decode=True).decode()))), _piece(request, kind)
-
-
-def _content(text: str) -> str:
-    return text.strip() or "{}"
-
-
-def _piece(request: Request, kind: str) -> bytes:
-    """Return the second part byte by byte: a mail inside must not go through a parser."""
-    boundary = re.search(r'boundary="?([^";]+)', kind)
+    boundary = re.search(r'boundary="?([^";]+)', request.headers.get("content-type", ""))
     if boundary is None:
         raise invalid("Missing boundary.")
-    part = re.split(rb"\r?\n?--" + re.escape(boundary[1].encode()) + rb"(?:--)?[ \t]*\r?\n?", request.body)[2]
-    head, _, data = re.split(rb"(\r?\n\r?\n)", part, maxsplit=1)
+    between = re.compile(rb"(?:^|\r?\n)--" + re.escape(boundary[1].encode()) + rb"(?:--)?[ \t]*(?:\r?\n|$)")
+    parts = between.split(request.body)[1:3]
+    if len(parts) != 2:
+        raise invalid("Malformed multipart body.")
+    (_, data), (head, raw) = (_halves(part) for part in parts)
     if b"base64" in head.lower():
-        return email.message_from_bytes(head + b"\r\n\r\n" + data).get_payload(decode=True)  # type: ignore[return-value]
-    return data
+        raw = base64.b64decode(raw)
+    return json.loads(data.strip() or b"{}"), raw
+
+
+def _halves(part: bytes) -> tuple[bytes, bytes]:
+    """Return header and content of a part; a part without headers begins with an empty line."""
+    found = re.split(rb"(?:^|\r?\n)\r?\n", part, maxsplit=1)
+    return (found[0], found[1]) if len(found) == 2 else (b"", part)
