@@ -86,7 +86,8 @@ class Api:
         trail["method"] = method.id
         access, box = self._who(request, method)
         trail["user"] = box.address
-        query = self._checked(lambda: check_query(method, request.pairs))
+        pairs = [pair for pair in request.pairs if pair[0] != "upload_id"]
+        query = self._checked(lambda: check_query(method, pairs))
         trail["format"] = query.get("format", ["full" if method.id in FULL_BY_DEFAULT else ""])[0]
         if not uploads.is_piece(request):
             trail["units"] = self.gmail.quota.spend(box.address, method.id)

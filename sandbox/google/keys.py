@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +14,11 @@ from cryptography.x509.oid import NameOID
 
 
 class Keys:
-    """What Google signs with; `rotate` adds a key and forgets the oldest of more than two."""
+    """What Google signs with. The first key is made on first use: it takes a while."""
 
     def __init__(self) -> None:
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
-        self.rotate()
+        self._lock = threading.Lock()
 
     def rotate(self) -> None:
         """Sign with a new key from now on; the one before stays published."""
@@ -26,14 +27,20 @@ class Keys:
 
     def sign(self, claims: dict[str, Any]) -> str:
         """Return an RS256 JWT."""
-        kid = next(reversed(self._keys))
-        return jwt.encode(claims, self._keys[kid], algorithm="RS256", headers={"kid": kid, "typ": "JWT"})
+        kid, key = list(self._published().items())[-1]
+        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid, "typ": "JWT"})
+
+    def _published(self) -> dict[str, rsa.RSAPrivateKey]:
+        with self._lock:
+            if not self._keys:
+                self.rotate()
+            return self._keys
 
     def jwks(self) -> dict[str, Any]:
         """Return /oauth2/v3/certs."""
         shown = {
             kid: json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-            for kid, key in self._keys.items()
+            for kid, key in self._published().items()
         }
         return {
             "keys": [
@@ -44,7 +51,7 @@ class Keys:
 
     def certificates(self) -> dict[str, str]:
         """Return /oauth2/v1/certs: key id -> certificate as PEM."""
-        return {kid: _certificate(key) for kid, key in self._keys.items()}
+        return {kid: _certificate(key) for kid, key in self._published().items()}
 
 
 def _certificate(key: rsa.RSAPrivateKey) -> str:

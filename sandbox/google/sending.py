@@ -8,7 +8,7 @@ import email
 import itertools
 import re
 import secrets
-from email.utils import formataddr, parseaddr
+from email.utils import formataddr, getaddresses, parseaddr
 from typing import Any
 
 from sandbox.google.call import Call
@@ -156,7 +156,11 @@ def _handed_over(call: Call, raw: bytes, joined: str, draft: Item | None = None)
     if gmail.faults.lost_before > 0:
         gmail.faults.lost_before -= 1
         raise ConnectionAbortedError
-    to = recipients(email.message_from_bytes(raw))
+    message = email.message_from_bytes(raw)
+    for name in ("To", "Cc", "Bcc"):
+        if any("@" not in address for _, address in getaddresses([str(message.get(name) or "x@x")])):
+            raise invalid(f"Invalid {name} header")
+    to = recipients(message)
     if not to:
         raise invalid("Recipient address required")
     if len(to) > MOST_RECIPIENTS:
