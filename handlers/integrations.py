@@ -2,7 +2,7 @@
 
 from handlers.http import Answer, Call, Routes
 from shared import integrating, views
-from shared.contract import IntegrationResource, Items, PutIntegration
+from shared.contract import Checks, IntegrationResource, Items, PutIntegration
 from shared.providers import registry
 
 bp = Routes()
@@ -26,6 +26,12 @@ def put_integration(call: Call[PutIntegration]) -> Answer:
     """Approve a provider, or withdraw the approval; replaces its shared settings."""
     pair = integrating.put(call.app, call.caller, call.path("provider"), call.body)
     return Answer(views.integration(*pair))
+
+
+@bp.endpoint("POST", "integrations/{provider}/test", who="admin", answer=Checks)
+def check_integration(call: Call[None]) -> Answer:
+    """Try what your administrator entered at the provider: the listed mailboxes, and no other."""
+    return Answer(Checks(checks=integrating.check(call.app, call.caller, call.path("provider"))))
 
 
 @bp.endpoint("DELETE", "integrations/{provider}", who="admin", answer=IntegrationResource)

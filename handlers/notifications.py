@@ -1,6 +1,6 @@
 """/notifications: providers tell that there is news. A hint is checked, enqueued and acknowledged, no more.
 
-https://learn.microsoft.com/graph/change-notifications-delivery-webhooks
+https://learn.microsoft.com/graph/change-notifications-delivery-webhooks, https://docs.cloud.google.com/pubsub/docs/push
 """
 
 from handlers.http import Answer, Call, Routes
@@ -33,5 +33,6 @@ def _taken(call: Call[None]) -> Answer:
     body = call.request.get_body()
     if len(body) > noticing.LARGEST:
         raise InvalidRequest("This is larger than any notification.", field="body")
-    noticing.take(call.app, call.path("provider"), body)
+    authorization = call.request.headers.get("authorization") or ""
+    noticing.take(call.app, call.path("provider"), body, authorization)
     return Answer(Accepted(), status=202)

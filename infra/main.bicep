@@ -26,6 +26,12 @@ param allowedPrivateHosts string = ''
 @description('Client id of Zalion\'s multi-tenant Entra app; empty if customers bring their own. Its secret: see README.')
 param microsoftClientId string = ''
 
+@description('Client id of Zalion\'s OAuth client at Google; its secret and the service account\'s key file are put into the vault by hand (google-client-secret, google-service-account).')
+param googleClientId string = ''
+
+@description('Zalion\'s Google Cloud project, with the Pub/Sub topic and push subscription "gmail" and the service account that pushes.')
+param googleProject string = ''
+
 param logLevel string = 'INFO'
 param maxMailBytes string = '36700160'
 
@@ -172,6 +178,17 @@ var settings = {
   MICROSOFT_SECRET_NAME: 'microsoft-client-secret'
   ENTRA_URL: environment().authentication.loginEndpoint
   GRAPH_URL: 'https://graph.microsoft.com/v1.0'
+  GOOGLE_CLIENT_ID: googleClientId
+  GOOGLE_SECRET_NAME: 'google-client-secret'
+  GOOGLE_KEY_NAME: 'google-service-account'
+  GOOGLE_TOPIC: empty(googleProject) ? '' : 'projects/${googleProject}/topics/gmail'
+  GOOGLE_SUBSCRIPTION: empty(googleProject) ? '' : 'projects/${googleProject}/subscriptions/gmail'
+  GOOGLE_AUDIENCE: ''
+  GOOGLE_PUSHER: empty(googleProject) ? '' : 'gmail-push@${googleProject}.iam.gserviceaccount.com'
+  GOOGLE_ACCOUNTS_URL: 'https://accounts.google.com'
+  GOOGLE_OAUTH_URL: 'https://oauth2.googleapis.com'
+  GOOGLE_CERTS_URL: 'https://www.googleapis.com/oauth2/v3/certs'
+  GMAIL_URL: 'https://gmail.googleapis.com'
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

@@ -54,8 +54,10 @@ def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) 
         if side and by_browser(app, mailbox) != side:
             try_out(app, org_id, mailbox, side, power, _tried(app, org_id, mailbox, side, given.get(side)))
     for side in dict.fromkeys((mailbox.receives_with, mailbox.sends_with)):
-        if side and app.provider(side).oauth and by_browser(app, mailbox) != side:
-            app.grants.store_application(org_id, mailbox.id, side, mailbox.address)
+        oauth = app.provider(side).oauth if side else None
+        if side and oauth and by_browser(app, mailbox) != side:
+            scopes = oauth.scopes(mailbox.settings[side])
+            app.grants.store_application(org_id, mailbox.id, side, mailbox.address, scopes)
     for name, secret in given.items():
         if secret.password or secret.access_token:
             _keep(app, org_id, mailbox, name, secret)
@@ -91,8 +93,8 @@ def _tried(
     """The credential to try: a typed secret's, or the app's own; None for the stored grant."""
     username = _username(mailbox, name)
     if oauth := app.provider(name).oauth:
-        registration = app.registrations.of(org_id, name)
-        return lambda: Bearer(username, oauth.application(registration).access_token)
+        registration, scopes = app.registrations.of(org_id, name), oauth.scopes(mailbox.settings[name])
+        return lambda: Bearer(username, oauth.application(registration, username, scopes).access_token)
     if secret and secret.password:
         tried: Credential = Password(username, secret.password)
         return lambda: tried

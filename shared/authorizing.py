@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import adopting, audit, connecting, explaining, registering, sealing
+from shared import adopting, audit, connecting, delegating, explaining, presence, registering, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import AskConsent, ConnectMailbox
@@ -25,7 +25,7 @@ from shared.errors import (
     ZalionError,
 )
 from shared.integrating import redirect_uri
-from shared.model import Flow, Integration, Mailbox, digest
+from shared.model import Flow, Integration, Mailbox, account_of, digest
 from shared.providers.base import Bearer, OAuth, Registration, Tokens
 from shared.storage.base import Add, Move, Remove, Stored
 
@@ -76,9 +76,10 @@ def ask_consent(app: App, caller: Caller, provider: str, body: AskConsent) -> tu
     flow = replace(flow, purpose="consent", expires_at=expires_at)
     registration = app.registrations.named(caller.org_id, replace(integration, tenant=""))
     callback = f"{app.public_url}/api/consent/{provider}/callback"
+    url = oauth.consent_url(registration, integration.settings, callback, state)
     event = audit.entry(app, "consent.asked", actor=caller.email, detail=provider)
     app.records.commit(caller.org_id, Add(flow), event)
-    return oauth.consent_url(registration, integration.settings, callback, state), expires_at
+    return url, expires_at
 
 
 def connect(app: App, caller: Caller, body: ConnectMailbox) -> tuple[Mailbox, str | None]:
@@ -241,7 +242,7 @@ def _approve(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     if integration.state not in {"waiting_for_consent", "approved"}:
         raise _explained("not_approved")
     try:
-        registering.take_tenant(app, org_id, flow.provider, flow.tenant)
+        delegating.take_tenant(app, org_id, flow.provider, flow.tenant)
     except Conflict as error:
         raise _explained("tenant_taken") from error
     if integration.settings.get("applicationAccess"):
@@ -256,16 +257,26 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     """A mailbox's user has signed in: is it the mailbox, with the permissions it needs? Then follow it."""
     mailbox = app.records.get(org_id, Mailbox, flow.mailbox_id).value
     integration = connecting.approved(app, org_id, flow.provider, mailbox.address)
-    if tokens.tenant.lower() != integration.tenant:
-        raise _explained("wrong_account", address=mailbox.address)
+    _check_directory(app, org_id, integration, tokens, mailbox.address)
     _insist(app, flow.provider, mailbox.settings[flow.provider], tokens)
     credential = Bearer(tokens.address, tokens.access_token)
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
         if side == flow.provider:
             adopting.try_out(app, org_id, mailbox, side, power, lambda: credential)
+    if app.provider(flow.provider).one_account and tokens.subject:
+        presence.note(app.records, account_of(flow.provider, tokens.subject), (org_id, mailbox.id))
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens)
     connecting.activate(app, org_id, mailbox.id, flow.actor)
     return Outcome("connected", address=mailbox.address, return_url=flow.return_url)
+
+
+def _check_directory(app: App, org_id: str, integration: Integration, tokens: Tokens, address: str) -> None:
+    """Raise for an account of another directory: than the proven one, or of another organisation's."""
+    if _oauth(app, integration.provider).by_admin:
+        if tokens.tenant.lower() != integration.tenant:
+            raise _explained("wrong_account", address=address)
+    elif tokens.tenant and app.registrations.owner(integration.provider, tokens.tenant) not in {None, org_id}:
+        raise _explained("tenant_taken")
 
 
 def _insist(app: App, provider: str, settings: Mapping[str, object], tokens: Tokens) -> None:

@@ -57,8 +57,13 @@ def tokens() -> Tokens:
 
 
 def _own_apps(found: Settings) -> dict[str, OwnApp]:
-    microsoft = OwnApp(found.microsoft_client_id or "", found.microsoft_secret_name, "organizations")
-    return {"microsoft": microsoft} if microsoft.client_id else {}
+    apps = {
+        "microsoft": OwnApp(found.microsoft_client_id or "", found.microsoft_secret_name, "organizations"),
+        "google": OwnApp(
+            found.google_client_id or "", found.google_secret_name, key_name=found.google_key_name
+        ),
+    }
+    return {name: app for name, app in apps.items() if app.client_id}
 
 
 def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:

@@ -4,14 +4,14 @@ A mailbox's id is made of its address: connecting it again after a disconnect co
 cursor stopped, so nothing that came meanwhile is lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from msgspec import UNSET
 
-from shared import adopting, audit, delivering, forms, jobs, mime, scheduling, subscribing
+from shared import adopting, audit, delivering, forms, jobs, mime, presence, scheduling, subscribing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox
@@ -25,7 +25,7 @@ from shared.errors import (
     ZalionError,
 )
 from shared.jobs import Job
-from shared.model import Integration, Mailbox, Problem, Review, SyncState, digest
+from shared.model import Grant, Integration, Mailbox, Problem, Review, SyncState, account_of, digest
 from shared.storage.base import Add, Move, Remove, Stored
 
 NOT_SIGNED_IN = Problem(
@@ -50,6 +50,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
     adopting.adopt(app, caller.org_id, mailbox, secrets_)
+    for account in _accounts(app, mailbox):
+        presence.note(app.records, account, (caller.org_id, mailbox.id))
     if stored:
         mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
     if adopting.by_browser(app, mailbox):
@@ -154,8 +156,12 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
     event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, Move(stored, ended), event)
+    for account in (*_accounts(app, stored.value), *_people(app, caller.org_id, mailbox_id)):
+        presence.forget(app.records, account, (caller.org_id, mailbox_id))
     destroyed = [_end_push(app, caller.org_id, stored.value)] if stored.value.push else []
-    destroyed += app.grants.destroy(caller.org_id, mailbox_id)
+    destroyed += app.grants.destroy(
+        caller.org_id, mailbox_id, elsewhere=lambda grant: _elsewhere(app, ended, grant)
+    )
     while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
         app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
         destroyed.append(f"{len(reviews)} held headers")
@@ -174,10 +180,32 @@ def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
     """End the push with the grant that is about to be destroyed; without a working one it ends by itself."""
     until = mailbox.push.until if mailbox.push else app.clock()
     try:
-        subscribing.cancel(app, org_id, mailbox)
+        ended = subscribing.cancel(app, org_id, mailbox)
     except ZalionError:
         return f"push (the provider could not be told; it ends by {until:%Y-%m-%d})"
-    return "push"
+    return "push" if ended else "push (goes on: the account is connected once more)"
+
+
+def _accounts(app: App, mailbox: Mailbox) -> Iterator[str]:
+    """Yield the accounts that a mailbox is, at providers where that matters (`presence`)."""
+    for name in dict.fromkeys((mailbox.receives_with, mailbox.sends_with)):
+        if name and app.provider(name).one_account:
+            yield account_of(name, mailbox.address)
+
+
+def _people(app: App, org_id: str, mailbox_id: str) -> Iterator[str]:
+    """Yield the accounts that consented for a mailbox: an address can change, a person does not."""
+    for stored in app.records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
+        if stored.value.subject:
+            yield account_of(stored.value.provider, stored.value.subject)
+
+
+def _elsewhere(app: App, mailbox: Mailbox, grant: Grant) -> bool:
+    """Whether what was granted serves another connection too; this one's presence is forgotten already."""
+    names = filter(None, (mailbox.address, grant.subject))
+    return app.provider(grant.provider).one_account and any(
+        presence.places(app.records, account_of(grant.provider, name)) for name in names
+    )
 
 
 def approved(app: App, org_id: str, name: str, address: str) -> Integration:

@@ -184,6 +184,13 @@ class FieldResource(Resource, frozen=True, kw_only=True):
     choices: list[str] = []
 
 
+class DelegationResource(Resource, frozen=True, kw_only=True):
+    """What your administrator enters at the provider (Google: domain-wide delegation), exactly so."""
+
+    client_id: str
+    scopes: list[str]
+
+
 class IntegrationResource(Resource, frozen=True, kw_only=True):
     """An organisation's choice of one provider."""
 
@@ -197,6 +204,7 @@ class IntegrationResource(Resource, frozen=True, kw_only=True):
     sends: bool
     redirect_uri: str | None = None
     tenant: str | None = None
+    delegation: DelegationResource | None = None
     problem: ProblemDetail | None = None
     updated_at: datetime | None = None
 

@@ -132,6 +132,13 @@ class OutcomeUnknown(ZalionError):
 
 
 class CursorExpired(ZalionError):
-    """The provider no longer knows where we stopped. Caught in syncing, which starts over."""
+    """The provider no longer knows where we stopped. Caught in syncing, which starts over.
+
+    `resume` is a cursor from which nothing is lost, where the provider knows a later one than the beginning.
+    """
 
     code = "cursor_expired"
+
+    def __init__(self, detail: str, *, resume: str | None = None) -> None:
+        super().__init__(detail)
+        self.resume = resume

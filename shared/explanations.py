@@ -428,6 +428,162 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Bitten Sie Ihre IT, sie in Zalion freizugeben.",
         ),
     },
+    "google_policy": {
+        "en": (
+            "Your administrator has not allowed Zalion",
+            "Your organisation's settings at Google do not let Zalion use Gmail.",
+            "Ask your IT to trust Zalion in the Admin console, under Security, API controls, App access control.",
+        ),
+        "de": (
+            "Ihre IT hat Zalion nicht zugelassen",
+            "Die Einstellungen Ihrer Organisation bei Google lassen Zalion nicht auf Gmail zugreifen.",
+            "Bitten Sie Ihre IT, Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“, „App-Zugriffssteuerung“ als vertrauenswürdig einzustufen.",
+        ),
+    },
+    "google_internal": {
+        "en": (
+            "This sign-in is for another organisation",
+            "The app may only be used by members of the organisation it belongs to.",
+            "Ask Zalion's support: the app has to be open for your organisation.",
+        ),
+        "de": (
+            "Diese Anmeldung ist für eine andere Organisation",
+            "Die App darf nur von Mitgliedern der Organisation benutzt werden, der sie gehört.",
+            "Wenden Sie sich an den Support von Zalion: Die App muss für Ihre Organisation geöffnet werden.",
+        ),
+    },
+    "google_misconfigured": {
+        "en": (
+            "Zalion's connection to Google is not set up correctly",
+            "Google does not accept Zalion's own app. This is ours to mend.",
+            "Tell Zalion's support. Nothing is lost: it goes on by itself afterwards.",
+        ),
+        "de": (
+            "Zalions Verbindung zu Google ist nicht richtig eingerichtet",
+            "Google nimmt Zalions eigene App nicht an. Das müssen wir beheben.",
+            "Sagen Sie dem Support von Zalion Bescheid. Es geht nichts verloren: Danach geht es von selbst weiter.",
+        ),
+    },
+    "google_busy": {
+        "en": (
+            "Google does not answer right now",
+            "Google's sign-in service has a temporary problem.",
+            "Try again in a few minutes.",
+        ),
+        "de": (
+            "Google antwortet gerade nicht",
+            "Der Anmeldedienst von Google hat ein vorübergehendes Problem.",
+            "Versuchen Sie es in einigen Minuten noch einmal.",
+        ),
+    },
+    "google_boxes": {
+        "en": (
+            "A permission was not ticked",
+            "Zalion needs to read and to send e-mail; Google asks for each with a box of its own, and one was left empty.",
+            "Sign in again and tick every box on Google's page.",
+        ),
+        "de": (
+            "Eine Berechtigung wurde nicht angekreuzt",
+            "Zalion muss E-Mails lesen und senden dürfen; Google fragt beides mit einem eigenen Kästchen ab, und eines blieb leer.",
+            "Melden Sie sich noch einmal an, und kreuzen Sie auf der Seite von Google alle Kästchen an.",
+        ),
+    },
+    "google_no_offline": {
+        "en": (
+            "Google gave no lasting permission",
+            "Google let Zalion in for an hour only, because it believes that you have agreed before.",
+            "Remove Zalion at myaccount.google.com/connections, then connect the mailbox again.",
+        ),
+        "de": (
+            "Google hat keine dauerhafte Erlaubnis erteilt",
+            "Google lässt Zalion nur eine Stunde lang zu, weil es annimmt, dass Sie schon zugestimmt haben.",
+            "Entfernen Sie Zalion unter myaccount.google.com/connections, und verbinden Sie das Postfach dann noch einmal.",
+        ),
+    },
+    "google_session": {
+        "en": (
+            "Your organisation ends sign-ins after some time",
+            "The session control of your organisation at Google asks for a new sign-in at intervals.",
+            "Sign in again; ask your IT to exempt trusted apps from Google Cloud session control.",
+        ),
+        "de": (
+            "Ihre Organisation beendet Anmeldungen nach einer Zeit",
+            "Die Sitzungssteuerung Ihrer Organisation bei Google verlangt in Abständen eine neue Anmeldung.",
+            "Melden Sie sich noch einmal an; bitten Sie Ihre IT, vertrauenswürdige Apps von der Google-Cloud-Sitzungssteuerung auszunehmen.",
+        ),
+    },
+    "google_domain_policy": {
+        "en": (
+            "Your administrator has switched off Gmail for apps",
+            "The settings of your organisation at Google do not allow this use of Gmail.",
+            "Ask your IT to allow Gmail for Zalion in the Admin console, under Security, API controls.",
+        ),
+        "de": (
+            "Ihre IT hat Gmail für Apps gesperrt",
+            "Die Einstellungen Ihrer Organisation bei Google erlauben diesen Zugriff auf Gmail nicht.",
+            "Bitten Sie Ihre IT, Gmail für Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“ freizugeben.",
+        ),
+    },
+    "google_no_mailbox": {
+        "en": (
+            "This account has no Gmail",
+            "Gmail is switched off for this account, or it has no licence.",
+            "Ask your IT to switch Gmail on for the account, or connect its mailbox where it is.",
+        ),
+        "de": (
+            "Dieses Konto hat kein Gmail",
+            "Gmail ist für dieses Konto ausgeschaltet, oder es hat keine Lizenz.",
+            "Bitten Sie Ihre IT, Gmail für das Konto einzuschalten, oder verbinden Sie sein Postfach dort, wo es liegt.",
+        ),
+    },
+    "google_no_access": {
+        "en": (
+            "Google refuses access to this mailbox",
+            "Zalion may not use this mailbox, or no longer.",
+            "Connect the mailbox again; if that does not help, ask your IT.",
+        ),
+        "de": (
+            "Google verweigert den Zugriff auf dieses Postfach",
+            "Zalion darf dieses Postfach nicht oder nicht mehr benutzen.",
+            "Verbinden Sie das Postfach noch einmal; hilft das nicht, fragen Sie Ihre IT.",
+        ),
+    },
+    "google_delegation": {
+        "en": (
+            "The domain-wide delegation is missing",
+            "Your organisation's Admin console does not name Zalion, or not with these permissions.",
+            "Enter client ID {client_id} with the scopes {scopes} in the Admin console (Security, API controls, Domain-wide delegation). It can take up to 24 hours; then test again.",
+        ),
+        "de": (
+            "Die domainweite Delegierung fehlt",
+            "In der Admin-Konsole Ihrer Organisation steht Zalion nicht oder nicht mit diesen Berechtigungen.",
+            "Tragen Sie in der Admin-Konsole („Sicherheit“, „API-Steuerung“, „Domainweite Delegierung“) die Client-ID {client_id} mit den Bereichen {scopes} ein. Das kann bis zu 24 Stunden dauern; prüfen Sie dann noch einmal.",
+        ),
+    },
+    "google_no_user": {
+        "en": (
+            "There is no such user at Google",
+            "{address} is no user of your organisation, or is suspended.",
+            "Correct the address, or ask your IT to activate the user again.",
+        ),
+        "de": (
+            "Diesen Benutzer gibt es bei Google nicht",
+            "{address} ist kein Benutzer Ihrer Organisation oder ist gesperrt.",
+            "Berichtigen Sie die Adresse, oder bitten Sie Ihre IT, den Benutzer wieder zu aktivieren.",
+        ),
+    },
+    "google_not_listed": {
+        "en": (
+            "This mailbox is not on your organisation's list",
+            "Zalion uses the delegation only for the mailboxes that your IT has named.",
+            "Ask your IT to add the mailbox to the list of the Google integration in Zalion.",
+        ),
+        "de": (
+            "Dieses Postfach steht nicht auf der Liste Ihrer Organisation",
+            "Zalion benutzt die Delegierung nur für die Postfächer, die Ihre IT genannt hat.",
+            "Bitten Sie Ihre IT, das Postfach in Zalion in die Liste der Google-Integration aufzunehmen.",
+        ),
+    },
     "unexpected": {
         "en": (
             "Something unexpected happened",

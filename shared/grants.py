@@ -5,14 +5,14 @@ rotate refresh tokens take one that is used twice for stolen and end the consent
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
 from shared import refreshing, sealing
-from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced, Temporary
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced, Temporary, ZalionError
 from shared.keys import Keys
 from shared.model import Grant, digest
 from shared.providers.base import Bearer, Credential, OAuth, Password, Registration, Tokens
@@ -135,15 +135,19 @@ class Grants:
             tokens.address,
             expires_at=self._clock() + timedelta(seconds=tokens.expires_in),
             scopes=tuple(sorted(tokens.scopes)),
+            subject=tokens.subject,
         )
         given = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
         self._store(
             org_id, self._sealed(org_id, grant, {name: text for name, text in given.items() if text}), None
         )
 
-    def store_application(self, org_id: str, mailbox_id: str, provider: str, address: str) -> None:
+    def store_application(
+        self, org_id: str, mailbox_id: str, provider: str, address: str, scopes: Sequence[str] = ()
+    ) -> None:
         """Remember that the app itself signs in for this mailbox."""
-        self._store(org_id, Grant(mailbox_id, provider, "application", address), None)
+        grant = Grant(mailbox_id, provider, "application", address, scopes=tuple(scopes))
+        self._store(org_id, grant, None)
 
     def credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
         """Return what signs in now, refreshing an access token that has ended.
@@ -174,7 +178,8 @@ class Grants:
             return Password(stored.value.username, self._secret(stored.value))
         if stored.value.type == "application":
             oauth, registration = self._signing(org_id, provider)
-            return Bearer(stored.value.username, oauth.application(registration).access_token)
+            tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
+            return Bearer(stored.value.username, tokens.access_token)
         return self._bearer(org_id, stored)
 
     def _signing(self, org_id: str, provider: str) -> tuple[OAuth, Registration]:
@@ -183,20 +188,38 @@ class Grants:
             raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
         return oauth, self._registrations.of(org_id, provider)
 
-    def destroy(self, org_id: str, mailbox_id: str) -> tuple[str, ...]:
+    def destroy(
+        self, org_id: str, mailbox_id: str, *, elsewhere: Callable[[Grant], bool] = lambda _: False
+    ) -> tuple[str, ...]:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
 
-        The record goes last, so that a call that broke off can be repeated.
+        What a person granted is also withdrawn at the provider, where it can be and the account is not
+        connected `elsewhere`. The record goes last, so that a call that broke off can be repeated.
         """
         destroyed: list[str] = []
         for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
             grant = stored.value
             self.forget(org_id, mailbox_id, grant.provider)
+            destroyed += self._withdrawn(org_id, grant, elsewhere)
             if grant.secret_name:
                 self._vault.destroy(grant.secret_name)
             self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
             destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant)]
         return tuple(destroyed)
+
+    def _withdrawn(self, org_id: str, grant: Grant, elsewhere: Callable[[Grant], bool]) -> Iterator[str]:
+        """Withdraw a consent at its provider, and say what came of it."""
+        if grant.type != "consent":
+            return
+        if elsewhere(grant):
+            yield f"{grant.provider} consent (stays at the provider: the account is connected once more)"
+            return
+        try:
+            oauth, registration = self._signing(org_id, grant.provider)
+            if oauth.revoke(registration, self._unsealed(org_id, grant, "refresh_token")):
+                yield f"{grant.provider} consent (withdrawn at the provider)"
+        except ZalionError:
+            yield f"{grant.provider} consent (the provider could not be told: end it in the account there)"
 
     def _store(self, org_id: str, grant: Grant, secret: str | None) -> None:
         """The record first: whatever lies in the vault is then named by a record, and `destroy` finds it."""

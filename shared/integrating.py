@@ -2,32 +2,34 @@
 
 from dataclasses import replace
 
-from shared import audit, connecting, forms, registering
+from shared import audit, connecting, delegating, forms, registering
 from shared.app import App
 from shared.callers import Caller
-from shared.contract import PutIntegration
-from shared.errors import InvalidRequest
-from shared.model import Integration
-from shared.providers.base import Provider
-from shared.storage.base import Save
+from shared.contract import CheckResource, PutIntegration
+from shared.errors import Conflict, InvalidRequest
+from shared.model import Integration, Problem
+from shared.providers.base import Delegation, Provider
+from shared.storage.base import Move, Save
 
-Shown = tuple[Integration, Provider, str | None]
-"""An integration, its provider, and the redirect URI that an app registration of one's own must name."""
+Shown = tuple[Integration, Provider, str | None, Delegation | None]
+"""An integration, its provider, the redirect URI that an app registration of one's own must name, and what an
+administrator enters at the provider."""
 
 
 def show(app: App, caller: Caller, name: str) -> Shown:
     """Return one integration, as not approved where nobody has touched it yet."""
     caller.need("admin")
     stored = app.records.find(caller.org_id, Integration, name)
-    return _shown(app, stored.value if stored else Integration(name))
+    return _shown(app, caller.org_id, stored.value if stored else Integration(name))
 
 
-def _shown(app: App, integration: Integration) -> Shown:
+def _shown(app: App, org_id: str, integration: Integration) -> Shown:
     provider = app.provider(integration.provider)
     problem = integration.problem or registering.expiring(integration, app.clock().date())
     if problem and integration.state == "approved":
         integration = replace(integration, state="needs_attention", problem=problem)
-    return integration, provider, redirect_uri(app, integration.provider) if provider.oauth else None
+    callback = redirect_uri(app, integration.provider) if provider.oauth else None
+    return integration, provider, callback, delegating.entered(app, org_id, integration)
 
 
 def redirect_uri(app: App, provider: str) -> str:
@@ -55,12 +57,29 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         raise InvalidRequest("This provider has no app registration.", field="secret")
     event = audit.entry(app, "integration.saved", actor=caller.email, outcome=integration.state, detail=name)
     app.records.commit(caller.org_id, Save(integration), event)
-    return _shown(app, integration)
+    return _shown(app, caller.org_id, integration)
+
+
+def check(app: App, caller: Caller, name: str) -> list[CheckResource]:
+    """Try what an administrator has entered at the provider, for each mailbox that it is used for."""
+    caller.need("admin")
+    stored = app.records.find(caller.org_id, Integration, name)
+    if stored is None or stored.value.state != "approved":
+        fix = f"Approve it first: PUT /integrations/{name}."
+        raise Conflict("The integration is not approved.", fix=fix)
+    found = list(delegating.checks(app, caller.org_id, stored.value))
+    bad = next((one for one in found if one.status == "failed"), None)
+    problem = Problem("delegation", f"{bad.name}: {bad.detail}", bad.fix) if bad else None
+    event = audit.entry(
+        app, "integration.tested", actor=caller.email, outcome="failed" if bad else "done", detail=name
+    )
+    app.records.commit(caller.org_id, Move(stored, replace(stored.value, problem=problem)), event)
+    return found
 
 
 def disconnect(app: App, caller: Caller, name: str) -> Shown:
     """Withdraw the approval and disconnect every mailbox that uses this provider."""
-    integration, provider, _ = show(app, caller, name)
+    integration, provider, *_ = show(app, caller, name)
     ended = replace(integration, state="disconnected", updated_at=app.clock(), updated_by=caller.email)
     event = audit.entry(app, "integration.disconnected", actor=caller.email, detail=name)
     app.records.commit(caller.org_id, Save(ended), event)
@@ -70,7 +89,7 @@ def disconnect(app: App, caller: Caller, name: str) -> Shown:
             connecting.disconnect(app, caller, mailbox.id)
     if provider.oauth:  # last, because ending a mailbox's push needs the registration
         ended = registering.forget(app, caller.org_id, ended)
-    return _shown(app, ended)
+    return _shown(app, caller.org_id, ended)
 
 
 def _domain(text: str, place: int) -> str:

@@ -21,7 +21,9 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         actor: who asked, for the audit trail.
         pushed: the provider told us, so push is alive.
         event: for `notices` and `subscribe`, what the provider said.
+        again: whether a look that finds nothing is repeated once: the provider may tell before it shows.
         mailboxes: for `notices`, (organisation, mailbox) of each.
+        accounts: for `notices`, accounts whose mailboxes are still to be found, see `presence`.
         attempt: how often it was put back.
         correlation_id: of the request or timer that caused it.
     """
@@ -38,7 +40,9 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     actor: str = "system"
     pushed: bool = False
     event: Literal["", "changed", "renew", "ended", "missed", "heard"] = ""
+    again: bool = False
     mailboxes: tuple[tuple[str, str], ...] = ()
+    accounts: tuple[str, ...] = ()
     attempt: int = 0
     correlation_id: str = ""
 

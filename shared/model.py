@@ -157,6 +157,30 @@ class TenantBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """That a mailbox of an organisation is this account at a provider. Kept outside of all organisations.
+
+    `account` is what `account_of` makes of the account's address, or of the provider's id of the person.
+    """
+
+    kind: ClassVar[str] = "presence"
+
+    account: str
+    org_id: str
+    mailbox_id: str
+
+    @property
+    def key(self) -> str:
+        """All of one account lie side by side."""
+        return f"{self.account}!{digest(self.org_id, self.mailbox_id)}"
+
+
+def account_of(provider: str, name: str) -> str:
+    """Stand in for an account, so that neither records nor queues need to name it."""
+    return digest(provider, name.lower())
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A consent or sign-in that was begun in a browser and comes back once, with its state.
 
@@ -191,6 +215,7 @@ class Subscription:
 
     Attributes:
         until: when the provider ends it.
+        renew_at: when it is renewed at the latest.
         missed: polls in a row that found mail nobody had told us of.
         silent: it stayed silent although it was made anew; the mailbox is polled.
     """
@@ -199,6 +224,7 @@ class Subscription:
     until: datetime
     missed: int = 0
     silent: bool = False
+    renew_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +303,10 @@ class SyncState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The stored result of a consent. Values are names of Vault secrets or sealed text, never secrets."""
+    """The stored result of a consent. Values are names of Vault secrets or sealed text, never secrets.
+
+    `subject` is the provider's own id of the person who consented.
+    """
 
     kind: ClassVar[str] = "grant"
 
@@ -291,6 +320,7 @@ class Grant:
     token_url: str | None = None
     client_id: str | None = None
     scopes: tuple[str, ...] = ()
+    subject: str = ""
 
     @property
     def key(self) -> str:

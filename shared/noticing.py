@@ -1,7 +1,8 @@
 """What providers' notifications come to: jobs. A notice is a hint; whoever signs it may ask us to look.
 
 The secret that comes back with each notice names organisation and mailbox and is signed, so that
-nothing is read from storage to check it.
+nothing is read from storage to check it. Where a provider proves its notices by itself and names an
+address, the job finds out whose it is.
 """
 
 import hmac
@@ -10,11 +11,12 @@ from collections.abc import Iterable
 from itertools import batched
 from typing import Literal
 
-from shared import jobs, logs, sealing
+from shared import jobs, logs, presence, sealing
 from shared.app import App
 from shared.errors import NotFound
 from shared.jobs import Job
-from shared.model import PLATFORM
+from shared.model import PLATFORM, account_of
+from shared.providers.base import Notification
 
 LARGEST = 4 * 1024 * 1024
 """Octets of a notification: thousands of entries."""
@@ -31,24 +33,31 @@ def secret_of(app: App, org_id: str, mailbox_id: str) -> str:
     return f"{org_id}.{mailbox_id}.{_proof(app, org_id, mailbox_id)}"
 
 
-def take(app: App, provider: str, body: bytes) -> Counter[str]:
+def take(app: App, provider: str, body: bytes, authorization: str = "") -> Counter[str]:
     """Enqueue what a notification asks for, one look a mailbox; returns how many notices were what.
 
-    Raises NotFound for a provider without push, InvalidRequest for what is no notification, Temporary
-    where the queue is down: the provider then sends it again.
+    Raises NotFound for a provider without push, InvalidRequest for what is no notification, NotAllowed for
+    a forged one, Temporary where the queue is down: the provider then sends it again.
     """
     read = app.provider(provider).notices
     if read is None:
         raise NotFound("This provider sends no notifications.")
     wanted: dict[Event, dict[tuple[str, str], None]] = {"changed": {}, "renew": {}, "ended": {}}
     counts: Counter[str] = Counter()
-    for notice in read(body):
+    accounts: dict[str, None] = {}
+    for notice in read(Notification(body, authorization, app.endpoints, app.allowed_hosts)):
+        if notice.address:
+            accounts[account_of(provider, notice.address)] = None
+            counts[notice.event] += 1
+            continue
         place = _place(app, notice.secret)
         counts[notice.event if place else "forged"] += 1
         if place:
             wanted[notice.event][place] = None
     for event, places in wanted.items():
         _enqueue(app, event, places)
+    if accounts:
+        jobs.put(app, Job("notices", PLATFORM, "-", event="changed", accounts=tuple(accounts)))
     if counts["forged"]:
         logs.log("notice.forged", provider=provider, count=counts["forged"])
     return counts
@@ -61,6 +70,9 @@ def fan_out(app: App, job: Job) -> None:
             jobs.put(app, Job("sync", org_id, mailbox_id, pushed=True))
         else:
             jobs.put(app, Job("subscribe", org_id, mailbox_id, event=job.event))
+    for account in job.accounts:
+        for org_id, mailbox_id in presence.places(app.records, account):
+            jobs.put(app, Job("sync", org_id, mailbox_id, pushed=True, again=True))
 
 
 def _enqueue(app: App, event: Event, places: Iterable[tuple[str, str]]) -> None:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Literal
 from uuid import UUID
 
-from shared import audit
+from shared import audit, delegating
 from shared.app import App
 from shared.contract import AppSecret
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound
@@ -27,6 +27,9 @@ def registered(app: App, org_id: str, integration: Integration, secret: AppSecre
 
     Raises InvalidRequest naming the setting that is wrong, Conflict for another organisation's directory.
     """
+    oauth = app.provider(integration.provider).oauth
+    if oauth and not oauth.by_admin:
+        return delegating.registered(app, org_id, integration, secret)
     if integration.settings.get("clientId") or integration.settings.get("tenantId"):
         integration = _own(app, org_id, integration, secret)
     elif secret:
@@ -46,19 +49,9 @@ def forget(app: App, org_id: str, integration: Integration) -> Integration:
     app.vault.destroy(secret_name(org_id, integration.provider))
     if integration.tenant:
         app.registrations.release(org_id, integration.provider, integration.tenant)
-    ended = replace(integration, tenant="", proof="")
+    ended = replace(delegating.forget(app, org_id, integration), tenant="", proof="")
     app.records.commit(org_id, Save(ended))
     return ended
-
-
-def take_tenant(app: App, org_id: str, provider: str, tenant: str) -> None:
-    """Bind a directory that was proven to be the organisation's. Raises Conflict."""
-    if not app.registrations.bind(org_id, provider, tenant):
-        raise Conflict(
-            "This directory is connected to another organisation.",
-            field="settings.tenantId",
-            fix="Ask Zalion's support if it is yours.",
-        )
 
 
 def check_reach(app: App, org_id: str, integration: Integration) -> None:
@@ -109,7 +102,7 @@ def _own(app: App, org_id: str, integration: Integration, secret: AppSecret | No
     if oauth is None:
         raise InvalidRequest("This provider has no app registration.", field="settings.clientId")
     oauth.application(app.registrations.named(org_id, integration, given))
-    take_tenant(app, org_id, integration.provider, tenant)
+    delegating.take_tenant(app, org_id, integration.provider, tenant)
     if given:
         app.vault.set(secret_name(org_id, integration.provider), given)
     _plan_warnings(app, org_id, integration)

@@ -1,7 +1,7 @@
 """Which app registration speaks for an organisation: its own, or Zalion's; and whose directory is whose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared.errors import Conflict, NotFound, Raced
 from shared.model import PLATFORM, Integration, TenantBinding, digest
@@ -11,11 +11,15 @@ from shared.storage.base import Add, Records, Remove, Vault
 
 @dataclass(frozen=True, slots=True)
 class OwnApp:
-    """Zalion's multi-tenant app at a provider. `secret_name` is the Vault's, `tenant` means any customer."""
+    """Zalion's multi-tenant app at a provider. Names are the Vault's, `tenant` means any customer.
+
+    `key_name` is that of a service account that can act for mailboxes, at a provider that has such.
+    """
 
     client_id: str
     secret_name: str
-    tenant: str
+    tenant: str = ""
+    key_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ class Registrations:
         if app is None:
             fix = "Give tenantId, clientId and a secret of your own app registration."
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
-        return self._made(app.client_id, integration.tenant or app.tenant, self._secret(app.secret_name))
+        found = self._made(app.client_id, integration.tenant or app.tenant, self._secret(app.secret_name))
+        if not (app.key_name and integration.settings.get("applicationAccess")):
+            return found
+        listed = frozenset(str(address).lower() for address in integration.settings.get("mailboxes", ()))
+        return replace(found, service_key=self._secret(app.key_name), mailboxes=listed)
 
     def bind(self, org_id: str, provider: str, tenant: str) -> bool:
         """Give a directory to an organisation; returns False where another one has it."""
@@ -61,6 +69,12 @@ class Registrations:
         except Raced:
             return self.records.get(PLATFORM, TenantBinding, binding.key).value.org_id == org_id
         return True
+
+    def owner(self, provider: str, tenant: str) -> str | None:
+        """Return whose directory it is, if anybody's."""
+        binding = TenantBinding(provider, tenant.lower(), "")
+        stored = self.records.find(PLATFORM, TenantBinding, binding.key)
+        return stored.value.org_id if stored else None
 
     def release(self, org_id: str, provider: str, tenant: str) -> None:
         """Give the directory back if it is this organisation's."""

@@ -84,11 +84,33 @@ class Settings:
     microsoft_secret_name: str
     entra_url: str
     graph_url: str
+    google_client_id: str | None
+    google_secret_name: str
+    google_key_name: str
+    google_topic: str | None
+    google_subscription: str | None
+    google_audience: str | None
+    google_pusher: str | None
+    google_accounts_url: str
+    google_oauth_url: str
+    google_certs_url: str
+    gmail_url: str
 
     @property
     def endpoints(self) -> Mapping[str, str]:
-        """Where the cloud providers are, by the names that their modules give."""
-        return {"entra": self.entra_url, "graph": self.graph_url}
+        """Where the cloud providers are, and whom they push as, by the names that their modules give."""
+        return {
+            "entra": self.entra_url,
+            "graph": self.graph_url,
+            "gmail": self.gmail_url,
+            "google_accounts": self.google_accounts_url,
+            "google_oauth": self.google_oauth_url,
+            "google_certs": self.google_certs_url,
+            "google_topic": self.google_topic or "",
+            "google_subscription": self.google_subscription or "",
+            "google_audience": self.google_audience or f"{self.public_url}/api/notifications/google",
+            "google_pusher": self.google_pusher or "",
+        }
 
 
 def _text(text: str) -> str:
@@ -214,6 +236,39 @@ SETTINGS = (
     ),
     Setting("ENTRA_URL", "Microsoft's sign-in service", _https, "https://login.microsoftonline.com"),
     Setting("GRAPH_URL", "Microsoft Graph", _https, "https://graph.microsoft.com/v1.0"),
+    Setting(
+        "GOOGLE_CLIENT_ID",
+        "client id of Zalion's OAuth client in its Google Cloud project; without it there is no Gmail",
+        _text,
+        required=False,
+    ),
+    Setting("GOOGLE_SECRET_NAME", "name of its client secret in the vault", _text, "google-client-secret"),
+    Setting(
+        "GOOGLE_KEY_NAME",
+        "name of the key file (JSON) in the vault of the service account for domain-wide delegation",
+        _text,
+        "google-service-account",
+    ),
+    Setting(
+        "GOOGLE_TOPIC",
+        "Pub/Sub topic of that project (projects/P/topics/T) for Gmail; without it there is no push",
+        _text,
+        required=False,
+    ),
+    Setting(
+        "GOOGLE_SUBSCRIPTION",
+        "its push subscription (projects/P/subscriptions/S), to PUBLIC_URL/api/notifications/google",
+        _text,
+        required=False,
+    ),
+    Setting(
+        "GOOGLE_AUDIENCE", "audience of the subscription's tokens, if not that URL", _text, required=False
+    ),
+    Setting("GOOGLE_PUSHER", "service account (e-mail) that signs them", _text, required=False),
+    Setting("GOOGLE_ACCOUNTS_URL", "Google's sign-in page", _https, "https://accounts.google.com"),
+    Setting("GOOGLE_OAUTH_URL", "Google's token service", _https, "https://oauth2.googleapis.com"),
+    Setting("GOOGLE_CERTS_URL", "Google's public keys", _https, "https://www.googleapis.com/oauth2/v3/certs"),
+    Setting("GMAIL_URL", "Gmail's API", _https, "https://gmail.googleapis.com"),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )
 

@@ -8,19 +8,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared import audit, jobs, noticing
+from shared import audit, jobs, noticing, presence
 from shared.app import App
 from shared.errors import NotFound, Unsupported
 from shared.jobs import Job
-from shared.model import Mailbox, Subscription
+from shared.model import Mailbox, Subscription, account_of
 from shared.providers.base import Push
 from shared.storage.base import Move, Stored
 
-LIFE = timedelta(days=6, hours=20)
-"""Just below what Graph keeps (7 days)."""
-
-EARLY = timedelta(hours=48)
-"""Renewed so long before its end: days of retries before anything is lost."""
+UNTRIED = timedelta(days=7)
+"""So long a mailbox that can have no push is left alone."""
 
 SPREAD = timedelta(hours=12)
 """Mailboxes connected together are not renewed together."""
@@ -55,7 +52,8 @@ def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) 
 
 def _due(app: App, mailbox: Mailbox, push: Subscription) -> bool:
     spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
-    return push.until - (timedelta() if push.silent else EARLY + spread) <= app.clock()
+    at = push.until if push.silent or push.renew_at is None else push.renew_at - spread
+    return at <= app.clock()
 
 
 def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
@@ -83,8 +81,14 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
 
 
 def cancel(app: App, org_id: str, mailbox: Mailbox) -> bool:
-    """End a mailbox's push while its grant still works; returns whether there was one to end."""
+    """End a mailbox's push while its grant still works; returns whether there was one to end.
+
+    One that serves other connections of the same account, too, goes on.
+    """
     if mailbox.push is None or not app.has_push(mailbox):
+        return False
+    name = mailbox.receives_with or ""
+    if app.provider(name).one_account and presence.places(app.records, account_of(name, mailbox.address)):
         return False
     with app.pushing(org_id, mailbox) as pusher:
         pusher.cancel(mailbox.push.id)
@@ -102,8 +106,8 @@ def _missed(push: Subscription) -> Subscription:
 def _kept(app: App, old: Subscription | None, push: Push | None) -> Subscription:
     """What is remembered of a new promise; a mailbox that can have none counts as silent."""
     if push is None:
-        return Subscription("", app.clock() + LIFE, silent=True)
-    return Subscription(push.id, push.until, old.missed if old else 0)
+        return Subscription("", app.clock() + UNTRIED, silent=True)
+    return Subscription(push.id, push.until, old.missed if old else 0, renew_at=push.renew_at)
 
 
 def _renewed(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
@@ -112,7 +116,7 @@ def _renewed(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
         return None
     try:
         with app.pushing(org_id, mailbox) as pusher:
-            return pusher.renew(mailbox.push.id, app.clock() + LIFE)
+            return pusher.renew(mailbox.push.id)
     except NotFound:
         return None
 
@@ -123,7 +127,7 @@ def _made(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
     secret = noticing.secret_of(app, org_id, mailbox.id)
     try:
         with app.pushing(org_id, mailbox) as pusher:
-            return pusher.subscribe(url, secret, app.clock() + LIFE)
+            return pusher.subscribe(url, secret)
     except Unsupported:
         return None
 

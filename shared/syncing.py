@@ -198,7 +198,7 @@ class _Run:
             return self._walk(receiver, filer)
         except CursorExpired as expired:
             event = self._event("mailbox.restarted", "done", detail=expired.detail)
-            self.lease.save(event, cursor=None, restarted_at=self.app.clock())
+            self.lease.save(event, cursor=expired.resume, restarted_at=self.app.clock())
         try:
             return self._walk(receiver, filer)
         except CursorExpired as expired:

@@ -18,7 +18,7 @@ from shared.model import (
     Review,
     SyncState,
 )
-from shared.providers.base import Provider
+from shared.providers.base import Delegation, Provider
 
 
 def email(message: Message) -> c.EmailResource:
@@ -98,7 +98,9 @@ def _push(record: Mailbox) -> Literal["none", "live", "silent"]:
     return "silent" if record.push.silent else "live"
 
 
-def integration(record: Integration, provider: Provider, redirect_uri: str | None) -> c.IntegrationResource:
+def integration(
+    record: Integration, provider: Provider, redirect_uri: str | None, delegation: Delegation | None
+) -> c.IntegrationResource:
     """Show an integration, with the form its settings are checked against."""
     return c.IntegrationResource(
         provider=provider.name,
@@ -121,9 +123,14 @@ def integration(record: Integration, provider: Provider, redirect_uri: str | Non
         sends=provider.sender is not None,
         redirect_uri=redirect_uri,
         tenant=record.tenant or None,
+        delegation=_delegation(delegation),
         problem=_problem(record.problem),
         updated_at=record.updated_at,
     )
+
+
+def _delegation(found: Delegation | None) -> c.DelegationResource | None:
+    return c.DelegationResource(client_id=found.client_id, scopes=list(found.scopes)) if found else None
 
 
 def decided(message: Message | None) -> c.Decided:

@@ -10,6 +10,9 @@ from shared.errors import Temporary, ZalionError
 from shared.jobs import Job
 
 ATTEMPTS = 5
+SOON = 15.0
+"""Seconds until a look is repeated."""
+
 LONGEST_PAUSE = 900.0
 """Seconds: hidden messages make Azure's scaler start instances, so none is hidden for long."""
 
@@ -35,7 +38,7 @@ def _carry_out(app: App, job: Job) -> None:
     match job.type:
         case "sync":
             if scheduling.still_wanted(app, job):
-                syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor, pushed=job.pushed)
+                _look(app, job)
         case "subscribe":
             subscribing.subscribe(app, job.org_id, job.id, job.event)
         case "notices":
@@ -46,6 +49,13 @@ def _carry_out(app: App, job: Job) -> None:
             delivering.deliver(app, job)
         case "carry":
             casework.carry(app, job.org_id, job.id)
+
+
+def _look(app: App, job: Job) -> None:
+    """Look into a mailbox; once more a little later where a push was faster than what it tells of."""
+    found = syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor, pushed=job.pushed)
+    if job.again and not found:
+        jobs.put(app, msgspec.structs.replace(job, again=False), delay=SOON)
 
 
 def _later(app: App, job: Job, error: Temporary) -> None:

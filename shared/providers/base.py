@@ -211,24 +211,26 @@ class Searcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A provider's promise to tell us of new mail, until it expires."""
+    """A provider's promise to tell us of new mail, until it expires; and when to renew it at the latest."""
 
     id: str
     until: datetime
+    renew_at: datetime
 
 
 class Pusher(Protocol):
     """Has the provider tell us. Every method raises ConsentRequired, Temporary or RateLimited."""
 
-    def subscribe(self, url: str, secret: str, until: datetime) -> Push:
+    def subscribe(self, url: str, secret: str) -> Push:
         """Ask to be told at `url` (and `url`/lifecycle) of new mail, in any folder.
 
-        `secret` (at most 128 characters) comes back with every notice. Replaces what this mailbox had.
+        `secret` (at most 128 characters) comes back with every notice, unless the provider has a proof
+        of its own. Replaces what this mailbox had.
         Called by `subscribing`. Raises Unsupported where this mailbox can have no push.
         """
         ...
 
-    def renew(self, id_: str, until: datetime) -> Push:
+    def renew(self, id_: str) -> Push:
         """Prolong it. Raises NotFound where the provider has dropped it."""
         ...
 
@@ -242,27 +244,43 @@ class Pusher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """What was posted to us, and what its reader needs to prove it; `authorization` is the header."""
+
+    body: bytes
+    authorization: str = field(default="", repr=False)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """One entry of a notification: whoever knows `secret` may ask us to look, and nothing more.
 
-    `renew` asks for the subscription's renewal, `ended` says that it is gone.
+    `renew` asks for the subscription's renewal, `ended` says that it is gone. A provider that has proven
+    a notice by itself names an `address` instead: every mailbox of it is looked at.
     """
 
-    secret: str
+    secret: str = ""
     event: Literal["changed", "renew", "ended"] = "changed"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Registration:
     """An app registration at the provider's identity service, and what proves that we are it.
 
-    `tenant` is the customer's directory, or what the provider names "any". No repr: it holds secrets.
+    `tenant` is the customer's directory, or what the provider names "any". `service_key` is the key file of
+    an account that may act for others, `mailboxes` (lower case) the only ones it may act for here.
+    No repr: it holds secrets.
     """
 
     client_id: str
     tenant: str
     secret: str | None = None
     certificate: str | None = None
+    service_key: str | None = None
+    mailboxes: frozenset[str] = frozenset()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: frozenset[str] = frozenset()
 
@@ -284,12 +302,28 @@ class Tokens:
     address: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """What an administrator enters at the provider, so that the app itself may open mailboxes."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+
+
 class OAuth(Protocol):
     """Signs in at a provider's identity service.
 
     Every method raises Temporary or RateLimited; what it refuses is explained: ConsentRequired,
     InvalidRequest (a setting of the registration is wrong) or Conflict.
+
+    Attributes:
+        by_admin: an administrator approves for the whole organisation before anybody may sign in, and a
+            directory that was proven so is the only one to sign in from.
+        delegation_missing: reason of the refusal that says that there is no delegation.
     """
+
+    by_admin: bool
+    delegation_missing: str
 
     def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
         """Return the least scopes that these settings of a mailbox or an integration need."""
@@ -319,8 +353,22 @@ class OAuth(Protocol):
         """Ask for a new access token (RFC 6749 section 6)."""
         ...
 
-    def application(self, registration: Registration) -> Tokens:
-        """Sign in as the app itself; proves the registration's secret or certificate."""
+    def application(
+        self, registration: Registration, subject: str = "", scopes: Sequence[str] = ()
+    ) -> Tokens:
+        """Sign in as the app itself; proves the registration's secret or certificate.
+
+        Where the provider wants to know for whom, `subject` is the mailbox's address and `scopes` what is
+        needed of it. Raises ConsentRequired for an address that the registration does not list.
+        """
+        ...
+
+    def delegation(self, registration: Registration, settings: Mapping[str, object]) -> Delegation | None:
+        """Return what an administrator has to enter at the provider, if anything."""
+        ...
+
+    def revoke(self, registration: Registration, token: str) -> bool:
+        """Withdraw at the provider what a person granted us; False where there is no such thing."""
         ...
 
 
@@ -352,7 +400,10 @@ class Provider:
 
     Attributes:
         form: what a mailbox is asked for.
-        notices: reads a notification's body, lazily trusted; raises InvalidRequest for what is none.
+        notices: reads and proves a notification; raises InvalidRequest for what is none, NotAllowed for what
+            is forged as a whole.
+        one_account: a person's consent and push are one for all that connected the account, in any
+            organisation: they end with the last connection.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
     """
@@ -365,6 +416,7 @@ class Provider:
     sent_folder: Callable[[Connection], SentFolder] | None = None
     searcher: Callable[[Connection], Searcher] | None = None
     pusher: Callable[[Connection], Pusher] | None = None
-    notices: Callable[[bytes], Sequence[Notice]] | None = None
+    notices: Callable[[Notification], Sequence[Notice]] | None = None
     oauth: OAuth | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
+    one_account: bool = False

@@ -11,6 +11,7 @@ from shared.providers.base import Provider
 
 _MODULES = {
     "microsoft": "shared.providers.microsoft",
+    "google": "shared.providers.google",
     "imap": "shared.providers.imap",
     "pop3": "shared.providers.pop3",
     "smtp": "shared.providers.smtp",

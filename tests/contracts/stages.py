@@ -254,12 +254,87 @@ class Microsoft:
         return next(item for item in self.box.listed() if item.raw == raw)
 
 
+@dataclass
+class Google:
+    """Gmail, with the post office behind it."""
+
+    server: MailServer
+    files_copies = True
+    tells_refused = False
+    refused = "nobody@imap.example"
+
+    def __post_init__(self) -> None:
+        self.google = self.server.google
+        self.address = f"alice.{secrets.token_hex(4)}@google.example"
+        self.google.add_user(self.address, "x")
+        self.box = self.google.mailbox(self.address)
+        self.account = self.server.account("recipient")
+
+    @property
+    def recipient(self) -> str:
+        return self.account.address
+
+    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+        def signed_in() -> Credential:
+            return Bearer(self.address, self.google.bearer(self.address))
+
+        found = Connection(
+            self.address,
+            {"access": "user"},
+            credential or signed_in,
+            frozenset({"localhost"}),
+            {"gmail": self.google.url},
+        )
+        return getattr(provider("google"), power)(found)
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+        return self._made("receiver", credential)
+
+    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
+        return self._made("sender", credential)
+
+    def sent_folder(self) -> SentFolder:
+        return self._made("sent_folder")
+
+    def searcher(self) -> Searcher:
+        return self._made("searcher")
+
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        self.box.add(raw, folder, at=at, sent=folder == "sent")
+
+    def remove(self, raw: bytes) -> None:
+        self.box.remove(self._item(raw))
+
+    def move(self, raw: bytes, folder: str) -> None:
+        self.box.move(self._item(raw), folder)
+
+    def wrong(self) -> Credential:
+        return Bearer(self.address, "wrong")
+
+    def arrived(self) -> list[bytes]:
+        return [raw for raw, _ in self.account.read("INBOX")]
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        if delivered:
+            self.google.faults.lost_answers = 1
+        else:
+            self.google.faults.lost_before = 1
+
+    def defer(self) -> None:
+        self.google.faults.throttled[self.address] = 1
+
+    def _item(self, raw: bytes) -> Any:
+        return next(item for item in self.box.listed() if item.raw == raw)
+
+
 RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {
     "imap": lambda server: Imap(server.account()),
     "pop3": lambda server: Pop3(server.account()),
     "microsoft": Microsoft,
+    "google": Google,
 }
 SENDING: dict[str, Callable[[MailServer], SendingStage]] = {
     "smtp": lambda server: Smtp(server.account()),
     "microsoft": Microsoft,
+    "google": Google,
 }

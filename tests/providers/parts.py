@@ -19,6 +19,7 @@ from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Application
+from sandbox.google import Google
 from sandbox.graph import Graph
 from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
@@ -28,6 +29,7 @@ from tests import graph_contract
 
 HOSTS = frozenset({"localhost"})
 PASSWORD = "correct horse"
+CALLBACK = "https://api.example/api/oauth/google/callback"
 
 
 @dataclass
@@ -57,6 +59,17 @@ class MailServer:
         )
         entra.directory.consent(tenant, app)
         return entra, graph, app
+
+    @cached_property
+    def google(self) -> Google:
+        """Google beside the mail server, with one app and its service account."""
+        mx = ("127.0.0.1", self.post.ports["mx"])
+        google = Google(tls=self.authority.server_context(), mx=mx, ca=str(self.authority.bundle))
+        self.open.callback(google.stop)
+        self.post.route("google.example", google)
+        google.directory.add_client("tests", "Tests", (CALLBACK,))
+        google.directory.add_service_account("tests", "service")
+        return google
 
     def account(self, name: str = "alice") -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
@@ -174,6 +187,9 @@ def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
         server.post.faults.clear()
         if "microsoft" in vars(server):
             graph_contract.check(server.microsoft[1])
+        if "google" in vars(server):
+            server.google.heal()
+            assert server.google.violations == []
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ TITLE = "Microsoft's sign-in service"
 class Entra:
     """`OAuth` of `base`; safe to share between threads."""
 
+    by_admin = True
+    delegation_missing = ""
+
     def __init__(self) -> None:
         self._clients: OrderedDict[str, ConfidentialClientApplication] = OrderedDict()
         self._lock = threading.Lock()
@@ -105,11 +108,28 @@ class Entra:
             result = self._client(registration).acquire_token_by_refresh_token(refresh_token, wanted)
         return _tokens(result, {})
 
-    def application(self, registration: Registration) -> Tokens:
+    def application(
+        self,
+        registration: Registration,
+        subject: str = "",  # noqa: ARG002 - the app is itself, for whatever mailbox
+        scopes: Sequence[str] = (),  # noqa: ARG002
+    ) -> Tokens:
         """See `OAuth.application`. MSAL keeps this token and gives it again until it nearly ends."""
         with http.translated(TITLE):
             result = self._client(registration, remembers=True).acquire_token_for_client([APPLICATION])
         return _tokens(result, {})
+
+    def delegation(
+        self,
+        registration: Registration,  # noqa: ARG002 - the wall's signature
+        settings: Mapping[str, object],  # noqa: ARG002
+    ) -> None:
+        """See `OAuth.delegation`. An administrator's consent is a link here."""
+        return
+
+    def revoke(self, registration: Registration, token: str) -> bool:  # noqa: ARG002 - the wall's signature
+        """See `OAuth.revoke`. Entra lets no app withdraw what a person granted it."""
+        return False
 
     def _extra(self, settings: Mapping[str, object]) -> list[str]:
         """What IT may allow besides, so that it is approved once for all mailboxes."""

@@ -1,0 +1,289 @@
+"""One mailbox at Gmail: Google's own client over our own HTTPS, its envelopes, and what refusals mean.
+
+googleapiclient is imported on first use (docs/decisions/002). It only builds requests and reads answers:
+what it calls `http` is given with each call, so one client serves every thread and every mailbox.
+https://developers.google.com/workspace/gmail/api/reference/rest
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from shared import mime
+from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temporary, ZalionError
+from shared.model import Envelope
+from shared.providers import googling
+from shared.providers.base import Bearer, Connection
+from shared.providers.http import Answer, Api
+
+if TYPE_CHECKING:
+    import httplib2
+
+TITLE = "Gmail"
+ME = "me"
+
+HEADERS = [
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "In-Reply-To",
+    "References",
+    "Reply-To",
+    "Return-Path",
+    "Content-Type",
+    "Authentication-Results",
+    "ARC-Authentication-Results",
+    "Auto-Submitted",
+    "Precedence",
+    "X-Auto-Response-Suppress",
+    "X-Autoreply",
+    "X-Autorespond",
+    "X-Autoresponder",
+    "X-Failed-Recipients",
+    "List-Id",
+    "List-Unsubscribe",
+    "Feedback-ID",
+    "X-Loop",
+]
+"""What a decision is made of; nothing else of a mail is asked for before it is case mail."""
+
+FIELDS = "id,threadId,labelIds,internalDate,sizeEstimate,payload/headers"
+"""Without `snippet`, which is the beginning of the text."""
+
+UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
+"""Unwanted, deleted or unfinished mail, and what is none."""
+
+BATCH = 25
+"""Calls in one request; above 50 Gmail's limits bite: .../gmail/api/guides/batch."""
+
+PAUSE = 60.0
+_REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_UNTIL = re.compile(r"Retry after (\S+)")
+_HEADER_WORDS = re.compile(r"Invalid (To|Cc|Bcc|From) header|Recipient address required")
+_SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"}
+
+
+class Session:
+    """A mailbox, spoken for by one credential; opened on first use."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._api = Api(
+            base=connection.endpoints["gmail"],
+            title=TITLE,
+            bearer=self._token,
+            refusal=refusal,
+            allowed_hosts=connection.allowed_hosts,
+        )
+        self.http = Transport(self._api)
+
+    @property
+    def users(self) -> Any:
+        """Google's client for `users`; its requests are given to `run`."""
+        return _client(self.connection.endpoints["gmail"]).users()
+
+    def run(self, request: Any, http: Any = None) -> Any:
+        """Carry out one request; returns its JSON. Raises what `refusal` says, Temporary or NotSent."""
+        from googleapiclient.errors import Error
+
+        try:
+            return request.execute(http=http or self.http)
+        except (Error, ValueError) as error:  # a redirect, or no JSON
+            raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
+
+    def metadata(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return headers and labels of these messages, in their order, without those that are gone."""
+        found: dict[str, dict[str, Any]] = {}
+        for chunk in batched(dict.fromkeys(ids), BATCH, strict=False):
+            found |= self._batch(chunk)
+        return [found[id_] for id_ in ids if id_ in found]
+
+    def profile(self) -> dict[str, Any]:
+        """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
+
+        A person may have signed in with another account; an alias is no mailbox of its own.
+        """
+        found: dict[str, Any] = self.run(self.users.getProfile(userId=ME))
+        if found["emailAddress"].lower() != self.connection.address.lower():
+            raise googling.error_of("wrong_account", address=self.connection.address)
+        return found
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        self._api.close()
+
+    def _batch(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        from googleapiclient.errors import Error
+
+        found: dict[str, dict[str, Any]] = {}
+        refused: list[ZalionError] = []
+
+        def take(id_: str, answer: Any, error: Any) -> None:
+            if error is None:
+                found[id_] = answer
+            else:
+                headers = {str(name).lower(): str(value) for name, value in error.resp.items()}
+                refused.append(refusal(Answer(error.resp.status, headers, error.content)))
+
+        batch = _client(self.connection.endpoints["gmail"]).new_batch_http_request(callback=take)
+        for id_ in ids:
+            batch.add(self._metadata(id_), request_id=id_)
+        try:
+            batch.execute(http=self.http)
+        except (Error, ValueError, KeyError) as error:
+            raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
+        for each in refused:
+            if not isinstance(each, NotFound):  # deleted meanwhile is no trouble
+                raise each
+        return found
+
+    def _metadata(self, id_: str) -> Any:
+        return self.users.messages().get(
+            userId=ME, id=id_, format="metadata", metadataHeaders=HEADERS, fields=FIELDS
+        )
+
+    def _token(self) -> str:
+        credential = self.connection.credential()
+        if not isinstance(credential, Bearer):
+            raise ConsentRequired("Gmail's API takes no passwords.", fix="Connect the mailbox by signing in.")
+        return credential.token
+
+
+@dataclass(frozen=True)
+class Transport:
+    """What googleapiclient takes for an httplib2.Http: judged addresses, one origin, our errors."""
+
+    api: Api
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> "tuple[httplib2.Response, bytes]":
+        """Make one call; `body` is text, octets or a stream."""
+        content = body.read() if hasattr(body, "read") else body
+        content = content.encode() if isinstance(content, str) else content
+        answer = self.api.call(method, uri, body=content, headers=headers)
+        made: httplib2.Response = _response({**answer.headers, "status": str(answer.status)})
+        return made, answer.body
+
+
+def _response(headers: Mapping[str, str]) -> Any:
+    import httplib2
+
+    return httplib2.Response(headers)  # type: ignore[no-untyped-call]
+
+
+class _Nowhere:
+    """Stands where the client would keep its own connection: it must never use one."""
+
+    def request(self, *_: Any, **__: Any) -> None:
+        raise TypeError("execute() was called without a transport")
+
+
+@cache
+def _client(root: str) -> Any:
+    """Build Google's client for one place, from the description that it ships: no network, 1 ms.
+
+    Batches and uploads follow the description's root only, not `api_endpoint`.
+    """
+    from googleapiclient.discovery import build_from_document
+    from googleapiclient.discovery_cache import get_static_doc
+
+    document = json.loads(get_static_doc("gmail", "v1"))
+    return build_from_document({**document, "rootUrl": f"{root}/", "baseUrl": f"{root}/"}, http=_Nowhere())
+
+
+def checked(ref: str) -> str:
+    """Return a message's id. Raises NotFound for what cannot be one."""
+    if not _REF.fullmatch(ref):
+        raise NotFound("There is no such mail in the mailbox.")
+    return ref
+
+
+def envelope(item: Mapping[str, Any]) -> Envelope:
+    """Make an envelope of a message in the format `metadata`."""
+    headers = item.get("payload", {}).get("headers", ())
+    lines = [f"{one['name']}: {' '.join(one['value'].splitlines())}\r\n" for one in headers]
+    labels = item.get("labelIds", ())
+    return mime.envelope(
+        "".join(lines).encode() + b"\r\n",
+        ref=item["id"],
+        folder=_folder(labels),
+        is_sent="SENT" in labels,
+        size=int(item.get("sizeEstimate", 0)),
+        received_at=datetime.fromtimestamp(int(item["internalDate"]) / 1000, UTC),
+        thread=item.get("threadId"),
+    )
+
+
+def readable(item: Mapping[str, Any]) -> bool:
+    """Whether a message is mail that is read at all."""
+    return not UNREAD_LABELS.intersection(item.get("labelIds", ()))
+
+
+def _folder(labels: Sequence[str]) -> str:
+    """A mail has any number of labels; the one that tells most stands for its folder."""
+    own = [label for label in labels if label.startswith("Label_")]
+    return next((label for label in ("SENT", "INBOX", *own) if label in labels), "")
+
+
+def refusal(answer: Answer) -> ZalionError:
+    """Say what a refusal of Gmail means: by its reason, else by its status.
+
+    https://developers.google.com/workspace/gmail/api/guides/handle-errors
+    """
+    status, reason, words = answer.status, *_said(answer)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or reason in _SLOW:
+        fix = "It goes on by itself. If it stays, ask Zalion's support about the limits at Google."
+        return RateLimited(
+            f"Gmail asks us to wait ({reason or status}).", retry_after=_pause(answer, words), fix=fix
+        )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        return Temporary(f"Gmail is not available ({reason or status}).", retry_after=answer.pause())
+    if key := googling.key_of_reason(status, reason):
+        return googling.error_of(key)
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound("There is no such mail or label in the mailbox.")
+    return _rejected(status, reason, words)
+
+
+def _rejected(status: int, reason: str, words: str) -> ZalionError:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "too large" in words.lower():
+        return Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
+    if _HEADER_WORDS.search(words):
+        return Rejected("Gmail takes one of the addresses for invalid.", fix="Correct the recipients.")
+    return Rejected(f"Gmail refused the request ({reason or status}).")
+
+
+def _said(answer: Answer) -> tuple[str, str]:
+    """Return the reason and the words of an error; empty where the answer is none of Google's."""
+    error = answer.json.get("error") if isinstance(answer.json, Mapping) else None
+    if not isinstance(error, Mapping):
+        return "", ""
+    each = error.get("errors") or [{}]
+    return str(each[0].get("reason", "")), str(error.get("message", ""))
+
+
+def _pause(answer: Answer, words: str) -> float:
+    """Gmail writes the end of its sending limit into the message, and no Retry-After."""
+    until = _UNTIL.search(words)
+    if until is None:
+        return answer.pause()
+    try:
+        seconds = (datetime.fromisoformat(until[1].rstrip(".")) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return answer.pause()
+    return min(max(seconds, 1.0), 3600.0)

@@ -1,0 +1,265 @@
+"""Reading a mailbox at Gmail: its history since the cursor, and a sweep by time where there is none.
+
+The cursor is the history's: every record has a number, and each page ends at one. Gmail keeps history
+for about a week, and then the mailbox is swept from when it was last up to date: nothing is skipped.
+https://developers.google.com/workspace/gmail/api/guides/sync
+"""
+
+import base64
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import batched, groupby
+from typing import Any
+
+import msgspec
+
+from shared import mime
+from shared.errors import CursorExpired, NotFound
+from shared.model import Envelope
+from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.google.client import BATCH, ME, UNREAD_LABELS, Session, checked, envelope, readable
+
+PAGE = BATCH
+"""Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
+
+MOST = 500
+"""What one list gives at most."""
+
+NARROWEST = 60
+"""Seconds of the narrowest sweep."""
+
+LATE = 120
+"""Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
+
+OVERLAP = 600
+"""Seconds that are swept again then."""
+
+BACK = 2 * 24 * 3600
+"""Seconds before the last good look, from when on a mailbox is swept whose history is gone."""
+
+MOST_SEEN = MOST
+RECENT = 25
+"""So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
+
+AFTERWARDS = 25
+"""So many mails after a mail are looked through for answers that Gmail did not put into its thread."""
+
+KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
+
+
+@dataclass
+class Position:
+    """What a cursor says; times are seconds since 1970.
+
+    Attributes:
+        history: everything up to this record is dealt with, once there is nothing to sweep.
+        swept: from when on the mailbox is still to be swept; 0 for nothing.
+        again: until when the last sweep went, while it is to be repeated for late mail.
+        seen: ids of the last mails that a sweep dealt with.
+        good: when the mailbox was up to date.
+    """
+
+    history: str = ""
+    swept: int = 0
+    again: int = 0
+    seen: list[str] = field(default_factory=list)
+    good: int = 0
+
+    @classmethod
+    def of(cls, cursor: Cursor | None) -> "Position":
+        """Read a cursor. Raises CursorExpired for one that cannot be read."""
+        if cursor is None:
+            return cls()
+        try:
+            return msgspec.json.decode(cursor, type=cls)
+        except msgspec.DecodeError as error:
+            raise CursorExpired("The cursor is of another kind.") from error
+
+    def saw(self, ids: Iterable[str]) -> None:
+        """Count mails as dealt with."""
+        self.seen = [*self.seen, *ids][-MOST_SEEN:]
+
+    @property
+    def cursor(self) -> Cursor:
+        """Write it down."""
+        return Cursor(msgspec.json.encode(self).decode())
+
+    def page(self, envelopes: Sequence[Envelope]) -> Page:
+        """Make a page that ends here."""
+        return Page(tuple(envelopes), self.cursor)
+
+
+class GmailMailbox(Session):
+    """Receiver and SentFolder of `base` over Gmail."""
+
+    def check(self) -> None:
+        """See `Receiver.check`."""
+        self.profile()
+        self._list(maxResults=1)
+
+    def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
+        """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
+        position, now = Position.of(cursor), int(time.time())
+        if not position.history:  # before the sweep, so that what comes meanwhile is in the history
+            position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
+        if position.swept:
+            yield from self._sweep(position, now + NARROWEST)
+            position.swept, position.again = 0, now
+        yield from self._history(position)
+        if 0 < position.again < now - LATE:
+            position.swept = max(position.again - OVERLAP, int(since.timestamp()))
+            yield from self._sweep(position, position.again + NARROWEST)
+            position.swept, position.again, position.seen = 0, 0, []
+        position.good = now
+        yield position.page([])
+
+    def fetch(self, ref: str) -> bytes:
+        """See `Receiver.fetch`: the octets as Gmail took them in."""
+        found = self.run(self.users.messages().get(userId=ME, id=checked(ref), format="raw", fields="raw"))
+        return base64.urlsafe_b64decode(found["raw"] + "==")
+
+    def returned_headers(self, ref: str) -> bytes:
+        """See `Receiver.returned_headers`.
+
+        Gmail gives a report's parts only together with its text, so that comes along and is dropped here.
+        """
+        return mime.returned_headers(self.fetch(ref))
+
+    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
+        """See `Receiver.look`.
+
+        Gmail cannot search for In-Reply-To. So the mail is found, and then its thread and what came after
+        it are looked through for what names it.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for message_id in message_ids:
+            for item in self.metadata(self._ids(f"rfc822msgid:{message_id.strip('<>')}")):
+                found[item["id"]] = item
+                found |= {one["id"]: one for one in self._around(item)}
+        wanted = set(message_ids)
+        for item in sorted(found.values(), key=lambda one: int(one["internalDate"])):
+            mail = envelope(item)
+            if readable(item) and wanted & {mail.message_id, *mail.references}:
+                yield mail
+
+    def find_sent(self, message_id: str) -> Receipt | None:
+        """See `SentFolder.find_sent`. A copy whose Message-ID was changed still quotes ours in References."""
+        found = self.metadata(self._ids(f"in:sent rfc822msgid:{message_id.strip('<>')}"))
+        if not found:
+            newest = self.metadata(self._ids("in:sent", RECENT))
+            copies = [(item, envelope(item)) for item in newest]
+            found = [
+                item
+                for item, mail in copies
+                if mail.references[-1:] == (message_id,) and mail.in_reply_to != message_id
+            ]
+        if not found:
+            return None
+        return Receipt(found[0]["id"], envelope(found[0]).message_id, found[0].get("threadId"))
+
+    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
+        """See `SentFolder.keep_sent`. Gmail files every copy by itself."""
+        return None
+
+    def _history(self, position: Position) -> Iterator[Page]:
+        """Yield what the history tells since the position, and move that to its end."""
+        start, token = position.history, None
+        while True:
+            answer = self._records(position, start, token)
+            yield from self._told(position, answer.get("history", ()))
+            token = answer.get("nextPageToken")
+            if token is None:
+                position.history = answer["historyId"]
+                return
+
+    def _records(self, position: Position, start: str, token: str | None) -> Any:
+        request = self.users.history().list(
+            userId=ME, startHistoryId=start, historyTypes=KINDS, maxResults=MOST, pageToken=token
+        )
+        try:
+            return self.run(request)
+        except NotFound as error:
+            raise CursorExpired(
+                "Gmail no longer has the history since the last look.", resume=self._restart(position)
+            ) from error
+
+    def _restart(self, position: Position) -> Cursor | None:
+        """Where to go on without history; None where the mailbox was never up to date."""
+        if not position.good:
+            return None
+        return Position(self.profile()["historyId"], position.good - BACK, good=position.good).cursor
+
+    def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
+        """Yield pages that end at a record; several records may have one number."""
+        ids: dict[str, None] = {}
+        for number, group in groupby(records, key=lambda record: str(record["id"])):
+            found = [id_ for record in group for id_ in _news(record)]
+            ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
+            if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
+                envelopes = self._envelopes([*ids])
+                position.history, ids = number, {}
+                yield position.page(envelopes)
+
+    def _sweep(self, position: Position, until: int) -> Iterator[Page]:
+        """Yield what came from `position.swept` on, oldest first, in windows that one list can show."""
+        since = position.swept
+        while position.swept < until:
+            ids, end = self._window(position.swept, until)
+            new = [id_ for id_ in reversed(ids) if id_ not in position.seen]
+            for chunk in batched(new, PAGE, strict=False):
+                found = self._envelopes(chunk)
+                position.saw(chunk)
+                yield position.page([mail for mail in found if _at(mail) >= since])
+            position.swept = end
+
+    def _window(self, start: int, until: int) -> tuple[list[str], int]:
+        """Return the ids of a stretch of time, newest first, and its end: no more than fit into one list."""
+        end = until
+        while True:
+            query = f"after:{start - 1} before:{end + 1} -in:drafts -in:chats"
+            answer = self._list(q=query, maxResults=MOST)
+            if "nextPageToken" not in answer or end - start <= NARROWEST:
+                break
+            end = start + (end - start) // 2
+        ids = [one["id"] for one in answer.get("messages", ())]
+        while token := answer.get("nextPageToken"):
+            answer = self._list(q=query, maxResults=MOST, pageToken=token)
+            ids += [one["id"] for one in answer.get("messages", ())]
+        return ids, end
+
+    def _around(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield a mail's thread, and the first mails after it."""
+        wanted = {"format": "minimal", "fields": "messages/id"}
+        wanted = {"format": "minimal", "fields": "messages/id"}
+        thread = self.run(self.users.threads().get(userId=ME, id=item["threadId"], **wanted))
+        after = self._ids(f"after:{int(item['internalDate']) // 1000 - 1} -in:drafts -in:chats", MOST)
+        yield from self.metadata([*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]])
+
+    def _envelopes(self, ids: Sequence[str]) -> list[Envelope]:
+        found = [item for item in self.metadata(ids) if readable(item)]
+        return [envelope(item) for item in found]
+
+    def _ids(self, query: str, most: int = 10) -> list[str]:
+        return [one["id"] for one in self._list(q=query, maxResults=most).get("messages", ())]
+
+    def _list(self, **options: Any) -> Any:
+        return self.run(self.users.messages().list(userId=ME, **options))
+
+
+def _at(mail: Envelope) -> float:
+    return mail.received_at.timestamp() if mail.received_at else 0.0
+
+
+def _news(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the mails that a record brings: new ones, those taken out of spam or trash, those sent."""
+    for added in record.get("messagesAdded", ()):
+        if not UNREAD_LABELS.intersection(added["message"].get("labelIds", ())):
+            yield added["message"]["id"]
+    for removed in record.get("labelsRemoved", ()):
+        if UNREAD_LABELS.intersection(removed.get("labelIds", ())):
+            yield removed["message"]["id"]
+    for added in record.get("labelsAdded", ()):
+        if {"INBOX", "SENT"}.intersection(added.get("labelIds", ())):
+            yield added["message"]["id"]

@@ -1,0 +1,140 @@
+"""Sending at Gmail: the mail as it is, in the thread of the mail it answers.
+
+Gmail gives it a Message-ID of its own where it likes, so that is read back.
+https://developers.google.com/workspace/gmail/api/guides/sending
+"""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared import mime
+from shared.errors import (
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Temporary,
+    ZalionError,
+)
+from shared.providers.base import Receipt
+from shared.providers.google.client import ME, Session, Transport, envelope
+from shared.providers.http import NotSent
+
+if TYPE_CHECKING:
+    import httplib2
+
+LARGEST = 36_700_160
+"""Octets of a mail (users.messages.send, maxSize): 25 MB of files as base64."""
+
+SMALL = 3_500_000
+"""Octets of a mail that is sent as JSON; a request may have about 5 MB."""
+
+
+def largest(_: Mapping[str, object]) -> int:
+    """Return how large a mail may be."""
+    return LARGEST
+
+
+class GmailSender(Session):
+    """Sender of `base` over Gmail."""
+
+    def check(self) -> None:
+        """See `Sender.check`. Whether it may send stands in the scopes, which the sign-in compared."""
+        self.profile()
+
+    def send(
+        self,
+        raw: bytes,
+        envelope_from: str,  # noqa: ARG002 - Gmail sends as the mailbox itself
+        envelope_to: Sequence[str],
+        commit: Callable[[], None],
+    ) -> Receipt:
+        """See `Sender.send`. Bcc goes into the mail, as Gmail takes recipients from there only.
+
+        A large mail is announced before `commit`; it leaves with its last octet.
+        """
+        addressed = with_bcc(raw, envelope_to)
+        if len(addressed) > LARGEST:
+            raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
+        thread = self._thread(raw)
+        if len(addressed) > SMALL:
+            return self._receipt(self._handed_over(self._upload(addressed, thread), commit, "PUT"))
+        return self._receipt(self._handed_over(self._plain(addressed, thread), commit, "POST"))
+
+    @property
+    def files_copy(self) -> bool:
+        """See `Sender.files_copy`."""
+        return True
+
+    def _plain(self, raw: bytes, thread: Mapping[str, str]) -> Any:
+        body = {"raw": base64.urlsafe_b64encode(raw).decode(), **thread}
+        return self.users.messages().send(userId=ME, body=body)
+
+    def _upload(self, raw: bytes, thread: Mapping[str, str]) -> Any:
+        """Announce an upload (resumable, because the mail itself is then sent as it is, in one piece)."""
+        from googleapiclient.http import MediaInMemoryUpload
+
+        media = MediaInMemoryUpload(raw, mimetype="message/rfc822", chunksize=-1, resumable=True)
+        return self.users.messages().send(userId=ME, body=dict(thread), media_body=media)
+
+    def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
+        """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
+        gate = _Gate(self.http, commit, last)
+        try:
+            found: Mapping[str, Any] = self.run(request, gate)
+        except (NotSent, RateLimited):
+            raise  # it certainly was not taken
+        except Temporary as error:
+            if not gate.passed:
+                raise
+            raise OutcomeUnknown("The connection to Gmail broke after the hand-over began.") from error
+        except NotFound as error:  # the thread was deleted a moment ago: the next attempt finds none
+            raise Temporary("Gmail no longer knows the thread.", retry_after=60) from error
+        return found
+
+    def _thread(self, raw: bytes) -> Mapping[str, str]:
+        """Find the thread of the mail that is answered; also the proof that the sign-in works.
+
+        A thread is kept only if it is named, beside References and the subject.
+        """
+        answered = mime.envelope(raw, ref="").in_reply_to
+        if answered is None:
+            self.profile()
+            return {}
+        query = f"rfc822msgid:{answered.strip('<>')}"
+        found = self.run(self.users.messages().list(userId=ME, q=query, maxResults=1)).get("messages")
+        return {"threadId": found[0]["threadId"]} if found else {}
+
+    def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
+        try:
+            copies = self.metadata([sent["id"]])
+        except ZalionError:
+            copies = []  # it has left; the copy in Sent tells the id when it is read
+        final = envelope(copies[0]).message_id if copies else None
+        return Receipt(sent["id"], final, sent.get("threadId"))
+
+
+@dataclass
+class _Gate:
+    """A transport that calls `commit` right before the request of one method: the one that counts."""
+
+    transport: Transport
+    commit: Callable[[], None]
+    method: str
+    passed: bool = False
+
+    def request(self, uri: str, method: str = "GET", **options: Any) -> "tuple[httplib2.Response, bytes]":
+        """Make one call."""
+        if method == self.method and not self.passed:
+            self.commit()
+            self.passed = True
+        return self.transport.request(uri, method, **options)
+
+
+def with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
+    """Return the mail with a Bcc for those whom it does not name."""
+    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
+    hidden = [address for address in envelope_to if address not in shown]
+    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw
