@@ -1,0 +1,179 @@
+"""An organisation on Google Workspace for tests: its people, their consents, and our address for Pub/Sub."""
+
+import email
+import email.policy
+import itertools
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+
+from sandbox.web import Reply, Request, WebServer
+from sandbox.world import GOOGLE_PROJECT
+from shared import authorizing, casework, integrating, noticing
+from shared.app import App
+from shared.callers import Caller
+from shared.contract import ConnectMailbox, PutIntegration
+from shared.errors import ZalionError
+from shared.model import Mailbox
+from tests.scenes import Clock, Scene, caller, someone, write
+
+PASSWORD = "correct horse"
+READ, SEND, MODIFY = "gmail.readonly", "gmail.send", "gmail.modify"
+_NUMBERS = itertools.count(1)
+
+
+class Doorbell(WebServer):
+    """Our address as Pub/Sub sees it: what the notification route does, without the Functions host."""
+
+    def __init__(self, app: App, tls: Any) -> None:
+        self.app = app
+        self.posted: list[Request] = []
+        super().__init__(0, tls)
+
+    def answer(self, request: Request) -> Reply:
+        self.posted.append(request)
+        try:
+            noticing.take(self.app, "google", request.body, request.headers.get("authorization", ""))
+        except ZalionError as error:
+            return Reply(error.status)
+        return Reply(202)
+
+
+@dataclass
+class Person:
+    """Somebody with a Google account, and Gmail in front of it."""
+
+    world: Any
+    address: str
+
+    @property
+    def box(self) -> Any:
+        return self.world.google.mailbox(self.address)
+
+    @property
+    def account(self) -> Any:
+        return self.world.google.directory.users[self.address]
+
+    def inbox(self, folder: str = "inbox") -> list[bytes]:
+        return [item.raw for item in self.box.listed(folder)]
+
+    def reply(self, raw: bytes, text: str = "From Gmail") -> bytes:
+        """Answer in Gmail herself."""
+        original = email.message_from_bytes(raw, policy=email.policy.default)
+        known = str(original.get("References", "")).split()
+        to = original["Reply-To"] or original["From"]
+        if self.address in str(to):
+            to = original["To"]
+        mail = write(
+            self.address,
+            str(to),
+            f"Re: {original['Subject']}",
+            text,
+            In_Reply_To=str(original["Message-ID"]),
+            References=" ".join([*known, str(original["Message-ID"])]),
+        ).as_bytes(policy=email.policy.SMTP)
+        self.world.google.send_as_user(self.address, mail)
+        return mail
+
+
+@dataclass
+class GoogleScene(Scene):
+    """A scene whose mailbox is Alice's at Gmail."""
+
+    bell: Any = None
+    admin: Caller | None = None
+    domain: str = ""
+
+    def settle(self) -> None:
+        """Let Pub/Sub post what it has, and do what it asks for."""
+        self.world.google.pubsub.settle()
+        self.work()
+
+    def person(self, name: str) -> Person:
+        return person(self.world, name, self.domain)
+
+
+def follow(world: Any, url: str) -> dict[str, str]:
+    """Open a link as a signed-in browser does; returns the query it comes back with."""
+    answer = requests.get(url, allow_redirects=False, verify=str(world.authority.bundle), timeout=10)
+    assert answer.status_code == 302, answer.text
+    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+
+
+def person(world: Any, name: str, domain: str) -> Person:
+    address = f"{name}.{next(_NUMBERS)}@{domain}"
+    world.add_google_user(address, PASSWORD)
+    return Person(world, address)
+
+
+def sign_in(world: Any, app: App, url: str, user: str, *, unticked: set[str] = frozenset()) -> Any:
+    """Sign in at Google and come back; returns the outcome."""
+    world.google.auto_sign_in = user
+    world.google.faults.partial_consent = set(unticked)
+    return authorizing.signed_in(app, "google", follow(world, url))
+
+
+def connect(world: Any, app: App, org_id: str, who: Person, **changes: Any) -> Mailbox:
+    """Connect a mailbox and sign in for it."""
+    mailbox, url = authorizing.connect(app, caller(org_id, who.address), request(who.address, **changes))
+    assert url
+    sign_in(world, app, url, who.address)
+    return app.records.get(org_id, Mailbox, mailbox.id).value
+
+
+def request(address: str, **changes: Any) -> ConnectMailbox:
+    return ConnectMailbox(
+        **{
+            "address": address,
+            "receives_with": "google",
+            "sends_with": "google",
+            "since": datetime.now(UTC) - timedelta(minutes=5),
+            **changes,
+        }
+    )
+
+
+def approve(app: App, org_id: str, **settings: Any) -> Any:
+    """Approve the integration, with settings; returns it as it is shown."""
+    return integrating.put(
+        app, admin_of(org_id), "google", PutIntegration(approved=True, settings=settings)
+    )
+
+
+def admin_of(org_id: str) -> Caller:
+    return Caller(org_id, f"it@{org_id}.example", frozenset({"admin"}))
+
+
+def listening(world: Any, app: App) -> Doorbell:
+    """Open our address for Pub/Sub, with a topic and a subscription of its own; `app` of it listens there."""
+    bell = Doorbell(app, world.authority.server_context())
+    name = f"projects/{GOOGLE_PROJECT}/topics/{secrets.token_hex(4)}"
+    topic = world.google.pubsub.add_topic(name, f"{bell.url}/api/notifications/google")
+    pubsub = {
+        "google_topic": name,
+        "google_subscription": topic.subscription,
+        "google_audience": topic.url,
+    }
+    bell.app = replace(app, public_url=bell.url, endpoints={**app.endpoints, **pubsub})
+    world.google_app.redirect_uris += (f"{bell.url}/api/oauth/google/callback",)
+    return bell
+
+
+def build(world: Any, app: App, clock: Clock, **settings: Any) -> GoogleScene:
+    """Set the stage: an approved integration, Alice's mailbox with live push, a case."""
+    org_id, domain = f"org-{secrets.token_hex(4)}", f"g{next(_NUMBERS)}.google.example"
+    world.add_google_domain(domain)
+    alice, supplier = person(world, "alice", domain), someone(world, "supplier", "supplier.example")
+    world.google.faults.push_seconds = 0  # Gmail drops what is faster than one a second: polls find it then
+    bell = listening(world, app)
+    app = bell.app
+    approve(app, org_id, **settings)
+    casework.put_case(app, Caller(org_id, "", frozenset({"platform"})), "C-1", "Screws", [alice.address])
+    mailbox = connect(world, app, org_id, alice)
+    return GoogleScene(
+        world, app, clock, org_id, alice, supplier, mailbox, bell=bell, admin=admin_of(org_id), domain=domain
+    )
