@@ -1,10 +1,13 @@
 """What simulators of mail systems do with raw mails; headers change without a new serialisation."""
 
 import re
+import smtplib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import getaddresses
 
+from sandbox.bounces import delivery_report
 from sandbox.clerk import NAME
 
 
@@ -15,7 +18,7 @@ def recipients(message: Message) -> list[str]:
 
 
 def without(raw: bytes, *names: str) -> bytes:
-    """Return the mail without headers of these names; every other byte stays."""
+    """Return the mail without headers whose name matches one of these patterns; every other byte stays."""
     head, gap, body = raw.partition(b"\r\n\r\n")
     for name in names:
         head = _pattern(name).sub(b"", head + b"\r\n").removesuffix(b"\r\n")
@@ -32,6 +35,17 @@ def replaced(raw: bytes, name: str, value: str) -> bytes:
     return changed.removesuffix(b"\r\n") + gap + body
 
 
+def hand_over(mx: tuple[str, int], sender: str, to: list[str], raw: bytes) -> Iterator[bytes]:
+    """Send a mail by SMTP; yields a delivery report for every recipient that is refused."""
+    with smtplib.SMTP(*mx, timeout=20) as smtp:
+        try:
+            refused: Iterable[str] = smtp.sendmail(sender, to, raw)
+        except smtplib.SMTPRecipientsRefused as error:
+            refused = error.recipients
+    for recipient in refused:
+        yield delivery_report(sender, recipient, raw)
+
+
 def trace(by: str, at: datetime | None = None) -> bytes:
     """Return the Received header of a system that takes a mail in."""
     return f"Received: from {NAME} by {by}; {date_822(at)}\r\n".encode()
@@ -43,4 +57,4 @@ def date_822(at: datetime | None = None) -> str:
 
 
 def _pattern(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb"(?im)^" + re.escape(name.encode()) + rb":[^\r]*(?:\r\n[ \t][^\r]*)*\r\n")
+    return re.compile(rb"(?im)^" + name.encode() + rb":[^\r]*(?:\r\n[ \t][^\r]*)*\r\n")

@@ -20,7 +20,7 @@ How a test drives it:
                                      users[address].suspended, change_password(address, word),
                                      domains[name].blocked_clients, domains[name].session_control
     google.grants                    revoke_project(user, project), end_access(user), revocations
-    google.pubsub                    push_to(url), settle(), hold(), release(), told, answers, dropped
+    google.pubsub                    push_to(url), settle(), release(), told, answers, dropped, retries
     google.faults                    everything else that may go wrong: faults.py; heal() ends it all
     google.requests                  list[Served(method, user, format, status, units, query)]
     google.skip(seconds)             time passes for watches, tokens and quota
@@ -81,8 +81,8 @@ class Google(WebServer):
     @override
     def heal(self) -> None:
         super().heal()
-        self.faults.clear()
         self.pubsub.release()
+        self.faults.clear()
         self.auto_sign_in = False
 
     @override

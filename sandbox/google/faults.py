@@ -3,10 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
+from sandbox.courier import Mishaps
+
 
 @dataclass
-class Faults:
-    """All off at first; `clear` switches them off again.
+class Faults(Mishaps):
+    """All off at first; `clear` switches them off again. `lose` to `hold` are about pushes.
 
     Attributes:
         throttled: address -> so many of its next calls are refused; `throttle` says as what: "burst" and
@@ -21,7 +23,6 @@ class Faults:
         late_search: so many of the next lists with `q` do not find anything of the last minute.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
-        lose, duplicate, reorder: pushes lost (0..1), delivered so often, shuffled when released.
         push_seconds: a user's pushes within so many seconds of the last one are dropped.
         partial_consent: scopes that the user unticks when `auto_sign_in` answers.
         no_refresh_token: the code is redeemed without one, as for a repeated consent.
@@ -42,9 +43,6 @@ class Faults:
     late_search: int = 0
     expired_histories: Counter[str] = field(default_factory=Counter)
     dead_watches: set[str] = field(default_factory=set)
-    lose: float = 0.0
-    duplicate: int = 1
-    reorder: bool = False
     push_seconds: float = 1.0
     partial_consent: set[str] = field(default_factory=set)
     no_refresh_token: bool = False

@@ -1,18 +1,16 @@
 """The mailboxes of Gmail in the mail world: mail comes in and goes out by SMTP, pushes go out."""
 
 import re
-import smtplib
 from collections.abc import Iterable
 from datetime import datetime
 from email import message_from_bytes
 
-from sandbox.bounces import delivery_report
 from sandbox.google.accounts import Accounts
 from sandbox.google.mailbox import Item, Mailbox, Watch
 from sandbox.google.push import PubSub
 from sandbox.google.quota import Quota
 from sandbox.google.uploads import Uploads
-from sandbox.mail import recipients, trace, without
+from sandbox.mail import hand_over, recipients, trace, without
 
 
 class Gmail:
@@ -91,13 +89,8 @@ class Gmail:
     def transport(self, address: str, raw: bytes, to: list[str]) -> None:
         """Hand a mail over by SMTP; who is refused is reported to the sender."""
         self.sent.append(raw)
-        with smtplib.SMTP(*self._mx, timeout=20) as smtp:
-            try:
-                refused: Iterable[str] = smtp.sendmail(address, to, raw)
-            except smtplib.SMTPRecipientsRefused as error:
-                refused = error.recipients
-        for recipient in refused:
-            self.arrive(address, delivery_report(address, recipient, raw))
+        for report in hand_over(self._mx, address, to, raw):
+            self.arrive(address, report)
 
     # Pushes
 

@@ -4,22 +4,18 @@ https://docs.cloud.google.com/pubsub/docs/push and .../authenticate-push-subscri
 """
 
 import json
-import queue
 import random
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, override
 
-import requests
-
+from sandbox.courier import Courier
 from sandbox.google.faults import Faults
 from sandbox.google.headers import b64
 
 ACKNOWLEDGED = {102, 200, 201, 202, 204}
-DEADLINE = 10
 
 
 @dataclass
@@ -47,48 +43,39 @@ class Push:
     history_id: int
     id: str
 
+    def body(self) -> dict[str, Any]:
+        """Return the JSON that is posted; the guide shows the id as a string, Gmail sends a number."""
+        shown = self.history_id if int(self.id) % 2 else str(self.history_id)
+        data = b64(json.dumps({"emailAddress": self.address, "historyId": shown}).encode())
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        message = {"data": data, "messageId": self.id, "publishTime": at}
+        old = {"message_id": self.id, "publish_time": at}
+        return {"message": {**message, **old}, "subscription": self.topic.subscription}
 
-@dataclass
-class PubSub:
-    """Publishes what mailboxes tell, in the background.
+
+class PubSub(Courier[Push]):
+    """Publishes what mailboxes tell. A real subscription tries for days, this one a few times.
 
     Attributes:
-        identity: makes the signed token of given claims.
         account: the service account that pushes; `sub` is its number.
         told: the data of every acknowledged push.
-        answers: status codes of all deliveries, 0 where nobody answered.
         dropped: pushes that the rate of one a second swallowed.
-        retries: seconds before each further attempt (real ones go on for days).
     """
 
-    ca: str
-    faults: Faults
-    identity: Callable[[dict[str, Any]], str]
-    account: str
-    sub: str = "1" * 21
-    topics: dict[str, Topic] = field(default_factory=dict)
-    told: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    dropped: int = 0
-    retries: tuple[float, ...] = (0.1, 0.3)
+    retries = (0.1, 0.3)
+    timeout = 10
 
-    def __post_init__(self) -> None:
-        self._waiting: queue.Queue[Push | None] = queue.Queue()
-        self._held: list[Push] = []
-        self._holding = False
+    def __init__(
+        self, ca: str, faults: Faults, identity: Callable[[dict[str, Any]], str], account: str
+    ) -> None:
+        self.account, self.sub = account, "1" * 21
+        self.topics: dict[str, Topic] = {}
+        self.told: list[dict[str, Any]] = []
+        self.dropped = 0
+        self._faults, self._identity = faults, identity
         self._last: dict[str, float] = {}
         self._ids = random.Random(4711)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = self.ca
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the delivery."""
-        self._waiting.put(None)
-        self._thread.join(5)
-        self._session.close()
+        super().__init__(ca, faults)
 
     def add_topic(self, name: str, url: str, audience: str = "") -> Topic:
         """Make a topic (projects/P/topics/T) with a push subscription."""
@@ -108,69 +95,27 @@ class PubSub:
         found = self.topics.get(topic)
         if found is None or not found.publisher:
             return
-        if now - self._last.get(address, -1e9) < self.faults.push_seconds:
+        if now - self._last.get(address, -1e9) < self._faults.push_seconds:
             self.dropped += 1
             return
         self._last[address] = now
-        if self._ids.random() < self.faults.lose:
-            return
-        push = Push(found, address, history_id, str(self._ids.randrange(10**15, 10**16)))
-        for _ in range(self.faults.duplicate):
-            if self._holding or self.faults.reorder:
-                self._held.append(push)
-            else:
-                self._waiting.put(push)
-
-    def hold(self) -> None:
-        """Keep pushes back from now on."""
-        self._holding = True
-
-    def release(self) -> None:
-        """Deliver what was held back, shuffled where `reorder` is on."""
-        self._holding = False
-        held, self._held = self._held, []
-        if self.faults.reorder:
-            self._ids.shuffle(held)
-        for one in held:
-            self._waiting.put(one)
-
-    def settle(self, seconds: float = 10) -> None:
-        """Return when everything was delivered."""
-        deadline = time.monotonic() + seconds
-        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
-            time.sleep(0.005)
+        self.send(Push(found, address, history_id, str(self._ids.randrange(10**15, 10**16))))
 
     def token(self, audience: str, **claims: Any) -> str:
         """Return a token as pushes carry it; `claims` may be wrong."""
         standard = {"aud": audience, "azp": self.sub, "sub": self.sub, "email": self.account}
-        return self.identity({**standard, "email_verified": True, **claims})
+        return self._identity({**standard, "email_verified": True, **claims})
 
-    @staticmethod
-    def body(push: Push) -> dict[str, Any]:
-        """Return the JSON that is posted; the guide shows the id as a string, Gmail sends a number."""
-        odd = int(push.id) % 2
-        data = {"emailAddress": push.address, "historyId": push.history_id if odd else str(push.history_id)}
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        message = {"data": b64(json.dumps(data).encode()), "messageId": push.id, "publishTime": at}
-        old = {"message_id": push.id, "publish_time": at}
-        return {"message": {**message, **old}, "subscription": push.topic.subscription}
+    @override
+    def request(self, things: Sequence[Push]) -> tuple[str, Any, dict[str, str]]:
+        (push,) = things
+        url = push.topic.url
+        return url, push.body(), {"Authorization": f"Bearer {self.token(push.topic.audience or url)}"}
 
-    def _deliver(self) -> None:
-        while (push := self._waiting.get()) is not None:
-            self._post(push)
-            self._waiting.task_done()
+    @override
+    def acknowledged(self, status: int) -> bool:
+        return status in ACKNOWLEDGED
 
-    def _post(self, push: Push) -> None:
-        """Post until it is acknowledged; a real subscription would not give up for days."""
-        body = self.body(push)
-        for pause in (*self.retries, 0):
-            headers = {"Authorization": f"Bearer {self.token(push.topic.audience or push.topic.url)}"}
-            try:
-                answer = self._session.post(push.topic.url, json=body, headers=headers, timeout=DEADLINE)
-                self.answers.append(answer.status_code)
-            except requests.RequestException:
-                self.answers.append(0)
-            if self.answers[-1] in ACKNOWLEDGED:
-                self.told.append({"emailAddress": push.address, "historyId": push.history_id})
-                return
-            time.sleep(pause)
+    @override
+    def arrived(self, things: Sequence[Push]) -> None:
+        self.told += [{"emailAddress": one.address, "historyId": one.history_id} for one in things]

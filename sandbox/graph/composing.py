@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import getaddresses
 from typing import Any
 
 PEOPLE = {"To": "toRecipients", "Cc": "ccRecipients", "Bcc": "bccRecipients", "Reply-To": "replyTo"}
@@ -65,12 +64,6 @@ def attach(message: EmailMessage, shown: Mapping[str, Any]) -> None:
         disposition="inline" if shown.get("isInline") else "attachment",
         **options,
     )
-
-
-def recipients(message: EmailMessage) -> list[str]:
-    """Return every address a mail goes to."""
-    values = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
-    return list(dict.fromkeys(address.lower() for _, address in getaddresses(values) if address))
 
 
 def _shown(person: Mapping[str, str]) -> str:

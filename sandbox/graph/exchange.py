@@ -4,17 +4,15 @@ import email
 import email.policy
 import re
 import secrets
-import smtplib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sandbox.bounces import delivery_report
-from sandbox.graph.composing import recipients
 from sandbox.graph.faults import Faults
 from sandbox.graph.mailbox import Item, Mailbox
 from sandbox.graph.notifying import Notifier
 from sandbox.graph.problems import GraphError
+from sandbox.mail import date_822, hand_over, recipients, without
 
 if TYPE_CHECKING:
     from sandbox.graph.contract import Contract
@@ -64,7 +62,7 @@ class Exchange:
             f" dkim={word} (signature was verified) header.d={domain};dmarc={word} action=none\r\n"
             f" header.from={domain};compauth={word} reason=100\r\n"
         )
-        trace = f"Received: from mail.sandbox.example by outlook.sandbox; {_now()}\r\n"
+        trace = f"Received: from mail.sandbox.example by outlook.sandbox; {date_822()}\r\n"
         self.arrive(_plain(recipient), verdict.encode() + trace.encode() + raw)
 
     def arrive(
@@ -121,7 +119,7 @@ class Exchange:
         changed = self._changed(raw)
         if keep or draft:
             self._file_copy(mailbox, changed, draft, extended or {})
-        self._transport(sender or mailbox.address, _without(changed, rb"bcc"), to)
+        self._transport(sender or mailbox.address, without(changed, "bcc"), to)
 
     def _file_copy(
         self, mailbox: Mailbox, raw: bytes, draft: Item | None, extended: Mapping[str, str]
@@ -143,19 +141,14 @@ class Exchange:
             final = f"Message-ID: <{secrets.token_hex(16)}@AM0PR01.eurprd01.prod.outlook.com>".encode()
             head = re.sub(rb"(?im)^message-id:[^\r]*(?:\r\n[ \t][^\r]*)*", final, head)
         if self.faults.rewrite_date:
-            head = re.sub(rb"(?im)^date:[^\r]*", f"Date: {_now()}".encode(), head)
+            head = re.sub(rb"(?im)^date:[^\r]*", f"Date: {date_822()}".encode(), head)
         raw = head + b"\r\n\r\n" + body
-        return _without(raw, rb"x-[^:]*") if self.faults.drop_x_headers else raw
+        return without(raw, "x-[^:]*") if self.faults.drop_x_headers else raw
 
     def _transport(self, sender: str, raw: bytes, to: list[str]) -> None:
         self.sent.append(raw)
-        with smtplib.SMTP(*self._mx, timeout=20) as smtp:
-            try:
-                refused = smtp.sendmail(sender, to, raw)
-            except smtplib.SMTPRecipientsRefused as error:
-                refused = error.recipients
-        for address in refused:
-            self.arrive(sender, delivery_report(sender, address, raw))
+        for report in hand_over(self._mx, sender, to, raw):
+            self.arrive(sender, report)
 
     def _check(self, notification: Any) -> None:
         if self.contract:
@@ -180,14 +173,3 @@ class Exchange:
 def _plain(address: str) -> str:
     """Return an address without its +detail."""
     return re.sub(r"\+[^@]*@", "@", address.lower())
-
-
-def _without(raw: bytes, name: bytes) -> bytes:
-    """Return a mail without the headers whose name matches."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    head = re.sub(rb"(?im)^" + name + rb":[^\r]*(?:\r\n[ \t][^\r]*)*\r\n", b"", head + b"\r\n").rstrip()
-    return head + b"\r\n\r\n" + body
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")

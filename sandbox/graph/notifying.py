@@ -3,77 +3,45 @@
 https://learn.microsoft.com/graph/change-notifications-delivery-webhooks
 """
 
-import queue
-import random
 import secrets
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, override
 from urllib.parse import quote
 
 import requests
 
+from sandbox.courier import Courier, Mishaps
 from sandbox.graph.mailbox import Item
 from sandbox.graph.subscriptions import Invalid, Subscription, moment
 
-TOGETHER = 1000
-
 
 @dataclass
-class Faults:
+class Faults(Mishaps):
     """What may go wrong with notifications.
 
     Attributes:
-        lose: the part of them that is lost, 0 to 1.
-        duplicate: how often each is sent.
-        hold: keep them back until `release`.
-        reorder: keep them back, and release them in another order.
         sent_404: the first one about a sent mail names an id that does not exist (docs#11068).
     """
 
-    lose: float = 0.0
-    duplicate: int = 1
-    reorder: bool = False
-    hold: bool = False
     sent_404: bool = False
 
 
-@dataclass
-class Notifier:
+class Notifier(Courier[tuple[str, dict[str, Any]]]):
     """Keeps subscriptions and tells them.
 
     Attributes:
-        ca: CA bundle that notification URLs are checked against.
-        check: called with every body that is sent.
         told: every delivered notification item.
-        answers: status codes of the deliveries.
     """
 
-    ca: str
-    check: Callable[[Any], object] = lambda _: None
-    faults: Faults = field(default_factory=Faults)
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    told: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    retries: tuple[float, ...] = (0.2, 0.5)
+    together = 1000
 
-    def __post_init__(self) -> None:
-        self._waiting: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
-        self._held: list[tuple[str, dict[str, Any]]] = []
-        self._random = random.Random(4711)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = self.ca
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the delivery."""
-        self._waiting.put(None)
-        self._thread.join(5)
-        self._session.close()
+    def __init__(self, ca: str, check: Callable[[Any], object]) -> None:
+        self.faults = Faults()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.told: list[dict[str, Any]] = []
+        self._check = check
+        super().__init__(ca, self.faults)
 
     def heal(self) -> None:
         """Switch every fault off, and forget what was held back."""
@@ -97,8 +65,8 @@ class Notifier:
             told = {**self._item(one), "changeType": what, "resource": resource, "resourceData": data}
             if self.faults.sent_404 and what == "created" and "sentitems" in places:
                 gone = {**told, "resourceData": {**data, "id": id_[:-6] + "GONE=="}}
-                self._enqueue(one.url, gone)
-            self._enqueue(one.url, told)
+                self.send((one.url, gone))
+            self.send((one.url, told))
 
     def lifecycle(self, subscription: Subscription, event: str) -> None:
         """Tell something about the subscription itself; `subscriptionRemoved` ends it, too."""
@@ -106,22 +74,7 @@ class Notifier:
             self.subscriptions.pop(subscription.id, None)
         if subscription.lifecycle_url:
             told = {**self._item(subscription), "lifecycleEvent": event}
-            self._waiting.put((subscription.lifecycle_url, told))
-
-    def release(self) -> None:
-        """Deliver what was held back."""
-        self.faults.hold = False
-        held, self._held = self._held, []
-        if self.faults.reorder:
-            self._random.shuffle(held)
-        for one in held:
-            self._waiting.put(one)
-
-    def settle(self, seconds: float = 10) -> None:
-        """Return when everything was delivered."""
-        deadline = time.monotonic() + seconds
-        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
-            time.sleep(0.005)
+            self.send_surely((subscription.lifecycle_url, told))
 
     def _item(self, one: Subscription) -> dict[str, Any]:
         return {
@@ -130,15 +83,6 @@ class Notifier:
             "clientState": one.client_state,
             "tenantId": one.tenant_id,
         }
-
-    def _enqueue(self, url: str, told: dict[str, Any]) -> None:
-        if self._random.random() < self.faults.lose:
-            return
-        for _ in range(self.faults.duplicate):
-            if self.faults.hold or self.faults.reorder:
-                self._held.append((url, told))
-            else:
-                self._waiting.put((url, told))
 
     def _shake_hands(self, url: str) -> None:
         token = (
@@ -158,27 +102,16 @@ class Notifier:
         if answer.status_code != 200 or answer.text != token or not plain:
             raise Invalid("Subscription validation request failed.")
 
-    def _deliver(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch = [first]
-            while len(batch) < TOGETHER and not self._waiting.empty():
-                following = self._waiting.queue[0]
-                if following is None or following[0] != first[0]:
-                    break
-                batch.append(self._waiting.get())  # type: ignore[arg-type]
-            self._post(first[0], [told for _, told in batch])
-            for _ in batch:
-                self._waiting.task_done()
+    @override
+    def fits(self, first: tuple[str, dict[str, Any]], other: tuple[str, dict[str, Any]]) -> bool:
+        return first[0] == other[0]
 
-    def _post(self, url: str, items: list[dict[str, Any]]) -> None:
-        self.check({"value": items})
-        for pause in (*self.retries, 0):
-            try:
-                answer = self._session.post(url, json={"value": items}, timeout=3)
-                self.answers.append(answer.status_code)
-            except requests.RequestException:
-                self.answers.append(0)
-            if self.answers[-1] // 100 == 2:
-                self.told += items
-                return
-            time.sleep(pause)
+    @override
+    def request(self, things: Sequence[tuple[str, dict[str, Any]]]) -> tuple[str, Any, dict[str, str]]:
+        body = {"value": [told for _, told in things]}
+        self._check(body)
+        return things[0][0], body, {}
+
+    @override
+    def arrived(self, things: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        self.told += [told for _, told in things]

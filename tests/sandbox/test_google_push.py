@@ -124,7 +124,7 @@ def test_pushes_are_lost_doubled_held_and_shuffled(ann, bell):
     pubsub.settle()
     assert len(bell.pushes) == 3 and bell.ids[1] == bell.ids[2]
     faults.duplicate = 1
-    pubsub.hold()
+    faults.hold = True
     for _ in range(8):
         ann.google.arrive(ann.address, mail("s@x.example"))
     pubsub.settle()
