@@ -90,6 +90,11 @@ class Courier[T]:
         for one in held:
             self._waiting.put(one)
 
+    def forget(self) -> None:
+        """Throw away what was held back."""
+        self._mishaps.hold = False
+        self._held.clear()
+
     def settle(self, seconds: float = 10) -> None:
         """Return when everything was delivered."""
         deadline = time.monotonic() + seconds

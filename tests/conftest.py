@@ -31,6 +31,16 @@ def graph_contract_followed(request):
 
 
 @pytest.fixture(autouse=True)
+def gmail_contract_followed(request):
+    """What Gmail was asked and answered in a test is what Google's discovery document describes."""
+    yield
+    if "world" in request.fixturenames:
+        violations = request.getfixturevalue("world").google.violations
+        found, violations[:] = list(dict.fromkeys(violations)), []
+        assert not found, "\n".join(["not as Google describes Gmail:", *found])
+
+
+@pytest.fixture(autouse=True)
 def no_faults(request):
     """A test that switched a fault on leaves none behind."""
     yield
@@ -39,6 +49,7 @@ def no_faults(request):
         world.post.faults.clear()
         world.entra.heal()
         world.graph.heal()
+        world.google.heal()
 
 
 @pytest.fixture

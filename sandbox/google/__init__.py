@@ -28,7 +28,6 @@ How a test drives it:
 
 import ssl
 import time
-from datetime import datetime
 from typing import override
 
 from sandbox.google.accounts import Accounts
@@ -55,6 +54,8 @@ class Google(WebServer):
 
     Attributes:
         token_uri: where tokens are got.
+        arrive, send_as_user: what happens in a mailbox, see `Gmail`.
+        knows, deliver: its place in the mail world, see `Gmail`.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class Google(WebServer):
         self.accounts = Accounts(self.url, ISSUER, self.directory, self.grants, keys, self.faults, self.now)
         self.pubsub = PubSub(ca, self.faults, self.accounts.identity, PUSH_ACCOUNT)
         self.gmail = Gmail(self.accounts, self.pubsub, mx)
+        self.arrive, self.send_as_user = self.gmail.arrive, self.gmail.send_as_user
+        self.knows, self.deliver = self.gmail.knows, self.gmail.deliver
         self._api = Api(self.gmail)
         self._parts = (SignIn(self.accounts), Console(self.accounts))
 
@@ -81,9 +84,9 @@ class Google(WebServer):
     @override
     def heal(self) -> None:
         super().heal()
-        self.pubsub.release()
+        self.pubsub.forget()
         self.faults.clear()
-        self.auto_sign_in = False
+        self.auto_sign_in, self._skipped = False, 0.0
 
     @override
     def stop(self) -> None:
@@ -141,32 +144,6 @@ class Google(WebServer):
     def mailbox(self, address: str) -> Mailbox:
         """Return somebody's mailbox. Raises KeyError."""
         return self.gmail.mailboxes[address.lower()]
-
-    def arrive(
-        self,
-        address: str,
-        raw: bytes,
-        label: str = "INBOX",
-        at: datetime | None = None,
-        *,
-        sent: bool = False,
-    ) -> Item:
-        """Put a mail into a mailbox (with no label at all where it is "") and tell whoever watches."""
-        return self.gmail.arrive(address, raw, label, at, sent=sent)
-
-    def send_as_user(self, address: str, raw: bytes) -> Item:
-        """The person sends in Gmail herself: a copy lies in SENT, and it is delivered."""
-        return self.gmail.send_as_user(address, raw)
-
-    # The mail world's side
-
-    def knows(self, address: str) -> bool:
-        """Whether mail to this address arrives: an account, an alias, with or without a +detail."""
-        return self.gmail.account(address) is not None
-
-    def deliver(self, envelope_from: str, recipient: str, raw: bytes) -> None:
-        """Take a mail in, with Gmail's verdict about the sender on top."""
-        self.gmail.deliver(envelope_from, recipient, raw)
 
     def _first_client(self) -> Client:
         return next(iter(self.directory.clients.values()))

@@ -34,13 +34,16 @@ class Gmail:
         box.tell = lambda labels: self._tell(box, labels)
         return box
 
-    def account(self, address: str) -> str | None:
-        """Return whose mailbox mail to this address goes to: aliases and a +detail count."""
+    def knows(self, address: str) -> bool:
+        """Whether mail to this address arrives: aliases and a +detail count, suspended accounts do not."""
+        return self._account(address) is not None
+
+    def _account(self, address: str) -> str | None:
         plain = re.sub(r"\+[^@]*@", "@", address.lower())
-        if plain in self.mailboxes:
-            return plain
-        users = self.directory.users.values()
-        return next((user.address for user in users if plain in user.aliases), None)
+        for user in self.directory.users.values():
+            if plain in {user.address, *user.aliases} and user.address in self.mailboxes:
+                return None if user.suspended else user.address
+        return None
 
     # Mail
 
@@ -53,12 +56,12 @@ class Gmail:
         *,
         sent: bool = False,
     ) -> Item:
-        """Put a mail into a mailbox and tell whoever watches."""
+        """Put a mail into a mailbox (with no label at all where it is "") and tell whoever watches."""
         return self.mailboxes[address.lower()].add(raw, label, at=at, sent=sent, quiet=False)
 
     def deliver(self, envelope_from: str, recipient: str, raw: bytes) -> None:
         """Take a mail in, with Gmail's verdict about the sender on top. Raises LookupError."""
-        address = self.account(recipient)
+        address = self._account(recipient)
         if address is None:
             raise LookupError(f"Nobody is called {recipient}.")
         message, box = message_from_bytes(raw), self.mailboxes[address]

@@ -44,7 +44,6 @@ def bell(world):
     world.google.pubsub.push_to(f"{bell.url}/hook?key=1")
     yield bell
     bell.stop()
-    world.google.heal()
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ def browser(world):
 
 @pytest.fixture
 def ann(world):
-    yield person(world)
-    world.google.heal()
+    return person(world)
 
 
 class Flow:
