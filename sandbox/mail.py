@@ -4,11 +4,17 @@ import re
 import smtplib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.message import Message
 from email.utils import getaddresses
 
 from sandbox.bounces import delivery_report
 from sandbox.clerk import NAME
+
+
+def head(raw: bytes) -> Message:
+    """Return a mail's headers, without a look at its body."""
+    return message_from_bytes(re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[0] + b"\r\n\r\n")
 
 
 def recipients(message: Message) -> list[str]:
@@ -42,6 +48,8 @@ def hand_over(mx: tuple[str, int], sender: str, to: list[str], raw: bytes) -> It
             refused: Iterable[str] = smtp.sendmail(sender, to, raw)
         except smtplib.SMTPRecipientsRefused as error:
             refused = error.recipients
+        except smtplib.SMTPDataError:  # too large, or lines too long
+            refused = to
     for recipient in refused:
         yield delivery_report(sender, recipient, raw)
 

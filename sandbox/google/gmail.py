@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from email import message_from_bytes
 
 from sandbox.google.accounts import Accounts
 from sandbox.google.mailbox import Item, Mailbox, Watch
 from sandbox.google.push import PubSub
 from sandbox.google.quota import Quota
 from sandbox.google.uploads import Uploads
-from sandbox.mail import hand_over, recipients, trace, without
+from sandbox.mail import hand_over, head, recipients, trace, without
 
 
 class Gmail:
@@ -64,7 +63,7 @@ class Gmail:
         address = self._account(recipient)
         if address is None:
             raise LookupError(f"Nobody is called {recipient}.")
-        message, box = message_from_bytes(raw), self.mailboxes[address]
+        message, box = head(raw), self.mailboxes[address]
         message_id = str(message.get("Message-ID", "")).strip()
         own = [item for item in box.listed("SENT") if message_id and item.message_id == message_id]
         if own:
@@ -86,7 +85,7 @@ class Gmail:
     def send_as_user(self, address: str, raw: bytes) -> Item:
         """The person sends in Gmail herself: a copy lies in SENT, and the mail is delivered."""
         item = self.arrive(address, raw, sent=True)
-        self.transport(address.lower(), without(raw, "Bcc"), recipients(message_from_bytes(raw)))
+        self.transport(address.lower(), without(raw, "Bcc"), recipients(head(raw)))
         return item
 
     def transport(self, address: str, raw: bytes, to: list[str]) -> None:

@@ -23,6 +23,15 @@ def decoded(value: object) -> str:
         return text
 
 
+def filename(part: Message) -> str:
+    """Return a part's file name, or an empty string; broken RFC 2231 counts as none (cpython#105802)."""
+    try:
+        name = part.get_filename()
+    except (TypeError, ValueError, LookupError):
+        name = None
+    return decoded(name) if name else ""
+
+
 def base_subject(message: Message) -> str:
     """Return the subject without Re: and the like, for comparison."""
     return " ".join(PREFIX.sub("", decoded(message.get("Subject"))).lower().split())

@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
+from functools import cached_property
 
-from sandbox.google.headers import base_subject, ids
+from sandbox.google.headers import base_subject, filename, ids
+from sandbox.google.parts import text_of, walk
+from sandbox.mail import head
 
 SYSTEM = ("INBOX", "SENT", "DRAFT", "TRASH", "SPAM", "UNREAD", "STARRED", "IMPORTANT", "CHAT")
 CATEGORIES = tuple(f"CATEGORY_{name}" for name in ("PERSONAL", "SOCIAL", "PROMOTIONS", "UPDATES", "FORUMS"))
@@ -44,13 +47,28 @@ class Item:
 
     @property
     def message(self) -> Message:
-        """The mail, parsed by the policy that never raises."""
+        """The mail, parsed by the policy that hardly ever raises."""
         return email.message_from_bytes(self.raw)
+
+    @cached_property
+    def head(self) -> Message:
+        """Its headers alone: bodies may be large."""
+        return head(self.raw)
+
+    @cached_property
+    def text(self) -> str:
+        """Its words on one line."""
+        return text_of(self.message)
+
+    @cached_property
+    def filenames(self) -> list[str]:
+        """What its attachments are called."""
+        return [name for _, part in walk(self.message, "") if (name := filename(part))]
 
     @property
     def message_id(self) -> str:
         """Its Message-ID, or an empty string."""
-        return str(self.message.get("Message-ID", "")).strip()
+        return str(self.head.get("Message-ID", "")).strip()
 
 
 @dataclass(frozen=True)
@@ -202,10 +220,10 @@ class Mailbox:
 
     def thread_of(self, raw: bytes) -> str:
         """Return the thread that an arriving mail joins: it refers to a mail there, and has its subject."""
-        message = email.message_from_bytes(raw)
+        message = head(raw)
         mentioned = {one for name in ("In-Reply-To", "References") for one in ids(message.get(name))}
         for item in reversed(self.items.values()):
-            if item.message_id in mentioned and base_subject(item.message) == base_subject(message):
+            if item.message_id in mentioned and base_subject(item.head) == base_subject(message):
                 return item.thread
         return ""
 

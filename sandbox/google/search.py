@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 from sandbox.google.headers import decoded
 from sandbox.google.mailbox import Item, Mailbox
-from sandbox.google.shapes import attachments, text_of
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 TOKEN = re.compile(r'(-?)(?:([a-zA-Z0-9_]+):)?(?:"([^"]*)"|\(([^()]*)\)|([^\s(){}"]+))|([{}])')
@@ -92,7 +91,7 @@ def _term(mailbox: Mailbox, name: str, value: str, bracket: str | None) -> Test:
 
 def _operator(name: str, simple: str, value: str) -> Test:
     if name in HEADERS:
-        return lambda item: _contains(_header(item.message, HEADERS[name]), value)
+        return lambda item: _contains(_header(item.head, HEADERS[name]), value)
     if name in TIMES:
         return _timed(name, value)
     if name in OPERATORS:
@@ -103,10 +102,8 @@ def _operator(name: str, simple: str, value: str) -> Test:
 
 OPERATORS: dict[str, Callable[[str], Test]] = {
     "rfc822msgid": lambda value: lambda item: item.message_id.strip("<>").lower() == value,
-    "has": lambda value: lambda item: value == "attachment" and bool(attachments(item.message)),
-    "filename": lambda value: (
-        lambda item: any(value in decoded(part.get_filename()).lower() for part in attachments(item.message))
-    ),
+    "has": lambda value: lambda item: value == "attachment" and bool(item.filenames),
+    "filename": lambda value: lambda item: any(value in one.lower() for one in item.filenames),
     "larger": lambda value: lambda item: len(item.raw) >= _size(value),
     "size": lambda value: lambda item: len(item.raw) >= _size(value),
     "smaller": lambda value: lambda item: len(item.raw) < _size(value),
@@ -163,8 +160,7 @@ def _header(message: Message, name: str) -> str:
 
 
 def _everything(item: Item) -> str:
-    message = item.message
-    return " ".join([*(_header(message, name) for name in HEADERS.values()), text_of(message)])
+    return " ".join([*(_header(item.head, name) for name in HEADERS.values()), item.text])
 
 
 def _contains(text: str, phrase: str) -> bool:

@@ -4,7 +4,6 @@ A mail joins the thread that is asked for only where its references and its subj
 https://developers.google.com/workspace/gmail/api/guides/threads
 """
 
-import email
 import itertools
 import re
 import secrets
@@ -17,7 +16,7 @@ from sandbox.google.headers import base_subject, ids, unb64
 from sandbox.google.mailbox import Item, Mailbox, Watch
 from sandbox.google.problems import Problem, invalid, not_found, precondition
 from sandbox.google.shapes import shown
-from sandbox.mail import date_822, recipients, replaced, trace, without
+from sandbox.mail import date_822, head, recipients, replaced, trace, without
 
 WATCH_SECONDS = 7 * 24 * 3600
 MOST_RECIPIENTS = 500
@@ -156,7 +155,7 @@ def _handed_over(call: Call, raw: bytes, joined: str, draft: Item | None = None)
     if gmail.faults.lost_before > 0:
         gmail.faults.lost_before -= 1
         raise ConnectionAbortedError
-    message = email.message_from_bytes(raw)
+    message = head(raw)
     for name in ("To", "Cc", "Bcc"):
         if any("@" not in address for _, address in getaddresses([str(message.get(name) or "x@x")])):
             raise invalid(f"Invalid {name} header")
@@ -179,7 +178,7 @@ def _handed_over(call: Call, raw: bytes, joined: str, draft: Item | None = None)
 
 def _signed(raw: bytes, user: User, *, rewrite: bool) -> bytes:
     """Return the mail as Gmail sends it: From is the account or its alias, Date and Message-ID are there."""
-    message = email.message_from_bytes(raw)
+    message = head(raw)
     name, address = parseaddr(str(message.get("From", "")))
     if address.lower() not in {user.address, *user.aliases}:
         raw = replaced(raw, "From", formataddr((name, user.address)))
@@ -194,9 +193,9 @@ def _joined(box: Mailbox, raw: bytes, thread: str) -> str:
     """Return the thread if references and subject fit, else an empty string: it begins a new one."""
     if not thread:
         return ""
-    message, others = email.message_from_bytes(raw), box.in_thread(thread)
+    message, others = head(raw), box.in_thread(thread)
     mentioned = {one for name in ("In-Reply-To", "References") for one in ids(message.get(name))}
-    fits = any(base_subject(one.message) == base_subject(message) for one in others)
+    fits = any(base_subject(one.head) == base_subject(message) for one in others)
     return thread if fits and mentioned & {one.message_id for one in others} else ""
 
 

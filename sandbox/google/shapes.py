@@ -2,7 +2,6 @@
 
 import html
 import json
-import re
 import secrets
 from collections.abc import Iterable
 from email.message import Message
@@ -10,6 +9,7 @@ from typing import Any
 
 from sandbox.google.headers import b64, decoded, unb64
 from sandbox.google.mailbox import Item, Mailbox
+from sandbox.google.parts import content, shown_name, walk
 from sandbox.google.problems import invalid
 
 SNIPPET = 200
@@ -21,7 +21,7 @@ def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> 
         "id": item.id,
         "threadId": item.thread,
         "labelIds": sorted(item.labels),
-        "snippet": html.escape(text_of(item.message)[:SNIPPET], quote=False),
+        "snippet": html.escape(item.text[:SNIPPET], quote=False),
         "sizeEstimate": len(item.raw),
         "historyId": str(item.history_id),
         "internalDate": str(int(item.received_at.timestamp() * 1000)),
@@ -34,7 +34,7 @@ def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> 
         body["payload"] = _part(item, item.message, "")
     elif how == "metadata":
         wanted = {name.lower() for name in names}
-        message = item.message
+        message = item.head
         headers = [one for one in _headers(message) if not wanted or one["name"].lower() in wanted]
         body["payload"] = {"mimeType": message.get_content_type(), "headers": headers}
     return body
@@ -46,7 +46,7 @@ def attachment(mailbox: Mailbox, item: Item, key: str) -> dict[str, Any]:
         told = json.loads(unb64(key.removeprefix("ANGjdJ")))
     except ValueError as error:
         raise invalid("Invalid attachment token") from error
-    found = dict(_walk(item.message, "")).get(told.get("part"))
+    found = dict(walk(item.message, "")).get(told.get("part"))
     if told.get("item") != item.id or found is None:
         raise invalid("Invalid attachment token")
     mailbox.bodies_read[item.id] += 1
@@ -54,42 +54,11 @@ def attachment(mailbox: Mailbox, item: Item, key: str) -> dict[str, Any]:
     return {"size": len(data), "data": b64(data)}
 
 
-def content(part: Message) -> bytes:
-    """Return a part's bytes: text as UTF-8, a nested mail as it lies there."""
-    if part.is_multipart():
-        nested = part.get_payload()
-        return b"\r\n".join(one.as_bytes() for one in nested if isinstance(one, Message))
-    payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else b""
-    if part.get_content_maintype() != "text" or part.get_filename():
-        return data
-    try:
-        return data.decode(part.get_content_charset("utf-8")).encode()
-    except (LookupError, UnicodeDecodeError):
-        return data
-
-
-def text_of(message: Message) -> str:
-    """Return the words of a mail on one line."""
-    for part in message.walk():
-        if part.get_content_maintype() == "text" and not part.get_filename():
-            text = content(part).decode(errors="replace")
-            if part.get_content_subtype() == "html":
-                text = html.unescape(re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text))
-            return " ".join(text.split())
-    return ""
-
-
-def attachments(message: Message) -> list[Message]:
-    """Return the parts that count as attachments."""
-    return [part for _, part in _walk(message, "") if part.get_filename()]
-
-
 def _part(item: Item, part: Message, number: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "partId": number,
         "mimeType": part.get_content_type(),
-        "filename": _filename(part),
+        "filename": shown_name(part),
         "headers": _headers(part),
     }
     nested = [one for one in part.get_payload() if isinstance(one, Message)] if part.is_multipart() else []
@@ -108,22 +77,6 @@ def _part(item: Item, part: Message, number: str) -> dict[str, Any]:
         prefix = f"{number}." if number else ""
         made["parts"] = [_part(item, one, f"{prefix}{n}") for n, one in enumerate(nested)]
     return made
-
-
-def _walk(part: Message, number: str) -> Iterable[tuple[str, Message]]:
-    yield number, part
-    if part.is_multipart():
-        prefix = f"{number}." if number else ""
-        for n, one in enumerate(part.get_payload()):
-            if isinstance(one, Message):
-                yield from _walk(one, f"{prefix}{n}")
-
-
-def _filename(part: Message) -> str:
-    name = part.get_filename()
-    if name is None and part.get_content_type() == "message/rfc822":
-        return "noname.eml"
-    return decoded(name) if name else ""
 
 
 def _headers(part: Message) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 import requests
@@ -79,6 +80,24 @@ def test_formats_show_what_they_should_and_only_two_read_the_body(ann):
     mine = [one for one in ann.google.requests if one.user == ann.address]
     assert [one.format for one in mine] == ["minimal", "metadata", "raw", "full"]
     assert [one.units for one in mine] == [20] * 4
+
+
+def test_whatever_arrives_can_be_shown(ann):
+    """Every mail of our corpus, the broken ones too."""
+    items = [ann.box.add(path.read_bytes()) for path in sorted((Path(__file__).parents[1] / "eml").glob("*.eml"))]
+    messages = ann.users().messages()
+    for how in ("metadata", "full"):
+        answers = {}
+        batch = BatchHttpRequest(
+            lambda id_, answer, error, answers=answers: answers.update({id_: answer or error}),
+            f"{ann.google.url}/batch",
+        )
+        for item in items:
+            batch.add(messages.get(userId="me", id=item.id, format=how), request_id=item.id)
+        batch.execute()
+        assert [answers[item.id]["payload"]["mimeType"] for item in items] == [
+            item.message.get_content_type() for item in items
+        ]
 
 
 def test_an_attachment_is_fetched_by_an_id_that_is_new_each_time(ann):
