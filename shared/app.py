@@ -120,7 +120,7 @@ class App:
         try:
             yield session
         except ConsentRequired as refusal:
-            if self.grants.forget(org_id, mailbox.id, name):
+            if self.grants.doubt(org_id, mailbox.id, name):
                 # what we remembered may be outdated by a reconnect elsewhere: only a fresh one counts
                 raise Temporary("The sign-in is being read again.", retry_after=1) from refusal
             raise

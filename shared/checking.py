@@ -130,7 +130,8 @@ class _Trip:
         """Send it and wait until it can be read."""
         self.raw = self._compose()
         with self.app.sending(self.org_id, self.mailbox) as sender:
-            sender.send(self.raw, self.mailbox.address, [self.mailbox.address], lambda: None)
+            receipt = sender.send(self.raw, self.mailbox.address, [self.mailbox.address], lambda: None)
+            self.message_id = receipt.message_id or self.message_id
             self.copied = sender.files_copy
         with self.app.receiving(self.org_id, self.mailbox) as receiver:
             _await(

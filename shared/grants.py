@@ -48,10 +48,14 @@ class RefreshLease:
 
 @dataclass(slots=True, repr=False)
 class _Remembered:
-    """A sign-in in memory. No repr: it must not reach a log."""
+    """A sign-in in memory. No repr: it must not reach a log.
+
+    `kept`: an access token as it lay in the record, which a refresh would replace.
+    """
 
     credential: Credential
     until: datetime
+    kept: bool = False
     used_again: bool = False
 
 
@@ -160,8 +164,8 @@ class Grants:
         if known and known.until > self._clock():
             known.used_again = True
             return known.credential
-        credential = self._credential(*key)
-        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED)
+        credential, kept = self._credential(*key)
+        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED, kept)
         return credential
 
     def forget(self, org_id: str, mailbox_id: str, provider: str) -> bool:
@@ -172,15 +176,32 @@ class Grants:
         known = self._remembered.pop((org_id, mailbox_id, provider), None)
         return known is not None and known.used_again
 
-    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
+    def doubt(self, org_id: str, mailbox_id: str, provider: str) -> bool:
+        """Take a refused sign-in out of use; returns whether another may do better, as `forget` does.
+
+        An access token can end before its time. The issuer, asked for a new one, knows why.
+        """
+        known = self._remembered.get((org_id, mailbox_id, provider))
+        again = self.forget(org_id, mailbox_id, provider)
+        if known is None or not known.kept:
+            return again
+        stored = self._read(org_id, f"{mailbox_id}!{provider}")
+        sealed = {name: text for name, text in stored.value.sealed.items() if name != "access_token"}
+        with suppress(Raced):  # it was replaced meanwhile
+            self._records.commit(org_id, Move(stored, replace(stored.value, sealed=sealed)))
+        return True
+
+    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, bool]:
+        """Return what signs in, and whether it is an access token that could be replaced."""
         stored = self._read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
-            return Password(stored.value.username, self._secret(stored.value))
+            return Password(stored.value.username, self._secret(stored.value)), False
         if stored.value.type == "application":
             oauth, registration = self._signing(org_id, provider)
             tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
-            return Bearer(stored.value.username, tokens.access_token)
-        return self._bearer(org_id, stored)
+            return Bearer(stored.value.username, tokens.access_token), False
+        kept = self._lasts(stored.value) and "refresh_token" in stored.value.sealed
+        return self._bearer(org_id, stored), kept
 
     def _signing(self, org_id: str, provider: str) -> tuple[OAuth, Registration]:
         oauth = self._oauth(provider)
