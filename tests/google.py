@@ -139,9 +139,7 @@ def request(address: str, **changes: Any) -> ConnectMailbox:
 
 def approve(app: App, org_id: str, **settings: Any) -> Any:
     """Approve the integration, with settings; returns it as it is shown."""
-    return integrating.put(
-        app, admin_of(org_id), "google", PutIntegration(approved=True, settings=settings)
-    )
+    return integrating.put(app, admin_of(org_id), "google", PutIntegration(approved=True, settings=settings))
 
 
 def admin_of(org_id: str) -> Caller:
