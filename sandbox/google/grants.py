@@ -141,9 +141,15 @@ class Grants:
     # Ended
 
     def revoke(self, token: str) -> bool:
-        """End everything that the token's user granted to the whole project; False for an unknown token."""
+        """End everything that the token's user granted to the whole project; False for an unknown token.
+
+        A service account's token ends alone: nobody granted it.
+        """
         with self._lock:
             refresh, access = self._refreshes.get(token), self._accesses.get(token)
+            if access and access.service:
+                del self._accesses[token]
+                return True
             user = refresh.user if refresh else access.user if access else None
             project = refresh.client.project if refresh else access.project if access else ""
             if user is None:

@@ -17,8 +17,8 @@ HIDDEN = {"SPAM", "TRASH"}
 def profile(call: Call) -> dict[str, Any]:
     """users.getProfile."""
     box = call.mailbox
-    threads = {item.thread for item in box.items.values()}
-    counts = {"messagesTotal": len(box.items), "threadsTotal": len(threads)}
+    items = box.listed()
+    counts = {"messagesTotal": len(items), "threadsTotal": len({item.thread for item in items})}
     return {"emailAddress": box.address, **counts, "historyId": str(box.history_id)}
 
 
@@ -70,7 +70,8 @@ def get_thread(call: Call) -> dict[str, Any]:
 def list_drafts(call: Call) -> dict[str, Any]:
     """users.drafts.list."""
     wanted = predicate(call.mailbox, call.one("q"))
-    drafts = [(draft, call.mailbox.items[id_]) for draft, id_ in call.mailbox.drafts.items()]
+    with call.mailbox.lock:
+        drafts = [(draft, call.mailbox.items[id_]) for draft, id_ in call.mailbox.drafts.items()]
     drafts = sorted((one for one in drafts if wanted(one[1])), key=lambda one: _moment(one[1]), reverse=True)
     found, more = call.page(drafts, lambda one: _moment(one[1]))
     body: dict[str, Any] = {"resultSizeEstimate": len(found), **more}
@@ -88,7 +89,7 @@ def get_label(call: Call) -> dict[str, Any]:
     """users.labels.get."""
     if call.id not in call.mailbox.labels:
         raise not_found()
-    items = [item for item in call.mailbox.items.values() if call.id in item.labels]
+    items = call.mailbox.listed(call.id)
     unread = [item for item in items if "UNREAD" in item.labels]
     counts = {"messagesTotal": len(items), "messagesUnread": len(unread)}
     counts |= {
@@ -160,11 +161,9 @@ def _found(call: Call) -> list[Item]:
     if query and call.gmail.faults.late_search > 0:
         call.gmail.faults.late_search -= 1
         newest = datetime.now(UTC) - timedelta(minutes=1)
-    with call.mailbox.lock:
-        items = list(call.mailbox.items.values())
     found = [
         item
-        for item in items
+        for item in call.mailbox.listed()
         if labels <= item.labels
         and (everywhere or not item.labels & HIDDEN)
         and item.received_at < newest

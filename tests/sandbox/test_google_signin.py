@@ -252,6 +252,10 @@ def test_a_service_account_speaks_for_whom_the_administrator_allows(ann, world):
         alone = ann.client(credentials=refreshed(delegated(world, None, *names), world))
         with pytest.raises(HttpError, match="Precondition check failed"):
             alone.users().getProfile(userId="me").execute()
+        theirs = world.google.grant(ann.address)
+        mine = refreshed(delegated(world, ann.address, *names), world).token
+        assert world.google.grants.revoke(mine) and world.google.grants.access(mine) is None
+        assert theirs in world.google.grants._refreshes  # what the person granted herself stays
         ann.user.suspended = True
         with pytest.raises(
             RefreshError, match="Invalid email or User ID"
