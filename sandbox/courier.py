@@ -27,6 +27,10 @@ class Mishaps:
     reorder: bool = False
     hold: bool = False
 
+    def clear(self) -> None:
+        """Switch everything off."""
+        self.__init__()  # type: ignore[misc]
+
 
 class Courier[T]:
     """Posts things one after the other, each until it is acknowledged or `retries` are used up.

@@ -131,11 +131,11 @@ class World:
         mx, ca = (HOST, self.ports["mx"]), str(self.authority.bundle)
         self.google = Google(self.ports["google"], self.authority.server_context(), mx=mx, ca=ca)
         stack.callback(self.google.stop)
-        callbacks = (f"{self.api}/api/{path}/google/callback" for path in ("consent", "oauth"))
+        callbacks = (f"{self.public_url}/api/{path}/google/callback" for path in ("consent", "oauth"))
         directory = self.google.directory
         self.google_app = directory.add_client(GOOGLE_PROJECT, "Zalion", tuple(callbacks))
         self.google_service = directory.add_service_account(GOOGLE_PROJECT, "zalion-mail")
-        self.google.pubsub.add_topic(GOOGLE_TOPIC, f"{self.api}/api/notifications/google")
+        self.google.pubsub.add_topic(GOOGLE_TOPIC, f"{self.public_url}/api/notifications/google")
         self.vault.seed("google-client-secret", self.google_app.client_secret)
         self.vault.seed("google-service-account", self.google_service.key_file(self.google.token_uri))
 

@@ -1,7 +1,7 @@
 """What may go wrong at Google, on a switch. Names that end in s and hold an address count its next calls."""
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from sandbox.courier import Mishaps
 
@@ -48,9 +48,3 @@ class Faults(Mishaps):
     no_refresh_token: bool = False
     late_delegation: int = 0
     forged: set[str] = field(default_factory=set)
-
-    def clear(self) -> None:
-        """Everything works again."""
-        fresh = Faults()
-        for one in fields(self):
-            setattr(self, one.name, getattr(fresh, one.name))

@@ -45,8 +45,8 @@ class Notifier(Courier[tuple[str, dict[str, Any]]]):
 
     def heal(self) -> None:
         """Switch every fault off, and forget what was held back."""
-        self.faults = Faults()
-        self._held.clear()
+        self.faults.clear()
+        self.forget()
 
     def add(self, made: Subscription) -> None:
         """Shake hands with both URLs of a subscription, and keep it. Raises Invalid."""

@@ -84,7 +84,9 @@ def test_formats_show_what_they_should_and_only_two_read_the_body(ann):
 
 def test_whatever_arrives_can_be_shown(ann):
     """Every mail of our corpus, the broken ones too."""
-    items = [ann.box.add(path.read_bytes()) for path in sorted((Path(__file__).parents[1] / "eml").glob("*.eml"))]
+    items = [
+        ann.box.add(path.read_bytes()) for path in sorted((Path(__file__).parents[1] / "eml").glob("*.eml"))
+    ]
     messages = ann.users().messages()
     for how in ("metadata", "full"):
         answers = {}
