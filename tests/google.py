@@ -1,7 +1,5 @@
 """An organisation on Google Workspace for tests: its people, their consents, and our address for Pub/Sub."""
 
-import email
-import email.policy
 import itertools
 import secrets
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
 from shared.model import Mailbox
-from tests.scenes import Clock, Scene, caller, someone, write
+from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
 READ, SEND, MODIFY = "gmail.readonly", "gmail.send", "gmail.modify"
@@ -43,12 +41,13 @@ class Doorbell(WebServer):
         return Reply(202)
 
 
-@dataclass
-class Person:
-    """Somebody with a Google account, and Gmail in front of it."""
+FOLDERS = {"INBOX": "inbox", "Sent": "sent"}
+"""What a mail program calls a folder, and its role at Gmail."""
 
-    world: Any
-    address: str
+
+@dataclass
+class Person(Person_):
+    """Somebody with a Google account, and Gmail in front of it."""
 
     @property
     def box(self) -> Any:
@@ -58,26 +57,27 @@ class Person:
     def account(self) -> Any:
         return self.world.google.directory.users[self.address]
 
-    def inbox(self, folder: str = "inbox") -> list[bytes]:
-        return [item.raw for item in self.box.listed(folder)]
+    def inbox(self, folder: str = "INBOX") -> list[bytes]:
+        return [item.raw for item in self.box.listed(FOLDERS.get(folder, folder))]
 
-    def reply(self, raw: bytes, text: str = "From Gmail") -> bytes:
-        """Answer in Gmail herself."""
-        original = email.message_from_bytes(raw, policy=email.policy.default)
-        known = str(original.get("References", "")).split()
-        to = original["Reply-To"] or original["From"]
-        if self.address in str(to):
-            to = original["To"]
-        mail = write(
-            self.address,
-            str(to),
-            f"Re: {original['Subject']}",
-            text,
-            In_Reply_To=str(original["Message-ID"]),
-            References=" ".join([*known, str(original["Message-ID"])]),
-        ).as_bytes(policy=email.policy.SMTP)
-        self.world.google.send_as_user(self.address, mail)
-        return mail
+    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
+        """Send in Gmail, which goes by the headers and files its own copy."""
+        self.world.google.send_as_user(self.address, raw)
+
+    def keep(self, raw: bytes) -> None:
+        """Gmail has filed it already."""
+
+    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
+        for raw in raws:
+            self.world.google.arrive(self.address, raw, FOLDERS.get(folder, folder))
+
+    def move_all(self, folder: str) -> None:
+        for item in self.box.listed("inbox"):
+            self.box.move(item, folder)
+
+    def delete_all(self) -> None:
+        for item in self.box.listed("inbox"):
+            self.box.remove(item)
 
 
 @dataclass
@@ -95,6 +95,11 @@ class GoogleScene(Scene):
 
     def person(self, name: str) -> Person:
         return person(self.world, name, self.domain)
+
+    def colleague(self, name: str = "carol") -> tuple[Person, Mailbox]:
+        """Connect a second mailbox of the organisation."""
+        somebody = self.person(name)
+        return somebody, connect(self.world, self.app, self.org_id, somebody)
 
 
 def follow(world: Any, url: str) -> dict[str, str]:

@@ -66,7 +66,7 @@ class TestStory:
         [there] = stage.supplier.inbox()
         answer = stage.supplier.reply(there)
         stage.settle()
-        stage.alice.reply(answer.as_bytes())
+        stage.alice.reply(answer, to=stage.supplier.address)
         stage.settle()
         assert [(m.direction, m.origin, m.state) for m in stage.timeline()] == [
             ("out", "case", "sent"),
