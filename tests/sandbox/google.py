@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import google_auth_httplib2
@@ -25,8 +25,6 @@ class Person:
 
     world: Any
     address: str
-    scopes: tuple[str, ...] = ()
-    sent: list[str] = field(default_factory=list)
 
     @property
     def google(self) -> Any:
@@ -47,7 +45,7 @@ class Person:
         )
         http = httplib2.Http(ca_certs=str(self.world.authority.pem))
         http.redirect_codes -= {308}  # as googleapiclient's own does: it is "go on" of an upload, no redirect
-        signed = google_auth_httplib2.AuthorizedHttp(credentials or token, http=http)
+        signed = google_auth_httplib2.AuthorizedHttp(credentials, http=http)
         options = {"api_endpoint": self.google.url}
         return build("gmail", "v1", http=signed, client_options=options, cache_discovery=False)
 
