@@ -40,9 +40,7 @@ class Person:
 
     def client(self, *scopes: str, credentials: Any = None) -> Any:
         """google-api-python-client, signed in; with `.users()` as everything begins there."""
-        token = (
-            Credentials(token=None) if credentials else Credentials(self.google.bearer(self.address, *scopes))
-        )
+        credentials = credentials or Credentials(self.google.bearer(self.address, *scopes))
         http = httplib2.Http(ca_certs=str(self.world.authority.pem))
         http.redirect_codes -= {308}  # as googleapiclient's own does: it is "go on" of an upload, no redirect
         signed = google_auth_httplib2.AuthorizedHttp(credentials, http=http)
