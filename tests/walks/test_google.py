@@ -1,13 +1,16 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
+from dataclasses import replace
+
 import pytest
 
-from shared import authorizing, connecting, integrating
+from shared import authorizing, bootstrap, casework, checking, connecting, integrating, syncing
 from shared.authorizing import Refused
-from shared.contract import PutIntegration
+from shared.contract import AskConsent, PutIntegration
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.model import Mailbox
+from shared.settings import load
 from tests.google import (
     MODIFY,
     READ,
@@ -21,7 +24,7 @@ from tests.google import (
     request,
     sign_in,
 )
-from tests.scenes import caller
+from tests.scenes import Clock, caller
 
 FULL = "https://www.googleapis.com/auth/"
 
@@ -33,11 +36,11 @@ def stage(world, app, clock):
     return scene
 
 
-@pytest.fixture(autouse=True)
-def _to_the_letter(world):
-    yield
-    world.google.heal()
-    assert world.google.violations == []
+@pytest.fixture(scope="module")
+def shared(world):
+    """One organisation for tests that connect people of their own, and leave Alice alone."""
+    clock = Clock()
+    return build(world, bootstrap.build(load(world.environment()), clock), clock)
 
 
 def mailbox_of(scene, mailbox=None):
@@ -89,14 +92,16 @@ class TestStory:
             assert "@mail.gmail.com" in message.message_id or message.message_id in item.message_id
 
     def test_the_doctor_finds_a_mailbox_with_rewritten_ids_sound(self, stage, world):
-        from shared import checking
-
         world.google.faults.rewrite_message_id = True
         found = {one.name: one.status for one in checking.doctor(stage.app, stage.caller, stage.mailbox.id)}
         assert set(found.values()) == {"ok"}
 
 
 class TestSigningIn:
+    @pytest.fixture
+    def stage(self, shared):
+        return shared
+
     def begin(self, stage):
         who = stage.person("carol")
         mailbox, url = authorizing.connect(stage.app, caller(stage.org_id, who.address), request(who.address))
@@ -117,6 +122,7 @@ class TestSigningIn:
         assert "gmail.modify" not in url
         approve(stage.app, stage.org_id, drafts=True)
         _, _, url = self.begin(stage)
+        approve(stage.app, stage.org_id)
         assert MODIFY in url
         assert READ not in url
 
@@ -151,9 +157,9 @@ class TestSigningIn:
         assert caught.value.error.reason == reason
         assert {"en", "de"} == set(TEXTS[reason])
 
-    def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world, app):
-        who = stage.person("carol")
-        approve(app, "org-other", applicationAccess=True, mailboxes=[f"x@{stage.domain}"])
+    def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world):
+        who = person(world, "carol", f"taken.{stage.domain}")
+        approve(stage.app, "org-other", applicationAccess=True, mailboxes=[f"x@taken.{stage.domain}"])
         with pytest.raises(Refused) as caught:
             connect(world, stage.app, stage.org_id, who)
         assert caught.value.error.reason == "tenant_taken"
@@ -227,8 +233,6 @@ class TestOneAccountInTwoOrganisations:
         assert any("goes on" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before
         assert stage.alice.box.watches
-        from shared import syncing
-
         assert syncing.sync(stage.app, org_id, mailbox.id) is not None
         receipt = connecting.disconnect(stage.app, caller(org_id, stage.alice.address), mailbox.id)
         assert any("withdrawn at the provider" in one for one in receipt.destroyed)
@@ -247,12 +251,18 @@ class TestOneAccountInTwoOrganisations:
 
 class TestDelegation:
     @pytest.fixture
+    def stage(self, shared):
+        return shared
+
+    @pytest.fixture
     def service(self, world):
         return world.google_service.client_id
 
     def open(self, stage, world, *who, delegated=True):
+        directory, client_id = world.google.directory, world.google_service.client_id
+        directory.undelegate(stage.domain, client_id)
         if delegated:
-            world.google.directory.delegate(stage.domain, world.google_service.client_id, READ, SEND)
+            directory.delegate(stage.domain, client_id, READ, SEND)
         mailboxes = [one.address for one in who]
         return approve(stage.app, stage.org_id, applicationAccess=True, mailboxes=mailboxes)[0]
 
@@ -281,17 +291,12 @@ class TestDelegation:
         self.open(stage, world, who)
         mailbox = self.connect(stage, who)
         assert mailbox.state == "active"
-        stage.alice, stage.mailbox = who, mailbox
-        from shared import casework
-        from shared.callers import Caller
-
-        casework.put_case(
-            stage.app, Caller(stage.org_id, "", frozenset({"platform"})), "C-1", "Screws", [who.address]
-        )
-        assert stage.sent().state == "sent"
-        stage.supplier.reply(stage.supplier.inbox()[0])
-        stage.settle()
-        assert [m.direction for m in stage.timeline()] == ["out", "in"]
+        hers = replace(stage, alice=who, mailbox=mailbox, case_id="C-2")
+        casework.put_case(stage.app, caller(stage.org_id, "", "platform"), "C-2", "Screws", [who.address])
+        assert hers.sent().state == "sent"
+        hers.supplier.reply(hers.supplier.inbox()[-1])
+        hers.settle()
+        assert [m.direction for m in hers.timeline()] == ["out", "in"]
 
     def test_nobody_asks_google_for_a_mailbox_that_is_not_listed(self, stage, world):
         listed, other = stage.person("carol"), stage.person("ceo")
@@ -335,18 +340,21 @@ class TestDelegation:
         assert (service in problem.fix) if end == "undelegated" else (who.address in problem.detail)
 
     def test_a_domain_belongs_to_one_organisation_until_its_delegation_is_gone(self, stage, world, service):
-        who = stage.person("carol")
-        self.open(stage, world, who)
+        domain, app = f"moves.{stage.domain}", stage.app
+        who = person(world, "carol", domain)
+        settings = {"applicationAccess": True, "mailboxes": [who.address]}
+        world.google.directory.delegate(domain, service, READ, SEND)
+        approve(app, "org-first", **settings)
         with pytest.raises(Conflict) as caught:
-            approve(stage.app, "org-thief", applicationAccess=True, mailboxes=[who.address])
+            approve(app, "org-thief", **settings)
         assert caught.value.field == "settings.mailboxes"
-        left = integrating.disconnect(stage.app, admin_of(stage.org_id), "google")[0]
+        left = integrating.disconnect(app, admin_of("org-first"), "google")[0]
         assert "still in force" in left.problem.detail
         with pytest.raises(Conflict):
-            approve(stage.app, "org-thief", applicationAccess=True, mailboxes=[who.address])
-        world.google.directory.undelegate(stage.domain, service)
-        integrating.disconnect(stage.app, admin_of(stage.org_id), "google")
-        assert approve(stage.app, "org-heir", applicationAccess=True, mailboxes=[who.address])
+            approve(app, "org-thief", **settings)
+        world.google.directory.undelegate(domain, service)
+        integrating.disconnect(app, admin_of("org-first"), "google")
+        assert approve(app, "org-heir", **settings)
 
     @pytest.mark.parametrize(
         ("settings", "field"),
@@ -362,8 +370,7 @@ class TestDelegation:
         assert caught.value.field == field
 
     def test_without_a_delegation_there_is_nothing_to_check_or_to_approve(self, stage):
-        from shared.contract import AskConsent
-
+        approve(stage.app, stage.org_id)
         with pytest.raises(Unsupported):
             integrating.check(stage.app, admin_of(stage.org_id), "google")
         with pytest.raises(Unsupported):
@@ -372,4 +379,5 @@ class TestDelegation:
     def test_an_integration_that_it_does_not_approve_connects_nobody(self, stage, world):
         integrating.put(stage.app, admin_of(stage.org_id), "google", PutIntegration(approved=False))
         with pytest.raises(Conflict):
-            authorizing.connect(stage.app, stage.caller, request(person(world, "x", stage.domain).address))
+            authorizing.connect(stage.app, stage.caller, request(stage.person("x").address))
+        approve(stage.app, stage.org_id)

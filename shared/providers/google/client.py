@@ -77,19 +77,18 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._api = Api(
+        self._https = Api(
             base=connection.endpoints["gmail"],
             title=TITLE,
             bearer=self._token,
             refusal=refusal,
             allowed_hosts=connection.allowed_hosts,
         )
-        self.http = Transport(self._api)
+        self.http = Transport(self._https)
 
-    @property
-    def users(self) -> Any:
-        """Google's client for `users`; its requests are given to `run`."""
-        return _client(self.connection.endpoints["gmail"]).users()
+    def api(self, resource: str = "") -> Any:
+        """Return Google's client for a resource of `users`, e.g. `messages`; `run` takes its requests."""
+        return _resource(self.connection.endpoints["gmail"], resource)
 
     def run(self, request: Any, http: Any = None) -> Any:
         """Carry out one request; returns its JSON. Raises what `refusal` says, Temporary or NotSent."""
@@ -112,14 +111,14 @@ class Session:
 
         A person may have signed in with another account; an alias is no mailbox of its own.
         """
-        found: dict[str, Any] = self.run(self.users.getProfile(userId=ME))
+        found: dict[str, Any] = self.run(self.api().getProfile(userId=ME))
         if found["emailAddress"].lower() != self.connection.address.lower():
             raise googling.error_of("wrong_account", address=self.connection.address)
         return found
 
     def close(self) -> None:
         """End the session; never raises."""
-        self._api.close()
+        self._https.close()
 
     def _batch(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         from googleapiclient.errors import Error
@@ -147,7 +146,7 @@ class Session:
         return found
 
     def _metadata(self, id_: str) -> Any:
-        return self.users.messages().get(
+        return self.api("messages").get(
             userId=ME, id=id_, format="metadata", metadataHeaders=HEADERS, fields=FIELDS
         )
 
@@ -204,6 +203,13 @@ def _client(root: str) -> Any:
 
     document = json.loads(get_static_doc("gmail", "v1"))
     return build_from_document({**document, "rootUrl": f"{root}/", "baseUrl": f"{root}/"}, http=_Nowhere())
+
+
+@cache
+def _resource(root: str, name: str) -> Any:
+    """Building one takes the client a millisecond."""
+    users = _client(root).users()
+    return getattr(users, name)() if name else users
 
 
 def checked(ref: str) -> str:

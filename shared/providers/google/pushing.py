@@ -43,7 +43,7 @@ class GmailPusher(Session):
         topic = self.connection.endpoints.get("google_topic")
         if not topic:
             raise Unsupported("There is no Pub/Sub topic for Gmail's notifications here.")
-        found = self.run(self.users.watch(userId=ME, body={"topicName": topic}))
+        found = self.run(self.api().watch(userId=ME, body={"topicName": topic}))
         until = datetime.fromtimestamp(int(found["expiration"]) / 1000, UTC)
         return Push("watch", until, datetime.now(UTC) + DAILY)
 
@@ -54,7 +54,7 @@ class GmailPusher(Session):
     def cancel(self, id_: str) -> None:  # noqa: ARG002 - there is only one
         """See `Pusher.cancel`."""
         try:
-            self.run(self.users.stop(userId=ME))
+            self.run(self.api().stop(userId=ME))
         except NotFound:
             return
 

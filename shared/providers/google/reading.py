@@ -117,7 +117,7 @@ class GmailMailbox(Session):
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`: the octets as Gmail took them in."""
-        found = self.run(self.users.messages().get(userId=ME, id=checked(ref), format="raw", fields="raw"))
+        found = self.run(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
         return base64.urlsafe_b64decode(found["raw"] + "==")
 
     def returned_headers(self, ref: str) -> bytes:
@@ -175,7 +175,7 @@ class GmailMailbox(Session):
                 return
 
     def _records(self, position: Position, start: str, token: str | None) -> Any:
-        request = self.users.history().list(
+        request = self.api("history").list(
             userId=ME, startHistoryId=start, historyTypes=KINDS, maxResults=MOST, pageToken=token
         )
         try:
@@ -233,7 +233,7 @@ class GmailMailbox(Session):
         """Yield a mail's thread, and the first mails after it."""
         wanted = {"format": "minimal", "fields": "messages/id"}
         wanted = {"format": "minimal", "fields": "messages/id"}
-        thread = self.run(self.users.threads().get(userId=ME, id=item["threadId"], **wanted))
+        thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
         after = self._ids(f"after:{int(item['internalDate']) // 1000 - 1} -in:drafts -in:chats", MOST)
         yield from self.metadata([*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]])
 
@@ -245,7 +245,7 @@ class GmailMailbox(Session):
         return [one["id"] for one in self._list(q=query, maxResults=most).get("messages", ())]
 
     def _list(self, **options: Any) -> Any:
-        return self.run(self.users.messages().list(userId=ME, **options))
+        return self.run(self.api("messages").list(userId=ME, **options))
 
 
 def _at(mail: Envelope) -> float:

@@ -30,9 +30,7 @@ class GmailSearcher(Session):
         ids, token = list[str](), None
         while len(ids) < wanted:
             size = min(MOST, wanted - len(ids))
-            answer = self.run(
-                self.users.messages().list(userId=ME, q=words, maxResults=size, pageToken=token)
-            )
+            answer = self.run(self.api("messages").list(userId=ME, q=words, maxResults=size, pageToken=token))
             ids += [one["id"] for one in answer.get("messages", ())]
             token = answer.get("nextPageToken")
             if token is None:
@@ -41,7 +39,7 @@ class GmailSearcher(Session):
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`: labels; those that only sort what is in the inbox are left out."""
-        labels = self.run(self.users.labels().list(userId=ME))["labels"]
+        labels = self.run(self.api("labels").list(userId=ME))["labels"]
         shown = [one for one in labels if one["type"] == "user" or one["id"] in _ROLES]
         return [Folder(one["name"], cast("Literal['inbox']", _ROLES.get(one["id"]))) for one in shown]
 

@@ -70,14 +70,14 @@ class GmailSender(Session):
 
     def _plain(self, raw: bytes, thread: Mapping[str, str]) -> Any:
         body = {"raw": base64.urlsafe_b64encode(raw).decode(), **thread}
-        return self.users.messages().send(userId=ME, body=body)
+        return self.api("messages").send(userId=ME, body=body)
 
     def _upload(self, raw: bytes, thread: Mapping[str, str]) -> Any:
         """Announce an upload (resumable, because the mail itself is then sent as it is, in one piece)."""
         from googleapiclient.http import MediaInMemoryUpload
 
         media = MediaInMemoryUpload(raw, mimetype="message/rfc822", chunksize=-1, resumable=True)
-        return self.users.messages().send(userId=ME, body=dict(thread), media_body=media)
+        return self.api("messages").send(userId=ME, body=dict(thread), media_body=media)
 
     def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
         """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
@@ -104,7 +104,7 @@ class GmailSender(Session):
             self.profile()
             return {}
         query = f"rfc822msgid:{answered.strip('<>')}"
-        found = self.run(self.users.messages().list(userId=ME, q=query, maxResults=1)).get("messages")
+        found = self.run(self.api("messages").list(userId=ME, q=query, maxResults=1)).get("messages")
         return {"threadId": found[0]["threadId"]} if found else {}
 
     def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
