@@ -1,0 +1,226 @@
+"""Gmail's push: what Pub/Sub posts is proven, costs nothing, and never does more than make us look."""
+
+import base64
+import json
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import jwt
+import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from shared import bootstrap, noticing, scheduling, subscribing, working
+from shared.app import SYNC
+from shared.jobs import Job
+from shared.model import Mailbox, account_of
+from shared.settings import load
+from tests.doors import guarded
+from tests.google import build
+from tests.scenes import Clock
+
+
+@pytest.fixture(scope="module")
+def stage(world):
+    clock = Clock()
+    scene = build(world, bootstrap.build(load(world.environment()), clock), clock)
+    scene.settle()
+    return scene
+
+
+@pytest.fixture(autouse=True)
+def _quick(world):
+    world.google.faults.push_seconds = 0
+
+
+def body(stage, address=None, **changes):
+    data = {"emailAddress": address or stage.alice.address, "historyId": 4711}
+    message = {"data": base64.urlsafe_b64encode(json.dumps(data).encode()).decode(), "messageId": "1"}
+    return json.dumps(
+        {"message": message, "subscription": stage.app.endpoints["google_subscription"], **changes}
+    ).encode()
+
+
+def token(stage, **claims):
+    audience = claims.pop("aud", stage.app.endpoints["google_audience"])
+    return f"Bearer {stage.world.google.pubsub.token(audience, **claims)}"
+
+
+def posted(stage, content, authorization):
+    """Post to our address; returns status and how many jobs lie in the queue then."""
+    list(stage.waiting())
+    answer = requests.post(
+        stage.bell.url,
+        data=content,
+        headers={"Authorization": authorization},
+        verify=str(stage.world.authority.bundle),
+        timeout=10,
+    )
+    return answer.status_code, len(list(stage.waiting()))
+
+
+def unsigned(stage):
+    claims = jwt.decode(token(stage).split()[1], options={"verify_signature": False})
+    return f"Bearer {jwt.encode(claims, None, algorithm='none')}"
+
+
+def self_made(stage):
+    genuine = token(stage).split()[1]
+    claims = jwt.decode(genuine, options={"verify_signature": False})
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    kid = jwt.get_unverified_header(genuine)["kid"]
+    return f"Bearer {jwt.encode(claims, key, algorithm='RS256', headers={'kid': kid})}"
+
+
+FORGED = {
+    "no token": lambda stage: "",
+    "no bearer": lambda stage: "Basic YTpi",
+    "nonsense": lambda stage: "Bearer a.b.c",
+    "another audience": lambda stage: token(stage, aud="https://elsewhere.example"),
+    "another issuer": lambda stage: token(stage, iss="https://issuer.example"),
+    "another account": lambda stage: token(stage, email="somebody@else.iam.gserviceaccount.com"),
+    "an unverified account": lambda stage: token(stage, email_verified=False),
+    "an expired token": lambda stage: token(stage, exp=int(time.time()) - 120),
+    "a token without end": lambda stage: token(stage, exp=None),
+    "no signature": unsigned,
+    "another key": self_made,
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_what_is_forged_is_refused_and_asks_for_nothing(stage, kind):
+    assert posted(stage, body(stage), FORGED[kind](stage)) == (403, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b'{"message":{"data":"!"}}', b'{"message":{"data":"e30="}}'],
+)
+def test_what_is_none_is_named(stage, content):
+    assert posted(stage, content, token(stage)) == (400, 0)
+
+
+def test_another_subscription_is_not_ours(stage):
+    other = body(stage, subscription="projects/other/subscriptions/s")
+    assert posted(stage, other, token(stage)) == (403, 0)
+
+
+def test_a_genuine_one_asks_once_and_a_replay_changes_nothing(stage):
+    before = stage.timeline(), stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value
+    genuine = token(stage)
+    for _ in range(3):
+        assert posted(stage, body(stage), genuine) == (202, 1)
+        noticing.take(stage.app, "google", body(stage), genuine)
+        stage.work()
+    assert (
+        stage.timeline(),
+        stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value,
+    ) == before
+
+
+def test_it_costs_one_message_in_the_queue_and_no_read_and_the_queue_names_nobody(stage, guard):
+    noticing.take(stage.app, "google", body(stage), token(stage))  # the keys are known from now on
+    list(stage.waiting())
+    certificates = stage.world.google.calls["GET", "/oauth2/v3/certs"]
+    noticing.take(guarded(stage.app, guard), "google", body(stage), token(stage))
+    assert guard.calls == ["queues.put"]
+    assert stage.world.google.calls["GET", "/oauth2/v3/certs"] == certificates
+    [text] = stage.waiting()
+    assert stage.alice.address not in text
+    assert json.loads(text)["accounts"] == [account_of("google", stage.alice.address)]
+
+
+def test_a_mailbox_that_nobody_has_connected_is_acknowledged_and_forgotten(stage):
+    assert posted(stage, body(stage, "nobody@elsewhere.example"), token(stage)) == (202, 1)
+    noticing.take(stage.app, "google", body(stage, "nobody@elsewhere.example"), token(stage))
+    assert stage.work() == 1
+
+
+def test_new_keys_of_google_are_fetched_once_and_unknown_ones_not_each_time(stage, world):
+    from shared.providers.google import pushing
+
+    pushing._KEYS._asked = pushing._KEYS._until = 0.0  # a minute has passed since they were fetched
+    noticing.take(stage.app, "google", body(stage), token(stage))
+    before = world.google.calls["GET", "/oauth2/v3/certs"]
+    foreign = jwt.encode({"a": 1}, "x" * 32, algorithm="HS256", headers={"kid": "unknown"})
+    for _ in range(3):
+        assert posted(stage, body(stage), f"Bearer {foreign}")[0] == 403
+    assert world.google.calls["GET", "/oauth2/v3/certs"] == before
+
+
+def test_a_push_that_is_faster_than_the_history_is_looked_at_once_more(stage, world):
+    stage.sent()
+    stage.work()
+    count = len(stage.timeline())
+    stage.supplier.reply(stage.supplier.inbox()[-1])
+    world.google.pubsub.settle()
+    world.google.faults.late_history = 1
+    waiting = stage.app.queues.length(SYNC) - 1
+    stage.work()
+    assert len(stage.timeline()) == count
+    assert stage.app.queues.length(SYNC) == waiting + 1  # in a few seconds
+    working.run(stage.app, again(stage))
+    assert len(stage.timeline()) == count + 1
+
+
+def again(stage):
+    import msgspec
+
+    return msgspec.json.encode(Job("sync", stage.org_id, stage.mailbox.id, pushed=True)).decode()
+
+
+def test_lost_doubled_and_shuffled_pushes_lose_and_double_nothing(stage, world):
+    stage.sent()
+    stage.settle()
+    before = len(stage.timeline())
+    world.google.faults.lose, world.google.faults.duplicate, world.google.faults.reorder = 0.5, 3, True
+    for number in range(4):
+        stage.supplier.reply(stage.supplier.inbox()[-1], f"Answer {number}")
+    world.google.pubsub.release()
+    stage.settle()
+    stage.clock.advance(minutes=11)
+    scheduling.tick(stage.app)
+    stage.work()
+    assert len(stage.timeline()) == before + 4
+
+
+def test_a_watch_that_died_is_made_good_by_polls_and_made_anew(stage, world):
+    world.google.faults.dead_watches.add(stage.alice.address)
+    stage.sent()
+    stage.work()
+    before = len(stage.timeline())
+    stage.supplier.reply(stage.supplier.inbox()[-1])
+    stage.clock.advance(minutes=20)
+    assert stage.sync()["file"] == 1  # a poll
+    stage.work()
+    assert len(stage.timeline()) == before + 1
+    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.missed == 1
+
+
+def test_the_watch_is_renewed_daily(stage, world):
+    def needs(**later):
+        clock = Clock(stage.clock.ahead + timedelta(**later))
+        mailbox = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value
+        return subscribing.needs(
+            replace(stage.app, clock=clock), mailbox, pushed=False, late=False, found=False
+        )
+
+    def watched():
+        return sum(one.method == "watch" for one in world.google.requests)
+
+    stage.clock.ahead = timedelta()
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
+    assert (needs(hours=11), needs(hours=25)) == (None, "renew")
+    before = watched()
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
+    assert watched() == before + 1
+
+
+def test_a_topic_that_does_not_exist_leaves_the_mailbox_polled(world, stage):
+    app = replace(stage.app, endpoints={**stage.app.endpoints, "google_topic": ""})
+
+    subscribing.subscribe(app, stage.org_id, stage.mailbox.id, "ended")
+    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "ended")
+    assert not stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
