@@ -155,7 +155,7 @@ def _sign_in_url(app: App, caller: Caller, mailbox: Mailbox, provider: str, retu
 def _prove(app: App, org_id: str, before: Flow) -> str:
     """Have the administrator's browser sign in to the directory that the consent claimed."""
     state, flow = flows.begun(app, org_id, before.provider, "proof", before.actor, before.return_url)
-    until = before.expires_at if before.purpose == "proof" else app.clock() + PATIENCE
+    until = before.expires_at if before.purpose == "proof" else app.clock() + PATIENCE + flows.SIGN_IN
     flow = replace(flow, tenant=before.tenant, expires_at=until)
     integration = app.records.get(org_id, Integration, before.provider).value
     registration = app.registrations.named(org_id, replace(integration, tenant=before.tenant))
@@ -249,7 +249,7 @@ def _wait(app: App, org_id: str, flow: Flow) -> Outcome:
 
 
 def _is_waiting(app: App, flow: Flow) -> bool:
-    return flow.purpose == "proof" and flow.expires_at > app.clock()
+    return flow.purpose == "proof" and flow.expires_at - flows.SIGN_IN > app.clock()
 
 
 def _may_still_come(app: App, flow: Flow, error: ZalionError) -> bool:

@@ -3,9 +3,11 @@
 import email
 import email.policy
 import itertools
+import re
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -94,9 +96,16 @@ class MicrosoftScene(Scene):
         return person(self.world, name, self.domain)
 
 
+@cache
+def _browser(bundle: str) -> requests.Session:
+    session = requests.Session()
+    session.trust_env, session.verify = False, bundle
+    return session
+
+
 def follow(world: Any, url: str) -> dict[str, str]:
     """Open a link as a signed-in browser does; returns the query it comes back with."""
-    answer = requests.get(url, allow_redirects=False, verify=str(world.authority.bundle), timeout=10)
+    answer = _browser(str(world.authority.bundle)).get(url, allow_redirects=False, timeout=10)
     assert answer.status_code == 302, answer.text
     return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
@@ -167,7 +176,7 @@ class Company:
     def browse(self, url: str, user: str | None = None) -> dict[str, str]:
         """Open a link in the browser of somebody signed in at Microsoft; by default the administrator."""
         self.world.entra.auto_sign_in = user or self.it.address
-        return follow(self.world, url)
+        return follow(self.world, re.sub(r"&login_hint=[^&]*", "", url))
 
     def own_app(self, **changes: Any) -> tuple[Any, str]:
         """Register an app of their own in their directory, consented to; returns it and its secret."""

@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -191,6 +192,9 @@ class Entra:
 
 def _made(registration: Registration, *, remembers: bool) -> "ConfidentialClientApplication":
     import msal
+
+    # The redirects of people who sign in are GET in our contract; PKCE makes a code in a log worthless.
+    warnings.filterwarnings("ignore", message="response_mode='form_post'", module="msal")
 
     class Forgetful(msal.TokenCache):  # type: ignore[misc]
         """People's tokens are kept by `grants` alone."""
