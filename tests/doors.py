@@ -92,14 +92,24 @@ def guarded(app: App, guard: Guard) -> App:
 
     def provider(name: str) -> Provider:
         found = app.provider(name)
-        return replace(found, **{power: _made(found, power, name, guard) for power in POWERS})
+        powers = {power: _made(found, power, name, guard) for power in POWERS}
+        oauth = Door(found.oauth, f"{name}.oauth", guard) if found.oauth else None
+        return replace(found, **powers, oauth=oauth)
 
     ports = {name: Door(getattr(app, name), name, guard) for name in PORTS}
     keys = type(app.keys)(ports["records"], ports["vault"], app.clock)
+    registrations = replace(app.registrations, records=ports["records"], vault=ports["vault"])
     grants = type(app.grants)(
-        ports["records"], ports["vault"], keys, app.clock, allowed_hosts=app.allowed_hosts
+        ports["records"],
+        ports["vault"],
+        keys,
+        app.clock,
+        allowed_hosts=app.allowed_hosts,
+        registrations=registrations,
+        oauth=lambda name: provider(name).oauth,
     )
-    return replace(app, **ports, keys=keys, grants=grants, provider=provider, marked=set())
+    own = {"keys": keys, "registrations": registrations, "grants": grants}
+    return replace(app, **ports, **own, provider=provider, marked=set())
 
 
 def _made(found: Provider, power: str, name: str, guard: Guard) -> Any:

@@ -227,15 +227,18 @@ def test_a_state_serves_its_own_purpose_only(company):
     assert authorizing.signed_in(company.app, "microsoft", signed).key == "approved"
 
 
-def test_a_code_of_somebody_elses_sign_in_is_worthless_under_our_state(company, other):
+def test_a_code_of_somebody_elses_sign_in_is_worthless_under_our_state(connected):
     """Code injection: PKCE and nonce tie a code to the browser that began (RFC 9700 section 4.5)."""
-    approve(company)
-    mine, theirs = (connecting_of(one, "alice") for one in (company, other))
-    stolen = other.browse(theirs[1], theirs[0].address)
-    own = company.browse(mine[1], mine[0].address)
+    mine, theirs = (connecting_of(connected, name) for name in ("alice", "bob"))
+    stolen = connected.browse(theirs[1], theirs[0].address)
+    own = connected.browse(mine[1], mine[0].address)
     mixed = {**own, "code": stolen["code"]}
-    assert refused(authorizing.signed_in, company.app, "microsoft", mixed) is not None
-    assert company.app.records.range(company.org_id, Grant) == []
+    assert refused(authorizing.signed_in, connected.app, "microsoft", mixed) == "start_again"
+    assert grants(connected, mine[2]) == grants(connected, theirs[2]) == []
+
+
+def grants(company, mailbox):
+    return company.app.records.range(company.org_id, Grant, prefix=f"{mailbox.id}!")
 
 
 def connecting_of(company, name, **changes):
