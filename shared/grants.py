@@ -183,6 +183,10 @@ class Grants:
             raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
         return oauth, self._registrations.of(org_id, provider)
 
+    def holds(self, org_id: str, mailbox_id: str) -> bool:
+        """Return whether anything is kept of a mailbox."""
+        return bool(self._records.range(org_id, Grant, prefix=f"{mailbox_id}!", limit=1))
+
     def destroy(self, org_id: str, mailbox_id: str) -> tuple[str, ...]:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
 

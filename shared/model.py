@@ -120,6 +120,7 @@ class Integration:
     Attributes:
         tenant: the organisation's directory at the provider, once it was proven; empty before.
         proof: what the organisation's own app registration signs in with; empty without one.
+        consented: the permissions that its directory's tokens carried when Zalion's app was consented to.
     """
 
     kind: ClassVar[str] = "integration"
@@ -130,6 +131,7 @@ class Integration:
     domains: tuple[str, ...] = ()
     tenant: str = ""
     proof: Literal["", "secret", "certificate"] = ""
+    consented: tuple[str, ...] = ()
     problem: Problem | None = None
     updated_at: datetime | None = None
     updated_by: str = ""
@@ -165,6 +167,7 @@ class Flow:
         purpose: `consent` of an administrator, its `proof` by signing in, or the `sign_in` of a mailbox.
         tenant: the directory that the redirect of a consent claimed.
         sealed: what the provider needs to know again, sealed.
+        spent: it came back; it is kept for a while, so that a page loaded again can say how things stand.
     """
 
     kind: ClassVar[str] = "flow"
@@ -178,6 +181,7 @@ class Flow:
     tenant: str = ""
     sealed: str = ""
     return_url: str | None = None
+    spent: bool = False
 
     @property
     def key(self) -> str:

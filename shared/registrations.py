@@ -47,11 +47,12 @@ class Registrations:
         if own:
             secret = secret or self._secret(secret_name(org_id, integration.provider))
             tenant = str(integration.settings.get("tenantId", ""))
-            return self._made(str(own), tenant, secret, certificate=integration.proof == "certificate")
+            return self._made(str(own), tenant, secret)
         if app is None:
             fix = "Give tenantId, clientId and a secret of your own app registration."
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
-        return self._made(app.client_id, integration.tenant or app.tenant, self._secret(app.secret_name))
+        tenant = integration.tenant or app.tenant
+        return self._made(app.client_id, tenant, self._secret(app.secret_name), ours=True)
 
     def bind(self, org_id: str, provider: str, tenant: str) -> bool:
         """Give a directory to an organisation; returns False where another one has it."""
@@ -76,7 +77,8 @@ class Registrations:
             fix = "An administrator has to give the client secret or certificate again."
             raise Conflict("The secret of the app registration is missing.", fix=fix) from error
 
-    def _made(self, client_id: str, tenant: str, secret: str, *, certificate: bool = False) -> Registration:
+    def _made(self, client_id: str, tenant: str, secret: str, *, ours: bool = False) -> Registration:
+        certificate = secret.lstrip().startswith("-----BEGIN")  # PEM (RFC 7468)
         return Registration(
             client_id=client_id,
             tenant=tenant,
@@ -84,6 +86,7 @@ class Registrations:
             certificate=secret if certificate else None,
             endpoints=self.endpoints,
             allowed_hosts=self.allowed_hosts,
+            ours=ours,
         )
 
 

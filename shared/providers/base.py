@@ -256,7 +256,8 @@ class Notice:
 class Registration:
     """An app registration at the provider's identity service, and what proves that we are it.
 
-    `tenant` is the customer's directory, or what the provider names "any". No repr: it holds secrets.
+    `tenant` is the customer's directory, or what the provider names "any". `ours` says that it is Zalion's,
+    so that no customer can mend it. No repr: it holds secrets.
     """
 
     client_id: str
@@ -265,14 +266,15 @@ class Registration:
     certificate: str | None = None
     endpoints: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: frozenset[str] = frozenset()
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tokens:
     """What an identity service gave. `expires_in` is in seconds. No repr: it holds secrets.
 
-    `tenant`, `subject` and `address` say who signed in, from the checked id_token; empty where it
-    gave none.
+    `tenant`, `subject` and `address` say who signed in, from the checked id_token, and `addresses` all that
+    it names them by; empty where it gave none.
     """
 
     access_token: str
@@ -282,6 +284,7 @@ class Tokens:
     tenant: str = ""
     subject: str = ""
     address: str = ""
+    addresses: frozenset[str] = frozenset()
 
 
 class OAuth(Protocol):
@@ -313,6 +316,10 @@ class OAuth(Protocol):
 
     def redeem(self, registration: Registration, begun: str, query: Mapping[str, str]) -> Tokens:
         """Turn the redirect after a sign-in into tokens; `begun` is what `begin` returned."""
+        ...
+
+    def opens(self, registration: Registration, tokens: Tokens, address: str) -> bool:
+        """Return whether the mailbox with this address is the own one of who signed in."""
         ...
 
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:

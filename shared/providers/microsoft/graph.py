@@ -169,7 +169,9 @@ def _too_large(_: str = "") -> ZalionError:
 
 def _no_access(words: str) -> ZalionError:
     fix = "Ask IT whether the app's permissions and the rights in Exchange include this mailbox."
-    return ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
+    error = ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
+    error.reason = "no_access"
+    return error
 
 
 def _not_as(_: str = "") -> ZalionError:
