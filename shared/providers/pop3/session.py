@@ -38,7 +38,7 @@ class _Wire(poplib.POP3):
     """poplib over the guarded way out, which reads no endless answer."""
 
     def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server, self._left = server, LARGEST
+        self._server, self._timeouts, self._left = server, timeouts, LARGEST
         self.file = self.sock = None  # type: ignore[assignment]  # so that it can be closed half made
         try:
             super().__init__(server.name, server.port, timeouts.connect)
@@ -52,8 +52,8 @@ class _Wire(poplib.POP3):
         with suppress(OSError):  # whoever shut it down first
             super().close()
 
-    def _create_socket(self, timeout: float) -> Any:  # the library's hook
-        return self._server.open(timeout)
+    def _create_socket(self, _timeout: float) -> Any:  # the library's hook
+        return self._server.open(self._timeouts)
 
     def _putline(self, line: bytes) -> None:
         self._left = LARGEST
