@@ -23,6 +23,7 @@ NAMES = (
     "mx",
     "entra",
     "graph",
+    "dns",
 )
 _FIRST, _LAST = 20_000, 32_000
 _BLOCK = 20

@@ -7,6 +7,7 @@ from typing import Self
 
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
+from sandbox.dns import Nameserver
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
@@ -52,6 +53,7 @@ class World:
     def __init__(self, directory: Path, base_port: int | None = None, *, persistent: bool = False) -> None:
         self.directory = directory
         self.ports = Ports(base_port)
+        self._based = base_port is not None
         self._persistent = persistent
         self._stack = ExitStack()
         self.organisations: dict[str, Organisation] = {}
@@ -86,6 +88,8 @@ class World:
         self.post.start()
         stack.callback(self.post.stop)
         self._start_microsoft(stack)
+        self.dns = Nameserver(self.ports["dns"] if self._based else 0)
+        stack.callback(self.dns.stop)
         self.dovecot.wait()
         self.azurite.wait()
 
@@ -164,6 +168,7 @@ class World:
             "MICROSOFT_CLIENT_ID": self.microsoft_app.client_id,
             "ENTRA_URL": self.entra.url,
             "GRAPH_URL": self.graph.base,
+            "DNS_SERVER": self.dns.address,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }
