@@ -105,6 +105,7 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
             f"localhost:{ports['smtps']} (tls)",
             f"{ports['smtp']} (starttls), MX {ports['mx']}",
         ),
+        ("DNS", world.dns.address, "UDP; for the sandbox's domains"),
         ("Supplier", facts["supplier"]["address"], f"password: {facts['supplier']['password']}"),
     ]
     rows += [

@@ -1,12 +1,11 @@
-"""A DNS server for the sandbox's domains, over UDP, with faults on a switch. https://pypi.org/project/dnslib/"""
+"""A DNS server for the sandbox's domains, over UDP, with faults on a switch (https://pypi.org/project/dnslib/)."""
 
 import threading
 from collections import Counter
-from socketserver import ThreadingMixIn
 from typing import Any
 
 from dnslib import MX, QTYPE, RCODE, RR, SRV, TXT, A, DNSRecord
-from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer, UDPServer
+from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 from sandbox.ports import HOST
 
@@ -22,13 +21,13 @@ class Nameserver(BaseResolver):  # type: ignore[misc]
     """Answers for whatever was `put`; names that begin at nothing known do not exist.
 
     Attributes:
-        port: on 127.0.0.1, UDP.
+        port: a free one of 127.0.0.1, UDP.
         asked: how often each (name, type) was asked for.
         failing: names answered with SERVFAIL, and everything below them.
         silent: names not answered at all, and everything below them.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.asked: Counter[tuple[str, str]] = Counter()
         self.failing: set[str] = set()
         self.silent: set[str] = set()
@@ -37,8 +36,7 @@ class Nameserver(BaseResolver):  # type: ignore[misc]
         self._server = DNSServer(
             self,
             address=HOST,
-            port=port,
-            server=_Server,
+            port=0,
             handler=_Handler,
             logger=DNSLogger("-request,-reply"),
         )
@@ -51,7 +49,7 @@ class Nameserver(BaseResolver):  # type: ignore[misc]
         return f"{HOST}:{self.port}"
 
     def put(self, name: str, kind: str, *values: Any) -> None:
-        """Publish these values (TXT: text, MX and A: a host or address, SRV: (host, port)), and only these."""
+        """Publish these values and only these: TXT text, MX a host, A an address, SRV (host, port)."""
         self._records[name.lower(), kind] = list(values)
 
     def heal(self) -> None:
@@ -83,10 +81,6 @@ class Nameserver(BaseResolver):  # type: ignore[misc]
 
 class _SilentError(Exception):
     """This question gets no answer."""
-
-
-class _Server(ThreadingMixIn, UDPServer):  # type: ignore[misc]
-    daemon_threads = True
 
 
 class _Handler(DNSHandler):  # type: ignore[misc]

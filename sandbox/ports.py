@@ -23,7 +23,6 @@ NAMES = (
     "mx",
     "entra",
     "graph",
-    "dns",
 )
 _FIRST, _LAST = 20_000, 32_000
 _BLOCK = 20

@@ -12,9 +12,19 @@ from sandbox.world import Organisation, World
 CASE = "C-1001"
 SUPPLIER = "supplier@supplier.example"
 SUPPLIER_PASSWORD = "sandbox-supplier"
-ORGANISATIONS = {"imap": "imap.example", "imap2": "imap2.example"}
-SECURITY = {"imap": ("tls", "starttls"), "imap2": ("starttls", "tls")}
-"""How each organisation's mailboxes speak to IMAP and to SMTP: between them, every way."""
+ORGANISATIONS = {"imap": "imap.example", "imap2": "imap2.example", "pop3": "pop3.example"}
+SECURITY = {
+    "imap": {"imap": "tls", "smtp": "starttls"},
+    "imap2": {"imap": "starttls", "smtp": "tls"},
+    "pop3": {"pop3": "starttls", "smtp": "tls"},
+}
+"""What each organisation's mailboxes receive and send with, and how: between them, every way."""
+
+PORTS = {
+    "imap": {"tls": "imaps", "starttls": "imap"},
+    "pop3": {"tls": "pop3s", "starttls": "pop3"},
+    "smtp": {"tls": "smtps", "starttls": "smtp"},
+}
 
 ROLES = {"admin": ["admin"], "platform": ["platform"]}
 
@@ -49,7 +59,7 @@ def seed(world: World, url: str) -> dict[str, Any]:
         family: _organisation(world, url, world.add_organisation(family, domain))
         for family, domain in ORGANISATIONS.items()
     }
-    supplier = {"address": SUPPLIER, "password": SUPPLIER_PASSWORD, **settings(world, "tls", "starttls")}
+    supplier = {"address": SUPPLIER, "password": SUPPLIER_PASSWORD, **settings(world, SECURITY["imap"])}
     return {
         "api": url,
         "ca": str(world.authority.pem.resolve()),
@@ -59,18 +69,17 @@ def seed(world: World, url: str) -> dict[str, Any]:
     }
 
 
-def settings(world: World, imap: str, smtp: str) -> dict[str, dict[str, Any]]:
-    """Return the mail server's places for these two kinds of security."""
-    names = {"imap": {"tls": "imaps", "starttls": "imap"}, "smtp": {"tls": "smtps", "starttls": "smtp"}}
+def settings(world: World, speaks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the mail server's places for these providers and their kinds of security."""
     return {
-        name: {"host": "localhost", "port": world.ports[names[name][security]], "security": security}
-        for name, security in {"imap": imap, "smtp": smtp}.items()
+        name: {"host": "localhost", "port": world.ports[PORTS[name][security]], "security": security}
+        for name, security in speaks.items()
     }
 
 
 def _organisation(world: World, url: str, organisation: Organisation) -> dict[str, Any]:
     """Approve the providers, open the case, and connect Alice's mailbox."""
-    places = settings(world, *SECURITY[organisation.family])
+    places = settings(world, SECURITY[organisation.family])
     tokens = _tokens(world, organisation)
     for name, place in places.items():
         body = {"approved": True, "settings": place, "domains": [organisation.domain]}
@@ -80,7 +89,7 @@ def _organisation(world: World, url: str, organisation: Organisation) -> dict[st
     Api(url, tokens["platform"]).call("PUT", f"/cases/{CASE}", case)
     mailbox = {
         "address": alice,
-        "receivesWith": "imap",
+        "receivesWith": next(iter(places)),
         "sendsWith": "smtp",
         "settings": places,
         "secret": {"password": organisation.passwords["alice"]},
@@ -112,11 +121,9 @@ def _tokens(world: World, organisation: Organisation) -> dict[str, str]:
 
 def _providers(world: World) -> dict[str, Any]:
     """What a client of each part needs besides the CA."""
-    pop3 = {"host": "localhost", "port": world.ports["pop3s"], "security": "tls"}
-    places = settings(world, "tls", "starttls")
     return {
-        **places,
-        "pop3": pop3,
+        **settings(world, {"imap": "tls", "smtp": "starttls", "pop3": "tls"}),
+        "dns": {"address": world.dns.address},
         "mx": {"host": "localhost", "port": world.ports["mx"]},
         "storage": {"connectionString": world.azurite.connection_string},
         "keyVault": {"url": world.vault.url},

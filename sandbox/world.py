@@ -53,7 +53,6 @@ class World:
     def __init__(self, directory: Path, base_port: int | None = None, *, persistent: bool = False) -> None:
         self.directory = directory
         self.ports = Ports(base_port)
-        self._based = base_port is not None
         self._persistent = persistent
         self._stack = ExitStack()
         self.organisations: dict[str, Organisation] = {}
@@ -88,7 +87,7 @@ class World:
         self.post.start()
         stack.callback(self.post.stop)
         self._start_microsoft(stack)
-        self.dns = Nameserver(self.ports["dns"] if self._based else 0)
+        self.dns = Nameserver()
         stack.callback(self.dns.stop)
         self.dovecot.wait()
         self.azurite.wait()

@@ -66,15 +66,15 @@ class Lookups:
         return made
 
     def _ask(self, name: str, kind: str) -> list[Any]:
-        from dns.exception import DNSException, SyntaxError, Timeout
-        from dns.name import IDNAException, LabelTooLong, NameTooLong
+        from dns.exception import DNSException, Timeout
+        from dns.name import EmptyLabel, IDNAException, LabelTooLong, NameTooLong
         from dns.resolver import NXDOMAIN, NoAnswer
 
         try:
             return list(self.resolver.resolve(name.rstrip(".") + ".", kind))
         except (NXDOMAIN, NoAnswer):
             return []
-        except (LabelTooLong, NameTooLong, IDNAException, SyntaxError) as error:
+        except (EmptyLabel, LabelTooLong, NameTooLong, IDNAException) as error:
             raise InvalidRequest("This is not a domain name.", field="domain") from error
         except Timeout as error:
             raise Temporary("The DNS does not answer.") from error

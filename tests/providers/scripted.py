@@ -74,7 +74,7 @@ class Scripted:
 
     def _tell(self, connection: Any, answer: str) -> bool:
         if answer == HANG:
-            self._ended.wait(5)
+            self._ended.wait(20)
         while answer == DRIP and not self._ended.wait(0.05):
             connection.sendall(b"+")
         if answer in {HANG, CLOSE, DRIP}:
