@@ -17,7 +17,7 @@ _MAKE: dict[str, Any] = {
 }
 
 
-class Nameserver(BaseResolver):  # type: ignore[misc]
+class Nameserver(BaseResolver):
     """Answers for whatever was `put`; names that begin at nothing known do not exist.
 
     Attributes:
@@ -64,7 +64,7 @@ class Nameserver(BaseResolver):  # type: ignore[misc]
         self.asked[name, kind] += 1
         if _within(name, self.silent):
             raise _SilentError
-        reply = request.reply()
+        reply: DNSRecord = request.reply()
         if _within(name, self.failing):
             reply.header.rcode = RCODE.SERVFAIL
         elif not any(known == name or known.endswith(f".{name}") for known, _ in self._records):
@@ -83,10 +83,10 @@ class _SilentError(Exception):
     """This question gets no answer."""
 
 
-class _Handler(DNSHandler):  # type: ignore[misc]
+class _Handler(DNSHandler):
     def handle(self) -> None:
         try:
-            super().handle()
+            super().handle()  # type: ignore[no-untyped-call]
         except _SilentError:
             return
 
