@@ -172,6 +172,7 @@ var settings = {
   MICROSOFT_SECRET_NAME: 'microsoft-client-secret'
   ENTRA_URL: environment().authentication.loginEndpoint
   GRAPH_URL: 'https://graph.microsoft.com/v1.0'
+  DNS_SERVER: '' // the platform's resolver
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

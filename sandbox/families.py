@@ -98,6 +98,7 @@ def _browse_at_microsoft(world: World, url: str, address: str) -> None:
 FAMILIES: Mapping[str, Family] = {
     "imap": _hosted("imap.example", "imap", imap="tls", smtp="starttls"),
     "imap2": _hosted("imap2.example", "imap", imap="starttls", smtp="tls"),
+    "pop3": _hosted("pop3.example", "pop3", pop3="starttls", smtp="tls"),
     "microsoft": Family(
         "microsoft.example",
         lambda _: {"microsoft": {}},

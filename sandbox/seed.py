@@ -80,7 +80,6 @@ def _tokens(world: World, organisation: Organisation) -> dict[str, str]:
 def _providers(world: World) -> dict[str, Any]:
     """What a client of each part needs besides the CA."""
     return {
-        **places(world, imap="tls", pop3="tls", smtp="starttls"),
         "mx": {"host": "localhost", "port": world.ports["mx"]},
         "storage": {"connectionString": world.azurite.connection_string},
         "keyVault": {"url": world.vault.url},

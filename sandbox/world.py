@@ -7,6 +7,7 @@ from typing import Self
 
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
+from sandbox.dns import Nameserver
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
@@ -95,6 +96,8 @@ class World:
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
         self._start_microsoft(stack)
+        self.dns = Nameserver()
+        stack.callback(self.dns.stop)
         self.dovecot.wait()
         self.azurite.wait()
 
@@ -175,6 +178,7 @@ class World:
             "MICROSOFT_CLIENT_ID": self.microsoft_app.client_id,
             "ENTRA_URL": self.entra.url,
             "GRAPH_URL": self.graph.base,
+            "DNS_SERVER": self.dns.address,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

@@ -13,6 +13,7 @@ from typing import Protocol
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
+from shared.lookups import Lookups
 from shared.model import Mailbox
 from shared.providers.base import (
     Connection,
@@ -43,6 +44,7 @@ class App:
         provider: name -> provider; raises InvalidRequest for an unknown name.
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
+        lookups: the DNS.
         max_mail_bytes: the largest message we accept for sending.
         registrations: app registrations, and whose directory is whose.
         endpoints: where the cloud providers are, for `Connection`.
@@ -64,6 +66,7 @@ class App:
     public_url: str = ""
     return_urls: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
+    lookups: Lookups = field(default_factory=Lookups)
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
 

@@ -4,6 +4,7 @@
 The README's table and the completeness tests come from `table()`.
 """
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Settings:
     microsoft_secret_name: str
     entra_url: str
     graph_url: str
+    dns_server: str | None
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -141,6 +143,17 @@ def _bytes(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise ValueError("must be a whole number above 0")
     return int(text)
+
+
+def _dns_server(text: str) -> str:
+    address, colon, port = text.partition(":")
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        raise ValueError("must be an IPv4 address, or address:port") from None
+    if colon and not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError("must have a port between 1 and 65535")
+    return text
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -214,6 +227,12 @@ SETTINGS = (
     ),
     Setting("ENTRA_URL", "Microsoft's sign-in service", _https, "https://login.microsoftonline.com"),
     Setting("GRAPH_URL", "Microsoft Graph", _https, "https://graph.microsoft.com/v1.0"),
+    Setting(
+        "DNS_SERVER",
+        "address[:port] of the DNS server asked about customers' domains; without it the system's",
+        _dns_server,
+        required=False,
+    ),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )
 

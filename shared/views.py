@@ -1,10 +1,10 @@
 """How the domain's records are shown to callers. Pure; HTML is sanitised here, on the way out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared import contract as c
-from shared import mime
+from shared import mime, powers
 from shared.model import (
     Address,
     AuditRecord,
@@ -67,8 +67,14 @@ def case(record: Case) -> c.CaseResource:
     return c.CaseResource(id=record.id, title=record.title, members=list(record.members))
 
 
-def mailbox(record: Mailbox, state: SyncState | None, authorize_url: str | None = None) -> c.MailboxResource:
-    """Show a mailbox with what the last look at it found."""
+def mailbox(
+    provider: Callable[[str], Provider],
+    record: Mailbox,
+    state: SyncState | None,
+    authorize_url: str | None = None,
+) -> c.MailboxResource:
+    """Show a mailbox with what the last look at it found, and what its providers (by name) make of it."""
+    able = powers.of_mailbox(record, provider)
     problem = record.problem or (state.problem if state else None)
     return c.MailboxResource(
         id=record.id,
@@ -78,6 +84,10 @@ def mailbox(record: Mailbox, state: SyncState | None, authorize_url: str | None 
         receives_with=record.receives_with,
         sends_with=record.sends_with,
         state=record.state,
+        can=list(able.can),
+        limits=[
+            c.LimitResource(power=limit.power, detail=limit.detail, fix=limit.fix) for limit in able.limits
+        ],
         settings={name: dict(values) for name, values in record.settings.items()},
         folders=list(record.folders),
         poll_seconds=record.poll_seconds,

@@ -82,7 +82,7 @@ def temporary():
 def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
     with running(tmp_path, base) as (process, facts):
         assert facts["api"] == f"http://127.0.0.1:{base}/api"
-        assert {"imap", "imap2"} <= set(facts["organisations"])
+        assert {"imap", "imap2", "pop3"} <= set(facts["organisations"])
         for organisation in facts["organisations"].values():
             timeline = tell(facts, organisation)
             assert [each["direction"] for each in timeline] == ["out", "in"]
