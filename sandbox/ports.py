@@ -23,6 +23,7 @@ NAMES = (
     "mx",
     "entra",
     "graph",
+    "exchange",
 )
 _FIRST, _LAST = 20_000, 32_000
 _BLOCK = 20

@@ -14,7 +14,6 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from email.utils import format_datetime, parseaddr
@@ -28,7 +27,8 @@ from sandbox.exchange.mailbox import Faults, Mailbox
 from sandbox.exchange.shapes import Shape
 from sandbox.exchange.served import Served
 from sandbox.exchange.soap import Call, EwsError
-from sandbox.graph.mailbox import Item, recipients
+from sandbox.graph.composing import recipients
+from sandbox.graph.mailbox import Item
 from sandbox.web import Reply, Request, WebServer
 
 PATH = "/ews/exchange.asmx"
@@ -47,7 +47,7 @@ class Exchange(WebServer):
         requests: (operation, who asks) of every request that was understood.
         mime_asked: operation -> how often it was asked for MimeContent.
         impersonators: addresses with the role ApplicationImpersonation.
-        record: called with the bytes of every request and of its answer, e.g. to validate them.
+        schemas: what requests and answers are held against, if they are there; `violations` is what was found.
         sent: mails handed over, as they went out.
     """
 
@@ -64,13 +64,14 @@ class Exchange(WebServer):
         self.requests: list[tuple[str, str]] = []
         self.mime_asked: Counter[str] = Counter()
         self.impersonators: set[str] = set()
-        self.record: Callable[[bytes, bytes], None] = lambda _request, _reply: None
+        self.schemas: soap.Schemas | None = None
+        self.violations: list[str] = []
         self.sent: list[bytes] = []
         self._mx = mx
         self._mailboxes: dict[str, Mailbox] = {}
         self._guard = threading.Lock()
         super().__init__(port, tls)
-        self.endpoint = f"{self.url}/EWS/Exchange.asmx"
+        self.port = int(self.url.rpartition(":")[2])
 
     @override
     def stop(self) -> None:
@@ -156,7 +157,8 @@ class Exchange(WebServer):
         if isinstance(user, Reply):
             return user
         reply = self._served(request, user)
-        self.record(request.body, reply.payload)
+        if self.schemas and reply.status in {200, 500}:
+            self.violations += self.schemas.complaints(request.body) + self.schemas.complaints(reply.payload)
         if faults.trickling > 0:
             faults.trickling -= 1
             self._trickle(request, reply)

@@ -10,7 +10,8 @@ from typing import Any
 
 from sandbox.exchange.mailbox import Mailbox
 from sandbox.exchange.soap import Element, clean, find, t
-from sandbox.graph.mailbox import Item, attachments
+from sandbox.graph.mailbox import Item
+from sandbox.graph.showing import attachments
 
 
 def instant(at: datetime) -> str:

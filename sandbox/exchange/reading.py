@@ -6,7 +6,8 @@ from sandbox.exchange.mailbox import Mailbox
 from sandbox.exchange.queries import ordered, paged, restriction
 from sandbox.exchange.shapes import Shape, show_attachment, show_folder, show_item
 from sandbox.exchange.soap import Element, EwsError, find, find_all, local, m, message, refused, t
-from sandbox.graph.mailbox import Folder, Item, attachments
+from sandbox.graph.mailbox import Folder, Item
+from sandbox.graph.showing import attachments
 
 MOST_CHANGES = 512
 

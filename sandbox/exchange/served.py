@@ -10,10 +10,18 @@ from sandbox.exchange import soap
 from sandbox.exchange.mailbox import Faults, Mailbox
 from sandbox.exchange.soap import Call, Element, EwsError, find, local
 from sandbox.exchange.writing import Writing
-from sandbox.graph.mailbox import Folder, Item, recipients
+from sandbox.graph.composing import recipients
+from sandbox.graph.mailbox import Folder, Item
 from sandbox.web import Reply
 
 LARGEST = 35 * 1024 * 1024
+
+
+_PARTS = {
+    "Items": {"CreateItem", "GetItem", "UpdateItem", "MoveItem"},
+    "Attachments": {"GetAttachment", "CreateAttachment"},
+}
+"""What an answer must have, even an empty one."""
 
 
 class Server(Protocol):
@@ -53,15 +61,13 @@ class Served(Writing):
                 raise EwsError(planned.pop(0))
             return soap.answer(name, list(do(self.call.body)))
         except EwsError as error:
-            bare = (
-                []
-                if name != "SyncFolderItems" or self.exchange.faults.bare_errors
-                else [
-                    soap.m("SyncState"),
-                    soap.m("IncludesLastItemInRange", "true"),
-                ]
-            )
-            return soap.answer(name, [soap.refused(name, error, *bare)])
+            return soap.answer(name, [soap.refused(name, error, *self._rest(name))])
+
+    def _rest(self, name: str) -> list[Element]:
+        """Return what an error's message has besides the error."""
+        if name == "SyncFolderItems" and not self.exchange.faults.bare_errors:
+            return [soap.m("SyncState"), soap.m("IncludesLastItemInRange", "true")]
+        return [soap.m(part) for part, names in _PARTS.items() if name in names]
 
     @override
     def place(self, id_: Element) -> tuple[Mailbox, Folder]:

@@ -10,7 +10,7 @@ from sandbox.exchange.properties import item_id, keep_properties
 from sandbox.exchange.reading import Reading
 from sandbox.exchange.shapes import Shape, show_folder
 from sandbox.exchange.soap import Element, EwsError, find, find_all, m, message, refused, t
-from sandbox.graph.mailbox import attach, from_json
+from sandbox.graph.composing import attach, compose
 
 
 class Writing(Reading):
@@ -143,7 +143,7 @@ def _written(sender: str, given: Element) -> bytes:
             return base64.b64decode(mime.text or "", validate=True)
         except ValueError as error:
             raise EwsError("ErrorMimeContentInvalidBase64String", "MimeContent is no base64.") from error
-    made = from_json(sender, {**_texts(given), **_people(given)})
+    made = compose(sender, {**_texts(given), **_people(given)})
     for name, tag in (("In-Reply-To", "InReplyTo"), ("References", "References")):
         if (value := find(given, f"t:{tag}")) is not None:
             made[name] = value.text or ""
