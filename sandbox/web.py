@@ -16,6 +16,14 @@ from urllib.parse import parse_qsl, urlsplit
 from sandbox.ports import HOST
 
 
+@dataclass
+class Client:
+    """One client's connection, for what belongs to it and not to a request: who NTLM has proven it is."""
+
+    wire: socket.socket | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request. Header names are lower case; `query` keeps the last of equal names."""
@@ -25,6 +33,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    client: Client = field(default_factory=Client)
 
     @property
     def json(self) -> Any:
@@ -129,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def handle(self) -> None:
+        self._client = Client(self.connection)
         self.owner._connections.add(self.connection)  # noqa: SLF001 (its own server)
         try:
             super().handle()
@@ -145,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
+        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body, self._client)
         reply = self.owner.serve(request)
         payload = reply.payload
         self.send_response(reply.status)

@@ -11,6 +11,7 @@ from sandbox.dns import Nameserver
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
+from sandbox.exchange import Exchange
 from sandbox.front import Front
 from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
@@ -98,6 +99,7 @@ class World:
         self._start_microsoft(stack)
         self.dns = Nameserver()
         stack.callback(self.dns.stop)
+        self.exchange = self._start_exchange(stack)
         self.dovecot.wait()
         self.azurite.wait()
 
@@ -122,6 +124,13 @@ class World:
         )
         self.vault.seed("microsoft-client-secret", self.microsoft_app.add_secret())
 
+    def _start_exchange(self, stack: ExitStack) -> Exchange:
+        """An Exchange on premises, which wants NTLM bound to its TLS connection."""
+        tls, mx = self.authority.server_context(), (HOST, self.ports["mx"])
+        exchange = Exchange(self.ports["exchange"], tls, mx=mx, certificate=self.authority.certificate)
+        stack.callback(exchange.stop)
+        return exchange
+
     @property
     def api(self) -> str:
         """Where the app is served, without its path."""
@@ -141,6 +150,14 @@ class World:
         self.graph.add_mailbox(address)
         return self.entra.directory.add_user(address, password, admin=admin)
 
+    def add_exchange_domain(self, domain: str) -> None:
+        """Let the domain's mail go to the Exchange on premises."""
+        self.post.route(domain, self.exchange)
+
+    def add_exchange_user(self, address: str, password: str) -> None:
+        """Add somebody with an account and a mailbox there."""
+        self.exchange.add_user(address, password)
+
     def add_user(self, address: str, password: str) -> None:
         """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
         self.add_domain(address.rpartition("@")[2])
@@ -154,6 +171,10 @@ class World:
             self.tenants[family] = self.add_microsoft_domain(domain)
             for user, password in passwords.items():
                 self.add_microsoft_user(organisation.address(user), password, admin=user == "dave")
+        elif family.startswith("ews"):
+            self.add_exchange_domain(domain)
+            for user, password in passwords.items():
+                self.add_exchange_user(organisation.address(user), password)
         elif hosted:
             for user, password in passwords.items():
                 self.add_user(organisation.address(user), password)

@@ -92,7 +92,7 @@ class Server:
     @property
     def name(self) -> str:
         """The host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
-        return _host_name(self.host)
+        return host_name(self.host)
 
     def open(self, timeouts: Timeouts) -> socket.socket:
         """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
@@ -161,7 +161,7 @@ def connect(
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
     our network with it; Temporary when nothing answers there.
     """
-    name = _host_name(host)
+    name = host_name(host)
     allowed = name in allowed_hosts
     if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
         raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
@@ -189,7 +189,8 @@ def is_public(address: str) -> bool:
     return not any(ip in network for network in _NOT_PUBLIC)
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
+    """Return a host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
     name = host.strip().rstrip(".").lower()
     try:
         if ":" in name:

@@ -7,12 +7,13 @@ A module or test marked `every_provider` runs its walk on each row's scene that 
 import pytest
 
 from shared.providers.registry import provider
-from tests import microsoft, scenes
+from tests import exchange, microsoft, scenes
 
 ROWS = {
     "imap": scenes.build,
     "pop3": scenes.build_pop3,
     "microsoft": microsoft.build,
+    "ews": exchange.build,
 }
 """By what receives: a function that sets the stage (see `tests.scenes.build`)."""
 
