@@ -225,8 +225,8 @@ def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
 def _answer(answer: Answer, correlation_id: str) -> func.HttpResponse:
     headers = {"X-Correlation-Id": correlation_id, "Cache-Control": "no-store", **answer.headers}
     if isinstance(answer.body, bytes):
-        mimetype = headers.pop("Content-Type", "application/octet-stream")
-        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers, mimetype=mimetype)
+        headers = {"Content-Type": "application/octet-stream", **headers}
+        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
     content = b"" if answer.body is None else msgspec.json.encode(answer.body)
     return func.HttpResponse(content, status_code=answer.status, headers=headers, mimetype="application/json")
 

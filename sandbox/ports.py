@@ -24,6 +24,7 @@ NAMES = (
     "entra",
     "graph",
     "front",
+    "programs",
     "exchange",
 )
 _FIRST, _LAST = 20_000, 32_000

@@ -16,6 +16,7 @@ from sandbox.front import Front
 from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
 from sandbox.ports import HOST, Ports
+from sandbox.programs import MailPrograms
 from sandbox.smtp import PostOffice
 from sandbox.vault import KeyVault
 
@@ -96,6 +97,8 @@ class World:
         stack.callback(self.post.stop)
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
+        self.programs = MailPrograms(self.ports["programs"], tls)
+        stack.callback(self.programs.stop)
         self._start_microsoft(stack)
         self.dns = Nameserver()
         stack.callback(self.dns.stop)
