@@ -195,11 +195,11 @@ def test_pages_fit_a_narrow_screen_in_light_and_dark(world, approved, opened, ap
         sign_in(page, who.address)
         shoot(page, f"connected-narrow-{scheme}")
         check(page)
-    world.entra.refuse_next(700016, error="unauthorized_client")
+    world.entra.refuse_next(53003, error="interaction_required")
     who, url, *_ = link_of(approved)
     page.goto(url)
     sign_in(page, who.address)
-    shoot(page, "app-not-found-narrow-dark")
+    shoot(page, "policy-narrow-dark")
     check(page)
 
 
