@@ -268,4 +268,12 @@ def _refused(app: App, org_id: str, flow: Flow, error: ZalionError) -> Refused:
         detail=flow.provider,
     )
     app.records.commit(org_id, event)
+    if error.reason == "wrong_account" and not error.facts.get("address"):  # the provider said it, of nobody
+        error = _wrong_account(app, org_id, flow)
     return Refused(error, flow.return_url)
+
+
+def _wrong_account(app: App, org_id: str, flow: Flow) -> ZalionError:
+    if flow.purpose != "sign_in":
+        return explained("tenant_mismatch")
+    return explained("wrong_account", address=app.records.get(org_id, Mailbox, flow.mailbox_id).value.address)

@@ -41,7 +41,7 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "de": (
             "Warten auf Microsoft",
             "Die Freigabe ist erteilt, aber noch nicht auf allen Servern von Microsoft angekommen. Das kann Minuten dauern.",
-            "Lassen Sie diese Seite offen: Sie versucht es von selbst noch einmal.",
+            "Lassen Sie diese Seite offen; der nächste Versuch kommt von selbst.",
         ),
     },
     "approval_needed": {

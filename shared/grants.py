@@ -173,15 +173,21 @@ class Grants:
         if stored.value.type == "password":
             return Password(stored.value.username, self._secret(stored.value))
         if stored.value.type == "application":
-            oauth, registration = self._signing(org_id, provider)
-            return Bearer(stored.value.username, oauth.application(registration).access_token)
+            with self._signing(org_id, provider) as (oauth, registration):
+                return Bearer(stored.value.username, oauth.application(registration).access_token)
         return self._bearer(org_id, stored)
 
-    def _signing(self, org_id: str, provider: str) -> tuple[OAuth, Registration]:
+    @contextmanager
+    def _signing(self, org_id: str, provider: str) -> Iterator[tuple[OAuth, Registration]]:
+        """Sign in with a registration; where that itself is refused, its integration says so."""
         oauth = self._oauth(provider)
         if oauth is None or self._registrations is None:
             raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
-        return oauth, self._registrations.of(org_id, provider)
+        try:
+            yield oauth, self._registrations.of(org_id, provider)
+        except InvalidRequest as refusal:
+            self._registrations.mark(org_id, provider, refusal)
+            raise
 
     def holds(self, org_id: str, mailbox_id: str) -> bool:
         """Return whether anything is kept of a mailbox."""
@@ -284,9 +290,9 @@ class Grants:
     def _redeemed(self, org_id: str, grant: Grant) -> refreshing.Answer:
         """Redeem at the provider that gave it, or at the issuer that came with a typed token."""
         if grant.type == "consent":
-            oauth, registration = self._signing(org_id, grant.provider)
             refresh_token = self._unsealed(org_id, grant, "refresh_token")
-            tokens = oauth.renew(registration, refresh_token, grant.scopes)
+            with self._signing(org_id, grant.provider) as (oauth, registration):
+                tokens = oauth.renew(registration, refresh_token, grant.scopes)
             return refreshing.Answer(tokens.access_token, tokens.expires_in, tokens.refresh_token)
         try:
             return refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)

@@ -96,7 +96,7 @@ def check_reach(app: App, org_id: str, integration: Integration, secret: str | N
     if not control or receiver is None:
         raise InvalidRequest("Name a mailbox that the app must not be able to read.", field=path)
     registration = app.registrations.named(org_id, integration, secret)
-    bearer = Bearer(str(control), _oauth(app, integration).application(registration).access_token)
+    bearer = Bearer(str(control), _oauth(app, integration).application(registration, anew=True).access_token)
     access = {"access": "application"}
     session = receiver(Connection(str(control), access, lambda: bearer, app.allowed_hosts, app.endpoints))
     try:
@@ -133,7 +133,7 @@ def _own(
     settings = {**new.settings, "tenantId": tenant, "clientId": client}
     new = replace(new, settings=settings, tenant=tenant, proof=_proof(new, secret), consented=())
     given = (secret.certificate or secret.client_secret) if secret else None
-    _oauth(app, new).application(app.registrations.named(org_id, new, given))
+    _oauth(app, new).application(app.registrations.named(org_id, new, given), anew=True)
     if new.settings.get("applicationAccess"):
         check_reach(app, org_id, new, given)
     take_tenant(app, org_id, stored, new)

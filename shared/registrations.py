@@ -1,12 +1,13 @@
 """Which app registration speaks for an organisation: its own, or Zalion's; and whose directory is whose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from shared.errors import Conflict, NotFound, Raced
-from shared.model import PLATFORM, Integration, TenantBinding, digest
+from shared.errors import Conflict, InvalidRequest, NotFound, Raced
+from shared.model import PLATFORM, Integration, Problem, TenantBinding, digest
 from shared.providers.base import Registration
-from shared.storage.base import Add, Records, Remove, Vault
+from shared.storage.base import Add, Move, Records, Remove, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Registrations:
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
         tenant = integration.tenant or app.tenant
         return self._made(app.client_id, tenant, self._secret(app.secret_name), ours=True)
+
+    def mark(self, org_id: str, provider: str, error: InvalidRequest) -> None:
+        """Note that the organisation's registration no longer works: IT sees it at the integration."""
+        stored = self.records.find(org_id, Integration, provider)
+        problem = Problem(error.code, error.detail, error.fix)
+        if stored and stored.value.problem != problem:
+            with suppress(Raced):  # whoever changed it has tried it
+                self.records.commit(org_id, Move(stored, replace(stored.value, problem=problem)))
 
     def bind(self, org_id: str, provider: str, tenant: str) -> bool:
         """Give a directory to an organisation; returns False where another one has it."""

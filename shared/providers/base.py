@@ -326,8 +326,8 @@ class OAuth(Protocol):
         """Ask for a new access token (RFC 6749 section 6)."""
         ...
 
-    def application(self, registration: Registration) -> Tokens:
-        """Sign in as the app itself; proves the registration's secret or certificate."""
+    def application(self, registration: Registration, *, anew: bool = False) -> Tokens:
+        """Sign in as the app itself; `anew` although a token is remembered, which proves secret or certificate."""
         ...
 
 

@@ -113,7 +113,7 @@ def test_a_strangers_tenant_in_the_redirect_connects_nothing(company, other):
     forged = {"admin_consent": "True", "tenant": other.tenant.id, "state": state}
     proof = authorizing.consented(company.app, "microsoft", forged).url
     back = company.browse(proof)  # our own administrator signs in: not an account of that directory
-    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "wrong_account"
+    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "tenant_mismatch"
     assert nothing_connected(company)
     assert binding(company, other.tenant.id) == other.org_id
 

@@ -137,10 +137,13 @@ class Entra:
             result = self._client(registration).acquire_token_by_refresh_token(refresh_token, wanted)
         return _tokens(result, registration)
 
-    def application(self, registration: Registration) -> Tokens:
-        """See `OAuth.application`. MSAL keeps this token and gives it again until it nearly ends."""
+    def application(self, registration: Registration, *, anew: bool = False) -> Tokens:
+        """See `OAuth.application`. A client remembers tokens until they nearly end, and refusals for 60 s."""
         with http.translated(TITLE):
-            result = self._client(registration, remembers=True).acquire_token_for_client([APPLICATION])
+            client = (
+                _made(registration, remembers=False) if anew else self._client(registration, remembers=True)
+            )
+            result = client.acquire_token_for_client([APPLICATION])
         return _tokens(result, registration)
 
     def _extra(self, settings: Mapping[str, object]) -> list[str]:
@@ -251,6 +254,8 @@ def _refused(result: Mapping[str, Any], registration: Registration) -> ZalionErr
     if registration.ours and error.reason in aadsts.REGISTRATION:
         logs.log("registration.refused", level=logging.ERROR, provider="microsoft", code=error.reason)
         return aadsts.error_of("our_app", correlation_id=result.get("correlation_id"))
+    if registration.ours and error.reason == "app_not_found":  # it is in a directory by consent alone
+        return aadsts.error_of("approval_needed", correlation_id=result.get("correlation_id"))
     return error
 
 
