@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -197,10 +198,15 @@ def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
             return super().send(request, *args, **options)
 
     adapter = Patient()
-    # The default context, because it honours SSL_CERT_FILE (a private CA); requests adds certifi's roots.
-    adapter.init_poolmanager(1, 1, ssl_context=ssl.create_default_context())
+    adapter.init_poolmanager(1, 1, ssl_context=_trust(ssl.get_default_verify_paths().cafile))
     adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
     return adapter
+
+
+@cache
+def _trust(private_ca: str | None) -> ssl.SSLContext:  # noqa: ARG001 - what the default context depends on
+    """Return the roots we trust, read once: that takes longer than a call. requests adds certifi's."""
+    return ssl.create_default_context()
 
 
 def _read(response: "Response", title: str) -> Answer:

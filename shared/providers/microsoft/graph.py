@@ -74,8 +74,12 @@ class Session:
         return self.api.call("GET", self.path + path, params=named).json
 
     def all(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a list."""
-        page = self.get(path, **params)
+        """Yield the pages of a list of this mailbox."""
+        return self.listed(self.path + path, **params)
+
+    def listed(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of any list."""
+        page = self.api.call("GET", path, params={f"${k}": v for k, v in params.items()}).json
         while True:
             yield page["value"]
             if "@odata.nextLink" not in page:
@@ -117,6 +121,14 @@ class Session:
                 "Microsoft 365 takes no passwords.", fix="Connect the mailbox by signing in."
             )
         return credential.token
+
+
+class Duplicate(Rejected):
+    """There is such a subscription already."""
+
+
+class Unreached(Rejected):
+    """Graph did not reach our address, or did not like what it answered."""
 
 
 def segment(id_: str) -> str:
@@ -181,6 +193,11 @@ def _bad_recipients(_: str = "") -> ZalionError:
     return Rejected("Microsoft takes one of the addresses for invalid.", fix="Correct the recipients.")
 
 
+def _unreached(_: str = "") -> ZalionError:
+    fix = "Ask Zalion whether Microsoft can reach its address; new mail is found by polling meanwhile."
+    return Unreached("Microsoft could not reach us to tell of new mail.", fix=fix)
+
+
 def _no_mailbox() -> ZalionError:
     return aadsts.error_of("no_mailbox", correlation_id=None)
 
@@ -194,11 +211,13 @@ _BY_CODE: Mapping[str, Callable[[], ZalionError]] = {
     "errormessagesizeexceeded": _too_large,
     "errorsendasdenied": _not_as,
     "errorinvalidrecipients": _bad_recipients,
+    "validationerror": _unreached,
 }
 _BY_STATUS: Mapping[int, Callable[[str], ZalionError]] = {
     HTTPStatus.UNAUTHORIZED: lambda _: aadsts.error_of("sign_in_again", correlation_id=None),
     HTTPStatus.FORBIDDEN: _no_access,
     HTTPStatus.NOT_FOUND: lambda _: NotFound("There is no such mail or folder in the mailbox."),
+    HTTPStatus.CONFLICT: lambda words: Duplicate(f"Microsoft finds a conflict ({words})."),
     HTTPStatus.GONE: _expired,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _too_large,
 }
