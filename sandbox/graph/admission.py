@@ -14,10 +14,15 @@ from sandbox.graph.problems import GraphError
 
 
 class Admission:
-    """Lets requests in: so many of one mailbox at once."""
+    """Lets requests in: so many of one mailbox at once.
+
+    Attributes:
+        most: address -> the most that were served at once.
+    """
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
+        self.most: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._guard = threading.Lock()
 
@@ -29,6 +34,7 @@ class Admission:
             if self._busy[mailbox.address] >= self._faults.concurrency:
                 raise self._wait(429, "ApplicationThrottled", "MailboxConcurrency limit.")
             self._busy[mailbox.address] += 1
+            self.most[mailbox.address] = max(self.most[mailbox.address], self._busy[mailbox.address])
         try:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from functools import cache
 
 WELL_KNOWN = {
     "inbox": "Inbox",
@@ -51,11 +52,14 @@ class Item:
     extended: dict[str, str] = field(default_factory=dict)
     internet_headers: bool = True
     visible: bool = True
+    _parsed: tuple[bytes, EmailMessage] | None = field(default=None, repr=False)
 
     @property
     def message(self) -> EmailMessage:
-        """The mail, parsed."""
-        return email.message_from_bytes(self.raw, policy=email.policy.default)
+        """The mail, parsed; kept until `raw` is another."""
+        if self._parsed is None or self._parsed[0] is not self.raw:
+            self._parsed = self.raw, email.message_from_bytes(self.raw, policy=email.policy.default)
+        return self._parsed[1]
 
 
 @dataclass(frozen=True)
@@ -181,18 +185,25 @@ class Mailbox:
         with self.lock:
             return [i for i in self.items.values() if i.visible and folder in {None, i.folder}]
 
-    def conversation_of(self, message: EmailMessage) -> str:
+    def conversation_of(self, raw: bytes) -> str:
         """Return the thread: that of a mail it refers to, else one made of id or subject."""
-        known = {str(i.message.get("Message-ID", "")): i for i in self.items.values()}
-        mentioned = [
-            *str(message.get("In-Reply-To", "")).split(),
-            *str(message.get("References", "")).split(),
-        ]
-        for id_ in mentioned:
-            if id_ in known and known[id_].message.get("Message-ID") != message.get("Message-ID"):
-                return self.conversation_of(known[id_].message)
-        root = mentioned[-1] if mentioned else str(message.get("Message-ID", message.get("Subject", "")))
+        known = {_threading(item.raw)[0]: item.raw for item in list(self.items.values())}
+        own, mentioned, _ = _threading(raw)
+        seen: set[str] = set()
+        while parent := next((i for i in mentioned if i in known and i != own and i not in seen), None):
+            seen.add(parent)
+            own, mentioned, _ = _threading(known[parent])
+        root = mentioned[-1] if mentioned else own or _threading(raw)[2]
         return "AAQk" + hashlib.sha256(f"{self.address}{root}".encode()).hexdigest()[:40] + "="
+
+
+@cache
+def _threading(raw: bytes) -> tuple[str, list[str], str]:
+    """Return a mail's Message-ID, the ones it mentions, the parent first, and its subject."""
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    names = ("Message-ID", "In-Reply-To", "References", "Subject")
+    own, parent, references, subject = (str(message.get(name, "")) for name in names)
+    return own, [*parent.split(), *references.split()], subject
 
 
 def new_id(prefix: str) -> str:

@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/api/resources/message
 """
 
 import base64
+import hashlib
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
@@ -35,8 +36,8 @@ def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, 
         "bodyPreview": content[:255],
         "importance": "normal",
         "parentFolderId": item.folder,
-        "conversationId": mailbox.conversation_of(message),
-        "conversationIndex": "AQHb",
+        "conversationId": mailbox.conversation_of(item.raw),
+        "conversationIndex": _index(mailbox.conversation_of(item.raw)),
         "isDeliveryReceiptRequested": False,
         "isReadReceiptRequested": False,
         "isRead": item.sent_by_us,
@@ -100,6 +101,12 @@ def attachment_json(part: EmailMessage, number: int) -> dict[str, Any]:
         shown["contentId"] = (part.get("Content-ID") or "").strip("<>") or None
         shown["contentBytes"] = base64.b64encode(content).decode()
     return shown
+
+
+def _index(conversation: str) -> str:
+    """Return a conversation's index: 22 octets, as MS-OXOMSG section 2.2.1.3 has it for its first mail."""
+    digest = hashlib.sha256(conversation.encode()).digest()
+    return base64.b64encode(b"\x01" + digest[:21]).decode()
 
 
 def _recipients(message: EmailMessage, name: str) -> list[dict[str, Any]]:
