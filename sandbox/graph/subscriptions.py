@@ -8,6 +8,7 @@ import random
 import secrets
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -109,7 +110,7 @@ class Notifier:
         """Check, shake hands with both URLs, and keep it. Raises Invalid."""
         until = datetime.fromisoformat(body["expirationDateTime"]).astimezone(UTC)
         made = Subscription(
-            id=secrets.token_hex(16),
+            id=str(uuid.uuid4()),
             resource=body["resource"],
             change_type=body["changeType"],
             url=body["notificationUrl"],
