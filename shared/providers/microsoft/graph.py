@@ -7,7 +7,6 @@ https://learn.microsoft.com/graph/outlook-immutable-id
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from itertools import batched
 from typing import Any
 from urllib.parse import quote
 
@@ -87,17 +86,29 @@ class Session:
             page = self.api.call("GET", page["@odata.nextLink"]).json
 
     def batch(self, paths: Sequence[str]) -> list[Any]:
-        """Return the JSON of several paths of this mailbox, None where one is not found."""
+        """Return the JSON of several paths of this mailbox, None where one is not found.
+
+        One after the other: Graph would serve four of them at once, which is all that a mailbox has. What
+        follows one that fails is not served, and asked for again.
+        """
         found: dict[int, Any] = {}
-        for chunk in batched(enumerate(paths), BATCH, strict=False):
+        while left := [n for n in range(len(paths)) if n not in found][:BATCH]:
             requests = [
-                {"id": str(n), "method": "GET", "url": self.path + path, "headers": IMMUTABLE}
-                for n, path in chunk
+                {
+                    "id": str(n),
+                    "method": "GET",
+                    "url": self.path + paths[n],
+                    "headers": IMMUTABLE,
+                    **({"dependsOn": [str(before)]} if before is not None else {}),
+                }
+                for before, n in zip([None, *left], left, strict=False)
             ]
             answer = self.api.call("POST", "/$batch", json={"requests": requests}).json
-            for inner in answer["responses"]:
-                found[int(inner["id"])] = _inner(inner)
-        return [found.get(n) for n in range(len(paths))]
+            served = [one for one in answer["responses"] if one["status"] != HTTPStatus.FAILED_DEPENDENCY]
+            if not served:
+                raise Temporary("Microsoft Graph served nothing of a batch.", retry_after=60)
+            found |= {int(one["id"]): _inner(one) for one in served}
+        return [found[n] for n in range(len(paths))]
 
     def envelopes(self, items: Sequence[Mapping[str, Any]], folders: Mapping[str, str]) -> list[Envelope]:
         """Make envelopes of messages; for Sent mail their threading is asked for.
