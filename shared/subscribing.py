@@ -82,6 +82,8 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
         stored = _save(app, org_id, stored, changed, event)
         if changed.missed != MOST_MISSED:
             return
+        cancel(app, org_id, stored.value)
+        push = changed
     _see_to_it(app, org_id, stored.value, app.clock() + AGAIN)  # whatever becomes of this attempt
     renewed = _renewed(app, org_id, stored.value) if event in {"due", "renew"} else None
     kept = _kept(app, push, renewed or _made(app, org_id, stored.value))
@@ -93,7 +95,7 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
 
 def cancel(app: App, org_id: str, mailbox: Mailbox) -> bool:
     """End a mailbox's push while its grant still works; returns whether there was one to end."""
-    if mailbox.push is None or not app.has_push(mailbox):
+    if mailbox.push is None or not mailbox.push.id or not app.has_push(mailbox):
         return False
     with app.pushing(org_id, mailbox) as pusher:
         pusher.cancel(mailbox.push.id)

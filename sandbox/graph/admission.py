@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/throttling-limits
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ class Admission:
 
     Attributes:
         most: address -> the most that were served at once.
+        lasts: seconds that every request takes.
     """
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self.most: Counter[str] = Counter()
+        self.lasts = 0.0
         self._busy: Counter[str] = Counter()
         self._guard = threading.Lock()
 
@@ -39,6 +42,7 @@ class Admission:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."
                 raise GraphError(404, "MailboxNotEnabledForRESTAPI", words)
+            time.sleep(self.lasts)
             yield
         finally:
             with self._guard:

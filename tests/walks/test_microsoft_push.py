@@ -360,7 +360,7 @@ def test_the_timer_renews_two_days_before_the_end_whatever_the_poll_interval(off
     scheduling.tick(at(office, max(due(office)) + timedelta(minutes=1)))
     looks = len(events(office, "mailbox.read"))
     jobs = [text for text in office.waiting() if '"subscribe"' in text and office.mailbox.id in text]
-    assert len(jobs) == 1
+    assert jobs
     subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
     subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")  # a look saw it, too
     assert one.reauthorized == before + 1
@@ -486,7 +486,7 @@ def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, arr
         office.supplier.reply(arrived, f"Answer {number}")
     messages = [office.send(subject=f"Offer {number}") for number in range(3)]
     graph.admission.most.clear()
-    graph.hang = 0.02
+    graph.admission.lasts = 0.05
     acts = [
         *(lambda message=message: office.deliver(message) for message in messages),
         *([office.sync] * 2),
@@ -497,9 +497,9 @@ def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, arr
         lambda: looking.folders(office.app, office.caller, office.mailbox.id),
     ]
     errors = together(acts)
-    graph.hang = 0.0
+    graph.admission.lasts = 0.0
     assert errors == []
-    assert graph.admission.most[office.alice.address] <= 3
+    assert 2 <= graph.admission.most[office.alice.address] <= 3
     office.settle()
     for _ in range(6):
         if {office.email(message.id).state for message in messages} == {"sent"}:

@@ -30,7 +30,7 @@ class GraphPusher(Session):
     def subscribe(self, url: str, secret: str, until: datetime) -> Push:
         """See `Pusher.subscribe`. What an earlier attempt left behind at the same address is removed."""
         resource = f"{self.path}/messages".removeprefix("/")
-        if self.path == "/me":
+        if self.connection.settings.get("access") != "application":
             self._clear(url, resource)
         self._warm_up(url)
         body = {
