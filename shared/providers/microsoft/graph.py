@@ -33,6 +33,8 @@ IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
 IN_REPLY_TO, REFERENCES = "String 0x1042", "String 0x1039"
 """The MAPI properties of these headers: Sent mail has no internetMessageHeaders (docs#18761, 2025-11)."""
 
+THREADING = {"in-reply-to", "references"}
+
 FIELDS = (
     "id,internetMessageId,conversationId,parentFolderId,subject,isDraft,from,toRecipients,ccRecipients,"
     "sentDateTime,receivedDateTime,internetMessageHeaders"
@@ -111,19 +113,20 @@ class Session:
         return [found[n] for n in range(len(paths))]
 
     def envelopes(self, items: Sequence[Mapping[str, Any]], folders: Mapping[str, str]) -> list[Envelope]:
-        """Make envelopes of messages; for Sent mail their threading is asked for.
+        """Make envelopes of messages; for mail sent from here its threading is asked for.
 
         Args:
             items: messages with `FIELDS`.
             folders: folder id -> role, where it has one.
         """
-        sent = [item for item in items if folders.get(item["parentFolderId"]) == "sent"]
-        bare = [item["id"] for item in sent if not item.get("internetMessageHeaders")]
+        own = self.connection.address
+        sent = {item["id"] for item in items if _left_here(item, folders.get(item["parentFolderId"]), own)}
+        bare = [item["id"] for item in items if item["id"] in sent and not _names(item) & THREADING]
         wanted = f"id eq '{IN_REPLY_TO}' or id eq '{REFERENCES}'"
         expand = quote(f"singleValueExtendedProperties($filter={wanted})", safe="$()")
         answers = self.batch([f"/messages/{segment(id_)}?$select=id&$expand={expand}" for id_ in bare])
         threading = dict(zip(bare, answers, strict=True))
-        return [_envelope(item, folders, threading.get(item["id"])) for item in items]
+        return [_envelope(item, threading.get(item["id"]), is_sent=item["id"] in sent) for item in items]
 
     def _token(self) -> str:
         credential = self.connection.credential()
@@ -244,20 +247,30 @@ def _inner(inner: Mapping[str, Any]) -> Any:
     return inner["body"]
 
 
-def _envelope(
-    item: Mapping[str, Any], folders: Mapping[str, str], threading: Mapping[str, Any] | None
-) -> Envelope:
+def _names(item: Mapping[str, Any]) -> set[str]:
+    return {str(header["name"]).lower() for header in item.get("internetMessageHeaders") or ()}
+
+
+def _left_here(item: Mapping[str, Any], role: str | None, own: str) -> bool:
+    """Whether a mail was sent from this mailbox, also if it lies elsewhere by now.
+
+    No transport has written into it. A forged sender's mail has come through one.
+    """
+    sender = ((item.get("from") or {}).get("emailAddress") or {}).get("address") or ""
+    return role == "sent" or (sender.lower() == own.lower() and "received" not in _names(item))
+
+
+def _envelope(item: Mapping[str, Any], threading: Mapping[str, Any] | None, *, is_sent: bool) -> Envelope:
     """Write the headers as they would stand in the mail, so that one reader serves all providers."""
     lines = [(str(h["name"]), str(h["value"])) for h in item.get("internetMessageHeaders") or ()]
     there = {name.lower() for name, _ in lines}
     lines += [(name, value) for name, value in _known(item, threading) if value and name.lower() not in there]
     block = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines)
-    role = folders.get(item["parentFolderId"], "")
     return mime.envelope(
         block.encode() + b"\r\n",
         ref=item["id"],
         folder=item["parentFolderId"],
-        is_sent=role == "sent",
+        is_sent=is_sent,
         received_at=when(item.get("receivedDateTime")),
         thread=item.get("conversationId"),
     )
