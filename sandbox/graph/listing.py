@@ -24,7 +24,8 @@ def messages(call: Call, folder: str = "") -> Reply:
         raise GraphError(400, "SearchWithFilter", "The query parameter is not supported with $search.")
     items: list[Mapping[str, Any]] = [call.shown(item) for item in call.mailbox.listed(place)]
     if "$filter" in query:
-        items = [one for one in items if odata.predicate(query["$filter"])(one)]
+        wanted = odata.predicate(query["$filter"])
+        items = [one for one in items if wanted(one)]
     if "$search" in query:
         items = [one for one in items if matches(one, query["$search"])]
     items.sort(key=lambda one: (one["receivedDateTime"], one["_item"].arrived), reverse=True)

@@ -91,6 +91,7 @@ class Mailbox:
         self.changes: list[Change] = []
         self.lock = threading.RLock()
         self._numbers = itertools.count(1)
+        self._known: tuple[tuple[int, str], dict[str, bytes]] = ((0, ""), {})
         for key, name in WELL_KNOWN.items():
             self.add_folder(name, key)
 
@@ -185,9 +186,15 @@ class Mailbox:
         with self.lock:
             return [i for i in self.items.values() if i.visible and folder in {None, i.folder}]
 
+    def _by_message_id(self) -> dict[str, bytes]:
+        """Return Message-ID -> bytes; made anew when the mailbox holds other items."""
+        if self._known[0] != (state := (len(self.items), next(reversed(self.items), ""))):
+            self._known = state, {_threading(item.raw)[0]: item.raw for item in list(self.items.values())}
+        return self._known[1]
+
     def conversation_of(self, raw: bytes) -> str:
         """Return the thread: that of a mail it refers to, else one made of id or subject."""
-        known = {_threading(item.raw)[0]: item.raw for item in list(self.items.values())}
+        known = self._by_message_id()
         own, mentioned, _ = _threading(raw)
         seen: set[str] = set()
         while parent := next((i for i in mentioned if i in known and i != own and i not in seen), None):

@@ -4,10 +4,14 @@ https://learn.microsoft.com/graph/api/resources/message
 """
 
 import base64
+import email
+import email.policy
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from sandbox.graph.mailbox import Item, Mailbox
@@ -17,11 +21,10 @@ SKIPPED_HEADERS = {"bcc"}
 
 def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, Any]:
     """Return everything Graph could show of an item; `_extended` and `_item` are for us."""
-    message = item.message
-    sender = _recipients(message, "from")[:1]
-    body = message.get_body(("html", "plain"))
-    content = body.get_content() if body is not None else ""
+    read = _read(item.raw)
+    conversation = mailbox.conversation_of(item.raw)
     return {
+        **read,
         "@odata.etag": f'W/"{item.arrived}"',
         "id": item.id if immutable else item.moving_id,
         "createdDateTime": _time(item.received_at),
@@ -29,21 +32,38 @@ def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, 
         "changeKey": f"CQAAA{item.arrived}",
         "categories": [],
         "receivedDateTime": _time(item.received_at),
-        "sentDateTime": _time(_date(message) or item.received_at),
-        "hasAttachments": any(not p.get("Content-ID") for p in attachments(message)),
-        "internetMessageId": str(message.get("Message-ID", "")),
-        "subject": str(message.get("Subject", "")),
-        "bodyPreview": content[:255],
+        "sentDateTime": read["sentDateTime"] or _time(item.received_at),
         "importance": "normal",
         "parentFolderId": item.folder,
-        "conversationId": mailbox.conversation_of(item.raw),
-        "conversationIndex": _index(mailbox.conversation_of(item.raw)),
+        "conversationId": conversation,
+        "conversationIndex": _index(conversation),
         "isDeliveryReceiptRequested": False,
         "isReadReceiptRequested": False,
         "isRead": item.sent_by_us,
         "isDraft": item.draft,
         "webLink": f"https://outlook.office365.com/owa/?ItemID={item.id}",
         "inferenceClassification": "focused",
+        "flag": {"flagStatus": "notFlagged"},
+        "internetMessageHeaders": read["internetMessageHeaders"] if item.internet_headers else None,
+        "_extended": item.extended,
+        "_item": item,
+    }
+
+
+@lru_cache(5000)
+def _read(raw: bytes) -> Mapping[str, Any]:
+    """Return what the bytes themselves tell; a list shows hundreds of mails."""
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    sender = _recipients(message, "from")[:1]
+    body = message.get_body(("html", "plain"))
+    content = body.get_content() if body is not None else ""
+    sent_at = _date(message)
+    return {
+        "sentDateTime": _time(sent_at) if sent_at else None,
+        "hasAttachments": any(not p.get("Content-ID") for p in attachments(message)),
+        "internetMessageId": str(message.get("Message-ID", "")),
+        "subject": str(message.get("Subject", "")),
+        "bodyPreview": content[:255],
         "body": {"contentType": "html" if _is_html(body) else "text", "content": content},
         "uniqueBody": {"contentType": "text", "content": content},
         "sender": sender[0] if sender else None,
@@ -52,16 +72,11 @@ def message_json(mailbox: Mailbox, item: Item, *, immutable: bool) -> dict[str, 
         "ccRecipients": _recipients(message, "cc"),
         "bccRecipients": _recipients(message, "bcc"),
         "replyTo": _recipients(message, "reply-to"),
-        "flag": {"flagStatus": "notFlagged"},
         "internetMessageHeaders": [
             {"name": name, "value": " ".join(str(value).split())}
             for name, value in message.items()
             if name.lower() not in SKIPPED_HEADERS
-        ]
-        if item.internet_headers
-        else None,
-        "_extended": item.extended,
-        "_item": item,
+        ],
     }
 
 
