@@ -126,6 +126,12 @@ class Raced(Temporary):
         super().__init__(detail, retry_after=1)
 
 
+class Busy(Temporary):
+    """Nobody failed: others have their turn, or the provider's pause is not over. Put back, not counted."""
+
+    code = "busy"
+
+
 class OutcomeUnknown(ZalionError):
     """It broke after the hand-over began: the message may or may not have left (RFC 1047)."""
 

@@ -37,7 +37,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     look: tuple[str, ...] = ()
     actor: str = "system"
     pushed: bool = False
-    event: Literal["", "changed", "renew", "ended", "missed", "heard"] = ""
+    event: Literal["", "changed", "due", "renew", "ended", "missed", "heard"] = ""
     mailboxes: tuple[tuple[str, str], ...] = ()
     attempt: int = 0
     correlation_id: str = ""

@@ -258,6 +258,7 @@ class SyncState:
         restarted_at: when a cursor last expired.
         look: Message-IDs that became known late and are still to be looked for.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
+        rest_until: the provider asked us to leave the mailbox alone until then.
     """
 
     kind: ClassVar[str] = "sync"
@@ -272,12 +273,30 @@ class SyncState:
     look: tuple[str, ...] = ()
     stuck: str = ""
     tries: int = 0
+    rest_until: datetime | None = None
     problem: Problem | None = None
 
     @property
     def key(self) -> str:
         """One per mailbox."""
         return self.mailbox_id
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to speak with a mailbox that serves few at a time, see `turns`; `holder` tells whose."""
+
+    kind: ClassVar[str] = "turn"
+
+    mailbox_id: str
+    lane: Literal["send", "live"]
+    holder: str
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        """One per mailbox and lane."""
+        return f"{self.mailbox_id}!{self.lane}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,16 @@ nothing is read from storage to check it.
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import batched
 from typing import Literal
 
 from shared import jobs, logs, sealing
 from shared.app import App
-from shared.errors import NotFound
+from shared.errors import InvalidRequest, NotFound
 from shared.jobs import Job
 from shared.model import PLATFORM
+from shared.providers.base import Notice
 
 LARGEST = 4 * 1024 * 1024
 """Octets of a notification: thousands of entries."""
@@ -42,7 +43,7 @@ def take(app: App, provider: str, body: bytes) -> Counter[str]:
         raise NotFound("This provider sends no notifications.")
     wanted: dict[Event, dict[tuple[str, str], None]] = {"changed": {}, "renew": {}, "ended": {}}
     counts: Counter[str] = Counter()
-    for notice in read(body):
+    for notice in _read(read, provider, body):
         place = _place(app, notice.secret)
         counts[notice.event if place else "forged"] += 1
         if place:
@@ -52,6 +53,21 @@ def take(app: App, provider: str, body: bytes) -> Counter[str]:
     if counts["forged"]:
         logs.log("notice.forged", provider=provider, count=counts["forged"])
     return counts
+
+
+def _read(read: Callable[[bytes], Sequence[Notice]], provider: str, body: bytes) -> Sequence[Notice]:
+    """Read a notification; what is none is counted like a forged one."""
+    try:
+        _check_size(body)
+        return read(body)
+    except InvalidRequest:
+        logs.log("notice.forged", provider=provider, count=1)
+        raise
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > LARGEST:
+        raise InvalidRequest("This is larger than any notification.", field="body")
 
 
 def fan_out(app: App, job: Job) -> None:

@@ -75,7 +75,7 @@ def mailbox(
 ) -> c.MailboxResource:
     """Show a mailbox with what the last look at it found, and what its providers (by name) make of it."""
     able = powers.of_mailbox(record, provider)
-    problem = record.problem or (state.problem if state else None)
+    problem = record.problem or (state.problem if state else None) or _silence(record)
     return c.MailboxResource(
         id=record.id,
         address=record.address,
@@ -106,6 +106,16 @@ def _push(record: Mailbox) -> Literal["none", "live", "silent"]:
     if record.push is None or record.state != "active":
         return "none"
     return "silent" if record.push.silent else "live"
+
+
+def _silence(record: Mailbox) -> Problem | None:
+    """A plain word about push that is none."""
+    if _push(record) != "silent":
+        return None
+    minutes = max(1, record.poll_seconds // 60)
+    detail = f"The provider does not tell us of new mail here; it is looked for every {minutes} minutes."
+    fix = "Ask IT to allow the app itself to read this mailbox, or have it polled more often."
+    return Problem("push_silent", detail, fix)
 
 
 def integration(record: Integration, provider: Provider, redirect_uri: str | None) -> c.IntegrationResource:

@@ -3,6 +3,9 @@
 import itertools
 import re
 import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -12,12 +15,13 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from sandbox.web import Reply, Request, WebServer
-from shared import authorizing, casework, integrating, noticing
+from shared import authorizing, bootstrap, casework, integrating, noticing, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
-from shared.model import Integration, Mailbox
+from shared.model import Integration, Mailbox, Message, SyncState
+from shared.settings import load
 from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
@@ -95,10 +99,70 @@ class MicrosoftScene(Scene):
     def person(self, name: str) -> Person:
         return person(self.world, name, self.domain)
 
-    def colleague(self, name: str = "carol") -> tuple[Person, Mailbox]:
-        """Connect a second mailbox of the organisation."""
-        somebody = self.person(name)
-        return somebody, connect(self.world, self.app, self.org_id, somebody)
+    def colleague(self, name: str = "carol", **changes: Any) -> tuple[Person, Mailbox]:
+        """Connect one more mailbox of the organisation."""
+        who = self.person(name)
+        box = connect(self.world, self.app, self.org_id, who, **changes)
+        self.settle()
+        return who, box
+
+    def poll(self, **by: float) -> None:
+        """Let the time of the next poll come."""
+        self.clock.advance(**by or {"minutes": 11})
+        scheduling.tick(self.app)
+        self.work()
+
+    def arrived(self, message: Message) -> bytes:
+        """What arrived at the supplier's of a mail from the case."""
+        return next(raw for raw in self.supplier.inbox() if (message.message_id or "?").encode() in raw)
+
+    def answers(self, first: Message) -> list[Message]:
+        """The other messages of a message's conversation."""
+        same = (one for one in self.timeline() if one.conversation_id == first.conversation_id)
+        return [one for one in same if one.id != first.id]
+
+    def record(self, box: Mailbox | None = None) -> Mailbox:
+        """A mailbox as it is kept now."""
+        return self.app.records.get(self.org_id, Mailbox, (box or self.mailbox).id).value
+
+    def state(self, box: Mailbox | None = None) -> SyncState:
+        return self.app.records.get(self.org_id, SyncState, (box or self.mailbox).id).value
+
+    def subscriptions(self, address: str | None = None) -> list[Any]:
+        """What Graph keeps for a mailbox."""
+        address = address or self.alice.address
+        return [one for one in self.world.graph.notifier.subscriptions.values() if one.address == address]
+
+    def calls(self) -> Counter[tuple[str, str]]:
+        """Every call that Graph has got, by method and template."""
+        return Counter((method, path) for method, path, *_ in self.world.graph.requests)
+
+
+@contextmanager
+def faults(where: Any, **changes: Any) -> Iterator[None]:
+    """Switch faults on for a while: Graph's, or the notifications'."""
+    before = {name: getattr(where, name) for name in changes}
+    for name, value in changes.items():
+        setattr(where, name, value)
+    yield
+    for name, value in before.items():
+        setattr(where, name, value)
+
+
+def calm(world: Any) -> None:
+    """Switch every fault off."""
+    graph = world.graph
+    graph.faults.__init__()
+    graph.notifier.faults.__init__()
+    graph.admission.lasts = 0.0
+
+
+def office(world: Any, **options: Any) -> MicrosoftScene:
+    """Set the stage with an app of its own, for a whole file of tests."""
+    clock = Clock()
+    scene = build(world, bootstrap.build(load(world.environment()), clock), clock, **options)
+    scene.settle()
+    return scene
 
 
 @cache

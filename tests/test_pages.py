@@ -51,7 +51,7 @@ def test_an_address_cannot_bring_markup():
 
 
 def test_the_policy_allows_the_pages_own_style_and_nothing_else():
-    style = re.search(r"<style>(.*?)</style>", page(), re.S)[1]
+    style = re.search(r"<style>(.*?)</style>", page(), re.DOTALL)[1]
     import base64
     import hashlib
 

@@ -362,6 +362,7 @@ class Provider:
         notices: reads a notification's body, lazily trusted; raises InvalidRequest for what is none.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
 
     name: str
@@ -375,3 +376,4 @@ class Provider:
     notices: Callable[[bytes], Sequence[Notice]] | None = None
     oauth: OAuth | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
+    takes_turns: bool = False
