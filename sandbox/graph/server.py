@@ -28,10 +28,6 @@ https://learn.microsoft.com/graph/json-batching
 """
 
 
-AT_ONCE = 4
-"""Of a batch, whatever mailboxes it is for."""
-
-
 class Identities(Protocol):
     """What Graph asks Entra."""
 
@@ -127,10 +123,7 @@ class Graph(Exchange, WebServer):
         return self._batch(request, access) if path == "$batch" else self._dispatch(request, access, path)
 
     def _batch(self, request: Request, access: Any) -> Reply:
-        """Answer up to four at once, unless one depends on another; the answers come in another order.
-
-        https://learn.microsoft.com/graph/json-batching#sequencing-requests-with-the-dependson-property
-        """
+        """Answer several at once; the answers come in another order."""
         asked = request.json["requests"]
         if len(asked) > MOST_TOGETHER:
             raise GraphError(400, "BadRequest", "Number of batch request steps exceeds the maximum of 20.")

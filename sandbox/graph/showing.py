@@ -33,7 +33,6 @@ def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
     html = body is not None and body.get_content_type() == "text/html"
     text = plain(content) if html else content
     return {
-        **read,
         "@odata.etag": f'W/"{item.arrived}"',
         "id": item.id if immutable else item.moving_id,
         "createdDateTime": _time(item.received_at),
@@ -69,7 +68,11 @@ def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
             {"name": name, "value": " ".join(str(value).split())}
             for name, value in message.items()
             if name.lower() not in SKIPPED_HEADERS
-        ],
+        ]
+        if item.internet_headers
+        else None,
+        "_extended": item.extended,
+        "_item": item,
     }
 
 

@@ -399,7 +399,7 @@ def letter(office, to, subject):
 
 def shown(office, box):
     record, state = connecting.show(office.app, office.admin, box.id)
-    return views.mailbox(record, state)
+    return views.mailbox(office.app.provider, record, state)
 
 
 # Throttling
