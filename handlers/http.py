@@ -16,7 +16,8 @@ from typing import Any, Literal
 import azure.functions as func
 import msgspec
 
-from shared import bootstrap, logs
+from handlers import browser
+from shared import bootstrap, logs, pages
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ProblemResource
@@ -179,14 +180,22 @@ def respond(
                 return _answer(handler(call), correlation_id)
         except ZalionError as error:
             logs.log("request.refused", code=error.code, route=handler.__name__)
-            return problem(error, correlation_id)
+            return _told(req, who, error, correlation_id)
         except Exception as error:  # noqa: BLE001 - the last edge: a bug is logged and answered in our form
             logs.log("request.failed", level=logging.ERROR, error=error, route=handler.__name__)
             bug = ZalionError("An error on our side; we have been told.", fix="Try again in a moment.")
-            return problem(bug, correlation_id)
+            return _told(req, who, bug, correlation_id)
 
 
 NOBODY = Caller("-", "", frozenset())
+
+
+def _told(req: func.HttpRequest, who: Who, error: ZalionError, correlation_id: str) -> func.HttpResponse:
+    """Tell a person in a browser by a page, everybody else by a problem."""
+    if who != "browser":
+        return problem(error, correlation_id)
+    answer = Answer(browser.refusal(req, error), status=error.status, headers=pages.HEADERS)
+    return _answer(answer, correlation_id)
 
 
 def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
@@ -216,8 +225,8 @@ def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
 def _answer(answer: Answer, correlation_id: str) -> func.HttpResponse:
     headers = {"X-Correlation-Id": correlation_id, "Cache-Control": "no-store", **answer.headers}
     if isinstance(answer.body, bytes):
-        mimetype = headers.pop("Content-Type", "application/octet-stream")
-        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers, mimetype=mimetype)
+        headers = {"Content-Type": "application/octet-stream", **headers}
+        return func.HttpResponse(answer.body, status_code=answer.status, headers=headers)
     content = b"" if answer.body is None else msgspec.json.encode(answer.body)
     return func.HttpResponse(content, status_code=answer.status, headers=headers, mimetype="application/json")
 

@@ -25,27 +25,28 @@ SEARCH = (
 def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
     """Connect a mailbox; its sign-in is tried before the answer, or waits for its user at `authorizeUrl`."""
     mailbox, authorize_url = authorizing.connect(call.app, call.caller, call.body)
-    return Answer(views.mailbox(mailbox, None, authorize_url), status=201)
+    return Answer(views.mailbox(call.app.provider, mailbox, None, authorize_url), status=201)
 
 
 @bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])
 def list_mailboxes(call: Call[None]) -> Answer:
     """The caller's mailboxes; for an administrator all of the organisation."""
     shown = connecting.visible(call.app, call.caller)
-    return Answer(c.Items(items=[views.mailbox(*pair) for pair in shown]))
+    return Answer(c.Items(items=[views.mailbox(call.app.provider, *pair) for pair in shown]))
 
 
 @bp.endpoint("GET", "mailboxes/{mailboxId}", who="owner", answer=c.MailboxResource)
 def get_mailbox(call: Call[None]) -> Answer:
     """One mailbox, its state and what the last look at it found."""
-    return Answer(views.mailbox(*connecting.show(call.app, call.caller, call.path("mailboxId"))))
+    shown = connecting.show(call.app, call.caller, call.path("mailboxId"))
+    return Answer(views.mailbox(call.app.provider, *shown))
 
 
 @bp.endpoint("PATCH", "mailboxes/{mailboxId}", who="owner", body=c.PatchMailbox, answer=c.MailboxResource)
 def patch_mailbox(call: Call[c.PatchMailbox]) -> Answer:
     """Change what is given; a new secret reconnects a mailbox that needs consent."""
     mailbox = connecting.change(call.app, call.caller, call.path("mailboxId"), call.body)
-    return Answer(views.mailbox(*connecting.show(call.app, call.caller, mailbox.id)))
+    return Answer(views.mailbox(call.app.provider, *connecting.show(call.app, call.caller, mailbox.id)))
 
 
 @bp.endpoint("DELETE", "mailboxes/{mailboxId}", who="owner", answer=c.DisconnectReceipt)

@@ -189,6 +189,7 @@ var settings = {
   GOOGLE_OAUTH_URL: 'https://oauth2.googleapis.com'
   GOOGLE_CERTS_URL: 'https://www.googleapis.com/oauth2/v3/certs'
   GMAIL_URL: 'https://gmail.googleapis.com'
+  DNS_SERVER: '' // the platform's resolver
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 
+from sandbox.programs import MailSystem
 from sandbox.world import Organisation, World
 
 
@@ -42,6 +43,7 @@ class Family:
         mailbox: what a mailbox is connected with, beside its address.
         approve: IT's consent at the provider after the approval, where it needs one.
         sign_in: takes the link that a mailbox's user signs in at, where there is one.
+        system: the simulator whose users have no mail program but ours (see `programs`).
     """
 
     domain: str
@@ -49,6 +51,7 @@ class Family:
     mailbox: Callable[[World, Organisation, str], Mapping[str, Any]]
     approve: Callable[[World, Api, Organisation], None] = lambda *_: None
     sign_in: Callable[[World, str, str], None] = lambda *_: None
+    system: Callable[[World], MailSystem] | None = None
 
 
 def places(world: World, **security: str) -> dict[str, dict[str, Any]]:
@@ -98,12 +101,14 @@ def _browse_at_microsoft(world: World, url: str, address: str) -> None:
 FAMILIES: Mapping[str, Family] = {
     "imap": _hosted("imap.example", "imap", imap="tls", smtp="starttls"),
     "imap2": _hosted("imap2.example", "imap", imap="starttls", smtp="tls"),
+    "pop3": _hosted("pop3.example", "pop3", pop3="starttls", smtp="tls"),
     "microsoft": Family(
         "microsoft.example",
         lambda _: {"microsoft": {}},
         _by_browser("microsoft"),
         _consent_at_microsoft,
         _browse_at_microsoft,
+        lambda world: world.graph,
     ),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""

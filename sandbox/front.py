@@ -43,5 +43,5 @@ class Front(WebServer):
             )
         except requests.RequestException:
             return Reply(502, {"title": "The app does not answer."})
-        kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
+        kept = {k.title(): v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
         return Reply(answer.status_code, answer.content, kept)

@@ -25,6 +25,8 @@ NAMES = (
     "graph",
     "front",
     "google",
+    "programs",
+    "exchange",
 )
 _FIRST, _LAST = 20_000, 32_000
 _BLOCK = 20

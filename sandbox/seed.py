@@ -39,6 +39,9 @@ def _organisation(world: World, url: str, family: Family, organisation: Organisa
         admin.call("PUT", f"/integrations/{name}", body)
     family.approve(world, admin, organisation)
     alice = organisation.address("alice")
+    users = {organisation.address(user): word for user, word in organisation.passwords.items()}
+    if family.system:
+        world.programs.add(users, family.system(world))
     case = {"title": "Screws for the new hall", "members": [alice]}
     Api(url, tokens["platform"]).call("PUT", f"/cases/{CASE}", case)
     return {
@@ -49,7 +52,8 @@ def _organisation(world: World, url: str, family: Family, organisation: Organisa
         "password": organisation.passwords["alice"],
         "mailboxId": _connected(world, Api(url, tokens["alice"]), family, organisation),
         "tokens": tokens,
-        "users": {organisation.address(user): word for user, word in organisation.passwords.items()},
+        "users": users,
+        **({"program": {"url": world.programs.url}} if family.system else {}),
         **{name: place for name, place in uses.items() if "host" in place},
     }
 
@@ -80,7 +84,6 @@ def _tokens(world: World, organisation: Organisation) -> dict[str, str]:
 def _providers(world: World) -> dict[str, Any]:
     """What a client of each part needs besides the CA."""
     return {
-        **places(world, imap="tls", pop3="tls", smtp="starttls"),
         "mx": {"host": "localhost", "port": world.ports["mx"]},
         "storage": {"connectionString": world.azurite.connection_string},
         "keyVault": {"url": world.vault.url},

@@ -1,4 +1,6 @@
-"""The supplier's and Alice's mail program for the story in the README: plain SMTP and IMAP, nothing of ours.
+"""The supplier's and Alice's mail program for the story in the README: nothing of the app's.
+
+Plain SMTP and IMAP; where Alice's mail system speaks neither, the sandbox's stand-in for Outlook or Gmail.
 
     python -m sandbox.supplier read                     print the newest mail in the supplier's inbox
     python -m sandbox.supplier reply "Here it is."      answer it
@@ -20,6 +22,8 @@ from email.utils import format_datetime, localtime, make_msgid
 from pathlib import Path
 from typing import Any
 
+import requests
+
 PATIENCE = 20
 """Seconds to wait for a mail that was just sent."""
 
@@ -29,24 +33,26 @@ class Program:
 
     def __init__(self, account: dict[str, Any], ca: str) -> None:
         self.account = account
+        self._ca = ca
         self._context = ssl.create_default_context(cafile=ca)
 
-    def newest(self, folder: str = "INBOX") -> EmailMessage:
+    def newest(self) -> EmailMessage:
         """Read the newest mail, waiting a little for the first. Ends the program where none comes."""
         for _ in range(PATIENCE):
-            with self._imap() as client:
-                client.select(folder, readonly=True)
-                numbers = client.search(None, "ALL")[1][0].split()
-                if numbers:
-                    answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1]
-                    break
+            if raw := self._newest():
+                parsed = BytesParser(policy=email.policy.default).parsebytes(raw)
+                if not isinstance(parsed, EmailMessage):
+                    raise TypeError(type(parsed))
+                return parsed
             time.sleep(1)
-        else:
-            raise SystemExit(f"{self.account['address']} has no mail in {folder}.")
-        parsed = BytesParser(policy=email.policy.default).parsebytes(answer[0][1])
-        if not isinstance(parsed, EmailMessage):
-            raise TypeError(type(parsed))
-        return parsed
+        raise SystemExit(f"{self.account['address']} has no mail.")
+
+    def _newest(self) -> bytes | None:
+        with self._imap() as client:
+            client.select("INBOX", readonly=True)
+            numbers = client.search(None, "ALL")[1][0].split()
+            answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1] if numbers else None
+        return answer[0][1] if answer else None
 
     def answer(self, original: EmailMessage, text: str) -> EmailMessage:
         """Answer as mail programs do, and file a copy into Sent."""
@@ -60,10 +66,13 @@ class Program:
         reply["In-Reply-To"] = original["Message-ID"]
         reply["References"] = " ".join([*str(original.get("References", "")).split(), original["Message-ID"]])
         reply.set_content(text)
-        self._submit(reply)
-        with self._imap() as client:
-            client.append("Sent", "(\\Seen)", None, reply.as_bytes())
+        self._send(reply)
         return reply
+
+    def _send(self, message: EmailMessage) -> None:
+        self._submit(message)
+        with self._imap() as client:
+            client.append("Sent", "(\\Seen)", None, message.as_bytes())
 
     def _imap(self) -> imaplib.IMAP4:
         place = self.account["imap"]
@@ -89,6 +98,21 @@ class Program:
             client.send_message(message)
 
 
+class WebProgram(Program):
+    """The program of somebody whose mail system speaks neither IMAP nor SMTP: see `programs`."""
+
+    def _newest(self) -> bytes | None:
+        answer = self._call("GET")
+        return answer.content if answer.ok else None
+
+    def _send(self, message: EmailMessage) -> None:
+        self._call("POST", message.as_bytes()).raise_for_status()
+
+    def _call(self, method: str, body: bytes | None = None) -> requests.Response:
+        url, who = self.account["program"]["url"], (self.account["address"], self.account["password"])
+        return requests.request(method, url, data=body, auth=who, verify=self._ca, timeout=30)
+
+
 def main() -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -105,14 +129,9 @@ def main() -> None:
         print("sent", supplier.answer(supplier.newest(), given.text)["Message-ID"])
     else:
         organisation = facts["organisations"][given.organisation]
-        alice = Program({**facts["supplier"], **_account(organisation)}, facts["ca"])
+        kind = WebProgram if "program" in organisation else Program
+        alice = kind({"imap": facts["supplier"]["imap"], **organisation}, facts["ca"])
         print("sent", alice.answer(alice.newest(), given.text)["Message-ID"])
-
-
-def _account(organisation: dict[str, Any]) -> dict[str, Any]:
-    """Alice's account; where the organisation names no servers of its own, those of the supplier serve."""
-    names = ("address", "password", "imap", "smtp")
-    return {name: organisation[name] for name in names if name in organisation}
 
 
 if __name__ == "__main__":

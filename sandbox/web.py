@@ -16,6 +16,14 @@ from urllib.parse import parse_qsl, urlsplit
 from sandbox.ports import HOST
 
 
+@dataclass
+class Client:
+    """One client's connection, for what belongs to it and not to a request: who NTLM has proven it is."""
+
+    wire: socket.socket | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request. Header names are lower case.
@@ -31,6 +39,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     pairs: tuple[tuple[str, str], ...] = ()
+    client: Client = field(default_factory=Client)
 
     @property
     def json(self) -> Any:
@@ -135,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def handle(self) -> None:
+        self._client = Client(self.connection)
         self.owner._connections.add(self.connection)  # noqa: SLF001 (its own server)
         try:
             super().handle()
@@ -152,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         pairs = tuple(parse_qsl(url.query, keep_blank_values=True))
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body, pairs)
+        query = dict(parse_qsl(url.query))
+        request = Request(self.command, url.path, query, headers, body, pairs, self._client)
         reply = self.owner.serve(request)
         payload = reply.payload
         self.send_response(reply.status)

@@ -7,15 +7,18 @@ from typing import Self
 
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
+from sandbox.dns import Nameserver
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Tenant, User
+from sandbox.exchange import Exchange
 from sandbox.front import Front
 from sandbox.google import Google
 from sandbox.google.directory import User as GoogleUser
 from sandbox.graph import Graph
 from sandbox.issuer import AUDIENCE, Issuer, TokenInfo
 from sandbox.ports import HOST, Ports
+from sandbox.programs import MailPrograms
 from sandbox.smtp import PostOffice
 from sandbox.vault import KeyVault
 
@@ -100,8 +103,13 @@ class World:
         stack.callback(self.post.stop)
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
+        self.programs = MailPrograms(self.ports["programs"], tls)
+        stack.callback(self.programs.stop)
         self._start_microsoft(stack)
         self._start_google(stack)
+        self.dns = Nameserver()
+        stack.callback(self.dns.stop)
+        self.exchange = self._start_exchange(stack)
         self.dovecot.wait()
         self.azurite.wait()
 
@@ -139,6 +147,13 @@ class World:
         self.vault.seed("google-client-secret", self.google_app.client_secret)
         self.vault.seed("google-service-account", self.google_service.key_file(self.google.token_uri))
 
+    def _start_exchange(self, stack: ExitStack) -> Exchange:
+        """An Exchange on premises, which wants NTLM bound to its TLS connection."""
+        tls, mx = self.authority.server_context(), (HOST, self.ports["mx"])
+        exchange = Exchange(self.ports["exchange"], tls, mx=mx, certificate=self.authority.certificate)
+        stack.callback(exchange.stop)
+        return exchange
+
     @property
     def api(self) -> str:
         """Where the app is served, without its path."""
@@ -168,6 +183,14 @@ class World:
         self.add_google_domain(address.rpartition("@")[2])
         return self.google.add_user(address, password, admin=admin)
 
+    def add_exchange_domain(self, domain: str) -> None:
+        """Let the domain's mail go to the Exchange on premises."""
+        self.post.route(domain, self.exchange)
+
+    def add_exchange_user(self, address: str, password: str) -> None:
+        """Add somebody with an account and a mailbox there."""
+        self.exchange.add_user(address, password)
+
     def add_user(self, address: str, password: str) -> None:
         """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
         self.add_domain(address.rpartition("@")[2])
@@ -184,6 +207,10 @@ class World:
         elif family.startswith("google"):
             for user, password in passwords.items():
                 self.add_google_user(organisation.address(user), password, admin=user == "dave")
+        elif family.startswith("ews"):
+            self.add_exchange_domain(domain)
+            for user, password in passwords.items():
+                self.add_exchange_user(organisation.address(user), password)
         elif hosted:
             for user, password in passwords.items():
                 self.add_user(organisation.address(user), password)
@@ -216,6 +243,7 @@ class World:
             "GOOGLE_TOPIC": GOOGLE_TOPIC,
             "GOOGLE_SUBSCRIPTION": self.google.pubsub.topics[GOOGLE_TOPIC].subscription,
             "GOOGLE_PUSHER": self.google.pubsub.account,
+            "DNS_SERVER": self.dns.address,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

@@ -5,14 +5,16 @@ take it as their first argument; they know no implementation.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from shared import turns
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
+from shared.lookups import Lookups
 from shared.model import Mailbox
 from shared.providers.base import (
     Connection,
@@ -26,6 +28,7 @@ from shared.providers.base import (
 )
 from shared.registrations import Registrations
 from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
+from shared.turns import Lane
 
 SYNC, DELIVER = "sync", "deliver"
 """The two queues: what is slow (a mailbox) never stands before what is urgent (a send)."""
@@ -43,6 +46,7 @@ class App:
         provider: name -> provider; raises InvalidRequest for an unknown name.
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
+        lookups: the DNS.
         max_mail_bytes: the largest message we accept for sending.
         registrations: app registrations, and whose directory is whose.
         endpoints: where the cloud providers are, for `Connection`.
@@ -64,20 +68,25 @@ class App:
     public_url: str = ""
     return_urls: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
+    lookups: Lookups = field(default_factory=Lookups)
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
 
-    def receiving(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Receiver]:
-        """Open the mailbox for reading. Raises Unsupported where it only sends."""
-        return self._door(org_id, mailbox, mailbox.receives_with, "receiver", "read")
+    def receiving(
+        self, org_id: str, mailbox: Mailbox, *, leased: bool = False
+    ) -> AbstractContextManager[Receiver]:
+        """Open the mailbox for reading; `leased` by who holds its lease. Raises Unsupported, Busy."""
+        lane: Lane | None = None if leased else "live"
+        return self._door(org_id, mailbox, mailbox.receives_with, "receiver", "read", lane)
 
     def searching(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Searcher]:
-        """Open the mailbox for its owner's live look. Raises Unsupported."""
-        return self._door(org_id, mailbox, mailbox.receives_with, "searcher", "search")
+        """Open the mailbox for its owner's live look. Raises Unsupported, Busy."""
+        return self._door(org_id, mailbox, mailbox.receives_with, "searcher", "search", "live")
 
     def sent_folder(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[SentFolder]:
-        """Open the mailbox's Sent folder. Raises Unsupported."""
-        return self._door(org_id, mailbox, mailbox.receives_with, "sent_folder", "show its Sent folder")
+        """Open the mailbox's Sent folder. Raises Unsupported, Busy."""
+        name = mailbox.receives_with
+        return self._door(org_id, mailbox, name, "sent_folder", "show its Sent folder", "live")
 
     def has_sent_folder(self, mailbox: Mailbox) -> bool:
         """Whether the receiving side can look into, and file into, Sent."""
@@ -85,12 +94,12 @@ class App:
         return name is not None and self.provider(name).sent_folder is not None
 
     def sending(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Sender]:
-        """Open the mailbox for sending. Raises Unsupported where it only reads."""
-        return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send")
+        """Open the mailbox for sending. Raises Unsupported where it only reads, Busy."""
+        return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send", "send")
 
     def pushing(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Pusher]:
         """Open the mailbox for its push. Raises Unsupported where its provider has none."""
-        return self._door(org_id, mailbox, mailbox.receives_with, "pusher", "be pushed")
+        return self._door(org_id, mailbox, mailbox.receives_with, "pusher", "be pushed", None)
 
     def has_push(self, mailbox: Mailbox) -> bool:
         """Whether the receiving side can tell us of new mail."""
@@ -109,16 +118,25 @@ class App:
             endpoints=self.endpoints,
         )
 
+    def _turn(
+        self, org_id: str, mailbox_id: str, name: str, lane: Lane | None
+    ) -> AbstractContextManager[None]:
+        """Wait for a turn where the provider's mailboxes need that."""
+        if lane is None or not self.provider(name).takes_turns:
+            return nullcontext()
+        return turns.taken(self.records, self.clock, org_id, mailbox_id, lane)
+
     @contextmanager
     def _door[S: _Session](
-        self, org_id: str, mailbox: Mailbox, name: str | None, power: str, verb: str
+        self, org_id: str, mailbox: Mailbox, name: str | None, power: str, verb: str, lane: Lane | None
     ) -> Iterator[S]:
         make: Callable[[Connection], S] | None = getattr(self.provider(name), power) if name else None
         if name is None or make is None:
             raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another provider for it.")
         session = make(self.connection(org_id, mailbox, name))
         try:
-            yield session
+            with self._turn(org_id, mailbox.id, name, lane):
+                yield session
         except ConsentRequired as refusal:
             if self.grants.doubt(org_id, mailbox.id, name):
                 # what we remembered may be outdated by a reconnect elsewhere: only a fresh one counts

@@ -1,42 +1,30 @@
 """Consents and sign-ins in the browser: begun by a caller we know, finished by a redirect we do not trust.
 
-A redirect proves nothing by itself; its `state` does: 256 random bits of which only the hash is kept,
-bound to organisation, purpose and time, and used once. A directory counts as the organisation's when
-somebody has signed in to it and the consent is in the tokens (an `adminconsent` redirect can be typed
-by anybody: https://learn.microsoft.com/entra/identity-platform/v2-admin-consent).
+A directory counts as the organisation's when somebody has signed in to it and the consent is in the
+tokens (an `adminconsent` redirect can be typed by anybody:
+https://learn.microsoft.com/entra/identity-platform/v2-admin-consent). What a state proves: `flows`.
 """
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import adopting, audit, connecting, delegating, explaining, presence, registering, sealing
+from shared import adopting, audit, connecting, flows, presence, registering
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import AskConsent, ConnectMailbox
-from shared.errors import (
-    Conflict,
-    ConsentRequired,
-    InvalidRequest,
-    Raced,
-    Temporary,
-    Unsupported,
-    ZalionError,
-)
+from shared.errors import Conflict, InvalidRequest, Temporary, Unsupported, ZalionError
+from shared.flows import Refused, Used, explained
 from shared.integrating import redirect_uri
-from shared.model import Flow, Integration, Mailbox, account_of, digest
+from shared.model import Flow, Integration, Mailbox, account_of
 from shared.providers.base import Bearer, OAuth, Registration, Tokens
-from shared.storage.base import Add, Move, Remove, Stored
-
-INVITATION = timedelta(days=7)
-"""How long an administrator has to follow a consent link."""
-
-SIGN_IN = timedelta(minutes=10)
-"""How long a person may take to sign in: as long as Entra's code lives."""
+from shared.storage.base import Add, Move
 
 PATIENCE = timedelta(minutes=15)
 """A fresh consent may take so long to have effect (docs#10907 and others)."""
+
+PAUSE = 15
+"""Seconds after which a page that waits for it tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +35,10 @@ class Outcome:
     """
 
     key: str
-    good: bool = True
     address: str = ""
     return_url: str | None = None
     url: str | None = None
     after: int | None = None
-
-
-class Refused(Exception):
-    """A redirect that came to nothing: why, and where the browser goes back to."""
-
-    def __init__(self, error: ZalionError, return_url: str | None = None) -> None:
-        super().__init__(error.detail)
-        self.error = error
-        self.return_url = return_url
 
 
 def ask_consent(app: App, caller: Caller, provider: str, body: AskConsent) -> tuple[str, datetime]:
@@ -71,15 +49,14 @@ def ask_consent(app: App, caller: Caller, provider: str, body: AskConsent) -> tu
     """
     caller.need("admin")
     oauth, integration = _consenting(app, caller.org_id, provider)
-    state, flow = _begin(app, caller.org_id, provider, caller.email, body.return_url)
-    expires_at = app.clock() + INVITATION
-    flow = replace(flow, purpose="consent", expires_at=expires_at)
+    _check_return(app, body.return_url)
+    state, flow = flows.begun(app, caller.org_id, provider, "consent", caller.email, body.return_url)
     registration = app.registrations.named(caller.org_id, replace(integration, tenant=""))
     callback = f"{app.public_url}/api/consent/{provider}/callback"
     url = oauth.consent_url(registration, integration.settings, callback, state)
     event = audit.entry(app, "consent.asked", actor=caller.email, detail=provider)
     app.records.commit(caller.org_id, Add(flow), event)
-    return url, expires_at
+    return url, flow.expires_at
 
 
 def connect(app: App, caller: Caller, body: ConnectMailbox) -> tuple[Mailbox, str | None]:
@@ -97,10 +74,13 @@ def consented(app: App, provider: str, query: dict[str, str]) -> Outcome:
 
     Raises Refused.
     """
-    org_id, flow = _take(app, provider, query, "consent")
+    try:
+        org_id, flow = flows.take(app, provider, query.get("state", ""), "consent")
+    except Used as used:
+        return _standing(app, used.org_id, used.flow)
     try:
         tenant = _oauth(app, provider).consented(query)
-        return Outcome("waiting", url=_prove(app, org_id, replace(flow, tenant=tenant.lower())))
+        return Outcome("waiting", url=_prove(app, org_id, replace(flow, tenant=tenant)))
     except ZalionError as error:
         raise _refused(app, org_id, flow, error) from error
 
@@ -110,15 +90,34 @@ def signed_in(app: App, provider: str, query: dict[str, str]) -> Outcome:
 
     Raises Refused.
     """
-    org_id, flow = _take(app, provider, query, "proof", "sign_in")
+    try:
+        org_id, flow = flows.take(app, provider, query.get("state", ""), "proof", "sign_in")
+    except Used as used:
+        return _standing(app, used.org_id, used.flow)
     try:
         tokens = _redeem(app, org_id, flow, query)
         return (_approve if flow.purpose == "proof" else _attach)(app, org_id, flow, tokens)
     except ZalionError as error:
+        if error.reason == "already_used":  # AADSTS54005: somebody redeemed this code before
+            return _standing(app, org_id, flow)
         if flow.purpose == "proof" and _may_still_come(app, flow, error):
-            again = _prove(app, org_id, flow)
-            return Outcome("waiting", return_url=flow.return_url, url=again, after=15)
+            return _wait(app, org_id, flow)
         raise _refused(app, org_id, flow, error) from error
+
+
+def _standing(app: App, org_id: str, flow: Flow) -> Outcome:
+    """Say how things stand where a page is loaded again; nothing is changed by it. Raises Refused."""
+    if flow.purpose == "sign_in":
+        mailbox = app.records.find(org_id, Mailbox, flow.mailbox_id)
+        if mailbox and mailbox.value.state in {"active", "paused"}:
+            return Outcome("connected", address=mailbox.value.address, return_url=flow.return_url)
+    else:
+        stored = app.records.find(org_id, Integration, flow.provider)
+        if stored and stored.value.state == "approved" and flow.tenant in {"", stored.value.tenant}:
+            return Outcome("approved", return_url=flow.return_url)
+        if stored and stored.value.state == "waiting_for_consent" and _is_waiting(app, flow):
+            return _wait(app, org_id, flow)
+    raise Refused(explained("already_used"), flow.return_url)
 
 
 def _consenting(app: App, org_id: str, provider: str) -> tuple[OAuth, Integration]:
@@ -145,47 +144,8 @@ def _check_return(app: App, return_url: str | None) -> None:
         raise InvalidRequest("This is none of the registered return URLs.", field="returnUrl")
 
 
-def _begin(app: App, org_id: str, provider: str, actor: str, return_url: str | None) -> tuple[str, Flow]:
-    """Make a state and the record that it leads to, not yet stored."""
-    _check_return(app, return_url)
-    state = f"{org_id}.{secrets.token_urlsafe(32)}"
-    flow = Flow(
-        id=digest(state),
-        provider=provider,
-        purpose="sign_in",
-        expires_at=app.clock() + SIGN_IN,
-        actor=actor,
-        return_url=return_url,
-    )
-    return state, flow
-
-
-def _take(app: App, provider: str, query: dict[str, str], *purposes: str) -> tuple[str, Flow]:
-    """Use a state up. Raises Refused for one that is unknown, used, expired or another purpose's."""
-    state = query.get("state", "")
-    org_id = state.rpartition(".")[0]
-    stored = _find(app, org_id, digest(state))
-    flow = stored.value if stored else None
-    if stored is None or flow is None or flow.provider != provider or flow.purpose not in purposes:
-        raise Refused(_explained("already_used"))
-    try:
-        app.records.commit(org_id, Remove(flow, stored.etag))
-    except Raced as error:
-        raise Refused(_explained("already_used")) from error
-    if flow.expires_at < app.clock():
-        raise Refused(_explained("expired"), flow.return_url)
-    return org_id, flow
-
-
-def _find(app: App, org_id: str, id_: str) -> Stored[Flow] | None:
-    try:
-        return app.records.find(org_id, Flow, id_)
-    except ValueError:
-        return None  # what a stranger typed is no organisation
-
-
 def _sign_in_url(app: App, caller: Caller, mailbox: Mailbox, provider: str, return_url: str | None) -> str:
-    state, flow = _begin(app, caller.org_id, provider, caller.email, return_url)
+    state, flow = flows.begun(app, caller.org_id, provider, "sign_in", caller.email, return_url)
     flow = replace(flow, mailbox_id=mailbox.id)
     registration = app.registrations.of(caller.org_id, provider)
     wanted = _oauth(app, provider).scopes(mailbox.settings[provider])
@@ -193,14 +153,14 @@ def _sign_in_url(app: App, caller: Caller, mailbox: Mailbox, provider: str, retu
     return _go(app, caller.org_id, state, flow, registration, wanted, hint)
 
 
-def _prove(app: App, org_id: str, consent: Flow) -> str:
+def _prove(app: App, org_id: str, before: Flow) -> str:
     """Have the administrator's browser sign in to the directory that the consent claimed."""
-    state, flow = _begin(app, org_id, consent.provider, consent.actor, consent.return_url)
-    until = consent.expires_at if consent.purpose == "proof" else app.clock() + PATIENCE
-    flow = replace(flow, purpose="proof", tenant=consent.tenant, expires_at=until)
-    integration = app.records.get(org_id, Integration, consent.provider).value
-    registration = app.registrations.named(org_id, replace(integration, tenant=consent.tenant))
-    wanted = _oauth(app, consent.provider).scopes(integration.settings)
+    state, flow = flows.begun(app, org_id, before.provider, "proof", before.actor, before.return_url)
+    until = before.expires_at if before.purpose == "proof" else app.clock() + PATIENCE + flows.SIGN_IN
+    flow = replace(flow, tenant=before.tenant, expires_at=until)
+    integration = app.records.get(org_id, Integration, before.provider).value
+    registration = app.registrations.named(org_id, replace(integration, tenant=before.tenant))
+    wanted = _oauth(app, before.provider).scopes(integration.settings)
     return _go(app, org_id, state, flow, registration, wanted, "")
 
 
@@ -213,12 +173,10 @@ def _go(
     scopes: tuple[str, ...],
     hint: str,
 ) -> str:
-    """Store the flow with what the provider must know again, and return where the browser goes."""
+    """Begin a sign-in at the provider, and return where the browser goes."""
     callback = redirect_uri(app, flow.provider)
-    url, begun = _oauth(app, flow.provider).begin(registration, scopes, callback, state, hint)
-    kid, key = app.keys.key(org_id)
-    sealed = sealing.seal(key, begun, kid=kid, aad=(org_id, "flow", flow.id))
-    app.records.commit(org_id, Add(replace(flow, sealed=sealed)))
+    url, known = _oauth(app, flow.provider).begin(registration, scopes, callback, state, hint)
+    flows.keep(app, org_id, flow, known)
     return url
 
 
@@ -227,28 +185,31 @@ def _redeem(app: App, org_id: str, flow: Flow, query: dict[str, str]) -> Tokens:
     if flow.purpose == "proof":
         integration = replace(integration, tenant=flow.tenant)
     registration = app.registrations.named(org_id, integration)
-    key = app.keys.by_kid(org_id, sealing.kid_of(flow.sealed))
-    begun = sealing.unseal(key, flow.sealed, aad=(org_id, "flow", flow.id))
-    return _oauth(app, flow.provider).redeem(registration, begun, query)
+    return _oauth(app, flow.provider).redeem(registration, flows.known(app, org_id, flow), query)
 
 
 def _approve(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     """The directory is proven: it signed in, and its tokens carry what was consented to."""
     if tokens.tenant.lower() != flow.tenant:
-        raise _explained("tenant_mismatch")
+        raise explained("tenant_mismatch")
     stored = app.records.get(org_id, Integration, flow.provider)
-    integration = replace(stored.value, tenant=flow.tenant, problem=None)
+    integration = stored.value
+    if integration.state not in {"waiting_for_consent", "approved"} or integration.settings.get("clientId"):
+        raise explained("not_approved")
+    if integration.tenant not in {"", flow.tenant}:
+        raise explained("other_directory")
     _insist(app, flow.provider, integration.settings, tokens)
-    if integration.state not in {"waiting_for_consent", "approved"}:
-        raise _explained("not_approved")
+    named = replace(integration, tenant=flow.tenant, consented=tuple(sorted(tokens.scopes)), problem=None)
     try:
-        delegating.take_tenant(app, org_id, flow.provider, flow.tenant)
+        stored = registering.take_tenant(app, org_id, stored, named)
     except Conflict as error:
-        raise _explained("tenant_taken") from error
+        raise explained("tenant_taken") from error
     if integration.settings.get("applicationAccess"):
-        registering.check_reach(app, org_id, integration)
-    event = audit.entry(app, "consent.given", actor=flow.actor, detail=flow.provider)
-    approved = replace(integration, state="approved", updated_at=app.clock(), updated_by=flow.actor)
+        registering.check_reach(app, org_id, named)
+    event = audit.entry(
+        app, "consent.given", actor=tokens.address, detail=f"{flow.provider}, asked for by {flow.actor}"
+    )
+    approved = replace(named, state="approved", updated_at=app.clock(), updated_by=flow.actor)
     app.records.commit(org_id, Move(stored, approved), event)
     return Outcome("approved", return_url=flow.return_url)
 
@@ -256,9 +217,16 @@ def _approve(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
 def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     """A mailbox's user has signed in: is it the mailbox, with the permissions it needs? Then follow it."""
     mailbox = app.records.get(org_id, Mailbox, flow.mailbox_id).value
+    if mailbox.state == "disconnected":
+        raise explained("disconnected")
     integration = connecting.approved(app, org_id, flow.provider, mailbox.address)
+    settings = mailbox.settings[flow.provider]
+    _insist(app, flow.provider, settings, tokens)
     _check_directory(app, org_id, integration, tokens, mailbox.address)
-    _insist(app, flow.provider, mailbox.settings[flow.provider], tokens)
+    registration = app.registrations.named(org_id, integration)
+    opens = _oauth(app, flow.provider).opens
+    if not (settings.get("shared") or opens(registration, tokens, mailbox.address)):
+        raise explained("wrong_account", address=mailbox.address)
     credential = Bearer(tokens.address, tokens.access_token)
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
         if side == flow.provider:
@@ -274,22 +242,31 @@ def _check_directory(app: App, org_id: str, integration: Integration, tokens: To
     """Raise for an account of another directory: than the proven one, or of another organisation's."""
     if _oauth(app, integration.provider).by_admin:
         if tokens.tenant.lower() != integration.tenant:
-            raise _explained("wrong_account", address=address)
+            raise explained("wrong_account", address=address)
     elif tokens.tenant and app.registrations.owner(integration.provider, tokens.tenant) not in {None, org_id}:
-        raise _explained("tenant_taken")
+        raise explained("tenant_taken")
 
 
 def _insist(app: App, provider: str, settings: Mapping[str, object], tokens: Tokens) -> None:
     """Raise where a permission was not granted: with less, mail would be lost without a word."""
     wanted = _oauth(app, provider).scopes(settings)
     if not {scope.lower() for scope in wanted} <= {scope.lower() for scope in tokens.scopes}:
-        raise _explained("partial_consent")
+        raise explained("partial_consent")
+
+
+def _wait(app: App, org_id: str, flow: Flow) -> Outcome:
+    again = _prove(app, org_id, flow)
+    return Outcome("waiting", return_url=flow.return_url, url=again, after=PAUSE)
+
+
+def _is_waiting(app: App, flow: Flow) -> bool:
+    return flow.purpose == "proof" and flow.expires_at - flows.SIGN_IN > app.clock()
 
 
 def _may_still_come(app: App, flow: Flow, error: ZalionError) -> bool:
     """Whether a fresh consent may only not have reached every server of the provider yet."""
     late = error.reason in {"approval_needed", "partial_consent", "microsoft_busy", "app_not_found"}
-    return (late or isinstance(error, Temporary)) and flow.expires_at > app.clock()
+    return (late or isinstance(error, Temporary)) and _is_waiting(app, flow)
 
 
 def _refused(app: App, org_id: str, flow: Flow, error: ZalionError) -> Refused:
@@ -302,11 +279,12 @@ def _refused(app: App, org_id: str, flow: Flow, error: ZalionError) -> Refused:
         detail=flow.provider,
     )
     app.records.commit(org_id, event)
+    if error.reason == "wrong_account" and not error.facts.get("address"):  # the provider said it, of nobody
+        error = _wrong_account(app, org_id, flow)
     return Refused(error, flow.return_url)
 
 
-def _explained(key: str, **facts: str) -> ZalionError:
-    explanation = explaining.explain(key, **facts)
-    error = ConsentRequired(explanation.detail, fix=explanation.fix)
-    error.reason = key
-    return error
+def _wrong_account(app: App, org_id: str, flow: Flow) -> ZalionError:
+    if flow.purpose != "sign_in":
+        return explained("tenant_mismatch")
+    return explained("wrong_account", address=app.records.get(org_id, Mailbox, flow.mailbox_id).value.address)

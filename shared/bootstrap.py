@@ -14,6 +14,7 @@ from shared.app import App
 from shared.callers import Tokens
 from shared.grants import Grants
 from shared.keys import Keys
+from shared.lookups import Lookups
 from shared.providers import registry
 from shared.registrations import OwnApp, Registrations
 from shared.settings import Settings, SettingsError, load
@@ -106,5 +107,6 @@ def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
         public_url=found.public_url,
         return_urls=found.return_urls,
         allowed_hosts=found.allowed_private_hosts,
+        lookups=Lookups(found.dns_server or ""),
         max_mail_bytes=found.max_mail_bytes,
     )

@@ -5,6 +5,7 @@ cursor stopped, so nothing that came meanwhile is lost.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,7 @@ NOT_SIGNED_IN = Problem(
 )
 KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
 OLDEST = timedelta(days=365)
+TRIES = 5
 SKEW = timedelta(minutes=10)
 """A mailbox is followed from a little before now: the mail server's clock need not agree with ours."""
 
@@ -46,48 +48,87 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     caller.need("member", "admin")
     mailbox = _draft(app, caller, body)
     stored = app.records.find(caller.org_id, Mailbox, mailbox.id)
-    if stored and not _may_start_over(app, stored.value, mailbox):
+    if stored and not _may_start_over(stored.value, mailbox):
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
-    adopting.adopt(app, caller.org_id, mailbox, secrets_)
-    for account in _accounts(app, mailbox):
-        presence.note(app.records, account, (caller.org_id, mailbox.id))
     if stored:
-        mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since))
+        mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since), push=stored.value.push)
+    waiting = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
     if adopting.by_browser(app, mailbox):
-        mailbox = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
+        mailbox = waiting
     event = audit.entry(
         app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id, outcome=mailbox.state
     )
-    if mailbox.receives_with and mailbox.state == "active":
-        scheduling.plan_polls(app, caller.org_id, mailbox)
     try:
-        app.records.commit(caller.org_id, Move(stored, mailbox) if stored else Add(mailbox), event)
+        with _named(app, caller.org_id, stored, waiting) as begun:
+            for account in _accounts(app, mailbox):
+                presence.note(app.records, account, (caller.org_id, mailbox.id))
+            adopting.adopt(app, caller.org_id, mailbox, secrets_)
+            if mailbox.receives_with and mailbox.state == "active":
+                scheduling.plan_polls(app, caller.org_id, mailbox)
+            app.records.commit(caller.org_id, Move(begun, mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     jobs.put(app, Job("sync", caller.org_id, mailbox.id))
     return mailbox
 
 
-def _may_start_over(app: App, old: Mailbox, new: Mailbox) -> bool:
-    """Whether a mailbox may be connected anew: it was disconnected, or its owner has to sign in again."""
-    waits = old.state == "needs_consent" and adopting.by_browser(app, new) is not None
-    return old.state == "disconnected" or (waits and old.owner == new.owner)
+@contextmanager
+def _named(
+    app: App, org_id: str, stored: Stored[Mailbox] | None, waiting: Mailbox
+) -> Iterator[Stored[Mailbox]]:
+    """Have a record name the mailbox while its secrets are tried and kept, so that none is without one.
+
+    Where that fails, a record that was not there before is gone again; but not when somebody else
+    has taken it over.
+    """
+    if stored:
+        yield stored
+        return
+    [etag] = app.records.commit(org_id, Add(waiting))
+    try:
+        yield Stored(waiting, etag)
+    except Raced:
+        raise
+    except ZalionError:
+        with suppress(Raced):
+            ended = replace(waiting, state="disconnected")
+            [etag] = app.records.commit(org_id, Move(Stored(waiting, etag), ended))
+            _destroy(app, org_id, waiting)
+            app.records.commit(org_id, Remove(ended, etag))
+        raise
+
+
+def _may_start_over(old: Mailbox, new: Mailbox) -> bool:
+    """Whether a mailbox may be connected anew: it was disconnected, or waits for its owner's sign-in."""
+    return old.state == "disconnected" or (old.state == "needs_consent" and old.owner == new.owner)
 
 
 def activate(app: App, org_id: str, mailbox_id: str, actor: str) -> Mailbox:
-    """Follow a mailbox whose user has signed in; what waits to be sent leaves now. Raises Conflict."""
-    stored = app.records.get(org_id, Mailbox, mailbox_id)
-    if stored.value.state == "disconnected":
-        raise Conflict("This mailbox was disconnected meanwhile.", fix="Connect it again.")
-    new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
-    if new.receives_with:
-        scheduling.plan_polls(app, org_id, new)
-    event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox_id)
-    app.records.commit(org_id, Move(stored, new), event)
-    jobs.put(app, Job("sync", org_id, mailbox_id))
-    delivering.hasten(app, org_id, mailbox_id)
-    return new
+    """Follow a mailbox whose user has signed in; what waits to be sent leaves now.
+
+    Raises Conflict for one that was disconnected meanwhile; what its user gave is destroyed then.
+    """
+    for _ in range(TRIES):
+        stored = app.records.get(org_id, Mailbox, mailbox_id)
+        if stored.value.state == "disconnected":
+            _destroy(app, org_id, stored.value)
+            raise Conflict("This mailbox was disconnected meanwhile.", fix="Connect it again.")
+        new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
+        if new.receives_with:
+            scheduling.plan_polls(app, org_id, new)
+        event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox_id)
+        with suppress(Raced):  # a look that ended meanwhile has marked it
+            app.records.commit(org_id, Move(stored, new), event)
+            jobs.put(app, Job("sync", org_id, mailbox_id))
+            delivering.hasten(app, org_id, mailbox_id)
+            return new
+    raise Raced
+
+
+def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
+    """Whether something is left to disconnect: also of a disconnect that broke off."""
+    return mailbox.state != "disconnected" or app.grants.holds(caller.org_id, mailbox.id)
 
 
 def mailboxes_of(app: App, org_id: str) -> list[Stored[Mailbox]]:
@@ -156,12 +197,9 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
     event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, Move(stored, ended), event)
-    for account in (*_accounts(app, stored.value), *_people(app, caller.org_id, mailbox_id)):
-        presence.forget(app.records, account, (caller.org_id, mailbox_id))
+    _leave(app, caller.org_id, ended)
     destroyed = [_end_push(app, caller.org_id, stored.value)] if stored.value.push else []
-    destroyed += app.grants.destroy(
-        caller.org_id, mailbox_id, elsewhere=lambda grant: _elsewhere(app, ended, grant)
-    )
+    destroyed += _destroy(app, caller.org_id, ended)
     while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
         app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
         destroyed.append(f"{len(reviews)} held headers")
@@ -184,6 +222,17 @@ def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
     except ZalionError:
         return f"push (the provider could not be told; it ends by {until:%Y-%m-%d})"
     return "push" if ended else "push (goes on: the account is connected once more)"
+
+
+def _destroy(app: App, org_id: str, mailbox: Mailbox) -> tuple[str, ...]:
+    """Destroy what was kept of a mailbox, and withdraw what serves no other connection."""
+    _leave(app, org_id, mailbox)
+    return app.grants.destroy(org_id, mailbox.id, elsewhere=lambda grant: _elsewhere(app, mailbox, grant))
+
+
+def _leave(app: App, org_id: str, mailbox: Mailbox) -> None:
+    for account in (*_accounts(app, mailbox), *_people(app, org_id, mailbox.id)):
+        presence.forget(app.records, account, (org_id, mailbox.id))
 
 
 def _accounts(app: App, mailbox: Mailbox) -> Iterator[str]:
@@ -216,9 +265,11 @@ def approved(app: App, org_id: str, name: str, address: str) -> Integration:
     app.provider(name)
     stored = app.records.find(org_id, Integration, name)
     if stored is None or stored.value.state != "approved":
-        raise Conflict(
+        refusal = Conflict(
             f"The {name} integration is not approved.", fix="Ask your administrator to approve it."
         )
+        refusal.reason = "not_approved"
+        raise refusal
     domains = stored.value.domains
     if domains and address.rpartition("@")[2] not in domains:
         raise InvalidRequest("Mailboxes of this domain may not be connected.", field="address")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin
+from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin, Power
 
 Text = Annotated[str, Meta(max_length=1_000_000)]
 Name = Annotated[str, Meta(max_length=998)]
@@ -209,8 +209,20 @@ class IntegrationResource(Resource, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+class LimitResource(Resource, frozen=True, kw_only=True):
+    """A power that a mailbox lacks: what that means for its owner, and what would give it."""
+
+    power: Power
+    detail: str
+    fix: str | None = None
+
+
 class MailboxResource(Resource, frozen=True, kw_only=True):
-    """A connected address and its state. Times are when we last looked, not when mail last came."""
+    """A connected address and its state. Times are when we last looked, not when mail last came.
+
+    `can` and `limits` together are all powers: `receive` (replies are filed), `send`, `sent` (mail sent
+    from another program is seen), `search` (and folders, and linking old mail), `push`.
+    """
 
     id: str
     address: str
@@ -219,6 +231,8 @@ class MailboxResource(Resource, frozen=True, kw_only=True):
     receives_with: str | None
     sends_with: str | None
     state: MailboxState
+    can: list[Power]
+    limits: list[LimitResource]
     settings: Settings
     folders: list[str]
     poll_seconds: int

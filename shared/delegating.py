@@ -38,7 +38,7 @@ def registered(app: App, org_id: str, integration: Integration, secret: AppSecre
     listed = [mime.check_address(address, f"{LISTED}[{place}]") for place, address in enumerate(listed)]
     integration = replace(integration, settings={**integration.settings, "mailboxes": listed})
     for domain in _domains(integration):
-        take_tenant(app, org_id, integration.provider, domain, field=LISTED)
+        _take(app, org_id, integration.provider, domain)
     return replace(integration, problem=_problem(app, org_id, integration))
 
 
@@ -79,14 +79,11 @@ def forget(app: App, org_id: str, integration: Integration) -> Integration:
     return replace(integration, problem=Problem("delegation_left", detail, fix))
 
 
-def take_tenant(
-    app: App, org_id: str, provider: str, tenant: str, *, field: str = "settings.tenantId"
-) -> None:
-    """Bind a directory or domain to the organisation. Raises Conflict where another one has it."""
-    if not app.registrations.bind(org_id, provider, tenant):
+def _take(app: App, org_id: str, provider: str, domain: str) -> None:
+    if not app.registrations.bind(org_id, provider, domain):
         raise Conflict(
-            "This directory is connected to another organisation.",
-            field=field,
+            f"{domain} is connected to another organisation.",
+            field=LISTED,
             fix="Ask Zalion's support if it is yours.",
         )
 

@@ -14,6 +14,7 @@ from shared import jobs, scheduling
 from shared.app import App
 from shared.consenting import needs_consent
 from shared.errors import (
+    Busy,
     ConsentRequired,
     InvalidRequest,
     NotFound,
@@ -110,8 +111,8 @@ class _Delivery(Promised):
         try:
             with self.app.sending(self.org_id, self.mailbox.value) as sender:
                 receipt, copied = self._send(sender), sender.files_copy
-        except Raced:
-            raise  # another worker was faster; the queue tries again and finds what came of it
+        except (Raced, Busy):
+            raise  # another worker was faster, or has its turn; the queue tries again
         except OutcomeUnknown as error:
             self.look(error, first=True)
         except ConsentRequired as error:
@@ -137,7 +138,7 @@ class _Delivery(Promised):
             if self.too_old():
                 self._uncertain(error or problem)
             else:
-                self._later(PAUSES[1], self.ours)
+                self._later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours)
             return
         if copy:
             self._sent(copy, copied=True)

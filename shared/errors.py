@@ -5,6 +5,7 @@ above it knows a library's exception. A bug is none of these: it is raised, logg
 the end poisoned, where `/api/health` shows it.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 Fate = Literal["done", "later", "look"]
@@ -26,6 +27,9 @@ class ZalionError(Exception):
 
     reason: str | None = None
     """Key of its explanation in `explaining`, if it has one: pages show it in the user's language."""
+
+    facts: Mapping[str, str] = {}
+    """What the explanation names."""
 
     def __init__(self, detail: str, *, field: str | None = None, fix: str | None = None) -> None:
         super().__init__(detail)
@@ -120,6 +124,12 @@ class Raced(Temporary):
 
     def __init__(self, detail: str = "The record was changed at the same time.") -> None:
         super().__init__(detail, retry_after=1)
+
+
+class Busy(Temporary):
+    """Nobody failed: others have their turn, or the provider's pause is not over. Put back, not counted."""
+
+    code = "busy"
 
 
 class OutcomeUnknown(ZalionError):

@@ -41,7 +41,7 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "de": (
             "Warten auf Microsoft",
             "Die Freigabe ist erteilt, aber noch nicht auf allen Servern von Microsoft angekommen. Das kann Minuten dauern.",
-            "Lassen Sie diese Seite offen: Sie versucht es von selbst noch einmal.",
+            "Lassen Sie diese Seite offen; der nächste Versuch kommt von selbst.",
         ),
     },
     "approval_needed": {
@@ -296,12 +296,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "Your organisation's policy blocks the sign-in",
             "A rule of your organisation (Conditional Access) does not allow this sign-in.",
-            "Your administrator finds the reason in the sign-in log, with the correlation ID {correlation_id}.",
+            "Ask your administrator: the reason stands in Microsoft's sign-in log{reference}.",
         ),
         "de": (
             "Eine Richtlinie Ihrer Organisation sperrt die Anmeldung",
             "Eine Regel Ihrer Organisation (bedingter Zugriff) lässt diese Anmeldung nicht zu.",
-            "Ihre IT findet den Grund im Anmeldeprotokoll, mit der Korrelations-ID {correlation_id}.",
+            "Fragen Sie Ihre IT: Der Grund steht im Anmeldeprotokoll von Microsoft{reference}.",
         ),
     },
     "policy_frequency": {
@@ -402,6 +402,66 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Die App erreicht zu viele Postfächer",
             "Die App kann das Kontrollpostfach lesen, was sie nicht darf.",
             "Begrenzen Sie sie in Exchange (RBAC für Anwendungen), und nehmen Sie mandantenweite Mail-Berechtigungen zurück.",
+        ),
+    },
+    "our_app": {
+        "en": (
+            "Zalion's sign-in at Microsoft does not work right now",
+            "Microsoft refuses Zalion's own app. You cannot mend this; our operators have been told.",
+            "Try again later.",
+        ),
+        "de": (
+            "Die Anmeldung von Zalion bei Microsoft funktioniert gerade nicht",
+            "Microsoft nimmt Zalions eigene App nicht an. Das können Sie nicht beheben; unser Betrieb ist verständigt.",
+            "Versuchen Sie es später noch einmal.",
+        ),
+    },
+    "other_directory": {
+        "en": (
+            "Your organisation is connected with another directory",
+            "In Zalion your organisation belongs to one directory, and it is not the one that was approved now.",
+            "Use an account of that directory, or disconnect Microsoft 365 in Zalion first.",
+        ),
+        "de": (
+            "Ihre Organisation ist mit einem anderen Verzeichnis verbunden",
+            "Ihre Organisation gehört in Zalion zu einem einzigen Verzeichnis, und das ist nicht das jetzt freigegebene.",
+            "Nehmen Sie ein Konto jenes Verzeichnisses, oder trennen Sie vorher Microsoft 365 in Zalion.",
+        ),
+    },
+    "disconnected": {
+        "en": (
+            "The mailbox was disconnected",
+            "While you signed in, the mailbox was disconnected in Zalion.",
+            "Connect it in Zalion again if you want to use it.",
+        ),
+        "de": (
+            "Das Postfach wurde getrennt",
+            "Während Ihrer Anmeldung wurde das Postfach in Zalion getrennt.",
+            "Verbinden Sie es in Zalion noch einmal, wenn Sie es nutzen möchten.",
+        ),
+    },
+    "no_access": {
+        "en": (
+            "Microsoft refuses access to the mailbox",
+            "The account or the app may not open this mailbox.",
+            "Ask your IT whether the app's permissions and the rights in Exchange include it; a change there can take two hours.",
+        ),
+        "de": (
+            "Microsoft verweigert den Zugriff auf das Postfach",
+            "Das Konto oder die App darf dieses Postfach nicht öffnen.",
+            "Fragen Sie Ihre IT, ob die Berechtigungen der App und die Rechte in Exchange es umfassen; eine Änderung dort kann zwei Stunden brauchen.",
+        ),
+    },
+    "try_later": {
+        "en": (
+            "That does not work right now",
+            "One of the services that take part does not answer.",
+            "Start again in Zalion in a few minutes.",
+        ),
+        "de": (
+            "Das geht gerade nicht",
+            "Einer der beteiligten Dienste antwortet nicht.",
+            "Beginnen Sie in einigen Minuten in Zalion noch einmal.",
         ),
     },
     "partial_consent": {

@@ -197,17 +197,27 @@ class Grants:
         if stored.value.type == "password":
             return Password(stored.value.username, self._secret(stored.value)), False
         if stored.value.type == "application":
-            oauth, registration = self._signing(org_id, provider)
-            tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
+            with self._signing(org_id, provider) as (oauth, registration):
+                tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
             return Bearer(stored.value.username, tokens.access_token), False
         kept = self._lasts(stored.value) and "refresh_token" in stored.value.sealed
         return self._bearer(org_id, stored), kept
 
-    def _signing(self, org_id: str, provider: str) -> tuple[OAuth, Registration]:
+    @contextmanager
+    def _signing(self, org_id: str, provider: str) -> Iterator[tuple[OAuth, Registration]]:
+        """Sign in with a registration; where that itself is refused, its integration says so."""
         oauth = self._oauth(provider)
         if oauth is None or self._registrations is None:
             raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
-        return oauth, self._registrations.of(org_id, provider)
+        try:
+            yield oauth, self._registrations.of(org_id, provider)
+        except InvalidRequest as refusal:
+            self._registrations.mark(org_id, provider, refusal)
+            raise
+
+    def holds(self, org_id: str, mailbox_id: str) -> bool:
+        """Return whether anything is kept of a mailbox."""
+        return bool(self._records.range(org_id, Grant, prefix=f"{mailbox_id}!", limit=1))
 
     def destroy(
         self, org_id: str, mailbox_id: str, *, elsewhere: Callable[[Grant], bool] = lambda _: False
@@ -236,8 +246,9 @@ class Grants:
             yield f"{grant.provider} consent (stays at the provider: the account is connected once more)"
             return
         try:
-            oauth, registration = self._signing(org_id, grant.provider)
-            if oauth.revoke(registration, self._unsealed(org_id, grant, "refresh_token")):
+            with self._signing(org_id, grant.provider) as (oauth, registration):
+                gone = oauth.revoke(registration, self._unsealed(org_id, grant, "refresh_token"))
+            if gone:
                 yield f"{grant.provider} consent (withdrawn at the provider)"
         except ZalionError:
             yield f"{grant.provider} consent (the provider could not be told: end it in the account there)"
@@ -324,9 +335,9 @@ class Grants:
     def _redeemed(self, org_id: str, grant: Grant) -> refreshing.Answer:
         """Redeem at the provider that gave it, or at the issuer that came with a typed token."""
         if grant.type == "consent":
-            oauth, registration = self._signing(org_id, grant.provider)
             refresh_token = self._unsealed(org_id, grant, "refresh_token")
-            tokens = oauth.renew(registration, refresh_token, grant.scopes)
+            with self._signing(org_id, grant.provider) as (oauth, registration):
+                tokens = oauth.renew(registration, refresh_token, grant.scopes)
             return refreshing.Answer(tokens.access_token, tokens.expires_in, tokens.refresh_token)
         try:
             return refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)

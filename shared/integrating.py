@@ -41,9 +41,9 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
     """Approve (or no longer approve) a provider and replace its shared settings."""
     caller.need("admin")
     provider = app.provider(name)
-    old, *_ = show(app, caller, name)
+    stored = app.records.find(caller.org_id, Integration, name)
     integration = replace(
-        old,
+        stored.value if stored else Integration(name),
         state="approved" if body.approved else "not_approved",
         settings=forms.check(provider.form, body.settings, path="settings", partial=True),
         domains=tuple(_domain(domain, place) for place, domain in enumerate(body.domains)),
@@ -52,7 +52,7 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         problem=None,
     )
     if provider.oauth:
-        integration = registering.registered(app, caller.org_id, integration, body.secret)
+        integration = registering.registered(app, caller.org_id, stored, integration, body.secret)
     elif body.secret:
         raise InvalidRequest("This provider has no app registration.", field="secret")
     event = audit.entry(app, "integration.saved", actor=caller.email, outcome=integration.state, detail=name)
@@ -79,13 +79,19 @@ def check(app: App, caller: Caller, name: str) -> list[CheckResource]:
 
 def disconnect(app: App, caller: Caller, name: str) -> Shown:
     """Withdraw the approval and disconnect every mailbox that uses this provider."""
-    integration, provider, *_ = show(app, caller, name)
-    ended = replace(integration, state="disconnected", updated_at=app.clock(), updated_by=caller.email)
+    caller.need("admin")
+    provider = app.provider(name)
+    stored = app.records.find(caller.org_id, Integration, name)
+    integration = stored.value if stored else Integration(name)
+    ended = replace(
+        integration, state="disconnected", problem=None, updated_at=app.clock(), updated_by=caller.email
+    )
     event = audit.entry(app, "integration.disconnected", actor=caller.email, detail=name)
     app.records.commit(caller.org_id, Save(ended), event)
-    for stored in connecting.mailboxes_of(app, caller.org_id):
-        mailbox = stored.value
-        if name in {mailbox.receives_with, mailbox.sends_with} and mailbox.state != "disconnected":
+    for mailbox in (found.value for found in connecting.mailboxes_of(app, caller.org_id)):
+        if name in {mailbox.receives_with, mailbox.sends_with} and connecting.is_connected(
+            app, caller, mailbox
+        ):
             connecting.disconnect(app, caller, mailbox.id)
     if provider.oauth:  # last, because ending a mailbox's push needs the registration
         ended = registering.forget(app, caller.org_id, ended)

@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     look: tuple[str, ...] = ()
     actor: str = "system"
     pushed: bool = False
-    event: Literal["", "changed", "renew", "ended", "missed", "heard"] = ""
+    event: Literal["", "changed", "due", "renew", "ended", "missed", "heard"] = ""
     again: bool = False
     mailboxes: tuple[tuple[str, str], ...] = ()
     accounts: tuple[str, ...] = ()

@@ -6,14 +6,20 @@ from shared import audit, jobs, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.connecting import own
+from shared.errors import Unsupported
 from shared.jobs import Job
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
 
 
 def soon(app: App, caller: Caller, mailbox_id: str) -> None:
-    """Have the mailbox looked at now, for its owner or an administrator."""
+    """Have the mailbox looked at now, for its owner or an administrator.
+
+    Raises Unsupported where it only sends.
+    """
     mailbox = own(app, caller, mailbox_id, admin=True).value
+    if mailbox.receives_with is None:
+        raise Unsupported("This mailbox only sends.", fix="Give it a receiving provider.")
     event = audit.entry(app, "mailbox.sync_requested", actor=caller.email, mailbox_id=mailbox.id)
     app.records.commit(caller.org_id, event)
     jobs.put(app, Job("sync", caller.org_id, mailbox.id, actor=caller.email))

@@ -19,6 +19,7 @@ IntegrationState = Literal[
     "not_approved", "waiting_for_consent", "approved", "needs_attention", "disconnected"
 ]
 Verdict = Literal["pass", "fail", "unknown"]
+Power = Literal["receive", "send", "sent", "search", "push"]
 
 
 PLATFORM = "~platform"
@@ -120,6 +121,7 @@ class Integration:
     Attributes:
         tenant: the organisation's directory at the provider, once it was proven; empty before.
         proof: what the organisation's own app registration signs in with; empty without one.
+        consented: the permissions that its directory's tokens carried when Zalion's app was consented to.
     """
 
     kind: ClassVar[str] = "integration"
@@ -130,6 +132,7 @@ class Integration:
     domains: tuple[str, ...] = ()
     tenant: str = ""
     proof: Literal["", "secret", "certificate"] = ""
+    consented: tuple[str, ...] = ()
     problem: Problem | None = None
     updated_at: datetime | None = None
     updated_by: str = ""
@@ -189,6 +192,7 @@ class Flow:
         purpose: `consent` of an administrator, its `proof` by signing in, or the `sign_in` of a mailbox.
         tenant: the directory that the redirect of a consent claimed.
         sealed: what the provider needs to know again, sealed.
+        spent: it came back; it is kept for a while, so that a page loaded again can say how things stand.
     """
 
     kind: ClassVar[str] = "flow"
@@ -202,6 +206,7 @@ class Flow:
     tenant: str = ""
     sealed: str = ""
     return_url: str | None = None
+    spent: bool = False
 
     @property
     def key(self) -> str:
@@ -279,6 +284,7 @@ class SyncState:
         restarted_at: when a cursor last expired.
         look: Message-IDs that became known late and are still to be looked for.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
+        rest_until: the provider asked us to leave the mailbox alone until then.
     """
 
     kind: ClassVar[str] = "sync"
@@ -293,12 +299,30 @@ class SyncState:
     look: tuple[str, ...] = ()
     stuck: str = ""
     tries: int = 0
+    rest_until: datetime | None = None
     problem: Problem | None = None
 
     @property
     def key(self) -> str:
         """One per mailbox."""
         return self.mailbox_id
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to speak with a mailbox that serves few at a time, see `turns`; `holder` tells whose."""
+
+    kind: ClassVar[str] = "turn"
+
+    mailbox_id: str
+    lane: Literal["send", "live"]
+    holder: str
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        """One per mailbox and lane."""
+        return f"{self.mailbox_id}!{self.lane}"
 
 
 @dataclass(frozen=True, slots=True)

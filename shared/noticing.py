@@ -7,16 +7,16 @@ address, the job finds out whose it is.
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import batched
 from typing import Literal
 
 from shared import jobs, logs, presence, sealing
 from shared.app import App
-from shared.errors import NotFound
+from shared.errors import InvalidRequest, NotAllowed, NotFound
 from shared.jobs import Job
 from shared.model import PLATFORM, account_of
-from shared.providers.base import Notification
+from shared.providers.base import Notice, Notification
 
 LARGEST = 4 * 1024 * 1024
 """Octets of a notification: thousands of entries."""
@@ -45,7 +45,7 @@ def take(app: App, provider: str, body: bytes, authorization: str = "") -> Count
     wanted: dict[Event, dict[tuple[str, str], None]] = {"changed": {}, "renew": {}, "ended": {}}
     counts: Counter[str] = Counter()
     accounts: dict[str, None] = {}
-    for notice in read(Notification(body, authorization, app.endpoints, app.allowed_hosts)):
+    for notice in _read(read, provider, Notification(body, authorization, app.endpoints, app.allowed_hosts)):
         if notice.address:
             accounts[account_of(provider, notice.address)] = None
             counts[notice.event] += 1
@@ -61,6 +61,23 @@ def take(app: App, provider: str, body: bytes, authorization: str = "") -> Count
     if counts["forged"]:
         logs.log("notice.forged", provider=provider, count=counts["forged"])
     return counts
+
+
+def _read(
+    read: Callable[[Notification], Sequence[Notice]], provider: str, notification: Notification
+) -> Sequence[Notice]:
+    """Read a notification; what is none is counted like a forged one."""
+    try:
+        _check_size(notification.body)
+        return read(notification)
+    except (InvalidRequest, NotAllowed):
+        logs.log("notice.forged", provider=provider, count=1)
+        raise
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > LARGEST:
+        raise InvalidRequest("This is larger than any notification.", field="body")
 
 
 def fan_out(app: App, job: Job) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from html import escape
+from typing import Literal
 
 from shared.explaining import Explanation
 
@@ -13,7 +14,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0;min-height:100vh;display:flex;align-items:center;justify-content:center;padding:1.5rem;background:var(--ground);color:var(--ink);font:1.0625rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{width:100%;max-width:34rem;background:var(--paper);border-radius:.75rem;padding:2rem;border-top:.35rem solid var(--mark)}
-.good{--mark:var(--good)}.bad{--mark:var(--bad)}
+.good{--mark:var(--good)}.bad{--mark:var(--bad)}.waiting{--mark:var(--act)}
 h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25;overflow-wrap:anywhere;hyphens:auto}
 p{margin:0 0 1rem;overflow-wrap:anywhere}
 .next{font-weight:600}
@@ -57,7 +58,7 @@ def page(
     explanation: Explanation,
     *,
     language: str,
-    good: bool,
+    mood: Literal["good", "waiting", "bad"],
     correlation_id: str,
     return_url: str | None = None,
     retry_url: str | None = None,
@@ -82,7 +83,7 @@ def page(
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="robots" content="noindex">\n{refresh}<title>{escape(explanation.title)} - Zalion</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f'<main class="{"good" if good else "bad"}" role="{"status" if good else "alert"}">\n'
+        f'<main class="{mood}" role="{"alert" if mood == "bad" else "status"}">\n'
         f"<h1>{escape(explanation.title)}</h1>\n<p>{escape(explanation.detail)}</p>\n"
         f'<p class="next">{escape(explanation.fix)}</p>\n{again}{back}'
         f"<footer>{words['id']} <code>{escape(correlation_id)}</code></footer>\n</main>\n</body>\n</html>\n"

@@ -9,39 +9,48 @@ from datetime import date, timedelta
 from typing import Literal
 from uuid import UUID
 
-from shared import audit, delegating
+from shared import audit, delegating, explaining
 from shared.app import App
 from shared.contract import AppSecret
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound
 from shared.model import Integration, Problem
-from shared.providers.base import Bearer, Connection
+from shared.providers.base import Bearer, Connection, OAuth
 from shared.registrations import secret_name
-from shared.storage.base import Due, Save
+from shared.storage.base import Add, Due, Move, Save, Stored
 
 WARNED = (30, 14, 3)
 """Days before the end of a secret when its end is told."""
 
+TENANT = "settings.tenantId"
 
-def registered(app: App, org_id: str, integration: Integration, secret: AppSecret | None) -> Integration:
+
+def registered(
+    app: App, org_id: str, stored: Stored[Integration] | None, new: Integration, secret: AppSecret | None
+) -> Integration:
     """Try and keep the organisation's own registration, or wait for the consent to Zalion's.
 
-    Raises InvalidRequest naming the setting that is wrong, Conflict for another organisation's directory.
+    Who only withdraws the approval need not prove anything. Raises InvalidRequest naming the setting that
+    is wrong, Conflict for another organisation's directory.
     """
-    oauth = app.provider(integration.provider).oauth
+    oauth = app.provider(new.provider).oauth
     if oauth and not oauth.by_admin:
-        return delegating.registered(app, org_id, integration, secret)
-    if integration.settings.get("clientId") or integration.settings.get("tenantId"):
-        integration = _own(app, org_id, integration, secret)
-    elif secret:
+        return delegating.registered(app, org_id, new, secret)
+    if new.state == "not_approved" and secret is None:
+        return new
+    if new.settings.get("clientId") or new.settings.get("tenantId"):
+        return _own(app, org_id, stored, new, secret)
+    if secret:
         fix = "Give settings.tenantId and settings.clientId too."
         raise InvalidRequest("A secret belongs to a registration of your own.", field="secret", fix=fix)
-    else:
-        app.registrations.named(org_id, integration)  # is there an app of ours at all?
-    if integration.tenant and integration.settings.get("applicationAccess"):
-        check_reach(app, org_id, integration)
-    if integration.state == "approved" and not integration.tenant:
-        return replace(integration, state="waiting_for_consent")
-    return integration
+    app.registrations.named(org_id, new)  # is there an app of ours at all?
+    if new.proof:  # its own registration is given up
+        app.vault.destroy(secret_name(org_id, new.provider))
+        new = replace(new, proof="", consented=())
+    if not new.tenant or not {*_oauth(app, new).scopes(new.settings)} <= {*new.consented}:
+        return replace(new, state="waiting_for_consent")
+    if new.settings.get("applicationAccess"):
+        check_reach(app, org_id, new)
+    return new
 
 
 def forget(app: App, org_id: str, integration: Integration) -> Integration:
@@ -49,64 +58,92 @@ def forget(app: App, org_id: str, integration: Integration) -> Integration:
     app.vault.destroy(secret_name(org_id, integration.provider))
     if integration.tenant:
         app.registrations.release(org_id, integration.provider, integration.tenant)
-    ended = replace(delegating.forget(app, org_id, integration), tenant="", proof="")
+    ended = replace(delegating.forget(app, org_id, integration), tenant="", proof="", consented=())
     app.records.commit(org_id, Save(ended))
     return ended
 
 
-def check_reach(app: App, org_id: str, integration: Integration) -> None:
+def take_tenant(
+    app: App, org_id: str, stored: Stored[Integration] | None, named: Integration
+) -> Stored[Integration]:
+    """Bind the proven directory that `named` names; returns the record as it is then.
+
+    The record comes first and names it while it waits, so that `forget` finds whatever was bound.
+    Raises Conflict where another organisation has it.
+    """
+    waiting = replace(named, state="waiting_for_consent")
+    if stored is None or stored.value.tenant != named.tenant:
+        [etag] = app.records.commit(org_id, Move(stored, waiting) if stored else Add(waiting))
+    else:
+        waiting, etag = stored.value, stored.etag
+    if not app.registrations.bind(org_id, named.provider, named.tenant):
+        before = stored.value if stored else Integration(named.provider)
+        app.records.commit(org_id, Move(Stored(waiting, etag), replace(before, tenant="")))
+        raise Conflict(
+            "This directory is connected to another organisation.",
+            field=TENANT,
+            fix="Ask Zalion's support if it is yours.",
+        )
+    return Stored(waiting, etag)
+
+
+def check_reach(app: App, org_id: str, integration: Integration, secret: str | None = None) -> None:
     """Prove that the app itself cannot read a mailbox it should not.
 
+    Only a refusal proves it, a mailbox that does not exist says nothing.
     https://learn.microsoft.com/exchange/permissions-exo/application-rbac. Raises InvalidRequest without a
     control mailbox, Conflict where it can be read.
     """
     control, path = integration.settings.get("controlMailbox"), "settings.controlMailbox"
-    provider = app.provider(integration.provider)
-    if not control or provider.oauth is None or provider.receiver is None:
+    receiver = app.provider(integration.provider).receiver
+    if not control or receiver is None:
         raise InvalidRequest("Name a mailbox that the app must not be able to read.", field=path)
-    token = provider.oauth.application(app.registrations.named(org_id, integration)).access_token
-    session = provider.receiver(
-        Connection(
-            str(control),
-            {"access": "application"},
-            lambda: Bearer(str(control), token),
-            app.allowed_hosts,
-            app.endpoints,
-        )
-    )
+    registration = app.registrations.named(org_id, integration, secret)
+    bearer = Bearer(str(control), _oauth(app, integration).application(registration, anew=True).access_token)
+    access = {"access": "application"}
+    session = receiver(Connection(str(control), access, lambda: bearer, app.allowed_hosts, app.endpoints))
     try:
         session.check()
-    except (ConsentRequired, NotFound):
-        return
+    except (ConsentRequired, NotFound) as refusal:
+        if refusal.reason == "no_access":
+            return
+        fix = "Name a mailbox that exists and that the app must not be able to read."
+        raise InvalidRequest("There is no such mailbox to prove it with.", field=path, fix=fix) from refusal
     finally:
         session.close()
-    fix = "Limit the app in Exchange (RBAC for Applications) and take back tenant-wide Mail permissions."
-    raise Conflict(
-        "The app can read the control mailbox: its permissions reach too far.", field=path, fix=fix
-    )
+    told = explaining.explain("access_too_wide")
+    error = Conflict(told.detail, field=path, fix=told.fix)
+    error.reason = told.key
+    raise error
 
 
-def _own(app: App, org_id: str, integration: Integration, secret: AppSecret | None) -> Integration:
-    tenant = _identifier(integration, "tenantId")
-    integration = replace(
-        integration,
-        settings={
-            **integration.settings,
-            "tenantId": tenant,
-            "clientId": _identifier(integration, "clientId"),
-        },
-        proof=_proof(integration, secret),
-    )
-    given = (secret.certificate or secret.client_secret) if secret else None
+def _oauth(app: App, integration: Integration) -> OAuth:
     oauth = app.provider(integration.provider).oauth
     if oauth is None:
         raise InvalidRequest("This provider has no app registration.", field="settings.clientId")
-    oauth.application(app.registrations.named(org_id, integration, given))
-    delegating.take_tenant(app, org_id, integration.provider, tenant)
+    return oauth
+
+
+def _own(
+    app: App, org_id: str, stored: Stored[Integration] | None, new: Integration, secret: AppSecret | None
+) -> Integration:
+    tenant, client = _identifier(new, "tenantId"), _identifier(new, "clientId")
+    if new.tenant not in {"", tenant}:
+        fix = f"Disconnect first (DELETE /integrations/{new.provider}): its mailboxes lie in the old one."
+        raise Conflict("The organisation is connected with another directory.", field=TENANT, fix=fix)
+    if (ends := _ends(new)) and ends <= app.clock().date():
+        raise InvalidRequest("This day is past.", field="settings.secretExpiresAt")
+    settings = {**new.settings, "tenantId": tenant, "clientId": client}
+    new = replace(new, settings=settings, tenant=tenant, proof=_proof(new, secret), consented=())
+    given = (secret.certificate or secret.client_secret) if secret else None
+    _oauth(app, new).application(app.registrations.named(org_id, new, given), anew=True)
+    if new.settings.get("applicationAccess"):
+        check_reach(app, org_id, new, given)
+    take_tenant(app, org_id, stored, new)
     if given:
-        app.vault.set(secret_name(org_id, integration.provider), given)
-    _plan_warnings(app, org_id, integration)
-    return replace(integration, tenant=tenant)
+        app.vault.set(secret_name(org_id, new.provider), given)
+    _plan_warnings(app, org_id, new)
+    return new
 
 
 def _identifier(integration: Integration, name: str) -> str:

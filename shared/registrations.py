@@ -1,12 +1,13 @@
 """Which app registration speaks for an organisation: its own, or Zalion's; and whose directory is whose."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from shared.errors import Conflict, NotFound, Raced
-from shared.model import PLATFORM, Integration, TenantBinding, digest
+from shared.errors import Conflict, InvalidRequest, NotFound, Raced
+from shared.model import PLATFORM, Integration, Problem, TenantBinding, digest
 from shared.providers.base import Registration
-from shared.storage.base import Add, Records, Remove, Vault
+from shared.storage.base import Add, Move, Records, Remove, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,24 @@ class Registrations:
         if own:
             secret = secret or self._secret(secret_name(org_id, integration.provider))
             tenant = str(integration.settings.get("tenantId", ""))
-            return self._made(str(own), tenant, secret, certificate=integration.proof == "certificate")
+            return self._made(str(own), tenant, secret)
         if app is None:
             fix = "Give tenantId, clientId and a secret of your own app registration."
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
-        found = self._made(app.client_id, integration.tenant or app.tenant, self._secret(app.secret_name))
+        tenant = integration.tenant or app.tenant
+        found = self._made(app.client_id, tenant, self._secret(app.secret_name), ours=True)
         if not (app.key_name and integration.settings.get("applicationAccess")):
             return found
         listed = frozenset(str(address).lower() for address in integration.settings.get("mailboxes", ()))
         return replace(found, service_key=self._secret(app.key_name), mailboxes=listed)
+
+    def mark(self, org_id: str, provider: str, error: InvalidRequest) -> None:
+        """Note that the organisation's registration no longer works: IT sees it at the integration."""
+        stored = self.records.find(org_id, Integration, provider)
+        problem = Problem(error.code, error.detail, error.fix)
+        if stored and stored.value.problem != problem:
+            with suppress(Raced):  # whoever changed it has tried it
+                self.records.commit(org_id, Move(stored, replace(stored.value, problem=problem)))
 
     def bind(self, org_id: str, provider: str, tenant: str) -> bool:
         """Give a directory to an organisation; returns False where another one has it."""
@@ -90,7 +100,8 @@ class Registrations:
             fix = "An administrator has to give the client secret or certificate again."
             raise Conflict("The secret of the app registration is missing.", fix=fix) from error
 
-    def _made(self, client_id: str, tenant: str, secret: str, *, certificate: bool = False) -> Registration:
+    def _made(self, client_id: str, tenant: str, secret: str, *, ours: bool = False) -> Registration:
+        certificate = secret.lstrip().startswith("-----BEGIN")  # PEM (RFC 7468)
         return Registration(
             client_id=client_id,
             tenant=tenant,
@@ -98,6 +109,7 @@ class Registrations:
             certificate=secret if certificate else None,
             endpoints=self.endpoints,
             allowed_hosts=self.allowed_hosts,
+            ours=ours,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is due: polls and the outbox, from a time-bucketed index. Timers only fan out.
+"""What is due: polls, renewals and the outbox, from a time-bucketed index. Timers only fan out.
 
 The tick owns a poll chain: it enqueues the sync and notes the next time before it removes this one,
 so a crash doubles a poll and never ends the chain. The chain's token is the mailbox's `schedule`;
@@ -34,6 +34,8 @@ def tick(app: App) -> int:
             _poll(app, due, now)
         elif due.kind == "expiry":
             jobs.put(app, Job("expiry", due.org_id, due.id))
+        elif due.kind == "push":
+            jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
         else:
             _sweep(app, due, now)
         app.schedule.remove(due)

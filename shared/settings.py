@@ -4,6 +4,7 @@
 The README's table and the completeness tests come from `table()`.
 """
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,7 @@ class Settings:
     google_oauth_url: str
     google_certs_url: str
     gmail_url: str
+    dns_server: str | None
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -163,6 +165,17 @@ def _bytes(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise ValueError("must be a whole number above 0")
     return int(text)
+
+
+def _dns_server(text: str) -> str:
+    address, colon, port = text.partition(":")
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        raise ValueError("must be an IPv4 address, or address:port") from None
+    if colon and not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError("must have a port between 1 and 65535")
+    return text
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -269,6 +282,12 @@ SETTINGS = (
     Setting("GOOGLE_OAUTH_URL", "Google's token service", _https, "https://oauth2.googleapis.com"),
     Setting("GOOGLE_CERTS_URL", "Google's public keys", _https, "https://www.googleapis.com/oauth2/v3/certs"),
     Setting("GMAIL_URL", "Gmail's API", _https, "https://gmail.googleapis.com"),
+    Setting(
+        "DNS_SERVER",
+        "address[:port] of the DNS server asked about customers' domains; without it the system's",
+        _dns_server,
+        required=False,
+    ),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )
 

@@ -14,7 +14,7 @@ from shared.errors import NotFound, Unsupported
 from shared.jobs import Job
 from shared.model import Mailbox, Subscription, account_of
 from shared.providers.base import Push
-from shared.storage.base import Move, Stored
+from shared.storage.base import Due, Move, Stored
 
 UNTRIED = timedelta(days=7)
 """So long a mailbox that can have no push is left alone."""
@@ -29,7 +29,10 @@ LATE = timedelta(minutes=5)
 """Graph tells within three minutes; mail that a poll finds later than that was missed."""
 
 
-Event = Literal["renew", "ended", "missed", "heard"]
+AGAIN = timedelta(hours=6)
+"""When a renewal that came to nothing is tried again."""
+
+Event = Literal["due", "renew", "ended", "missed", "heard"]
 
 
 def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) -> Event | None:
@@ -43,25 +46,25 @@ def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) 
     if not app.has_push(mailbox):
         return None
     push = mailbox.push
-    if push is None or _due(app, mailbox, push):
-        return "renew"
+    if push is None or _due_at(mailbox, push) <= app.clock():
+        return "due"
     if not pushed and late and not push.silent:
         return "missed"
     return "heard" if pushed and found and (push.missed or push.silent) else None
 
 
-def _due(app: App, mailbox: Mailbox, push: Subscription) -> bool:
+def _due_at(mailbox: Mailbox, push: Subscription) -> datetime:
+    """When a push is renewed; a silent one is made anew after its end."""
     spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
-    at = push.until if push.silent or push.renew_at is None else push.renew_at - spread
-    return at <= app.clock()
+    return push.until if push.silent else (push.renew_at or push.until) - spread
 
 
 def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     """Bring a mailbox's push to life.
 
     Args:
-        event: `renew` prolongs it or makes it, `ended` makes it anew, `missed` counts a mail that it kept
-            from us, `heard` forgets those.
+        event: `renew` prolongs it or makes it, `due` does if that is still wanted, `ended` makes it anew,
+            `missed` counts a mail that it kept from us, `heard` forgets those.
 
     Raises Temporary, RateLimited or ConsentRequired, as the provider says.
     """
@@ -69,13 +72,20 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     if stored is None or stored.value.state != "active" or not app.has_push(stored.value):
         return
     push = stored.value.push
+    if event == "due" and push and _due_at(stored.value, push) > app.clock():
+        return  # a look and the timer both saw it
     if push and event in {"missed", "heard"}:
         changed = _heard(push) if event == "heard" else _missed(push)
         stored = _save(app, org_id, stored, changed, event)
         if changed.missed != MOST_MISSED:
             return
-    renewed = _renewed(app, org_id, stored.value) if event == "renew" else None
-    _save(app, org_id, stored, _kept(app, push, renewed or _made(app, org_id, stored.value)), "kept")
+        cancel(app, org_id, stored.value)
+        push = changed
+    _see_to_it(app, org_id, stored.value, app.clock() + AGAIN)  # whatever becomes of this attempt
+    renewed = _renewed(app, org_id, stored.value) if event in {"due", "renew"} else None
+    kept = _kept(app, push, renewed or _made(app, org_id, stored.value))
+    _see_to_it(app, org_id, stored.value, _due_at(stored.value, kept))
+    _save(app, org_id, stored, kept, "kept")
     if renewed is None and push:
         jobs.put(app, Job("sync", org_id, mailbox_id))  # what came while nobody told us
 
@@ -85,7 +95,7 @@ def cancel(app: App, org_id: str, mailbox: Mailbox) -> bool:
 
     One that serves other connections of the same account, too, goes on.
     """
-    if mailbox.push is None or not app.has_push(mailbox):
+    if mailbox.push is None or not mailbox.push.id or not app.has_push(mailbox):
         return False
     name = mailbox.receives_with or ""
     if app.provider(name).one_account and presence.places(app.records, account_of(name, mailbox.address)):
@@ -93,6 +103,11 @@ def cancel(app: App, org_id: str, mailbox: Mailbox) -> bool:
     with app.pushing(org_id, mailbox) as pusher:
         pusher.cancel(mailbox.push.id)
     return True
+
+
+def _see_to_it(app: App, org_id: str, mailbox: Mailbox, at: datetime) -> None:
+    """Have the timer look at the push then; it finds either a renewal due or nothing to do."""
+    app.schedule.put(Due(at, "push", org_id, mailbox.id))
 
 
 def _heard(push: Subscription) -> Subscription:

@@ -9,13 +9,21 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared import audit, jobs, subscribing
 from shared.app import App
 from shared.consenting import needs_consent
-from shared.errors import ConsentRequired, CursorExpired, Raced, Temporary, ZalionError
+from shared.errors import (
+    Busy,
+    ConsentRequired,
+    CursorExpired,
+    Raced,
+    RateLimited,
+    Temporary,
+    ZalionError,
+)
 from shared.filing import Filer
 from shared.jobs import Job
 from shared.model import Envelope, Mailbox, Problem, SyncState
@@ -57,7 +65,7 @@ def sync(
         return Counter()
     run = _Run(app, org_id, mailbox.value, lease, actor)
     try:
-        with app.receiving(org_id, mailbox.value) as receiver:
+        with app.receiving(org_id, mailbox.value, leased=True) as receiver:
             run.everything(receiver)
     except ZalionError as error:
         run.fail(error)
@@ -83,11 +91,13 @@ class Lease:
     def take(cls, app: App, org_id: str, mailbox_id: str, look: Sequence[str] = ()) -> "Lease | None":
         """Take the lease; where another holds it, mark that one more look is wanted and return None.
 
-        Either way `look` is added to what is still to be looked for.
+        Either way `look` is added to what is still to be looked for. Raises Busy while the mailbox rests.
         """
         for _ in range(5):
             stored = app.records.find(org_id, SyncState, mailbox_id)
             state = stored.value if stored else SyncState(mailbox_id)
+            if state.rest_until and (rest := state.rest_until - app.clock()) > timedelta():
+                raise Busy("The provider asked us to wait.", retry_after=rest.total_seconds())
             busy = bool(state.holder and state.until and state.until > app.clock())
             if busy and state.again and {*look} <= {*state.look}:
                 return None
@@ -170,7 +180,14 @@ class _Run:
         while True:
             cursor = self._pages(receiver, filer)
             self._late_evidence(receiver, filer)
-            done = {"cursor": cursor, "synced_at": self.app.clock(), "problem": None, "stuck": "", "tries": 0}
+            done = {
+                "cursor": cursor,
+                "synced_at": self.app.clock(),
+                "problem": None,
+                "stuck": "",
+                "tries": 0,
+                "rest_until": None,
+            }
             if self.lease.release(self._read("done"), **done):
                 return
 
@@ -181,9 +198,16 @@ class _Run:
             "problem": Problem(error.code, error.detail, error.fix),
             "stuck": stuck,
             "tries": state.tries + 1 if stuck and stuck == state.stuck else 1 if stuck else 0,
+            "rest_until": self._rest(error),
         }
         while not self.lease.release(self._read(error.code), **noted):
             pass  # another look was asked for, and this worker cannot give it
+
+    def _rest(self, error: ZalionError) -> datetime | None:
+        """Until when everybody leaves the mailbox alone: calls made meanwhile count against us, too."""
+        if not isinstance(error, RateLimited):
+            return None
+        return self.app.clock() + timedelta(seconds=error.retry_after)
 
     def mind_push(self, *, pushed: bool) -> None:
         """Have the mailbox's push seen to, where this look has shown the need."""

@@ -1,10 +1,10 @@
 """How the domain's records are shown to callers. Pure; HTML is sanitised here, on the way out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared import contract as c
-from shared import mime
+from shared import mime, powers
 from shared.model import (
     Address,
     AuditRecord,
@@ -67,9 +67,15 @@ def case(record: Case) -> c.CaseResource:
     return c.CaseResource(id=record.id, title=record.title, members=list(record.members))
 
 
-def mailbox(record: Mailbox, state: SyncState | None, authorize_url: str | None = None) -> c.MailboxResource:
-    """Show a mailbox with what the last look at it found."""
-    problem = record.problem or (state.problem if state else None)
+def mailbox(
+    provider: Callable[[str], Provider],
+    record: Mailbox,
+    state: SyncState | None,
+    authorize_url: str | None = None,
+) -> c.MailboxResource:
+    """Show a mailbox with what the last look at it found, and what its providers (by name) make of it."""
+    able = powers.of_mailbox(record, provider)
+    problem = record.problem or (state.problem if state else None) or _silence(record)
     return c.MailboxResource(
         id=record.id,
         address=record.address,
@@ -78,6 +84,10 @@ def mailbox(record: Mailbox, state: SyncState | None, authorize_url: str | None 
         receives_with=record.receives_with,
         sends_with=record.sends_with,
         state=record.state,
+        can=list(able.can),
+        limits=[
+            c.LimitResource(power=limit.power, detail=limit.detail, fix=limit.fix) for limit in able.limits
+        ],
         settings={name: dict(values) for name, values in record.settings.items()},
         folders=list(record.folders),
         poll_seconds=record.poll_seconds,
@@ -96,6 +106,16 @@ def _push(record: Mailbox) -> Literal["none", "live", "silent"]:
     if record.push is None or record.state != "active":
         return "none"
     return "silent" if record.push.silent else "live"
+
+
+def _silence(record: Mailbox) -> Problem | None:
+    """A plain word about push that is none."""
+    if _push(record) != "silent":
+        return None
+    minutes = max(1, record.poll_seconds // 60)
+    detail = f"The provider does not tell us of new mail here; it is looked for every {minutes} minutes."
+    fix = "Ask IT to allow the app itself to read this mailbox, or have it polled more often."
+    return Problem("push_silent", detail, fix)
 
 
 def integration(

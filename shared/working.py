@@ -1,12 +1,13 @@
 """Running one job, and deciding what becomes of it when it fails."""
 
+import random
 import secrets
 
 import msgspec
 
 from shared import casework, delivering, jobs, logs, noticing, registering, scheduling, subscribing, syncing
 from shared.app import App
-from shared.errors import Temporary, ZalionError
+from shared.errors import Busy, Temporary, ZalionError
 from shared.jobs import Job
 
 ATTEMPTS = 5
@@ -28,6 +29,8 @@ def run(app: App, text: str) -> None:
     with logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type):
         try:
             _carry_out(app, job)
+        except Busy as error:
+            jobs.put(app, job, delay=min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE))  # noqa: S311
         except Temporary as error:
             _later(app, job, error)
         except ZalionError as error:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests import graph_contract
+from tests import ews_contract, graph_contract
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, build
 
@@ -17,6 +17,7 @@ def world(tmp_path_factory):
     with World(tmp_path_factory.mktemp("world")) as world:
         os.environ.update(world.environment())  # the certificates and the identity endpoint
         graph_contract.install(world.graph)
+        ews_contract.install(world.exchange)
         yield world
 
 
@@ -40,6 +41,13 @@ def gmail_contract_followed(request):
         assert not found, "\n".join(["not as Google describes Gmail:", *found])
 
 
+def ews_contract_followed(request):
+    """What Exchange was asked and answered in a test is what its schemas say."""
+    yield
+    if "world" in request.fixturenames:
+        ews_contract.check(request.getfixturevalue("world").exchange)
+
+
 @pytest.fixture(autouse=True)
 def no_faults(request):
     """A test that switched a fault on leaves none behind."""
@@ -50,6 +58,7 @@ def no_faults(request):
         world.entra.heal()
         world.graph.heal()
         world.google.heal()
+        world.exchange.faults.clear()
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def guarded(app: App, guard: Guard) -> App:
 
     def provider(name: str) -> Provider:
         found = app.provider(name)
-        return replace(found, **{power: _made(found, power, name, guard) for power in POWERS})
+        powers = {power: _made(found, power, name, guard) for power in POWERS}
+        oauth = Door(found.oauth, f"{name}.oauth", guard) if found.oauth else None
+        return replace(found, **powers, oauth=oauth)
 
     ports = {name: Door(getattr(app, name), name, guard) for name in PORTS}
     keys = type(app.keys)(ports["records"], ports["vault"], app.clock)
@@ -104,10 +106,10 @@ def guarded(app: App, guard: Guard) -> App:
         app.clock,
         allowed_hosts=app.allowed_hosts,
         registrations=registrations,
-        oauth=lambda name: app.provider(name).oauth,
+        oauth=lambda name: provider(name).oauth,
     )
-    doors = {**ports, "keys": keys, "grants": grants, "registrations": registrations}
-    return replace(app, **doors, provider=provider, marked=set())
+    own = {"keys": keys, "registrations": registrations, "grants": grants}
+    return replace(app, **ports, **own, provider=provider, marked=set())
 
 
 def _made(found: Provider, power: str, name: str, guard: Guard) -> Any:

@@ -1,21 +1,27 @@
 """An organisation on Microsoft 365 for tests: its directory, its consent, its people, and our address for notices."""
 
 import itertools
+import re
 import secrets
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
 from sandbox.web import Reply, Request, WebServer
-from shared import authorizing, casework, integrating, noticing
+from shared import authorizing, bootstrap, casework, integrating, noticing, scheduling
 from shared.app import App
 from shared.callers import Caller
-from shared.contract import AskConsent, ConnectMailbox, PutIntegration
+from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
-from shared.model import Mailbox
+from shared.model import Integration, Mailbox, Message, SyncState
+from shared.settings import load
 from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
@@ -93,15 +99,82 @@ class MicrosoftScene(Scene):
     def person(self, name: str) -> Person:
         return person(self.world, name, self.domain)
 
-    def colleague(self, name: str = "carol") -> tuple[Person, Mailbox]:
-        """Connect a second mailbox of the organisation."""
-        somebody = self.person(name)
-        return somebody, connect(self.world, self.app, self.org_id, somebody)
+    def colleague(self, name: str = "carol", **changes: Any) -> tuple[Person, Mailbox]:
+        """Connect one more mailbox of the organisation."""
+        who = self.person(name)
+        box = connect(self.world, self.app, self.org_id, who, **changes)
+        self.settle()
+        return who, box
+
+    def poll(self, **by: float) -> None:
+        """Let the time of the next poll come."""
+        self.clock.advance(**by or {"minutes": 11})
+        scheduling.tick(self.app)
+        self.work()
+
+    def arrived(self, message: Message) -> bytes:
+        """What arrived at the supplier's of a mail from the case."""
+        return next(raw for raw in self.supplier.inbox() if (message.message_id or "?").encode() in raw)
+
+    def answers(self, first: Message) -> list[Message]:
+        """The other messages of a message's conversation."""
+        same = (one for one in self.timeline() if one.conversation_id == first.conversation_id)
+        return [one for one in same if one.id != first.id]
+
+    def record(self, box: Mailbox | None = None) -> Mailbox:
+        """A mailbox as it is kept now."""
+        return self.app.records.get(self.org_id, Mailbox, (box or self.mailbox).id).value
+
+    def state(self, box: Mailbox | None = None) -> SyncState:
+        return self.app.records.get(self.org_id, SyncState, (box or self.mailbox).id).value
+
+    def subscriptions(self, address: str | None = None) -> list[Any]:
+        """What Graph keeps for a mailbox."""
+        address = address or self.alice.address
+        return [one for one in self.world.graph.notifier.subscriptions.values() if one.address == address]
+
+    def calls(self) -> Counter[tuple[str, str]]:
+        """Every call that Graph has got, by method and template."""
+        return Counter((method, path) for method, path, *_ in self.world.graph.requests)
+
+
+@contextmanager
+def faults(where: Any, **changes: Any) -> Iterator[None]:
+    """Switch faults on for a while: Graph's, or the notifications'."""
+    before = {name: getattr(where, name) for name in changes}
+    for name, value in changes.items():
+        setattr(where, name, value)
+    yield
+    for name, value in before.items():
+        setattr(where, name, value)
+
+
+def calm(world: Any) -> None:
+    """Switch every fault off."""
+    graph = world.graph
+    graph.faults.__init__()
+    graph.notifier.faults.__init__()
+    graph.admission.lasts = 0.0
+
+
+def office(world: Any, **options: Any) -> MicrosoftScene:
+    """Set the stage with an app of its own, for a whole file of tests."""
+    clock = Clock()
+    scene = build(world, bootstrap.build(load(world.environment()), clock), clock, **options)
+    scene.settle()
+    return scene
+
+
+@cache
+def _browser(bundle: str) -> requests.Session:
+    session = requests.Session()
+    session.trust_env, session.verify = False, bundle
+    return session
 
 
 def follow(world: Any, url: str) -> dict[str, str]:
     """Open a link as a signed-in browser does; returns the query it comes back with."""
-    answer = requests.get(url, allow_redirects=False, verify=str(world.authority.bundle), timeout=10)
+    answer = _browser(str(world.authority.bundle)).get(url, allow_redirects=False, timeout=10)
     assert answer.status_code == 302, answer.text
     return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
@@ -141,17 +214,70 @@ def connect(
     return app.records.get(org_id, Mailbox, mailbox.id).value
 
 
+@dataclass
+class Company:
+    """An organisation with a directory at Microsoft, and the administrator of both."""
+
+    world: Any
+    app: App
+    org_id: str = field(default_factory=lambda: f"org-{secrets.token_hex(4)}")
+    domain: str = field(default_factory=lambda: f"m{next(_NUMBERS)}.microsoft.example")
+
+    def __post_init__(self) -> None:
+        self.tenant = self.world.add_microsoft_domain(self.domain)
+        self.it = person(self.world, "it", self.domain, admin=True)
+        self.admin = Caller(self.org_id, self.it.address, frozenset({"admin"}))
+
+    def person(self, name: str) -> Person:
+        return person(self.world, name, self.domain)
+
+    def integration(self) -> Integration:
+        return integrating.show(self.app, self.admin, "microsoft")[0]
+
+    def put(self, secret: AppSecret | None = None, approved: bool = True, **settings: Any) -> Integration:
+        body = PutIntegration(approved=approved, settings=settings, secret=secret)
+        return integrating.put(self.app, self.admin, "microsoft", body)[0]
+
+    def link(self, **body: Any) -> str:
+        """The consent link that IT asks for."""
+        return authorizing.ask_consent(self.app, self.admin, "microsoft", AskConsent(**body))[0]
+
+    def browse(self, url: str, user: str | None = None) -> dict[str, str]:
+        """Open a link in the browser of somebody signed in at Microsoft; by default the administrator."""
+        self.world.entra.auto_sign_in = user or self.it.address
+        return follow(self.world, re.sub(r"&login_hint=[^&]*", "", url))
+
+    def own_app(self, **changes: Any) -> tuple[Any, str]:
+        """Register an app of their own in their directory, consented to; returns it and its secret."""
+        directory = self.world.entra.directory
+        made = directory.add_application(
+            self.tenant,
+            **{
+                "name": "Own",
+                "redirect_uris": (integrating.redirect_uri(self.app, "microsoft"),),
+                "multi_tenant": False,
+                "delegated": frozenset({"Mail.Read", "Mail.Send"}),
+                **changes,
+            },
+        )
+        directory.consent(self.tenant, made, application_permissions=frozenset())
+        return made, made.add_secret()
+
+    def own(self, made: Any, secret: str, **settings: Any) -> Integration:
+        """Approve the integration with an app registration of their own."""
+        ids = {"tenantId": self.tenant.id, "clientId": made.client_id}
+        return self.put(AppSecret(client_secret=secret), **{**ids, **settings})
+
+
 def build(world: Any, app: App, clock: Clock, **options: Any) -> MicrosoftScene:
     """Set the stage: directory, consent, Alice's mailbox with live push, a case."""
-    org_id, domain = f"org-{secrets.token_hex(4)}", f"m{next(_NUMBERS)}.microsoft.example"
-    world.add_microsoft_domain(domain)
-    it = person(world, "it", domain, admin=True)
-    alice, supplier = person(world, "alice", domain), someone(world, "supplier", "supplier.example")
-    admin = Caller(org_id, it.address, frozenset({"admin"}))
     bell = Doorbell(app, world.authority.server_context())
     app = bell.app = replace(app, public_url=bell.url)
     callbacks = (f"{bell.url}/api/{path}/microsoft/callback" for path in ("consent", "oauth"))
     world.microsoft_app.redirect_uris += tuple(callbacks)
+    company = Company(world, app)
+    org_id, domain, admin = company.org_id, company.domain, company.admin
+    alice, supplier = company.person("alice"), someone(world, "supplier", "supplier.example")
     assert approve(world, app, admin, **options) == "approved"
     casework.put_case(app, Caller(org_id, "", frozenset({"platform"})), "C-1", "Screws", [alice.address])
     mailbox = connect(world, app, org_id, alice)

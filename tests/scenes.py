@@ -178,7 +178,7 @@ class Scene:
         return ran
 
     def waiting(self) -> Iterator[str]:
-        """Take this organisation's messages off the queues, and those that notifications left for all."""
+        """Take this organisation's messages, and those that name many, off the queues."""
         service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         for name in (SYNC, DELIVER):
             queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
@@ -213,34 +213,43 @@ class Scene:
     def colleague(self, name: str = "carol") -> tuple[Person_, Mailbox]:
         """Connect a second mailbox of the organisation."""
         person = someone(self.world, name, self.alice.address.rpartition("@")[2])
-        return person, connect(self.world, self.app, self.org_id, person)
+        return person, connect(self.world, self.app, self.org_id, person, self.mailbox.receives_with)
 
 
-def build(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
+def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
+    """Set the stage with a mailbox that is read by POP3: no folders, no Sent."""
+    return build(world, app, clock, "pop3", **mailbox)
+
+
+def build(world: Any, app: App, clock: Clock, receives_with: str = "imap", **mailbox: Any) -> Scene:
     """Set the stage."""
     org_id = f"org-{secrets.token_hex(4)}"
     alice = someone(world, "alice", "imap.example")
     supplier = someone(world, "supplier", "supplier.example")
     admin = Caller(org_id, "admin@imap.example", frozenset({"admin"}))
-    for name in ("imap", "smtp"):
+    for name in (receives_with, "smtp"):
         integrating.put(app, admin, name, PutIntegration(approved=True))
     platform = Caller(org_id, "", frozenset({"platform"}))
     casework.put_case(app, platform, "C-1", "Screws", [alice.address])
-    box = connect(world, app, org_id, alice, **mailbox)
+    box = connect(world, app, org_id, alice, receives_with, **mailbox)
     return Scene(world, app, clock, org_id, alice, supplier, box)
 
 
-def connect(world: Any, app: App, org_id: str, person: Person_, **changes: Any) -> Mailbox:
+def connect(
+    world: Any, app: App, org_id: str, person: Person_, receives_with: str | None = "imap", **changes: Any
+) -> Mailbox:
     """Connect somebody's mailbox through the use case, as POST /mailboxes does."""
+    places = {
+        "imap": {"host": "localhost", "port": world.ports["imaps"], "security": "tls"},
+        "pop3": {"host": "localhost", "port": world.ports["pop3s"], "security": "tls"},
+        "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
+    }
     body = ConnectMailbox(
         **{
             "address": person.address,
-            "receives_with": "imap",
+            "receives_with": receives_with,
             "sends_with": "smtp",
-            "settings": {
-                "imap": {"host": "localhost", "port": world.ports["imaps"], "security": "tls"},
-                "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
-            },
+            "settings": {name: place for name, place in places.items() if name in {receives_with, "smtp"}},
             "secret": {"password": PASSWORD},
             "since": datetime.now(UTC) - timedelta(minutes=5),
             **changes,

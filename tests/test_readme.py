@@ -10,7 +10,7 @@ from tests.readme import README, rendered
 pytestmark = pytest.mark.fast
 
 
-def test_the_settings_table_is_the_codes():
+def test_the_tables_are_the_codes():
     text = README.read_text()
     assert rendered(text) == text, "run `python -m tests.readme`"
 

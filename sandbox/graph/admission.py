@@ -4,6 +4,7 @@ https://learn.microsoft.com/graph/throttling-limits
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,17 @@ LONGEST = 30.0
 
 
 class Admission:
-    """Lets requests in: so many of one mailbox at once."""
+    """Lets requests in: so many of one mailbox at once.
+
+    Attributes:
+        most: address -> the most that were served at once.
+        lasts: seconds that every request takes.
+    """
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
+        self.most: Counter[str] = Counter()
+        self.lasts = 0.0
         self._busy: Counter[str] = Counter()
         self._guard = threading.Lock()
 
@@ -32,12 +40,14 @@ class Admission:
             if self._busy[mailbox.address] >= self._faults.concurrency:
                 raise self._wait(429, "ApplicationThrottled", "MailboxConcurrency limit.")
             self._busy[mailbox.address] += 1
+            self.most[mailbox.address] = max(self.most[mailbox.address], self._busy[mailbox.address])
         try:
             if not mailbox.enabled:
                 words = "The mailbox is inactive or on-premise."
                 raise GraphError(404, "MailboxNotEnabledForRESTAPI", words)
             if self._faults.gate:
                 self._faults.gate.wait(LONGEST)
+            time.sleep(self.lasts)
             yield
         finally:
             with self._guard:

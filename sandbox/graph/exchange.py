@@ -100,6 +100,12 @@ class Exchange:
         mailbox.move(item, folder)
         self._tell(mailbox, item)
 
+    def inbox(self, address: str) -> list[bytes]:
+        """Return what lies in somebody's inbox, oldest first."""
+        mailbox = self.mailbox(address)
+        place = mailbox.folder("inbox")
+        return [item.raw for item in mailbox.listed(place.id if place else None)]
+
     def submit(
         self,
         mailbox: Mailbox,

@@ -24,7 +24,7 @@ class Validators:
         if key not in self._compiled:
             whole = {**_translated(schema), "$defs": self._defs}
             self._compiled[key] = jsonschema_rs.Draft202012Validator(
-                whole, validate_formats=True, ignore_unknown_formats=True
+                whole, validate_formats=True, ignore_unknown_formats=True, mask="…"
             )
         validator = self._compiled[key]
         if validator.is_valid(body):

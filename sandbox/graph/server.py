@@ -6,6 +6,7 @@ import re
 import secrets
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, override
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -41,7 +42,9 @@ class Graph(Exchange, WebServer):
     Attributes:
         base: the URL requests begin with.
         requests: (method, path without ids, mailbox, names of query parameters) of every request.
-        restricted: client id -> the only mailboxes its app-only tokens reach (RBAC for Applications).
+        restricted: client id -> the only mailboxes its app-only tokens reach (an application access policy).
+        assigned: client id -> the mailboxes that RBAC for Applications lets the app read and send from,
+            besides what its token allows.
         contract: what every request and answer is held against, if anything.
     """
 
@@ -58,6 +61,7 @@ class Graph(Exchange, WebServer):
         self.identities = identities
         self.requests: list[tuple[str, str, str, tuple[str, ...]]] = []
         self.restricted: dict[str, set[str]] = {}
+        self.assigned: dict[str, set[str]] = {}
         self.admission = Admission(self.faults)
         WebServer.__init__(self, port, tls)
         self.base = f"{self.url}/v1.0"
@@ -87,6 +91,12 @@ class Graph(Exchange, WebServer):
         allowed = self.restricted.get(access.client_id)
         if access.app_only and allowed is not None and address not in allowed:
             raise GraphError(403, "ErrorAccessDenied", "Access to OData is disabled.")
+
+    def with_roles(self, access: Any, address: str) -> Any:
+        """Add what Exchange's own roles give an app in a mailbox: they stand in no token."""
+        if not access.app_only or address not in self.assigned.get(access.client_id, ()):
+            return access
+        return replace(access, permissions=access.permissions | {"Mail.Read", "Mail.Send"})
 
     def _answered(self, request: Request, serve: Callable[[], Reply]) -> Reply:
         try:
@@ -140,6 +150,7 @@ class Graph(Exchange, WebServer):
         mailbox, own, rest = self._addressed(access, head, rest)
         template = "/".join("{id}" if len(part) > 24 else part for part in rest)
         self.requests.append((request.method, template, mailbox.address, tuple(sorted(request.query))))
+        access = self.with_roles(access, mailbox.address)
         with self.admission.of(mailbox):
             call = Call(self, request, access, mailbox, own)
             self.check_restriction(access, mailbox.address)

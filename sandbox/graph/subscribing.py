@@ -78,9 +78,9 @@ def _change(found: Subscription, body: dict[str, Any]) -> Reply:
 
 def _create(graph: "Graph", request: Request, access: Any) -> Reply:
     body = request.json
-    allow(access, BASIC, own=True)
     target = Target.of(body.get("resource") or "")
     user = graph.identities.find_user(access.tenant_id, target.user or access.address or "")
+    allow(graph.with_roles(access, user.address) if user else access, BASIC, own=True)
     if user is None or not graph.find_mailbox(user.address):
         raise GraphError(400, "ExtensionError", "The resource is not valid.")
     foreign = not access.app_only and user.address != access.address

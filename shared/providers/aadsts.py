@@ -65,6 +65,9 @@ _SETTINGS: Mapping[str, str] = {
 }
 """What only a corrected registration helps with, and where it is corrected."""
 
+REGISTRATION = {*_SETTINGS, "redirect_uri", "permissions_missing"} - {"tenant_unknown", "app_not_found"}
+"""What is wrong with a registration itself, whichever directory it is used in."""
+
 BUSY_PAUSE = 60.0
 
 
@@ -75,13 +78,14 @@ def key_of(error: str, codes: Sequence[int]) -> str:
 
 def error_of(key: str, *, correlation_id: str | None) -> ZalionError:
     """Return our error for a key: Temporary, InvalidRequest naming the setting, else ConsentRequired."""
-    told = explain(key, correlation_id=correlation_id or "")
+    facts = {"reference": f" ({correlation_id})" if correlation_id else ""}
+    told = explain(key, **facts)
     error: ZalionError
-    if key == "microsoft_busy":
+    if key in {"microsoft_busy", "our_app"}:
         error = Temporary(told.detail, retry_after=BUSY_PAUSE, fix=told.fix)
     elif key in _SETTINGS:
         error = InvalidRequest(told.detail, field=_SETTINGS[key], fix=told.fix)
     else:
         error = ConsentRequired(told.detail, fix=told.fix)
-    error.reason = key
+    error.reason, error.facts = key, facts
     return error

@@ -270,9 +270,9 @@ class Notice:
 class Registration:
     """An app registration at the provider's identity service, and what proves that we are it.
 
-    `tenant` is the customer's directory, or what the provider names "any". `service_key` is the key file of
-    an account that may act for others, `mailboxes` (lower case) the only ones it may act for here.
-    No repr: it holds secrets.
+    `tenant` is the customer's directory, or what the provider names "any". `ours` says that it is Zalion's,
+    so that no customer can mend it. `service_key` is the key file of an account that may act for others,
+    `mailboxes` (lower case) the only ones it may act for here. No repr: it holds secrets.
     """
 
     client_id: str
@@ -283,14 +283,15 @@ class Registration:
     mailboxes: frozenset[str] = frozenset()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: frozenset[str] = frozenset()
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tokens:
     """What an identity service gave. `expires_in` is in seconds. No repr: it holds secrets.
 
-    `tenant`, `subject` and `address` say who signed in, from the checked id_token; empty where it
-    gave none.
+    `tenant`, `subject` and `address` say who signed in, from the checked id_token, and `addresses` all that
+    it names them by; empty where it gave none.
     """
 
     access_token: str
@@ -300,6 +301,7 @@ class Tokens:
     tenant: str = ""
     subject: str = ""
     address: str = ""
+    addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,14 +351,18 @@ class OAuth(Protocol):
         """Turn the redirect after a sign-in into tokens; `begun` is what `begin` returned."""
         ...
 
+    def opens(self, registration: Registration, tokens: Tokens, address: str) -> bool:
+        """Return whether the mailbox with this address is the own one of who signed in."""
+        ...
+
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
         """Ask for a new access token (RFC 6749 section 6)."""
         ...
 
     def application(
-        self, registration: Registration, subject: str = "", scopes: Sequence[str] = ()
+        self, registration: Registration, subject: str = "", scopes: Sequence[str] = (), *, anew: bool = False
     ) -> Tokens:
-        """Sign in as the app itself; proves the registration's secret or certificate.
+        """Sign in as the app itself; `anew` although a token is remembered, which proves secret or certificate.
 
         Where the provider wants to know for whom, `subject` is the mailbox's address and `scopes` what is
         needed of it. Raises ConsentRequired for an address that the registration does not list.
@@ -406,6 +412,7 @@ class Provider:
             organisation: they end with the last connection.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
 
     name: str
@@ -420,3 +427,4 @@ class Provider:
     oauth: OAuth | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
     one_account: bool = False
+    takes_turns: bool = False

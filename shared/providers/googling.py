@@ -74,5 +74,5 @@ def error_of(key: str, *, field: str | None = None, **facts: str) -> ZalionError
         error = InvalidRequest(told.detail, field=field, fix=told.fix)
     else:
         error = ConsentRequired(told.detail, fix=told.fix)
-    error.reason = key
+    error.reason, error.facts = key, facts
     return error

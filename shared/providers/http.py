@@ -162,19 +162,36 @@ def translated(title: str) -> Iterator[None]:
         raise Temporary(f"{title} stopped answering.", retry_after=60) from error
 
 
-def session(allowed_hosts: frozenset[str]) -> "Session":
-    """Make a session that connects to judged addresses only and takes no word from the environment."""
+def session(allowed_hosts: frozenset[str], over: "HTTPAdapter | None" = None) -> "Session":
+    """Make a session that connects to judged addresses only and takes no word from the environment.
+
+    Args:
+        allowed_hosts: see `adapter`.
+        over: an adapter to go through, instead of a new one.
+    """
     import requests
 
     made = requests.Session()
     made.trust_env = False  # no proxy or .netrc of the machine has a say in where a secret goes
-    made.mount("https://", _adapter(allowed_hosts))
-    made.mount("http://", _adapter(frozenset()))  # never used: every URL is https
+    made.mount("https://", over or adapter(allowed_hosts))
+    made.mount("http://", over or adapter(frozenset()))  # never used: every URL is https
     return made
 
 
-def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
-    """Return an adapter that connects by `network`; TLS still checks the name."""
+def adapter(
+    allowed_hosts: frozenset[str],
+    *,
+    ports: frozenset[int] = network.PORTS,
+    connect: float = TIMEOUT[0],
+    opened: Callable[[socket.socket], None] = lambda _: None,
+) -> "HTTPAdapter":
+    """Return an adapter that connects by `network`; TLS still checks the name.
+
+    Args:
+        allowed_hosts, ports: see `network.connect`.
+        connect: seconds to wait for a connection.
+        opened: told of every connection before TLS begins on it.
+    """
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPSConnection
     from urllib3.connectionpool import HTTPSConnectionPool
@@ -183,9 +200,11 @@ def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
     class Connection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             try:
-                return network.connect(self.host, self.port, TIMEOUT[0], allowed_hosts)
+                sock = network.connect(self.host, self.port, connect, allowed_hosts, ports)
             except Temporary as error:  # so that whoever handles it knows that nothing was sent
                 raise NewConnectionError(self, error.detail) from error
+            opened(sock)
+            return sock
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection
@@ -200,10 +219,16 @@ def _adapter(allowed_hosts: frozenset[str]) -> "HTTPAdapter":
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             """Leave it to the context: requests would load its roots again for every connection."""
 
-    adapter = Patient()
-    adapter.init_poolmanager(1, 1, ssl_context=_tls_context(ssl.get_default_verify_paths()))
-    adapter.poolmanager.pool_classes_by_scheme = {"https": Pool}
-    return adapter
+    made = Patient()
+    made.init_poolmanager(1, 1, ssl_context=_tls_context(ssl.get_default_verify_paths()))
+    made.poolmanager.pool_classes_by_scheme = {"https": Pool}
+    return made
+
+
+def take(response: "Response", title: str) -> None:
+    """Read the body of a streamed response, up to `LARGEST`. Raises Rejected beyond it."""
+    response._content = _body(response, title)  # noqa: SLF001 - what its `content` would set
+    response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 @cache  # for each trust store: loading one takes longer than a call
@@ -218,6 +243,11 @@ def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
 
 
 def _read(response: "Response", title: str) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, _body(response, title))
+
+
+def _body(response: "Response", title: str) -> bytes:
     parts, size = [], 0
     for part in response.iter_content(CHUNK):
         size += len(part)
@@ -225,8 +255,7 @@ def _read(response: "Response", title: str) -> Answer:
             response.close()
             raise Rejected(f"{title} gave more than {LARGEST // 1_000_000} MB.")
         parts.append(part)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, b"".join(parts))
+    return b"".join(parts)
 
 
 def _pause(text: str, default: float) -> float:

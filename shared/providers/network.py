@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, cast
 
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.providers.base import Bearer, Connection, Field
+from shared.providers.sockets import Context, Socket
 
 PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
 
@@ -53,11 +54,16 @@ _TOO_OFTEN_PAUSE = 300.0
 
 
 class Timeouts(NamedTuple):
-    """Seconds. `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6)."""
+    """Seconds. `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6).
+
+    `session` is for everything: a server that says one byte a minute would keep a worker for ever. It
+    ends before the Functions host would end the worker (host.json: 10 minutes).
+    """
 
     connect: float = 10
     read: float = 60
     final: float = 300
+    session: float = 540
 
 
 TIMEOUTS = Timeouts()
@@ -86,12 +92,13 @@ class Server:
     @property
     def name(self) -> str:
         """The host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
-        return _host_name(self.host)
+        return host_name(self.host)
 
-    def open(self, timeout: float) -> socket.socket:
+    def open(self, timeouts: Timeouts) -> socket.socket:
         """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
         with translated():
-            sock = connect(self.host, self.port, timeout, self.allowed_hosts)
+            sock = connect(self.host, self.port, timeouts.connect, self.allowed_hosts)
+            sock.end_in(timeouts.session)
             if self.security == "starttls":
                 return sock
             try:
@@ -126,8 +133,12 @@ def tls_context() -> ssl.SSLContext:
 
 @cache  # for each trust store: loading one takes longer than a hand-shake
 def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= (
+        ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    )  # as the default context does
+    context.load_default_certs()
     return context
 
 
@@ -137,7 +148,7 @@ def connect(
     timeout: float,
     allowed_hosts: Collection[str] = (),
     allowed_ports: Collection[int] = PORTS,
-) -> socket.socket:
+) -> Socket:
     """Connect to a host that a user typed.
 
     Args:
@@ -150,7 +161,7 @@ def connect(
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
     our network with it; Temporary when nothing answers there.
     """
-    name = _host_name(host)
+    name = host_name(host)
     allowed = name in allowed_hosts
     if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
         raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
@@ -158,7 +169,7 @@ def connect(
     if not allowed and not all(is_public(address) for _, address in places):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
     for family, address in places:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = Socket(family, socket.SOCK_STREAM)
         sock.settimeout(timeout)
         try:
             sock.connect((address, port))
@@ -178,7 +189,8 @@ def is_public(address: str) -> bool:
     return not any(ip in network for network in _NOT_PUBLIC)
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
+    """Return a host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
     name = host.strip().rstrip(".").lower()
     try:
         if ":" in name:

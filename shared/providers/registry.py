@@ -15,6 +15,7 @@ _MODULES = {
     "imap": "shared.providers.imap",
     "pop3": "shared.providers.pop3",
     "smtp": "shared.providers.smtp",
+    "ews": "shared.providers.ews",
 }
 
 

@@ -49,13 +49,13 @@ class _Smtp(smtplib.SMTP):
     """smtplib over the guarded way out, introducing itself without our host's name (RFC 5321 §4.1.3)."""
 
     def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server = server
+        self._server, self._timeouts = server, timeouts
         super().__init__(server.name, server.port, local_hostname="[127.0.0.1]", timeout=timeouts.connect)
         self.set_timeout(timeouts.read)
         self.command_encoding = "utf-8"  # for addresses, and those only where SMTPUTF8 is offered
 
-    def _get_socket(self, _host: str, _port: int, timeout: float) -> Any:  # the library's hook
-        return self._server.open(timeout)
+    def _get_socket(self, _host: str, _port: int, _timeout: float) -> Any:  # the library's hook
+        return self._server.open(self._timeouts)
 
     def set_timeout(self, seconds: float) -> None:
         """Wait so long for each answer from now on."""

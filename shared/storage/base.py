@@ -143,9 +143,9 @@ class Due:
 
     Attributes:
         at: when, aware UTC; kept to the minute.
-        kind: `poll`, `outbox` or `expiry` (of an app registration's secret).
+        kind: `poll`, `push`, `outbox` or `expiry` (of an app registration's secret).
         org_id: whose.
-        id: mailbox for `poll`, `-` for `outbox`, provider for `expiry`.
+        id: mailbox for `poll` and `push`, `-` for `outbox`, provider for `expiry`.
         every: seconds until the next time, 0 for once.
         token: the schedule it belongs to; a mailbox with another token has another schedule by now.
     """

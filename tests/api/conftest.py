@@ -13,13 +13,17 @@ from sandbox.ports import free
 from tests.scenes import PASSWORD, Person_, someone
 
 ROOT = Path(__file__).parents[2]
+CALLBACKS = ("consent", "oauth")
 
 
 @pytest.fixture(scope="package")
 def api(world):
     """The app on the real worker; its base URL. It ends with this folder: it takes every job of its world."""
-    environment = {**world.environment(), "PUBLIC_URL": "http://127.0.0.1"}
-    with HostProcess(ROOT, free(), environment) as host:
+    port = free()
+    url = f"http://127.0.0.1:{port}"
+    world.microsoft_app.redirect_uris += tuple(f"{url}/api/{path}/microsoft/callback" for path in CALLBACKS)
+    environment = {**world.environment(), "PUBLIC_URL": url, "RETURN_URLS": f"{url}/api/health"}
+    with HostProcess(ROOT, port, environment) as host:
         yield f"{host.url}/api"
 
 

@@ -43,6 +43,7 @@ def test_send_receive_and_read_over_http(office):
     assert set(items[0]["mailboxIds"]) == {office.mailbox_id}
 
     raw = office.alice_("GET", f"{path}/raw")
+    assert raw.headers["Content-Type"] == "application/octet-stream"
     assert raw.content.startswith(b"From:") or b"Message-ID" in raw.content
     assert "attachment" in raw.headers["Content-Disposition"]
     part = office.alice_("GET", f"{path}/attachments/{items[0]['attachments'][0]['id']}")

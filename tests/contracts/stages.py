@@ -327,14 +327,45 @@ class Google:
         return next(item for item in self.box.listed() if item.raw == raw)
 
 
+class Ews(Microsoft):
+    """Exchange on premises, with the post office behind it."""
+
+    def __post_init__(self) -> None:
+        self.exchange = self.server.exchange
+        self.address = f"alice.{secrets.token_hex(4)}@exchange.example"
+        self.box = self.exchange.add_user(self.address, "correct horse")
+        self.account = self.server.account("recipient")
+
+    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+        place = {"host": "localhost", "port": self.exchange.port}
+        signed_in = credential or (lambda: Password(self.address, "correct horse"))
+        return getattr(provider("ews"), power)(
+            Connection(self.address, place, signed_in, frozenset({"localhost"}))
+        )
+
+    def wrong(self) -> Credential:
+        return Password(self.address, "wrong")
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        if delivered:
+            self.exchange.faults.lost_answers = 1
+        else:
+            self.exchange.faults.lost_before = 1
+
+    def defer(self) -> None:
+        self.exchange.faults.errors["CreateItem"] = ["ErrorServerBusy"]
+
+
 RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {
     "imap": lambda server: Imap(server.account()),
     "pop3": lambda server: Pop3(server.account()),
     "microsoft": Microsoft,
     "google": Google,
+    "ews": Ews,
 }
 SENDING: dict[str, Callable[[MailServer], SendingStage]] = {
     "smtp": lambda server: Smtp(server.account()),
     "microsoft": Microsoft,
     "google": Google,
+    "ews": Ews,
 }

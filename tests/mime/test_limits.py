@@ -43,14 +43,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_mail_costs_little(raw):
-    start = time.monotonic()
+    start = time.thread_time()  # this thread's own work: a busy machine is no hostile mail
     parsed = mime.parse(raw)
     envelope = mime.envelope(raw, ref="1")
     mime.authentication(envelope, "mx")
     mime.report(raw)
     for attachment in parsed.attachments[:3]:
         mime.attachment(raw, attachment.index)
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_what_is_beyond_the_limits_is_left_out_and_said():

@@ -19,13 +19,14 @@ from sandbox.ca import Authority
 from sandbox.dovecot import Dovecot
 from sandbox.entra import Entra
 from sandbox.entra.directory import Application
+from sandbox.exchange import Exchange
 from sandbox.google import Google
 from sandbox.graph import Graph
 from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
 from sandbox.wire import Wire
 from shared.providers.base import Connection, Credential, Password
-from tests import graph_contract
+from tests import ews_contract, graph_contract
 
 HOSTS = frozenset({"localhost"})
 PASSWORD = "correct horse"
@@ -70,6 +71,16 @@ class MailServer:
         google.directory.add_client("tests", "Tests", (CALLBACK,))
         google.directory.add_service_account("tests", "service")
         return google
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """An Exchange on premises beside the mail server."""
+        tls, mx = self.authority.server_context(), ("127.0.0.1", self.post.ports["mx"])
+        exchange = Exchange(tls=tls, mx=mx, certificate=self.authority.certificate)
+        self.open.callback(exchange.stop)
+        ews_contract.install(exchange)
+        self.post.route("exchange.example", exchange)
+        return exchange
 
     def account(self, name: str = "alice") -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
@@ -190,6 +201,9 @@ def _no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
         if "google" in vars(server):
             server.google.heal()
             assert server.google.violations == []
+        if "exchange" in vars(server):
+            server.exchange.faults.clear()
+            ews_contract.check(server.exchange)
 
 
 @pytest.fixture

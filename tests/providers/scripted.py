@@ -9,6 +9,8 @@ from typing import Any, Self
 
 HANG = "<hang>"
 CLOSE = "<close>"
+DRIP = "<drip>"
+"""One byte, and another before anybody loses patience, for ever."""
 
 
 class Scripted:
@@ -72,8 +74,10 @@ class Scripted:
 
     def _tell(self, connection: Any, answer: str) -> bool:
         if answer == HANG:
-            self._ended.wait(5)
-        if answer in {HANG, CLOSE}:
+            self._ended.wait(20)
+        while answer == DRIP and not self._ended.wait(0.05):
+            connection.sendall(b"+")
+        if answer in {HANG, CLOSE, DRIP}:
             return False
         if answer:
             connection.sendall(answer.replace("\n", "\r\n").encode() + b"\r\n")

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -10,8 +11,9 @@ from shared.errors import InvalidRequest, RateLimited, Temporary
 from shared.providers import network
 from shared.providers.base import Bearer
 from tests.providers.parts import connection
-from tests.providers.scripted import ScriptedImap
+from tests.providers.scripted import DRIP, Scripted, ScriptedImap
 
+QUICK = network.Timeouts(1, 0.2, 0.2, 0.4)
 PRIVATE = [
     "127.0.0.1",
     "127.1",
@@ -193,7 +195,7 @@ class TestTls:
 
     def test_a_strangers_certificate_is_refused_with_advice(self, tmp_path):
         with ScriptedImap(_other(tmp_path).server_context()) as odd, pytest.raises(InvalidRequest) as caught:
-            network.Server.of(connection(odd.port), 993).open(2)
+            network.Server.of(connection(odd.port), 993).open(QUICK)
         assert caught.value.field == "host"
         assert caught.value.fix
         assert odd.said == []
@@ -206,7 +208,7 @@ class TestTls:
             )
             server = network.Server("mail.other.test", odd.port, "tls", frozenset({"mail.other.test"}))
             with pytest.raises(InvalidRequest, match="certificate"):
-                server.open(2)
+                server.open(QUICK)
 
     def test_tls_1_1_is_refused_with_advice(self, authority):
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -215,24 +217,53 @@ class TestTls:
         with pytest.warns(DeprecationWarning, match="TLS"):
             old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         with ScriptedImap(old) as odd, pytest.raises(InvalidRequest) as caught:
-            network.Server.of(connection(odd.port), 993).open(2)
+            network.Server.of(connection(odd.port), 993).open(QUICK)
         assert caught.value.field == "security"
         assert "1.2" in caught.value.detail
 
     def test_a_server_that_answers_tls_in_plain_text_is_a_wrong_setting(self):
         with ScriptedImap(None) as odd, pytest.raises(InvalidRequest) as caught:
-            network.Server.of(connection(odd.port), 993).open(2)
+            network.Server.of(connection(odd.port), 993).open(QUICK)
         assert caught.value.field == "security"
 
     def test_a_server_that_hangs_in_the_handshake_is_temporary(self):
         with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Temporary):
-            network.Server.of(connection(silent.getsockname()[1]), 993).open(0.2)
+            network.Server.of(connection(silent.getsockname()[1]), 993).open(QUICK)
 
     def test_a_server_that_hangs_up_in_the_handshake_is_temporary(self):
         with socket.create_server(("127.0.0.1", 0)) as rude:
             threading.Thread(target=_hang_up, args=(rude,), daemon=True).start()
             with pytest.raises(Temporary):
-                network.Server.of(connection(rude.getsockname()[1]), 993).open(2)
+                network.Server.of(connection(rude.getsockname()[1]), 993).open(QUICK)
+
+
+class _Dripping(Scripted):
+    """Answers as these say, by the first word; else as the third says."""
+
+    def answer(self, line):
+        return {"CAPA": "+OK\nSTLS\n.", "EHLO": "250-x\n250-STARTTLS\n250 AUTH PLAIN"}.get(
+            line.split()[0].upper(), DRIP
+        )
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+@pytest.mark.parametrize(
+    ("name", "greeting"),
+    [("imap", DRIP), ("pop3", DRIP), ("smtp", DRIP), ("imap", "* OK"), ("pop3", "+OK"), ("smtp", "220 x")],
+)
+def test_a_server_that_says_one_byte_after_the_other_is_left_in_time(tls, name, greeting, security):
+    from shared.providers.imap import ImapMailbox
+    from shared.providers.pop3 import Pop3Receiver
+    from shared.providers.smtp import SmtpSender
+
+    make = {"imap": ImapMailbox, "pop3": Pop3Receiver, "smtp": SmtpSender}[name]
+    with _Dripping(tls if security == "tls" else None, greeting) as odd:
+        session = make(connection(odd.port, security), QUICK)
+        begun = time.monotonic()
+        with pytest.raises(Temporary):
+            session.check()
+        session.close()
+        assert time.monotonic() - begun < 4
 
 
 class TestWords:

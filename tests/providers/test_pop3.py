@@ -1,14 +1,24 @@
 """POP3 against Dovecot: what the contract does not say. Odd servers are scripted."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from sandbox.wire import Wire
-from shared.errors import ConsentRequired, CursorExpired, InvalidRequest, RateLimited, Temporary, Unsupported
-from shared.providers.base import Bearer, Cursor
+from shared.errors import (
+    ConsentRequired,
+    CursorExpired,
+    InvalidRequest,
+    RateLimited,
+    Rejected,
+    Temporary,
+    Unsupported,
+)
+from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
-from shared.providers.pop3 import Pop3Receiver, _changed, _cursor, _sums
+from shared.providers.pop3 import Pop3Receiver
+from shared.providers.pop3.position import Position
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, Scripted
 
@@ -69,22 +79,24 @@ def test_a_line_of_100_000_characters_is_read(alice):
 class TestCursor:
     NAMES = tuple(f"{number:08x}" for number in range(50_000))
 
-    def test_it_stays_small_with_50_000_mails(self):
-        assert len(_cursor(_sums(self.NAMES))) < 3000
+    @staticmethod
+    def changed(then, now):
+        return Position.read(Position.of(then).cursor).changed(now)
 
-    def test_one_new_mail_among_50_000_is_the_only_one_looked_at(self):
-        assert _changed([*self.NAMES, "new"], _sums(self.NAMES)) == ["new"]
+    @pytest.mark.parametrize("now", [(*NAMES, "new"), ("new", *NAMES)])
+    def test_one_new_mail_among_50_000_is_the_only_one_looked_at_at_either_end(self, now):
+        assert self.changed(self.NAMES, now) == ["new"]
 
     def test_nothing_new_is_nothing_to_look_at(self):
-        assert _changed(self.NAMES, _sums(self.NAMES)) == []
+        assert self.changed(self.NAMES, self.NAMES) == []
 
     def test_a_mail_deleted_meanwhile_has_only_its_group_looked_at_again(self):
         left = self.NAMES[:7] + self.NAMES[8:]
-        assert 0 < len(_changed(left, _sums(self.NAMES))) < 400
+        assert 0 < len(self.changed(self.NAMES, left)) < 400
 
     def test_a_new_mail_is_found_wherever_the_server_lists_it_and_whatever_else_was_deleted(self):
         shuffled = [*self.NAMES[:100], "new", *self.NAMES[101:]]
-        assert "new" in _changed(shuffled, _sums(self.NAMES))
+        assert "new" in self.changed(self.NAMES, shuffled)
 
     def test_a_cursor_of_another_kind_starts_over(self, alice):
         receiver = open_at(alice)
@@ -105,27 +117,37 @@ class TestCursor:
 
 
 class ScriptedPop3(Scripted):
-    """Answers commands by their first word; the rest as a server with one mail would."""
+    """Answers commands by their first word, or by the whole line; the rest as a server with one mail would."""
 
-    def __init__(self, tls, replies, greeting="+OK ready"):
+    def __init__(self, tls, replies=(), greeting="+OK ready"):
         self.replies = {
             "CAPA": "+OK\nUSER\nUIDL\nTOP\n.",
             "UIDL": "+OK\n1 one\n.",
             "TOP": "+OK\nSubject: Hello\n\n.",
-            **replies,
+            "RETR": "+OK\nSubject: Hello\n\nText\n.",
+            "AUTH": "+ ",
+            **dict(replies),
         }
         super().__init__(tls, greeting)
 
     def answer(self, line):
-        return self.replies.get(line.split()[0].upper(), "+OK")
+        return self.replies.get(line) or self.replies.get(line.split(" ")[0].upper(), "+OK")
+
+    def asked(self, command):
+        return [line for line in self.said if line.startswith(command)]
 
 
 @pytest.fixture
-def odd(authority, request):
-    def start(replies, **options):
-        server = ScriptedPop3(authority.server_context(), replies, **options)
+def start(authority, request):
+    """Start a scripted server, and a receiver for it."""
+
+    def start(replies=(), security="tls", **options):
+        tls = authority.server_context() if security == "tls" else None
+        server = ScriptedPop3(tls, replies, greeting=options.pop("greeting", "+OK ready"))
         request.addfinalizer(server.close)
-        return Pop3Receiver(connection(server.port), Timeouts(2, 1, 1))
+        receiver = Pop3Receiver(connection(server.port, security, **options), Timeouts(2, 0.3, 0.3))
+        request.addfinalizer(receiver.close)
+        return server, receiver
 
     return start
 
@@ -134,44 +156,162 @@ def odd(authority, request):
     ("replies", "error"),
     [
         ({"PASS": "-ERR [AUTH] Authentication failed."}, ConsentRequired),
+        ({"PASS": "-ERR [AUTH] temporarily locked"}, ConsentRequired),
         ({"PASS": "-ERR invalid credentials"}, ConsentRequired),
+        ({"PASS": "-ERR account is locked"}, ConsentRequired),
+        ({"USER": "-ERR who?"}, ConsentRequired),
         ({"PASS": "-ERR [IN-USE] Do you have another POP session running?"}, Temporary),
         ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, Temporary),
         ({"PASS": "-ERR maildrop already locked"}, Temporary),
         ({"PASS": "-ERR [SYS/TEMP] try again later, too many connections"}, RateLimited),
-        ({"UIDL": "-ERR unknown command"}, Unsupported),
+        ({"UIDL": "-ERR unknown command", "CAPA": "-ERR what?"}, Unsupported),
+        ({"UIDL": "-ERR internal error"}, Temporary),
+        ({"UIDL": "+OK\n1\n."}, Temporary),
+        ({"UIDL": "+OK\none two\n."}, Temporary),
         ({"CAPA": "+OK\nUSER\nUIDL\n."}, Unsupported),
+        ({"CAPA": "+OK\nUIDL\nTOP\nEXPIRE 0\n."}, Unsupported),
+        ({"CAPA": "-ERR what?", "TOP": "-ERR unknown command"}, Unsupported),
+        ({"TOP": "-ERR internal error"}, Temporary),
         ({"UIDL": CLOSE}, Temporary),
         ({"UIDL": HANG}, Temporary),
+        ({"TOP": HANG}, Temporary),
+        ({"CAPA": HANG}, Temporary),
         ({"USER": HANG}, Temporary),
+        ({"UIDL": "+OK\n1 one"}, Temporary),
     ],
 )
-def test_what_a_server_says_or_does_becomes_the_error_it_means(odd, replies, error):
-    receiver = odd(replies)
+def test_what_a_server_says_or_does_becomes_the_error_it_means(start, replies, error):
+    _, receiver = start(replies)
     with pytest.raises(error) as caught:
         receiver.check()
     assert type(caught.value) is error
-    receiver.close()
+    if error in {ConsentRequired, Unsupported}:
+        assert caught.value.fix
 
 
-def test_a_server_without_capa_is_served_as_long_as_it_knows_uidl_and_top(odd):
-    receiver = odd({"CAPA": "-ERR unknown command"})
-    receiver.check()
-    assert read(receiver)[0] == []  # no date: nothing says that it is new enough
-    receiver.close()
-
-
-def test_a_server_that_is_not_ready_is_temporary(odd):
-    receiver = odd({}, greeting="-ERR [SYS/TEMP] shutting down")
-    with pytest.raises(Temporary):
+@pytest.mark.parametrize(
+    "greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * 500_000]
+)
+def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
+    _, receiver = start(greeting=greeting)
+    with pytest.raises((Temporary, Rejected)):
         receiver.check()
 
 
-def test_without_stls_nothing_is_sent_in_plain_text(authority, request):
-    server = ScriptedPop3(None, {})
-    request.addfinalizer(server.close)
-    receiver = Pop3Receiver(connection(server.port, "starttls"), Timeouts(2, 1, 1))
+@pytest.mark.parametrize("capabilities", ["-ERR unknown command", "+OK\n\nüSER\nUIDL\ntop\nEXPIRE 30\n."])
+def test_a_server_is_served_as_long_as_it_knows_uidl_and_top(start, capabilities):
+    _, receiver = start({"CAPA": capabilities})
+    receiver.check()
+    assert read(receiver)[0] == []  # no date: nothing says that it is new enough
+
+
+def test_a_new_mail_without_any_date_is_seen(start):
+    _, receiver = start()
+    _, cursor = read(start({"UIDL": "+OK\n."})[1])
+    assert read(receiver, cursor)[0] == ["Hello"]
+
+
+def test_a_mail_that_vanished_is_passed_over_and_one_that_is_refused_is_not(start):
+    server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": "-ERR Message 1 expunged."})
+    _, cursor = read(start({"UIDL": "+OK\n."})[1])
+    assert read(receiver, cursor)[0] == ["Hello"]
+    server.replies["TOP 1 0"] = "-ERR disk error"
+    with pytest.raises(Temporary):
+        read(receiver, cursor)
+
+
+def test_a_mail_is_found_by_its_name_although_its_number_changed(start):
+    server, receiver = start(
+        {"UIDL": "+OK\n1 one\n2 two\n.", "RETR 1": "+OK\n\nOne\n.", "RETR 2": "+OK\n\nTwo\n."}
+    )
+    assert b"Two" in receiver.fetch("two")
+    receiver.close()
+    server.replies |= {"UIDL": "+OK\n1 two\n.", "RETR 1": "+OK\n\nTwo\n."}
+    assert b"Two" in receiver.fetch("two")
+
+
+def test_a_server_that_would_delete_is_not_read_from(start):
+    server, receiver = start({"CAPA": "+OK\nUIDL\nTOP\nEXPIRE 0 USER\n."})
+    with pytest.raises(Unsupported, match="deletes"):
+        receiver.fetch("one")
+    assert not server.asked("RETR")
+
+
+def test_an_endless_line_and_an_endless_answer_are_refused(start, monkeypatch):
+    _, receiver = start({"RETR": "+OK\n" + "x" * 1_000_001 + "\n."})
+    with pytest.raises(Rejected, match="too large"):
+        receiver.fetch("one")
+    monkeypatch.setattr("shared.providers.pop3.session.LARGEST", 1000)
+    _, receiver = start({"RETR": "+OK\n" + "x\n" * 1000 + "."})
+    with pytest.raises(Rejected, match="too large"):
+        receiver.fetch("one")
+
+
+def test_a_server_that_lists_the_newest_first_is_read_from_there(start):
+    now = datetime.now(UTC)
+    listed = "\n".join(f"{n} uidl-{n}" for n in range(1, 201))
+    tops = {
+        f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {format_datetime(now - timedelta(minutes=n * 25))}\n\n."
+        for n in range(1, 201)
+    }
+    server, receiver = start({"UIDL": f"+OK\n{listed}\n.", **tops})
+    assert read(receiver)[0] == ["2", "1"]  # the hour before
+    assert len(server.asked("TOP")) < 60
+
+
+def test_a_token_is_shown_after_the_command_and_its_refusal_is_heard(start):
+    def bearer():
+        return Bearer("alice@imap.example", "t" * 2000)
+
+    server, receiver = start({"": "+ eyJzdGF0dXMiOiI0MDEifQ==", "AUTH": "+ "}, credential=bearer)
+    server.answer = lambda line: {"AUTH XOAUTH2": "+ ", "": "-ERR [AUTH] no"}.get(line, "+ eyJzIjo0MDF9")
+    with pytest.raises(ConsentRequired):
+        receiver.check()
+    assert [len(line) > 2000 for line in server.said] == [False, True, False]
+
+
+@pytest.mark.parametrize("password", ["a\r\nDELE 1", "a\0b"])
+def test_no_command_hides_in_a_password(start, password):
+    server, receiver = start(credential=lambda: Password("alice", password))
+    with pytest.raises(ConsentRequired, match="control"):
+        receiver.check()
+    assert server.said == []
+
+
+def test_without_stls_nothing_is_sent_in_plain_text(start):
+    server, receiver = start(security="starttls")
     with pytest.raises(InvalidRequest) as caught:
         receiver.check()
     assert caught.value.field == "security"
-    assert not [line for line in server.said if line.startswith(("USER", "PASS", "AUTH"))]
+    assert server.said == ["CAPA"]
+
+
+class TestFiftyThousandMails:
+    """A maildrop nobody tidies up, on a server that answers as Dovecot does."""
+
+    COUNT = 50_000
+
+    @pytest.fixture
+    def drop(self, start):
+        listed = "\n".join(f"{n} {n:08x}00000001" for n in range(1, self.COUNT + 1))
+        old = format_datetime(datetime.now(UTC) - timedelta(days=100))
+        return start({"UIDL": f"+OK\n{listed}\n.", "TOP": f"+OK\nSubject: Old\nDate: {old}\n\n."})
+
+    def test_the_first_look_and_the_next_are_short_and_the_cursor_is_small(self, drop):
+        server, receiver = drop
+        found, cursor = read(receiver)
+        assert found == []
+        assert len(cursor) < 3000
+        assert len(server.asked("TOP")) <= 52
+        new = f"+OK\nSubject: New\nDate: {format_datetime(datetime.now(UTC))}\n\n."
+        server.replies |= {
+            "UIDL": server.replies["UIDL"][:-1] + f"{self.COUNT + 1} new\n.",
+            f"TOP {self.COUNT + 1} 0": new,
+        }
+        server.said.clear()
+        found, cursor = read(receiver, cursor)
+        assert found == ["New"]
+        assert len(cursor) < 3000
+        assert len(server.asked("TOP")) == 1
+        assert not server.asked("RETR")
+        assert not server.asked("DELE")

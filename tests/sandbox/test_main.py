@@ -82,11 +82,13 @@ def temporary():
 def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
     with running(tmp_path, base) as (process, facts):
         assert facts["api"] == f"http://127.0.0.1:{base}/api"
-        assert {"imap", "imap2"} <= set(facts["organisations"])
+        assert {"imap", "imap2", "pop3"} <= set(facts["organisations"])
         for organisation in facts["organisations"].values():
             timeline = tell(facts, organisation)
             assert [each["direction"] for each in timeline] == ["out", "in"]
             assert timeline[1]["from"]["address"] == facts["supplier"]["address"]
+            if "program" in organisation:
+                answer_oneself(tmp_path / "sandbox.json", facts, organisation)
         process.terminate()
         said, complaints = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -129,6 +131,22 @@ def tell(facts, organisation):
     call("POST", f"/mailboxes/{organisation['mailboxId']}/sync")
     wait_for(lambda: len(call("GET", timeline)["items"]) == 2)
     return call("GET", timeline)["items"]
+
+
+def answer_oneself(file, facts, organisation):
+    """Alice answers from her own program, as the README says; her provider tells the app of it by itself."""
+    name = organisation["org"].removeprefix("org-")
+    options = ["--organisation", name, "--file", file]
+    command = [sys.executable, "-m", "sandbox.supplier", "answer-as-alice", "Thank you.", *options]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    headers = {"Authorization": f"Bearer {organisation['tokens']['alice']}"}
+    timeline = f"{facts['api']}/cases/{organisation['case']}/emails"
+
+    def directions():
+        found = requests.get(timeline, headers=headers, timeout=20).json()["items"]
+        return [each["direction"] for each in found]
+
+    wait_for(lambda: directions() == ["out", "in", "out"])
 
 
 def submit(facts, message):

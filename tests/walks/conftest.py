@@ -7,20 +7,23 @@ A module or test marked `every_provider` runs its walk on each row's scene that 
 import pytest
 
 from shared.providers.registry import provider
-from tests import google, microsoft, scenes
+from tests import exchange, google, microsoft, scenes
 
 ROWS = {
     "imap": scenes.build,
+    "pop3": scenes.build_pop3,
     "microsoft": microsoft.build,
     "google": google.build,
+    "ews": exchange.build,
 }
 """By what receives: a function that sets the stage (see `tests.scenes.build`)."""
 
 
 EVERY_HOW = ("before", "after", "error", "lost")
-HOWS = {"imap": EVERY_HOW}
+HOWS = {"imap": EVERY_HOW, "pop3": ("lost",)}
 """How a call fails in the crash sweep (see `tests.doors.Guard`). Dying after one call is dying before the
-next, and what comes of an error does not depend on the provider: two ways show every other row's own calls."""
+next, and what comes of an error does not depend on the provider: two ways show every other row's own calls.
+POP3 sends by the same SMTP as IMAP's row and has one folder: one way is enough."""
 
 
 def pytest_generate_tests(metafunc):

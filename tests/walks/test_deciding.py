@@ -259,6 +259,7 @@ def test_our_token_in_a_mail_of_another_organisation_is_ignored(scene, arrived, 
     assert other.timeline() == []
 
 
+@pytest.mark.needs("searcher")
 def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
     first = scene.supplier.send(scene.alice.address, "Complaint")
     second = scene.supplier.reply(first, to=scene.alice.address)

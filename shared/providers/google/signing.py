@@ -120,6 +120,10 @@ class Google:
             raise googling.error_of("google_no_offline")
         return tokens
 
+    def opens(self, registration: Registration, tokens: Tokens, address: str) -> bool:  # noqa: ARG002 - the wall's
+        """See `OAuth.opens`. An alias is no mailbox of its own."""
+        return tokens.address == address.lower()
+
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
         """See `OAuth.renew`. A scope that was taken back since is missing in the answer."""
         form = {**_client(registration), "grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -129,7 +133,12 @@ class Google:
         return tokens
 
     def application(
-        self, registration: Registration, subject: str = "", scopes: Sequence[str] = ()
+        self,
+        registration: Registration,
+        subject: str = "",
+        scopes: Sequence[str] = (),
+        *,
+        anew: bool = False,  # noqa: ARG002 - it always is
     ) -> Tokens:
         """See `OAuth.application`: the service account, acting for `subject`.
 

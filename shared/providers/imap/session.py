@@ -41,27 +41,26 @@ logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what 
 class _Wire(imaplib.IMAP4):
     """The library below the library, over the guarded way out."""
 
-    def __init__(self, server: network.Server, timeout: float) -> None:
-        self._server = server
-        super().__init__(server.name, server.port, timeout)
+    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
+        self._server, self._timeouts = server, timeouts
+        super().__init__(server.name, server.port, timeouts.connect)
 
-    def _create_socket(self, timeout: float) -> Any:
-        return self._server.open(timeout)
+    def _create_socket(self, _timeout: float) -> Any:
+        return self._server.open(self._timeouts)
 
 
 class _Client(IMAPClient):
     """IMAPClient over the guarded way out, with aware times."""
 
     def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server = server
+        self._server, self._timeouts = server, timeouts
         both: Any = SocketTimeout(timeouts.connect, timeouts.read)
         super().__init__(server.name, server.port, ssl=server.security == "tls", timeout=both)
         self._imap.debug = 0  # it would format every line for a log that nobody keeps
         self.normalise_times = False
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - the library's hook
-        timeout: Any = self._timeout
-        return _Wire(self._server, timeout.connect)
+        return _Wire(self._server, self._timeouts)
 
 
 class Session:

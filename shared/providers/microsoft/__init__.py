@@ -55,4 +55,5 @@ PROVIDER = Provider(
     notices=notices,
     oauth=Entra(),
     largest=largest,
+    takes_turns=True,
 )

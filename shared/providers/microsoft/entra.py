@@ -7,16 +7,22 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 
 import hashlib
 import json
+import logging
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
-from shared.errors import ZalionError
+from shared import logs
+from shared.errors import ConsentRequired, NotFound, ZalionError
 from shared.providers import aadsts, http
-from shared.providers.base import Registration, Tokens
+from shared.providers.base import Bearer, Connection, Registration, Tokens
+from shared.providers.microsoft.graph import Session
 
 if TYPE_CHECKING:
     from msal import ConfidentialClientApplication
@@ -28,6 +34,9 @@ ANY_TENANT = "organizations"
 
 CLIENTS = 256
 """Registrations remembered per process: a client remembers for 60 s what Entra refused."""
+
+TOO_LONG = 10
+"""Digits: no AADSTS number is so long."""
 
 SKEW = 300
 """Seconds that Entra's clock may differ from ours."""
@@ -56,12 +65,15 @@ class Entra:
     def consent_url(
         self, registration: Registration, settings: Mapping[str, object], redirect_uri: str, state: str
     ) -> str:
-        """See `OAuth.consent_url`. Permissions of the app itself can only be asked for with `.default`."""
+        """See `OAuth.consent_url`. Permissions of people only: those of the app itself are given in Exchange.
+
+        With `.default` they would be granted for all mailboxes, and every limit in Exchange be void
+        (https://learn.microsoft.com/exchange/permissions-exo/application-rbac).
+        """
         scopes = [f"{RESOURCE}{scope}" for scope in (*self.scopes(settings), *self._extra(settings))]
-        scope = APPLICATION if settings.get("applicationAccess") else " ".join([*scopes, "offline_access"])
         query = {
             "client_id": registration.client_id,
-            "scope": scope,
+            "scope": " ".join([*scopes, "offline_access"]),
             "redirect_uri": redirect_uri,
             "state": state,
         }
@@ -71,10 +83,13 @@ class Entra:
         """See `OAuth.consented`. Errors come with `admin_consent=True` too, so they are looked for first."""
         if "error" in query:
             raise _explained(query["error"], [], None, query.get("error_description", ""))
-        tenant = query.get("tenant", "")
-        if query.get("admin_consent", "").lower() != "true" or not tenant:
+        try:
+            tenant = UUID(query.get("tenant", ""))  # it becomes part of a URL, and anybody can type it
+        except ValueError:
+            tenant = None
+        if query.get("admin_consent", "").lower() != "true" or tenant is None:
             raise aadsts.error_of("start_again", correlation_id=None)
-        return tenant
+        return str(tenant)
 
     def begin(
         self, registration: Registration, scopes: Sequence[str], redirect_uri: str, state: str, hint: str
@@ -86,7 +101,7 @@ class Entra:
                 wanted, redirect_uri=redirect_uri, state=state, login_hint=hint or None
             )
         if "error" in flow:
-            raise _refused(flow)
+            raise _refused(flow, registration)
         return flow["auth_uri"], json.dumps({key: value for key, value in flow.items() if key != "auth_uri"})
 
     def redeem(self, registration: Registration, begun: str, query: Mapping[str, str]) -> Tokens:
@@ -99,25 +114,47 @@ class Entra:
                 result = self._client(registration).acquire_token_by_auth_code_flow(flow, dict(query))
         except ValueError as error:
             raise aadsts.error_of("start_again", correlation_id=None) from error
-        return _tokens(result, self._identity(registration, result))
+        return _tokens(result, registration, self._identity(registration, result))
+
+    def opens(self, registration: Registration, tokens: Tokens, address: str) -> bool:
+        """See `OAuth.opens`. Who signs in with a name that is no address is compared by Graph."""
+        if address in tokens.addresses:
+            return True
+        bearer = Bearer(tokens.address, tokens.access_token)
+        folders = []
+        for settings in ({}, {"shared": True}):  # the path of whoever signed in, and the address's
+            hosts, endpoints = registration.allowed_hosts, registration.endpoints
+            session = Session(Connection(address, settings, lambda: bearer, hosts, endpoints))
+            try:
+                folders.append(session.get("/mailFolders/inbox", select="id")["id"])
+            except (ConsentRequired, NotFound):
+                return False
+            finally:
+                session.close()
+        return bool(folders[0] == folders[1])
 
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
         """See `OAuth.renew`."""
         wanted = [RESOURCE + scope for scope in scopes]
         with http.translated(TITLE):
             result = self._client(registration).acquire_token_by_refresh_token(refresh_token, wanted)
-        return _tokens(result, {})
+        return _tokens(result, registration)
 
     def application(
         self,
         registration: Registration,
         subject: str = "",  # noqa: ARG002 - the app is itself, for whatever mailbox
         scopes: Sequence[str] = (),  # noqa: ARG002
+        *,
+        anew: bool = False,
     ) -> Tokens:
-        """See `OAuth.application`. MSAL keeps this token and gives it again until it nearly ends."""
+        """See `OAuth.application`. A client remembers tokens until they nearly end, and refusals for 60 s."""
         with http.translated(TITLE):
-            result = self._client(registration, remembers=True).acquire_token_for_client([APPLICATION])
-        return _tokens(result, {})
+            client = (
+                _made(registration, remembers=False) if anew else self._client(registration, remembers=True)
+            )
+            result = client.acquire_token_for_client([APPLICATION])
+        return _tokens(result, registration)
 
     def delegation(
         self,
@@ -150,12 +187,14 @@ class Entra:
             ).encode()
         ).hexdigest()
         with self._lock:
-            if key not in self._clients:
-                self._clients[key] = _made(registration, remembers=remembers)
-                if len(self._clients) > CLIENTS:
-                    self._clients.popitem(last=False)
+            known = self._clients.get(key)
+        made = known or _made(registration, remembers=remembers)  # may ask Entra, so nobody waits for it
+        with self._lock:
+            client = self._clients.setdefault(key, made)
             self._clients.move_to_end(key)
-            return self._clients[key]
+            if len(self._clients) > CLIENTS:
+                self._clients.popitem(last=False)
+        return client
 
     @staticmethod
     def _identity(registration: Registration, result: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -167,7 +206,7 @@ class Entra:
         now, tenant = time.time(), claims.get("tid", "")
         genuine = (
             claims.get("aud") == registration.client_id
-            and str(claims.get("iss", "")).rstrip("/").endswith(f"/{tenant}/v2.0")
+            and claims.get("iss") == f"{registration.endpoints['entra']}/{tenant}/v2.0"
             and claims.get("nbf", 0) - SKEW <= now <= claims.get("exp", 0) + SKEW
             and bool(tenant and claims.get("oid"))
         )
@@ -178,6 +217,9 @@ class Entra:
 
 def _made(registration: Registration, *, remembers: bool) -> "ConfidentialClientApplication":
     import msal
+
+    # The redirects of people who sign in are GET in our contract; PKCE makes a code in a log worthless.
+    warnings.filterwarnings("ignore", message="response_mode='form_post'", module="msal")
 
     class Forgetful(msal.TokenCache):  # type: ignore[misc]
         """People's tokens are kept by `grants` alone."""
@@ -210,9 +252,12 @@ def _authority(registration: Registration) -> str:
     return f"{registration.endpoints['entra']}/{registration.tenant}"
 
 
-def _tokens(result: Mapping[str, Any], claims: Mapping[str, Any]) -> Tokens:
+def _tokens(
+    result: Mapping[str, Any], registration: Registration, claims: Mapping[str, Any] = MappingProxyType({})
+) -> Tokens:
     if "error" in result or "access_token" not in result:
-        raise _refused(result)
+        raise _refused(result, registration)
+    names = [str(claims[name]).lower() for name in ("preferred_username", "email") if claims.get(name)]
     return Tokens(
         access_token=result["access_token"],
         expires_in=int(result.get("expires_in", 0)),
@@ -220,18 +265,25 @@ def _tokens(result: Mapping[str, Any], claims: Mapping[str, Any]) -> Tokens:
         scopes=frozenset(scope.removeprefix(RESOURCE) for scope in str(result.get("scope", "")).split()),
         tenant=str(claims.get("tid", "")),
         subject=str(claims.get("oid", "")),
-        address=str(claims.get("preferred_username") or claims.get("email") or "").lower(),
+        address=names[0] if names else "",
+        addresses=frozenset(names),
     )
 
 
-def _refused(result: Mapping[str, Any]) -> ZalionError:
+def _refused(result: Mapping[str, Any], registration: Registration) -> ZalionError:
     codes = [int(code) for code in result.get("error_codes", []) if str(code).isdecimal()]
-    return _explained(str(result.get("error", "")), codes, result.get("correlation_id"), "")
+    error = _explained(str(result.get("error", "")), codes, result.get("correlation_id"), "")
+    if registration.ours and error.reason in aadsts.REGISTRATION:
+        logs.log("registration.refused", level=logging.ERROR, provider="microsoft", code=error.reason)
+        return aadsts.error_of("our_app", correlation_id=result.get("correlation_id"))
+    if registration.ours and error.reason == "app_not_found":  # it is in a directory by consent alone
+        return aadsts.error_of("approval_needed", correlation_id=result.get("correlation_id"))
+    return error
 
 
 def _explained(error: str, codes: Sequence[int], correlation_id: str | None, description: str) -> ZalionError:
     """Explain a refusal. A redirect names its code in the description's first word only."""
     if not codes and description.startswith("AADSTS"):
         number = description[len("AADSTS") :].partition(":")[0].strip()
-        codes = [int(number)] if number.isdecimal() else []
+        codes = [int(number)] if number.isascii() and number.isdecimal() and len(number) < TOO_LONG else []
     return aadsts.error_of(aadsts.key_of(error, codes), correlation_id=correlation_id)

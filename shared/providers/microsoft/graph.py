@@ -7,7 +7,6 @@ https://learn.microsoft.com/graph/outlook-immutable-id
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from itertools import batched
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +32,8 @@ IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
 
 IN_REPLY_TO, REFERENCES = "String 0x1042", "String 0x1039"
 """The MAPI properties of these headers: Sent mail has no internetMessageHeaders (docs#18761, 2025-11)."""
+
+THREADING = {"in-reply-to", "references"}
 
 FIELDS = (
     "id,internetMessageId,conversationId,parentFolderId,subject,isDraft,from,toRecipients,ccRecipients,"
@@ -74,8 +75,12 @@ class Session:
         return self.api.call("GET", self.path + path, params=named).json
 
     def all(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a list."""
-        page = self.get(path, **params)
+        """Yield the pages of a list of this mailbox."""
+        return self.listed(self.path + path, **params)
+
+    def listed(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of any list."""
+        page = self.api.call("GET", path, params={f"${k}": v for k, v in params.items()}).json
         while True:
             yield page["value"]
             if "@odata.nextLink" not in page:
@@ -83,32 +88,45 @@ class Session:
             page = self.api.call("GET", page["@odata.nextLink"]).json
 
     def batch(self, paths: Sequence[str]) -> list[Any]:
-        """Return the JSON of several paths of this mailbox, None where one is not found."""
+        """Return the JSON of several paths of this mailbox, None where one is not found.
+
+        One after the other: Graph would serve four of them at once, which is all that a mailbox has. What
+        follows one that fails is not served, and asked for again.
+        """
         found: dict[int, Any] = {}
-        for chunk in batched(enumerate(paths), BATCH, strict=False):
+        while left := [n for n in range(len(paths)) if n not in found][:BATCH]:
             requests = [
-                {"id": str(n), "method": "GET", "url": self.path + path, "headers": IMMUTABLE}
-                for n, path in chunk
+                {
+                    "id": str(n),
+                    "method": "GET",
+                    "url": self.path + paths[n],
+                    "headers": IMMUTABLE,
+                    **({"dependsOn": [str(before)]} if before is not None else {}),
+                }
+                for before, n in zip([None, *left], left, strict=False)
             ]
             answer = self.api.call("POST", "/$batch", json={"requests": requests}).json
-            for inner in answer["responses"]:
-                found[int(inner["id"])] = _inner(inner)
-        return [found.get(n) for n in range(len(paths))]
+            served = [one for one in answer["responses"] if one["status"] != HTTPStatus.FAILED_DEPENDENCY]
+            if not served:
+                raise Temporary("Microsoft Graph served nothing of a batch.", retry_after=60)
+            found |= {int(one["id"]): _inner(one) for one in served}
+        return [found[n] for n in range(len(paths))]
 
     def envelopes(self, items: Sequence[Mapping[str, Any]], folders: Mapping[str, str]) -> list[Envelope]:
-        """Make envelopes of messages; for Sent mail their threading is asked for.
+        """Make envelopes of messages; for mail sent from here its threading is asked for.
 
         Args:
             items: messages with `FIELDS`.
             folders: folder id -> role, where it has one.
         """
-        sent = [item for item in items if folders.get(item["parentFolderId"]) == "sent"]
-        bare = [item["id"] for item in sent if not item.get("internetMessageHeaders")]
+        own = self.connection.address
+        sent = {item["id"] for item in items if _left_here(item, folders.get(item["parentFolderId"]), own)}
+        bare = [item["id"] for item in items if item["id"] in sent and not _names(item) & THREADING]
         wanted = f"id eq '{IN_REPLY_TO}' or id eq '{REFERENCES}'"
         expand = quote(f"singleValueExtendedProperties($filter={wanted})", safe="$()")
         answers = self.batch([f"/messages/{segment(id_)}?$select=id&$expand={expand}" for id_ in bare])
         threading = dict(zip(bare, answers, strict=True))
-        return [_envelope(item, folders, threading.get(item["id"])) for item in items]
+        return [_envelope(item, threading.get(item["id"]), is_sent=item["id"] in sent) for item in items]
 
     def _token(self) -> str:
         credential = self.connection.credential()
@@ -117,6 +135,14 @@ class Session:
                 "Microsoft 365 takes no passwords.", fix="Connect the mailbox by signing in."
             )
         return credential.token
+
+
+class Duplicate(Rejected):
+    """There is such a subscription already."""
+
+
+class Unreached(Rejected):
+    """Graph did not reach our address, or did not like what it answered."""
 
 
 def segment(id_: str) -> str:
@@ -169,7 +195,9 @@ def _too_large(_: str = "") -> ZalionError:
 
 def _no_access(words: str) -> ZalionError:
     fix = "Ask IT whether the app's permissions and the rights in Exchange include this mailbox."
-    return ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
+    error = ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
+    error.reason = "no_access"
+    return error
 
 
 def _not_as(_: str = "") -> ZalionError:
@@ -179,6 +207,11 @@ def _not_as(_: str = "") -> ZalionError:
 
 def _bad_recipients(_: str = "") -> ZalionError:
     return Rejected("Microsoft takes one of the addresses for invalid.", fix="Correct the recipients.")
+
+
+def _unreached(_: str = "") -> ZalionError:
+    fix = "Ask Zalion whether Microsoft can reach its address; new mail is found by polling meanwhile."
+    return Unreached("Microsoft could not reach us to tell of new mail.", fix=fix)
 
 
 def _no_mailbox() -> ZalionError:
@@ -194,11 +227,13 @@ _BY_CODE: Mapping[str, Callable[[], ZalionError]] = {
     "errormessagesizeexceeded": _too_large,
     "errorsendasdenied": _not_as,
     "errorinvalidrecipients": _bad_recipients,
+    "validationerror": _unreached,
 }
 _BY_STATUS: Mapping[int, Callable[[str], ZalionError]] = {
     HTTPStatus.UNAUTHORIZED: lambda _: aadsts.error_of("sign_in_again", correlation_id=None),
     HTTPStatus.FORBIDDEN: _no_access,
     HTTPStatus.NOT_FOUND: lambda _: NotFound("There is no such mail or folder in the mailbox."),
+    HTTPStatus.CONFLICT: lambda words: Duplicate(f"Microsoft finds a conflict ({words})."),
     HTTPStatus.GONE: _expired,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _too_large,
 }
@@ -214,20 +249,30 @@ def _inner(inner: Mapping[str, Any]) -> Any:
     return inner["body"]
 
 
-def _envelope(
-    item: Mapping[str, Any], folders: Mapping[str, str], threading: Mapping[str, Any] | None
-) -> Envelope:
+def _names(item: Mapping[str, Any]) -> set[str]:
+    return {str(header["name"]).lower() for header in item.get("internetMessageHeaders") or ()}
+
+
+def _left_here(item: Mapping[str, Any], role: str | None, own: str) -> bool:
+    """Whether a mail was sent from this mailbox, also if it lies elsewhere by now.
+
+    No transport has written into it. A forged sender's mail has come through one.
+    """
+    sender = ((item.get("from") or {}).get("emailAddress") or {}).get("address") or ""
+    return role == "sent" or (sender.lower() == own.lower() and "received" not in _names(item))
+
+
+def _envelope(item: Mapping[str, Any], threading: Mapping[str, Any] | None, *, is_sent: bool) -> Envelope:
     """Write the headers as they would stand in the mail, so that one reader serves all providers."""
     lines = [(str(h["name"]), str(h["value"])) for h in item.get("internetMessageHeaders") or ()]
     there = {name.lower() for name, _ in lines}
     lines += [(name, value) for name, value in _known(item, threading) if value and name.lower() not in there]
     block = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines)
-    role = folders.get(item["parentFolderId"], "")
     return mime.envelope(
         block.encode() + b"\r\n",
         ref=item["id"],
         folder=item["parentFolderId"],
-        is_sent=role == "sent",
+        is_sent=is_sent,
         received_at=when(item.get("receivedDateTime")),
         thread=item.get("conversationId"),
     )

@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
-from shared.errors import InvalidRequest, NotFound
+from shared import logs
+from shared.errors import InvalidRequest, NotFound, ZalionError
 from shared.providers.base import Notice, Notification, Push
-from shared.providers.microsoft.graph import Session, segment, when
+from shared.providers.microsoft.graph import Duplicate, Session, Unreached, segment, when
 
 LIFE = timedelta(days=6, hours=20)
 """Just below what Graph keeps (7 days)."""
@@ -32,9 +33,9 @@ class GraphPusher(Session):
     def subscribe(self, url: str, secret: str) -> Push:
         """See `Pusher.subscribe`. What an earlier attempt left behind at the same address is removed."""
         resource = f"{self.path}/messages".removeprefix("/")
-        for old in self.api.call("GET", "/subscriptions").json["value"]:
-            if old["notificationUrl"] == url and old["resource"].strip("/") == resource:
-                self.cancel(old["id"])
+        if self.connection.settings.get("access") != "application":
+            self._clear(url, resource)
+        self._warm_up(url)
         body = {
             "changeType": "created",
             "notificationUrl": url,
@@ -44,6 +45,12 @@ class GraphPusher(Session):
             "clientState": secret,
             "latestSupportedTlsVersion": "v1_2",
         }
+        try:
+            return _push(self.api.call("POST", "/subscriptions", json=body).json)
+        except Duplicate:
+            self._clear(url, resource)
+        except Unreached:
+            self._warm_up(url)  # the first handshake may have met a cold start
         return _push(self.api.call("POST", "/subscriptions", json=body).json)
 
     def renew(self, id_: str) -> Push:
@@ -58,26 +65,50 @@ class GraphPusher(Session):
         except NotFound:
             return
 
+    def _clear(self, url: str, resource: str) -> None:
+        """Remove what an earlier attempt made; with the app's own sign-in the list is the whole tenant's."""
+        for page in self.listed("/subscriptions"):
+            for old in page:
+                if old["notificationUrl"] == url and old["resource"].strip("/") == resource:
+                    self.cancel(old["id"])
+
+    def _warm_up(self, url: str) -> None:
+        """Wake our own address: Graph's handshake waits 10 seconds, and a cold start may take longer."""
+        if not url.startswith("https:"):
+            return  # the sandbox
+        try:
+            self.api.anonymous("POST", f"{url}?validationToken=warm", b"", {"Content-Type": "text/plain"})
+        except ZalionError as error:  # whether Graph reaches it is another question: it will tell
+            logs.log("push.cold", code=error.code)
+
 
 class _Item(msgspec.Struct):
-    clientState: str = ""  # noqa: N815 - Graph's name
-    lifecycleEvent: str = ""  # noqa: N815
+    clientState: str | None = None  # noqa: N815 - Graph's name
+    lifecycleEvent: str | None = None  # noqa: N815
 
 
 class _Collection(msgspec.Struct):
-    value: list[_Item]
+    value: list[msgspec.Raw]
 
 
 def notices(notification: Notification) -> Sequence[Notice]:
     """Read a notification or lifecycle notification; any number of mailboxes and tenants may be in one.
 
-    Raises InvalidRequest for what is neither.
+    An entry of another shape proves nothing and harms no other. Raises InvalidRequest for what is neither.
     """
     try:
         found = msgspec.json.decode(notification.body, type=_Collection)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest("This is no notification.", field="body") from error
-    return [Notice(item.clientState, _EVENTS.get(item.lifecycleEvent, "changed")) for item in found.value]
+    return [_notice(entry) for entry in found.value]
+
+
+def _notice(entry: msgspec.Raw) -> Notice:
+    try:
+        item = msgspec.json.decode(entry, type=_Item)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Notice("")
+    return Notice(item.clientState or "", _EVENTS.get(item.lifecycleEvent or "", "changed"))
 
 
 def _push(found: dict[str, str]) -> Push:

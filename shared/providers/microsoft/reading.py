@@ -42,7 +42,10 @@ UNREAD_ROLES = {"drafts", "trash", "junk", "outbox"}
 """Unfinished, deleted or unwanted mail."""
 
 OVERLAP = timedelta(minutes=10)
-"""How far a sweep goes back behind the last: mail shows up a little after its receivedDateTime."""
+"""How far a sweep goes back behind the last: mail shows up a little after its receivedDateTime.
+
+Our clock need not be Exchange's either.
+"""
 
 MOST_SEEN, TAIL = 2000, 24
 """The end of an id tells mails of one mailbox apart."""
@@ -59,13 +62,13 @@ class Position:
         folders: id -> role of the well-known folders, learnt once.
         links: folder id -> its deltaLink.
         swept: from when on the mailbox is still to be swept.
-        seen: the mails since then that were dealt with, by the end of their ids.
+        seen: the mails of the last minutes that were dealt with: end of the id -> when they were received.
     """
 
     folders: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     swept: datetime | None = None
-    seen: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: Cursor | None) -> "Position":
@@ -81,8 +84,13 @@ class Position:
         """Return the mails that were not dealt with yet, and count them as such."""
         skipped = {id_ for id_, role in self.folders.items() if role in UNREAD_ROLES}
         new = [item for item in items if _readable(item, skipped) and item["id"][-TAIL:] not in self.seen]
-        self.seen = [*self.seen, *(item["id"][-TAIL:] for item in new)][-MOST_SEEN:]
+        self.seen |= {item["id"][-TAIL:]: int(_received(item).timestamp()) for item in new}
+        self.seen = dict([*self.seen.items()][-MOST_SEEN:])
         return new
+
+    def forget_before(self, at: datetime) -> None:
+        """Forget the mails that no sweep will list again."""
+        self.seen = {tail: received for tail, received in self.seen.items() if received >= at.timestamp()}
 
     def page(self, envelopes: Sequence[Envelope]) -> Page:
         """Make a page that ends here."""
@@ -105,9 +113,11 @@ class GraphMailbox(Session):
             for role in ("sent", "inbox"):
                 folder = next(id_ for id_, known in position.folders.items() if known == role)
                 position.links[folder] = self._baseline(folder, started)
-        yield from self._sweep(position, started)
+        yield from self._sweep(position, since)
+        position.swept = started
         for folder in position.links:
             yield from self._stragglers(position, folder)
+        position.forget_before(started - OVERLAP)
         yield position.page([])
 
     def fetch(self, ref: str) -> bytes:
@@ -176,22 +186,33 @@ class GraphMailbox(Session):
             if folder is not None
         }
 
-    def _sweep(self, position: Position, started: datetime) -> Iterator[Page]:
-        """Yield what the mailbox took in, oldest first, in whatever folder."""
-        after = moment(position.swept or started)
-        pages = self.all(
+    def _sweep(self, position: Position, since: datetime) -> Iterator[Page]:
+        """Yield what the mailbox took in, oldest first, in whatever folder.
+
+        Each page is asked for by time: Graph's own links count mails, so that one deleted meanwhile would
+        hide another. They are followed within one second only, where time tells no mail from the next.
+        """
+        at = max(since, (position.swept or since) - OVERLAP)
+        page = self._taken_in(at)
+        while True:
+            items = page["value"]
+            new = position.news(items)
+            last = max(_received(items[-1]), at) if items else at
+            position.swept = max(last, position.swept or last)
+            yield position.page(self.envelopes(new, position.folders))
+            if "@odata.nextLink" not in page:
+                return
+            page = self._taken_in(last) if last > at else self.api.call("GET", page["@odata.nextLink"]).json
+            at = last
+
+    def _taken_in(self, at: datetime) -> Any:
+        return self.get(
             "/messages",
-            filter=f"receivedDateTime ge {after}",
+            filter=f"receivedDateTime ge {moment(at)}",
             orderby="receivedDateTime",
             select=FIELDS,
             top=str(PAGE),
         )
-        for items in pages:
-            new = position.news(items)
-            if items:
-                position.swept = when(items[-1]["receivedDateTime"])
-            yield position.page(self.envelopes(new, position.folders))
-        position.swept = max(position.swept or started, started - OVERLAP)
 
     def _stragglers(self, position: Position, folder: str) -> Iterator[Page]:
         """Yield what delta knows and the sweep did not see. Raises CursorExpired."""
@@ -228,6 +249,10 @@ class GraphMailbox(Session):
         for thread in {item["conversationId"] for item in there}:
             query = f"conversationId eq {literal(thread)}"
             yield from self.all("/messages", filter=query, select=FIELDS, top=str(PAGE))
+
+
+def _received(item: Mapping[str, Any]) -> datetime:
+    return when(item.get("receivedDateTime")) or datetime.now(UTC)
 
 
 def _readable(item: Mapping[str, Any], skipped: Collection[str]) -> bool:

@@ -4,6 +4,7 @@
 KQL and times are KQL too. https://learn.microsoft.com/graph/search-query-parameter
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -12,7 +13,9 @@ from shared.providers.base import Folder, Query
 from shared.providers.microsoft.graph import FIELDS, Session, moment, segment, when
 from shared.providers.microsoft.reading import ROLES
 
-MOST = 1000
+MOST, MOST_TERMS = 1000, 20
+_STEERING = re.compile(r'["\\()*:<>=\x00-\x1f]')
+_OPERATORS = {"AND", "OR", "NOT", "NEAR", "ONEAR", "XRANK", "WORDS"}
 _KNOWN = {"inbox", "sent", "drafts", "trash", "junk", "archive"}
 
 
@@ -21,6 +24,8 @@ class GraphSearcher(Session):
 
     def search(self, query: Query) -> list[Envelope]:
         """See `Searcher.search`."""
+        if _is_void(query):
+            return []
         wanted, found = query.offset + query.limit, list[dict[str, Any]]()
         for page in self._pages(query, min(wanted, MOST)):
             found += [item for item in page if _within(item, query)]
@@ -67,17 +72,22 @@ class GraphSearcher(Session):
 
 
 def _kql(query: Query) -> str:
-    """Write the query as KQL; quotes and backslashes would end its phrases."""
-    named = {"from": query.sender, "to": query.to, "subject": query.subject}
-    terms = [
-        *([query.text] if query.text else []),
-        *(f"{name}:{text}" for name, text in named.items() if text),
-    ]
-    if terms and query.has_attachment is not None:
+    """Write the query as KQL, every word a condition. Signs and words that steer KQL steer nothing here."""
+    named = {"": query.text, "from:": query.sender, "to:": query.to, "subject:": query.subject}
+    terms = [name + word for name, text in named.items() for word in _words(text or "")]
+    if query.has_attachment is not None:
         terms.append(f"hasAttachments:{str(query.has_attachment).lower()}")
-    elif query.has_attachment is not None:
-        terms = [f"hasAttachments:{str(query.has_attachment).lower()}"]
-    return " AND ".join(term.replace("\\", " ").replace('"', " ") for term in terms)
+    return " AND ".join(terms[:MOST_TERMS])
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() if word in _OPERATORS else word for word in _STEERING.sub(" ", text).split()]
+
+
+def _is_void(query: Query) -> bool:
+    """Whether words are asked for, and none of them can be searched for."""
+    texts = [text for text in (query.text, query.sender, query.to, query.subject) if text]
+    return any(not _words(text) for text in texts)
 
 
 def _within(item: dict[str, Any], query: Query) -> bool:

@@ -7,6 +7,8 @@ https://learn.microsoft.com/graph/outlook-send-mime-message
 import base64
 import email
 import email.policy
+import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -23,6 +25,15 @@ REQUEST = 4 * 1000 * 1000
 SMALL = REQUEST * 3 // 4 - 50_000
 """Octets of a mail that fits into one request."""
 
+ROOM = 80_000
+"""Octets of the headers we add: 300 hidden recipients, and the thread's index."""
+
+HEADER, CHILD, LONGEST_INDEX = 22, 5, 1000
+"""Octets of a conversation's index, of what each answer adds to it, and of the longest we prolong."""
+
+EPOCH = 11_644_473_600
+"""Seconds from 1601, where FILETIME begins, to 1970."""
+
 LARGE = 35 * 1024 * 1024
 """Octets of a mail in Exchange Online, unless its administrator allows more."""
 
@@ -37,7 +48,7 @@ _PLAIN = {"Content-Type": "text/plain"}
 
 def largest(settings: Mapping[str, object]) -> int:
     """Return how large a mail may be; beyond one request only with the extra permission."""
-    return LARGE if settings.get("largeAttachments") else SMALL
+    return (LARGE if settings.get("largeAttachments") else SMALL) - ROOM
 
 
 class GraphSender(Session):
@@ -55,7 +66,7 @@ class GraphSender(Session):
         commit: Callable[[], None],
     ) -> Receipt:
         """See `Sender.send`. Bcc goes into the mail, as Exchange takes recipients from there only."""
-        addressed = _with_bcc(raw, envelope_to)
+        addressed = self._threaded(_with_bcc(raw, envelope_to))
         if len(addressed) <= SMALL:
             return self._hand_over("/sendMail", base64.b64encode(addressed), commit)
         return self._send_large(addressed, commit)
@@ -64,6 +75,21 @@ class GraphSender(Session):
     def files_copy(self) -> bool:
         """See `Sender.files_copy`."""
         return True
+
+    def _threaded(self, raw: bytes) -> bytes:
+        """Let an answer stand in the answered mail's thread: Outlook goes by Thread-Index first.
+
+        The `reply` action would do so, too, but it chooses the recipients (message-reply: "uses the sender
+        of the original message as recipient"). Asking also proves connection and sign-in before `commit`.
+        """
+        answered = mime.envelope(raw, ref="").in_reply_to
+        if answered is None:
+            self.check()
+            return raw
+        query = f"internetMessageId eq {literal(answered)}"
+        found = self.get("/messages", filter=query, select="conversationIndex", top="1")["value"]
+        index = _prolonged(found[0].get("conversationIndex") or "") if found else ""
+        return f"Thread-Index: {index}\r\n".encode() + raw if index else raw
 
     def _send_large(self, raw: bytes, commit: Callable[[], None]) -> Receipt:
         """Make a draft of the mail without its files, add them one by one, then send it.
@@ -89,7 +115,6 @@ class GraphSender(Session):
         self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
     ) -> Receipt:
         """The one request that makes the mail leave. What Graph answers with an error did not leave."""
-        self.check()  # connection and sign-in can fail without consequence before `commit`
         commit()
         try:
             self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
@@ -142,6 +167,21 @@ class _File:
     name: str
     content_type: str
     content: bytes
+
+
+def _prolonged(index: str) -> str:
+    """Return the index of an answer to the mail with this one, "" for a bad one (MS-OXOMSG section 2.2.1.3)."""
+    try:
+        known = base64.b64decode(index, validate=True)
+    except ValueError:
+        return ""
+    if not HEADER <= len(known) <= LONGEST_INDEX or (len(known) - HEADER) % CHILD:
+        return ""
+    began = int.from_bytes(known[:6]) << 16
+    passed = max(0, int((time.time() + EPOCH) * 10_000_000) - began)
+    late = passed >> 49 > 0
+    moment = (late << 31) | ((passed >> (23 if late else 18)) & 0x7FFFFFFF)
+    return base64.b64encode(known + moment.to_bytes(4) + secrets.token_bytes(1)).decode()
 
 
 def _with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:

@@ -1,0 +1,86 @@
+"""What a mailbox can do, and in plain words what it cannot: made of its providers' powers. Pure.
+
+The README's table of systems and the API's `can` and `limits` both come from here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.model import Mailbox, Power
+from shared.providers.base import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A power that a mailbox lacks: what that means for its owner, and what would give it."""
+
+    power: Power
+    detail: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Powers:
+    """What a mailbox can, and its limits; together they are all powers."""
+
+    can: tuple[Power, ...]
+    limits: tuple[Limit, ...]
+
+
+HEADINGS: dict[Power, str] = {
+    "receive": "receives, files replies",
+    "send": "sends",
+    "sent": "sees own mail sent elsewhere",
+    "search": "search, folders, linking old mail",
+    "push": "tells us of new mail (else polled)",
+}
+
+_FIXES = "Give it a receiving provider that can: IMAP, Microsoft 365, Google or Exchange."
+_LIMITS: tuple[Limit, ...] = (
+    Limit(
+        "receive",
+        "This mailbox only sends: replies and bounces cannot be followed, and appear in no case.",
+        "Give it a receiving provider.",
+    ),
+    Limit(
+        "send",
+        "This mailbox only reads: nothing can be sent from a case with it.",
+        "Give it a sending provider.",
+    ),
+    Limit(
+        "sent",
+        "Mail that its owner sends from another program cannot be seen, only what is sent from a case.",
+        _FIXES,
+    ),
+    Limit(
+        "search",
+        "It cannot be searched, and has no folders to choose: old mail cannot be found and linked.",
+        _FIXES,
+    ),
+    Limit("push", "Its server does not tell us of new mail: it is looked at every {minutes} minutes."),
+)
+
+
+def of_provider(provider: Provider) -> dict[Power, bool]:
+    """Return which powers a provider has."""
+    return {
+        "receive": provider.receiver is not None,
+        "send": provider.sender is not None,
+        "sent": provider.sent_folder is not None,
+        "search": provider.searcher is not None,
+        "push": provider.pusher is not None,
+    }
+
+
+def of_mailbox(mailbox: Mailbox, provider: Callable[[str], Provider]) -> Powers:
+    """Return what a mailbox can with its two providers. A mailbox that only sends is not polled either."""
+    receives = of_provider(provider(mailbox.receives_with)) if mailbox.receives_with else {}
+    sends = of_provider(provider(mailbox.sends_with)) if mailbox.sends_with else {}
+    has = {**receives, "send": sends.get("send", False)}
+    minutes = mailbox.poll_seconds // 60
+    limits = [
+        Limit(limit.power, limit.detail.format(minutes=minutes), limit.fix)
+        for limit in _LIMITS
+        if not has.get(limit.power) and (limit.power != "push" or has.get("receive"))
+    ]
+    return Powers(tuple(power for power in HEADINGS if has.get(power)), tuple(limits))

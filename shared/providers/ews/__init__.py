@@ -1,0 +1,48 @@
+"""On-premises Exchange (2016, 2019, Subscription Edition) through Exchange Web Services.
+
+exchangelib takes a second and 58 MB to import, so the parts that need it are loaded when a mailbox is opened.
+https://learn.microsoft.com/exchange/client-developer/exchange-web-services/ews-client-design-overview-for-exchange
+"""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+from shared.providers.base import Connection, Field, Provider
+
+
+class _Made(Protocol):
+    def __call__(self, connection: Connection) -> Any: ...
+
+
+def _later(module: str, name: str) -> _Made:
+    """Return what makes a power, and loads its module only then."""
+
+    def made(connection: Connection) -> Any:
+        return getattr(import_module(f"shared.providers.ews.{module}"), name)(connection)
+
+    return made
+
+
+PROVIDER = Provider(
+    name="ews",
+    title="Exchange Server (on premises)",
+    form=(
+        Field("host", "Name of the Exchange server, as its users reach it", required=True),
+        Field("port", "Its HTTPS port, usually 443", "integer", default=443),
+        Field(
+            "username", "Name to sign in with (DOMAIN\\name or UPN), where it is not the mailbox's address"
+        ),
+        Field("auth", "How to sign in", default="ntlm", choices=("ntlm", "basic")),
+        Field(
+            "access",
+            "Whose account signs in: one that may open the mailbox, or a service account that impersonates",
+            default="delegate",
+            choices=("delegate", "impersonation"),
+            admin_only=True,
+        ),
+    ),
+    receiver=_later("reading", "EwsMailbox"),
+    sender=_later("sending", "EwsSender"),
+    sent_folder=_later("reading", "EwsMailbox"),
+    searcher=_later("searching", "EwsSearcher"),
+)

@@ -1,0 +1,190 @@
+"""The operations of EWS that we use, one request each, with answers as plain values."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import batched
+
+from exchangelib import Account
+from exchangelib.attachments import AttachmentId
+from exchangelib.fields import FieldOrder, FieldPath
+from exchangelib.items import Message
+from exchangelib.properties import DistinguishedFolderId, FolderId, ItemId, Mailbox
+from exchangelib.util import TNS
+
+from shared.errors import NotFound
+from shared.providers import network
+from shared.providers.base import Connection
+from shared.providers.ews import refusals, services, wire
+from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, is_gone, surely
+from shared.providers.ews.xml import Element, Where, Words, extended, id_of, moment, text
+
+BATCH = 100
+"""Mails a GetItem: with headers, a megabyte or so."""
+
+MOST_FOUND = 1000
+"""EWSFindCountLimit's default."""
+
+type Place = FolderId | DistinguishedFolderId
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A mail's id, and when Exchange took it in."""
+
+    id: str
+    received_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder; `role` is its distinguished name. `changed_at` is None where the server does not tell."""
+
+    id: str
+    parent: str
+    name: str
+    kind: str
+    role: str = ""
+    changed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What came into a folder; `state` is true after it, `complete` says that there is no more."""
+
+    created: tuple[Found, ...]
+    state: str
+    complete: bool
+
+
+class Session:
+    """One mailbox at Exchange, opened by the first call, until `close`."""
+
+    def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
+        self.settings, self.address = connection.settings, connection.address
+        self._connection, self._timeouts = connection, timeouts
+        self._brake = wire.Brake(timeouts.final)
+        self._account: Account | None = None
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        account, self._account = self._account, None
+        if account:
+            account.protocol.close()
+        self._brake.release()
+
+    def known(self, name: str) -> DistinguishedFolderId:
+        """Name a folder that every mailbox has, of this mailbox whoever signs in."""
+        return DistinguishedFolderId(id=name, mailbox=Mailbox(email_address=self.address))
+
+    def folder_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the ids of folders by their distinguished names; a mailbox lacks some, but never the first."""
+        with self._speaking() as account:
+            found = services.GetFolder(account=account).ask(
+                [self.known(name) for name in names], None, "IdOnly"
+            )
+            if isinstance(found[0], Exception):
+                raise found[0]
+        there = zip(names, found, strict=True)
+        return {name: id_of(one, "FolderId") for name, one in there if not isinstance(one, Exception)}
+
+    def tree(self) -> list[Folder]:
+        """Return all folders below the top, whatever they hold."""
+        options = {"additional_fields": FOLDER, "restriction": None, "shape": "IdOnly", "depth": "Deep"}
+        paging = {"page_size": MOST_FOUND, "offset": 0}
+        with self._speaking() as account:
+            service = services.FindFolder(account=account)
+            found = list(surely(service.all([self.known("msgfolderroot")], **options, **paging)))
+        return [
+            Folder(
+                id_of(one, "FolderId"),
+                id_of(one, "ParentFolderId"),
+                text(one, "DisplayName"),
+                text(one, "FolderClass"),
+                text(one, "DistinguishedFolderId"),
+                moment(extended(one)),
+            )
+            for one in found
+        ]
+
+    def changes(self, folder: Place, state: str | None, most: int) -> Changes:
+        """Return what came into a folder after `state`. Raises CursorExpired."""
+        with self._speaking() as account:
+            service = services.SyncFolderItems(account=account)
+            found = list(surely(service.ask(folder, "IdOnly", RECEIVED, state, None, most, None)))
+        created = tuple(_found(one[0]) for one in found if one.tag == f"{{{TNS}}}Create")
+        return Changes(created, service.sync_state, service.includes_last_item_in_range)
+
+    def find(
+        self, folders: Sequence[Place], where: Where | None = None, *, words: str = "", most: int = 0
+    ) -> list[Found]:
+        """Return the mails of these folders that match: all, or the `most` newest of each."""
+        if not folders:
+            return []
+        options = {
+            "additional_fields": RECEIVED,
+            "restriction": where,
+            "order_fields": [FieldOrder(RECEIVED[0], reverse=True)],
+            "query_string": Words(words) if words else None,
+            "shape": "IdOnly",
+            "depth": "Shallow",
+            "calendar_view": None,
+            "page_size": most or MOST_FOUND,
+            "offset": 0,
+        }
+        with self._speaking() as account:
+            service = services.FindItem(account=account)
+            found = service.first(folders, **options) if most else service.all(folders, **options)
+            return [_found(one) for one in surely(found)]
+
+    def items(self, ids: Sequence[str]) -> Iterator[Element]:
+        """Yield what envelopes are made of, in this order; who is gone is left out."""
+        for batch in batched(ids, BATCH, strict=False):
+            yield from (one for one in self._get(batch, ENVELOPE) if not is_gone(one))
+
+    def mime(self, id_: str) -> bytes:
+        """Return the whole mail. Raises NotFound."""
+        return base64.b64decode(text(self._one(id_, "mime_content"), "MimeContent"))
+
+    def attached(self, id_: str) -> list[Element]:
+        """Return the mail's attachments without their content. Raises NotFound."""
+        return list(self._one(id_, "attachments").iterfind(f"{{{TNS}}}Attachments/*"))
+
+    def attachments(self, ids: Sequence[str]) -> list[Element]:
+        """Return attachments with their content."""
+        asked, fields = [AttachmentId(id=id_) for id_ in ids], services.paths(Message, "message_id")
+        with self._speaking() as account:
+            found = services.GetAttachment(account=account).ask(asked, False, "Text", None, fields)
+            return list(surely(found))
+
+    def create(self, raw: bytes) -> None:
+        """Send a mail, and have a copy put into Sent Items."""
+        with self._speaking() as account:
+            item, folder = Message(account=account, mime_content=raw), self.known("sentitems")
+            service = services.CreateItem(account=account)
+            list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
+
+    def _one(self, id_: str, field: str) -> Element:
+        found = self._get([id_], services.paths(Message, field)) if id_.isascii() and id_ else []
+        if not found or is_gone(found[0]):
+            raise NotFound("This mail is no longer where it was.")
+        return found[0]
+
+    def _get(self, ids: Sequence[str], fields: Sequence[FieldPath]) -> list[Element]:
+        with self._speaking() as account:
+            return services.GetItem(account=account).ask([ItemId(id=id_) for id_ in ids], fields, "IdOnly")
+
+    @contextmanager
+    def _speaking(self) -> Iterator[Account]:
+        """One call: with a deadline, and its failures in our words."""
+        with refusals.translated():
+            if self._account is None:
+                self._account = wire.account(self._connection, self._timeouts, self._brake)
+            with self._brake.on():
+                yield self._account
+
+
+def _found(element: Element) -> Found:
+    return Found(id_of(element, "ItemId"), moment(text(element, "DateTimeReceived")))

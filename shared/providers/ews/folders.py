@@ -1,0 +1,95 @@
+"""The folders of a mailbox: which are read, which are only looked into, and what they are called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from exchangelib.properties import FolderId
+
+from shared.providers.ews.calls import Folder, Place, Session
+
+ROLES = {
+    "inbox": "inbox",
+    "sentitems": "sent",
+    "drafts": "drafts",
+    "deleteditems": "trash",
+    "junkemail": "junk",
+    "outbox": "outbox",
+}
+"""Exchange's distinguished names, and what we call their roles."""
+
+SKIPPED = {"drafts", "deleteditems", "junkemail", "outbox"}
+"""Unfinished, deleted or unwanted mail, in them or in a folder below."""
+
+FOLLOWED = ("sentitems", "inbox")
+MAIL = "IPF.Note"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The mail folders of a mailbox, but those of unfinished, deleted or unwanted mail.
+
+    Attributes:
+        watched: what is followed: name -> folder, Sent first.
+        names: id -> name, of all.
+        others: those that are only looked into.
+    """
+
+    watched: Mapping[str, Place]
+    names: Mapping[str, str]
+    others: Sequence[Folder]
+
+    def changed(self, since: datetime) -> list[Place]:
+        """Return the other folders where something changed since then, or may have."""
+        return [
+            FolderId(id=one.id) for one in self.others if one.changed_at is None or one.changed_at >= since
+        ]
+
+    @property
+    def everything(self) -> list[Place]:
+        """Return all of them."""
+        return [FolderId(id=id_) for id_ in self.names]
+
+
+class Folders(Session):
+    """A mailbox that knows its folders."""
+
+    def chosen(self) -> list[str]:
+        """Return the folders that are read besides Inbox and Sent, by their paths."""
+        return cast("list[str]", self.settings.get("folders") or [])
+
+    def paths(self) -> list[tuple[str, Folder, set[str]]]:
+        """Return all mail folders: path, such as `Projects/2026`, folder, and the roles of it and those above."""
+        every = self.tree()
+        roles = self._roles(every)
+        by_id = {one.id: one for one in every}
+        found = []
+        for one in every:
+            way = _way(one, by_id)
+            if not one.kind or one.kind.startswith(MAIL):
+                found.append(
+                    ("/".join(above.name for above in way), one, {roles.get(each.id, "") for each in way})
+                )
+        return found
+
+    def layout(self) -> Layout:
+        """Ask for the folders and sort them out."""
+        mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
+        names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
+        chosen = {path: FolderId(id=one.id) for path, one, _ in mail if path in self.chosen()}
+        watched = {name: self.known(name) for name in FOLLOWED} | chosen
+        return Layout(watched, names, [one for _, one, _ in mail if names[one.id] not in watched])
+
+    def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
+        """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""
+        told = {one.id: one.role for one in every if one.role in ROLES}
+        return told or {id_: name for name, id_ in self.folder_ids(list(ROLES)).items()}
+
+
+def _way(one: Folder, by_id: Mapping[str, Folder]) -> list[Folder]:
+    """Return the folders from the top down to this one."""
+    way = [one]
+    while (above := by_id.get(way[0].parent)) and above not in way:
+        way.insert(0, above)
+    return way

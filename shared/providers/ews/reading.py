@@ -1,0 +1,191 @@
+"""Reading a mailbox at Exchange: SyncFolderItems of Sent, Inbox and the chosen folders, and a look into the others.
+
+What rules and people move out of the Inbox before we see it is found by time: FindFolder tells which other
+folders changed, and one FindItem reads those.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import batched
+
+import msgspec
+
+from shared.errors import CursorExpired, InvalidRequest, NotFound
+from shared.model import Envelope
+from shared.providers import network
+from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.ews.calls import BATCH, Found, Place
+from shared.providers.ews.envelopes import envelope, is_draft
+from shared.providers.ews.folders import Folders, Layout
+from shared.providers.ews.xml import (
+    IN_REPLY_TO,
+    MESSAGE_ID,
+    REFERENCES,
+    Where,
+    either,
+    equal,
+    holding,
+    id_of,
+    since_then,
+    text,
+)
+
+MOST_CHANGES = 512
+"""EWS's own limit."""
+
+OVERLAP = timedelta(minutes=10)
+"""How far we go back behind the last look: clocks differ, and mail shows up a little late."""
+
+MOST_SEEN = 500
+SENT = "sentitems"
+RECENT = 50
+"""So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
+
+_REPORTS = {"message/delivery-status", "message/disposition-notification", "text/rfc822-headers"}
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Position:
+    """What a cursor says.
+
+    Attributes:
+        states: folder -> its sync state.
+        swept: when the last look into the other folders began.
+        seen: the mails found there since `OVERLAP` before, hashed.
+    """
+
+    states: dict[str, str] = field(default_factory=dict)
+    swept: datetime | None = None
+    seen: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cursor: Cursor | None) -> "Position":
+        """Read a cursor. Raises CursorExpired for one that cannot be read."""
+        try:
+            return msgspec.json.decode(cursor, type=cls) if cursor else cls()
+        except msgspec.DecodeError as error:
+            raise CursorExpired("The cursor is of another kind.") from error
+
+    def page(self, envelopes: Sequence[Envelope] = ()) -> Page:
+        """Make a page that ends here."""
+        return Page(tuple(envelopes), Cursor(msgspec.json.encode(self).decode()))
+
+
+class EwsMailbox(Folders):
+    """Receiver and SentFolder of `base` over EWS."""
+
+    def check(self) -> None:
+        """See `Receiver.check`."""
+        self.folder_ids(["inbox", "sentitems"])
+        there = {path for path, _, _ in self.paths()} if self.chosen() else set()
+        for name in self.chosen():
+            if name not in there:
+                raise InvalidRequest(f"There is no folder {network.clean(name)!r}.", field="folders")
+
+    def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
+        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
+        position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
+        layout = self.layout()
+        position.states = {name: state for name, state in position.states.items() if name in layout.watched}
+        for name, place in layout.watched.items():
+            yield from self._changes(position, name, place, since)
+        if position.swept:
+            yield from self._sweep(position, layout, max(since, position.swept - OVERLAP))
+        position.swept = started
+        yield position.page()
+
+    def fetch(self, ref: str) -> bytes:
+        """See `Receiver.fetch`."""
+        return self.mime(ref)
+
+    def returned_headers(self, ref: str) -> bytes:
+        """See `Receiver.returned_headers`. The returned mail is an attached item, of which the id is taken.
+
+        EWS cannot leave out an attached item's text; it is not looked at.
+        """
+        wanted = [
+            id_of(one, "AttachmentId")
+            for one in self.attached(ref)
+            if one.tag.endswith("}ItemAttachment") or text(one, "ContentType").lower() in _REPORTS
+        ]
+        lines: list[bytes] = []
+        for one in self.attachments(wanted) if wanted else ():
+            content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
+            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+        if not lines:
+            raise NotFound("This mail holds no report.")
+        return b"\r\n\r\n".join(lines)
+
+    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
+        """See `Receiver.look`."""
+        wanted = [id_ for id_ in message_ids if id_.isprintable()]
+        if not wanted:
+            return
+        conditions = [
+            condition
+            for id_ in wanted
+            for condition in (equal(MESSAGE_ID, id_), equal(IN_REPLY_TO, id_), holding(REFERENCES, id_))
+        ]
+        layout = self.layout()
+        found = self.find(layout.everything, Where(either(conditions)))
+        for one in self._envelopes([each.id for each in found], layout):
+            if not {*wanted}.isdisjoint((one.message_id, *one.references)):
+                yield one
+
+    def find_sent(self, message_id: str) -> Receipt | None:
+        """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References."""
+        sent = [self.known(SENT)]
+        found = self.find(sent, Where(equal(MESSAGE_ID, message_id)), most=1)
+        ids = [one.id for one in found or self.find(sent, most=RECENT)]
+        for copy in (envelope(item, sent=True) for item in self.items(ids)):
+            quotes = copy.references[-1:] == (message_id,) and copy.in_reply_to != message_id
+            if copy.message_id == message_id or quotes:
+                return Receipt(copy.ref, copy.message_id, copy.thread)
+        return None
+
+    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
+        """See `SentFolder.keep_sent`. Exchange files every copy by itself."""
+        return None
+
+    def _changes(self, position: Position, name: str, place: Place, since: datetime) -> Iterator[Page]:
+        """Yield what came into a folder, oldest first within each step of the server's."""
+        while True:
+            changes = self.changes(place, position.states.get(name), MOST_CHANGES)
+            new = sorted((one for one in changes.created if _at(one) >= since), key=_at)
+            batches = list(batched(new, BATCH, strict=False))
+            for batch in batches:
+                if batch is batches[-1]:  # before that the old state is the true one
+                    position.states[name] = changes.state
+                items = (one for one in self.items([each.id for each in batch]) if not is_draft(one))
+                yield position.page([envelope(one, folder=name, sent=name == SENT) for one in items])
+            position.states[name] = changes.state
+            if changes.complete:
+                return
+
+    def _sweep(self, position: Position, layout: Layout, after: datetime) -> Iterator[Page]:
+        """Yield what came since then and lies in a folder that is not followed."""
+        found = sorted(self.find(layout.changed(after), Where(since_then(after))), key=_at)
+        new = [one.id for one in found if _hashed(one.id) not in position.seen]
+        position.seen = [_hashed(one.id) for one in found][-MOST_SEEN:]
+        for batch in batched(new, BATCH, strict=False):
+            yield position.page(self._envelopes(batch, layout))
+
+    def _envelopes(self, ids: Sequence[str], layout: Layout) -> list[Envelope]:
+        found = ((layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in self.items(ids))
+        return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
+
+
+def _at(one: Found) -> datetime:
+    return one.received_at or _NEVER
+
+
+def _hashed(id_: str) -> str:
+    return hashlib.sha256(id_.encode()).hexdigest()[:12]
+
+
+def _decoded(content: str) -> bytes:
+    return base64.b64decode(content).strip(b"\r\n")

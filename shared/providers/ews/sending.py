@@ -1,0 +1,52 @@
+"""Sending at Exchange as MIME, so that Message-ID, References and every header are ours to choose.
+
+Exchange takes the recipients from the mail itself, Bcc too, and files the copy in Sent Items.
+"""
+
+from collections.abc import Callable, Sequence
+
+from shared import mime
+from shared.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.providers.base import Receipt
+from shared.providers.ews.calls import Session
+from shared.providers.http import NotSent
+
+
+class EwsSender(Session):
+    """Sender of `base` over EWS."""
+
+    def check(self) -> None:
+        """See `Sender.check`. Whether it may send as the mailbox shows only in sending."""
+        self.folder_ids(["sentitems"])
+
+    def send(
+        self,
+        raw: bytes,
+        envelope_from: str,  # noqa: ARG002 - Exchange sends as the mailbox itself
+        envelope_to: Sequence[str],
+        commit: Callable[[], None],
+    ) -> Receipt:
+        """See `Sender.send`. What Exchange answers with an error did not leave, unless the error is its own."""
+        addressed = _with_bcc(raw, envelope_to)
+        self.check()  # connection and sign-in can fail without consequence before `commit`
+        commit()
+        try:
+            self.create(addressed)
+        except (NotSent, RateLimited):
+            raise  # it certainly was not taken
+        except Temporary as error:
+            raise OutcomeUnknown("The connection to Exchange broke after the hand-over began.") from error
+        except NotFound as error:
+            raise Rejected("Exchange does not find the mailbox's Sent Items.") from error
+        return Receipt()
+
+    @property
+    def files_copy(self) -> bool:
+        """See `Sender.files_copy`."""
+        return True
+
+
+def _with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
+    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
+    hidden = [address for address in envelope_to if address not in shown]
+    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw

@@ -1,0 +1,141 @@
+"""exchangelib's services with their answers as XML, and the properties that are asked for.
+
+The library signs in, writes the requests and reads errors. Its models of items are gone past: what they show
+beyond the schema has to be registered for the whole process.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from exchangelib import services
+from exchangelib.errors import ErrorInvalidIdMalformed, ErrorItemNotFound
+from exchangelib.extended_properties import ExtendedProperty
+from exchangelib.fields import ExtendedPropertyField, FieldPath
+from exchangelib.folders import Folder
+from exchangelib.items import Message
+from exchangelib.services.common import EWSAccountService
+from exchangelib.util import TNS
+
+from shared.providers.ews import refusals
+from shared.providers.ews.xml import Element
+
+
+class TransportHeaders(ExtendedProperty):  # type: ignore[misc]  # the library has no types
+    """PidTagTransportMessageHeaders: all of them; item:InternetMessageHeaders has some."""
+
+    property_tag = 0x007D
+    property_type = "String"
+
+
+class CommitTime(ExtendedProperty):  # type: ignore[misc]
+    """PidTagLocalCommitTimeMax: when something in the folder changed last."""
+
+    property_tag = 0x670A
+    property_type = "SystemTime"
+
+
+def paths(model: Any, *fields: str) -> list[FieldPath]:
+    """Name properties by the library's names for them."""
+    return [FieldPath(field=model.get_field_by_fieldname(name)) for name in fields]
+
+
+RECEIVED = paths(Message, "datetime_received")
+ENVELOPE = [
+    *paths(Message, "subject", "datetime_received", "size", "in_reply_to", "is_draft", "datetime_sent"),
+    *paths(
+        Message, "conversation_id", "to_recipients", "cc_recipients", "author", "message_id", "references"
+    ),
+    *paths(Message, "parent_folder_id"),
+    FieldPath(field=ExtendedPropertyField("transport_headers", value_cls=TransportHeaders)),
+]
+"""What an envelope is made of: no body, no preview."""
+
+FOLDER = [
+    *paths(Folder, "parent_folder_id", "folder_class", "name", "_distinguished_id"),
+    FieldPath(field=ExtendedPropertyField("commit_time", value_cls=CommitTime)),
+]
+
+
+class Plain(EWSAccountService):  # type: ignore[misc]
+    """Gives out the elements themselves; what went wrong with one stands in its place."""
+
+    def ask(self, *arguments: Any) -> list[Element]:
+        """Make one request; the arguments are those of the service's payload."""
+        return list(self._get_elements(payload=self.get_payload(*arguments)))
+
+    def _elems_to_objs(self, elems: Iterable[Element]) -> Iterable[Element]:
+        return elems
+
+
+class GetItem(Plain, services.GetItem):  # type: ignore[misc]
+    """See `Plain`."""
+
+
+class GetFolder(Plain, services.GetFolder):  # type: ignore[misc]
+    """See `Plain`."""
+
+
+class GetAttachment(Plain, services.GetAttachment):  # type: ignore[misc]
+    """See `Plain`."""
+
+
+class CreateItem(Plain, services.CreateItem):  # type: ignore[misc]
+    """See `Plain`."""
+
+
+class Paged(Plain):
+    """A service whose answers come in pages."""
+
+    def all(self, folders: Sequence[Any], **options: Any) -> list[Element]:
+        """Return everything, in as many requests as it takes."""
+        return list(self._paged_call(self.get_payload, None, folders, **options))
+
+    def first(self, folders: Sequence[Any], **options: Any) -> list[Element]:
+        """Return the first page of each folder, in one request."""
+        pages = self._get_pages(self.get_payload, {**options, "folders": folders}, len(folders))
+        found: list[Element] = []
+        for page, _ in pages:
+            found += (
+                [page]
+                if isinstance(page, Exception)
+                else page.iterfind(f"{{{TNS}}}Items/*")
+                if page is not None
+                else []
+            )
+        return found
+
+
+class FindItem(Paged, services.FindItem):  # type: ignore[misc]
+    """See `Paged`."""
+
+
+class FindFolder(Paged, services.FindFolder):  # type: ignore[misc]
+    """See `Paged`."""
+
+
+class SyncFolderItems(Plain, services.SyncFolderItems):  # type: ignore[misc]
+    """See `Plain`."""
+
+    def _get_element_container(self, message: Element, name: str | None = None) -> Element:
+        """Look at the code first: an error may come without the sync state that the library reads first."""
+        if message.get("ResponseClass") != "Success":
+            return EWSAccountService._get_element_container(self, message=message, name=name)
+        return super()._get_element_container(message=message, name=name)
+
+
+def surely(found: Iterable[Element]) -> Iterator[Element]:
+    """Yield the elements; raise what stands in place of one."""
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+        yield one
+
+
+def is_gone(found: Element) -> bool:
+    """Whether a mail was deleted or moved; every other error is raised, translated."""
+    if not isinstance(found, Exception):
+        return False
+    if isinstance(found, (ErrorItemNotFound, ErrorInvalidIdMalformed)) or "InvalidId" in type(found).__name__:
+        return True
+    with refusals.translated():
+        raise found

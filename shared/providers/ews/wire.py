@@ -1,0 +1,185 @@
+"""The one way to an Exchange server: exchangelib over guarded connections, and none of its process-wide settings.
+
+exchangelib keeps adapter, user agent and timeout on classes, and one connection pool for each endpoint and
+credential for ever. Here each session has its own, which ends with it.
+"""
+
+import logging
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR, socket
+from threading import Timer
+from typing import Any
+
+from exchangelib import BASIC, DELEGATE, IMPERSONATION, NTLM, UTC, Account, Configuration, Credentials
+from exchangelib.protocol import Protocol
+from exchangelib.transport import DEFAULT_HEADERS
+from exchangelib.version import EXCHANGE_2016, Version
+
+from shared.errors import ConsentRequired, InvalidRequest, ZalionError
+from shared.providers import http, network
+from shared.providers.base import Connection, Password
+from shared.providers.ews.refusals import Broken, Policy
+
+TITLE = "The Exchange server"
+PATH = "/EWS/Exchange.asmx"
+USER_AGENT = "Zalion/1 (EWS)"
+"""Fixed, so that an administrator can name it in EwsApplicationAccessPolicy."""
+
+ONLINE = (".outlook.com", ".office365.com", ".office.com", ".office365.us", ".outlook.cn", ".outlook.de")
+"""Exchange Online, where EWS ends: https://learn.microsoft.com/exchange/clients-and-mobile-in-exchange-online/deprecation-of-ews-exchange-online"""
+
+logging.getLogger("exchangelib").setLevel(logging.CRITICAL)  # its errors quote requests, and those hold mail
+
+
+class Brake:
+    """Ends a call that takes too long as a whole, however busily the far side sends single bytes.
+
+    Args:
+        seconds: for one call.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._socket: socket | None = None
+
+    def opened(self, sock: socket) -> None:
+        """Hold on to a connection: TLS takes the socket over, but not its duplicate."""
+        self.release()
+        self._socket = sock.dup()
+
+    def release(self) -> None:
+        """Let go of it."""
+        held, self._socket = self._socket, None
+        if held:
+            held.close()
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch over one call."""
+        timer = Timer(self._seconds, self._stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _stop(self) -> None:
+        if self._socket:
+            with suppress(OSError):  # it has just ended by itself
+                self._socket.shutdown(SHUT_RDWR)
+
+
+class Adapter:
+    """What exchangelib's requests go through: judged addresses, limited answers, our own errors."""
+
+    def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts, brake: Brake) -> None:
+        self._timeouts = timeouts
+        self._inner = http.adapter(
+            allowed_hosts, ports=http.PORTS, connect=timeouts.connect, opened=brake.opened
+        )
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Make one request. Raises Broken."""
+        options |= {"stream": True, "timeout": (self._timeouts.connect, self._timeouts.read)}
+        try:
+            with http.translated(TITLE):
+                response = self._inner.send(request, **options)
+                if response.status_code != 401:  # noqa: PLR2004 - NTLM reads on in the connection itself
+                    http.take(response, TITLE)
+        except ZalionError as error:
+            raise Broken(_certificate(error) or error) from error
+        response.connection = self  # NTLM sends its next message through it
+        return response
+
+    def close(self) -> None:
+        """End the connection."""
+        self._inner.close()
+
+
+class Link(Protocol):  # type: ignore[misc]  # the library has no types
+    """exchangelib's protocol for one session: its own adapter, user agent and timeout."""
+
+    USERAGENT = USER_AGENT
+
+    def __init__(self, config: Configuration, adapter: Adapter, timeout: float) -> None:
+        super().__init__(config=config)
+        self._adapter, self.TIMEOUT = adapter, timeout
+
+    def raw_session(self, *_: Any, **__: Any) -> Any:
+        """Make a session that takes no word from the environment."""
+        made = http.session(frozenset(), over=self._adapter)  # type: ignore[arg-type]  # it does what one does
+        made.headers.update({**DEFAULT_HEADERS, "User-Agent": USER_AGENT})
+        return made
+
+
+def account(connection: Connection, timeouts: network.Timeouts, brake: Brake) -> Account:
+    """Make an account that speaks for one mailbox; nothing is sent yet.
+
+    Raises ConsentRequired for a credential that is no password, InvalidRequest naming the setting that is wrong.
+    """
+    credential, settings = connection.credential(), connection.settings
+    if not isinstance(credential, Password):
+        raise ConsentRequired(
+            "Exchange Server takes a name and a password.", fix="Connect the mailbox with both."
+        )
+    configuration = Configuration(
+        credentials=Credentials(credential.username, credential.password),
+        service_endpoint=f"https://{_host(connection)}:{settings.get('port') or 443}{PATH}",
+        auth_type=BASIC if settings.get("auth") == "basic" else NTLM,
+        version=Version(EXCHANGE_2016),
+        retry_policy=Policy(),
+        max_connections=1,
+    )
+    made = Account(
+        primary_smtp_address=connection.address,
+        config=configuration,
+        autodiscover=False,
+        access_type=IMPERSONATION if settings.get("access") == "impersonation" else DELEGATE,
+        locale="en_US",
+        default_timezone=UTC,
+    )
+    with suppress(KeyError):  # another session of this user was faster
+        del Protocol[configuration]  # the cache of the process: it would hold the password for ever
+    adapter = Adapter(connection.allowed_hosts, timeouts, brake)
+    # `type` goes past the metaclass, which keeps what it makes
+    made.protocol = type.__call__(Link, configuration, adapter, timeouts.read)
+    return made
+
+
+def _host(connection: Connection) -> str:
+    """Return the server's name. Raises InvalidRequest for Exchange Online."""
+    name = network.host_name(str(connection.settings.get("host", "")))
+    if f".{name}".endswith(ONLINE):
+        raise InvalidRequest(
+            "Exchange Online has switched Exchange Web Services off.",
+            field="host",
+            fix="Connect the mailbox as Microsoft 365, which goes through Microsoft Graph.",
+        )
+    return f"[{name}]" if ":" in name else name
+
+
+def _certificate(error: BaseException) -> ZalionError | None:
+    """Say what TLS found wrong, where that is why the connection failed."""
+    seen: list[BaseException] = []
+    queue: list[BaseException | None] = [error]
+    while queue:
+        one = queue.pop()
+        if one is None or one in seen:
+            continue
+        seen.append(one)
+        if isinstance(one, ssl.SSLError):
+            return _explained(one)
+        queue += [one.__cause__, one.__context__, getattr(one, "reason", None)]
+        queue += [part for part in one.args if isinstance(part, BaseException)]
+    return None
+
+
+def _explained(error: ssl.SSLError) -> ZalionError | None:
+    try:
+        with network.translated():
+            raise error
+    except ZalionError as explained:
+        return explained if isinstance(explained, InvalidRequest) else None

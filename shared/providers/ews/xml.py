@@ -1,0 +1,107 @@
+"""Small pieces of EWS's XML: conditions to search by, and values read out of answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from exchangelib.util import TNS, create_element
+
+type Element = Any  # lxml's
+
+MESSAGE_ID, IN_REPLY_TO, REFERENCES = "message:InternetMessageId", "item:InReplyTo", "message:References"
+RECEIVED = "item:DateTimeReceived"
+
+
+@dataclass(frozen=True)
+class Where:
+    """A Restriction."""
+
+    condition: Element
+
+    def to_xml(self, version: Any) -> Element:  # noqa: ARG002 - the library's hook
+        """Return it as it stands in a request."""
+        return _element("m:Restriction", self.condition)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A QueryString: words in Advanced Query Syntax."""
+
+    text: str
+
+    def to_xml(self, version: Any) -> Element:  # noqa: ARG002 - the library's hook
+        """Return it as it stands in a request."""
+        made = create_element("m:QueryString")
+        made.text = self.text
+        return made
+
+
+def equal(field: str, value: str) -> Element:
+    """Say that a field is this value."""
+    return _compared("t:IsEqualTo", field, value)
+
+
+def since_then(at: datetime) -> Element:
+    """Say that Exchange took a mail in at this time or later."""
+    return _compared("t:IsGreaterThanOrEqualTo", RECEIVED, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def holding(field: str, value: str) -> Element:
+    """Say that a field holds this text."""
+    return _element(
+        "t:Contains",
+        create_element("t:FieldURI", attrs={"FieldURI": field}),
+        create_element("t:Constant", attrs={"Value": value}),
+        ContainmentMode="Substring",
+        ContainmentComparison="Exact",
+    )
+
+
+def either(conditions: Sequence[Element]) -> Element:
+    """Say that one of them holds."""
+    return _element("t:Or", *conditions) if len(conditions) > 1 else conditions[0]
+
+
+def _compared(how: str, field: str, value: str) -> Element:
+    constant = create_element("t:Constant", attrs={"Value": value})
+    uri = create_element("t:FieldURI", attrs={"FieldURI": field})
+    return _element(how, uri, _element("t:FieldURIOrConstant", constant))
+
+
+def _element(name: str, *children: Element, **attributes: str) -> Element:
+    made = create_element(name, attrs=attributes)
+    made.extend(children)
+    return made
+
+
+def text(element: Element, path: str) -> str:
+    """Return the text at a path such as `From/Mailbox/EmailAddress`, or an empty string."""
+    found = element.find("/".join(f"{{{TNS}}}{name}" for name in path.split("/")))
+    return (found.text or "") if found is not None else ""
+
+
+def texts(element: Element, path: str) -> list[str]:
+    """Return all texts at a path."""
+    found = element.iterfind("/".join(f"{{{TNS}}}{name}" for name in path.split("/")))
+    return [one.text for one in found if one.text]
+
+
+def id_of(element: Element, name: str) -> str:
+    """Return the Id of a child, or an empty string."""
+    found = element.find(f"{{{TNS}}}{name}")
+    return str(found.get("Id")) if found is not None else ""
+
+
+def extended(element: Element) -> str:
+    """Return the value of the one extended property that was asked for, or an empty string."""
+    return text(element, "ExtendedProperty/Value")
+
+
+def moment(value: str) -> datetime | None:
+    """Read a time of Exchange's, in UTC."""
+    try:
+        read = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)

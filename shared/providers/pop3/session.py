@@ -1,0 +1,236 @@
+"""One signed-in TLS connection to a POP3 server, and the one place where its words become our errors."""
+
+import base64
+import poplib
+import re
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Unsupported, ZalionError
+from shared.providers import network
+from shared.providers.base import Bearer, Connection, Credential
+
+PORT = 995
+LARGEST = 160_000_000
+"""Octets of one answer that are read."""
+
+poplib._MAXLINE = 1_000_000  # type: ignore[attr-defined]  # noqa: SLF001 - 2,048 breaks on many mails (3.11-3.13)
+
+_FIX = "Check name and password and sign in again; some providers ask for an app password."
+_USE_IMAP = "Use IMAP with this server."
+_LACKS = {
+    "UIDL": "This server cannot tell mails apart (it lacks UIDL).",
+    "TOP": "This server cannot show a mail's headers alone (it lacks TOP).",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+# response codes first (RFC 2449 §8, RFC 3206), words where there is none
+_NOT_NOW = re.compile(
+    r"(?i)\[(in-use|login-delay|sys/temp)\]|(maildrop|mailbox).*lock|already lock|in use|busy|try again"
+    r"|temporar|unavailable"
+)
+_GONE = re.compile(r"(?i)no such|delet|expung|not exist|not found|no message|out of range|invalid message")
+_LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
+
+
+class _Wire(poplib.POP3):
+    """poplib over the guarded way out, which reads no endless answer."""
+
+    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
+        self._server, self._timeouts, self._left = server, timeouts, LARGEST
+        self.file = self.sock = None  # type: ignore[assignment]  # so that it can be closed half made
+        try:
+            super().__init__(server.name, server.port, timeouts.connect)
+        except BaseException:
+            self.close()
+            raise
+        self.sock.settimeout(timeouts.read)
+
+    def close(self) -> None:
+        """Leave; never raises."""
+        with suppress(OSError):  # whoever shut it down first
+            super().close()
+
+    def _create_socket(self, _timeout: float) -> Any:  # the library's hook
+        return self._server.open(self._timeouts)
+
+    def _putline(self, line: bytes) -> None:
+        self._left = LARGEST
+        super()._putline(line)  # type: ignore[misc]
+
+    def _getline(self) -> tuple[bytes, int]:
+        line, octets = super()._getline()  # type: ignore[misc]
+        self._left -= octets
+        if self._left < 0:
+            raise poplib.error_proto("-ERR answer too large")
+        return line, octets
+
+    def capa(self) -> dict[str, list[str]]:
+        """Return what the server says it can, upper-case name -> arguments (RFC 2449); {} if it does not say.
+
+        The library's own trips over an empty line or a letter that is not ASCII.
+        """
+        try:
+            lines = self._longcmd("CAPA")[1]  # type: ignore[attr-defined]
+        except poplib.error_proto as error:
+            if _words(error) in _LOST:
+                raise
+            return {}
+        words = [line.decode("latin-1").upper().split() for line in lines]
+        return {name: rest for name, *rest in filter(None, words)}
+
+
+class Session:
+    """Opened by the first question, again after a lost connection, until `close`.
+
+    A maildrop changes between sessions only (RFC 1939 §8), and so do a mail's number and the server's order.
+    """
+
+    def __init__(self, connection: Connection, timeouts: network.Timeouts) -> None:
+        self._connection, self._timeouts = connection, timeouts
+        self._server = network.Server.of(connection, PORT)
+        self._client: _Wire | None = None
+        self._numbers: dict[str, int] = {}
+
+    def uidls(self) -> list[str]:
+        """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none."""
+        if not self._client or not self._numbers:
+            self._numbers = self._ask(lambda client: dict(map(_numbered, client.uidl()[1])), needs="UIDL")
+        return list(self._numbers)
+
+    def top(self, uidl: str, lines: int) -> bytes:
+        """Return a mail's header block and so many lines of its body. Raises NotFound, Unsupported."""
+        number = self._number(uidl)
+        return b"\r\n".join(self._ask(lambda client: client.top(number, lines)[1], needs="TOP")) + b"\r\n"
+
+    def whole(self, uidl: str) -> bytes:
+        """Return a whole mail. Raises NotFound, Rejected for one that is too large, Unsupported."""
+        number = self._number(uidl)
+        self.stays()
+        return b"\r\n".join(self._ask(lambda client: client.retr(number)[1])) + b"\r\n"
+
+    def stays(self) -> None:
+        """Raise Unsupported where the server says that it lacks TOP, or that it deletes what was read."""
+        offered = self._ask(lambda client: client.capa())
+        if offered and "TOP" not in offered:
+            raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP)
+        if offered.get("EXPIRE", [])[:1] == ["0"]:  # RFC 2449 §6.7
+            raise Unsupported("This server deletes every mail that was read.", fix=_USE_IMAP)
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        if self._client:
+            with suppress(OSError, poplib.error_proto):  # who cannot say goodbye any more just leaves
+                self._client.quit()
+        self._drop()
+
+    def _number(self, uidl: str) -> int:
+        self.uidls()
+        if uidl not in self._numbers:
+            raise NotFound("This mail was deleted.")
+        return self._numbers[uidl]
+
+    def _ask[T](self, command: Callable[[_Wire], T], *, needs: str = "") -> T:
+        """Give one command; `needs` is what a server that refuses it may lack."""
+        self._client = self._client or self._open()
+        try:
+            with network.translated():
+                return command(self._client)
+        except poplib.error_proto as error:
+            refusal = _refusal(_words(error))
+            if refusal:
+                self._drop()
+                raise refusal from error
+            raise self._unwilling(_words(error), needs) from error
+        except (ValueError, LookupError) as error:  # the library's parser tripped
+            self._drop()
+            raise Temporary("The server's answer is not POP3.") from error
+        except ZalionError:
+            self._drop()
+            raise
+
+    def _unwilling(self, words: str, needs: str) -> ZalionError:
+        """Say why a command was refused: the mail is gone, the server lacks it, or it may do it later."""
+        if needs != "UIDL" and _GONE.search(words):
+            return NotFound("The server does not have this mail any more.")
+        if needs and needs not in self._ask(lambda client: client.capa()):
+            return Unsupported(_LACKS[needs], fix=_USE_IMAP)
+        return Temporary(f"The mail server refused: {words}")
+
+    def _drop(self) -> None:
+        client, self._client, self._numbers = self._client, None, {}
+        if client:
+            client.close()
+
+    def _open(self) -> _Wire:
+        credential = self._connection.credential()
+        with ExitStack() as stack, network.translated():
+            try:
+                client = _Wire(self._server, self._timeouts)
+                stack.callback(client.close)
+                if self._server.security == "starttls":
+                    _start_tls(client)
+            except poplib.error_proto as error:
+                words = _words(error)
+                raise _refusal(words) or network.later(words) from error
+            _sign_in(client, credential)
+            stack.pop_all()
+        return client
+
+
+def _start_tls(client: _Wire) -> None:
+    if "STLS" not in client.capa():
+        raise network.no_starttls()
+    client.stls(network.tls_context())
+
+
+def _sign_in(client: Any, credential: Credential) -> None:
+    """USER and PASS (RFC 1939 §7), or AUTH XOAUTH2 (RFC 5034)."""
+    try:
+        if isinstance(credential, Bearer):
+            _show(client, credential)
+            return
+        if _CONTROL.search(credential.username + credential.password):
+            raise ConsentRequired(
+                "POP3 cannot carry this name or password: it has control characters.", fix=_FIX
+            )
+        client.user(credential.username)
+        client.pass_(credential.password)
+    except poplib.error_proto as error:
+        words = _words(error)
+        later = None if "[AUTH]" in words.upper() else _refusal(words)
+        raise later or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
+
+
+def _show(client: Any, credential: Bearer) -> None:
+    """Show a token in an answer of its own: with the command it is longer than RFC 5034 §4 allows.
+
+    Microsoft takes it that way only:
+    https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
+    """
+    first, last = (base64.b64encode(part).decode() for part in network.bearer_answers("XOAUTH2", credential))
+    said = client._shortcmd("AUTH XOAUTH2")  # noqa: SLF001 - the library has no AUTH
+    for answer in (first, last):  # the last one lets the server say its "no"
+        if not said.startswith(b"+OK"):
+            said = client._shortcmd(answer)  # noqa: SLF001
+
+
+def _refusal(words: str) -> ZalionError | None:
+    """Make the error for words after which the session is of no use."""
+    if words in _LOST:
+        return Temporary(network.SILENT)
+    if words in _TOO_LARGE:
+        return Rejected("The server's answer is too large to be read.", fix=_USE_IMAP)
+    return network.later(words) if _NOT_NOW.search(words) else None
+
+
+def _words(error: poplib.error_proto) -> str:
+    said = error.args[0] if error.args else b""
+    return network.clean(said if isinstance(said, (bytes, str)) else str(said)).removeprefix("-ERR").strip()
+
+
+def _numbered(line: bytes) -> tuple[str, int]:
+    """Read a line of UIDL's answer. Raises ValueError; a mail without a name must not be passed over."""
+    number, uidl = line.decode("latin-1").split()
+    return uidl, int(number)

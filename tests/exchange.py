@@ -1,0 +1,100 @@
+"""An organisation with an Exchange of its own, for tests: its people, and Outlook in front of them."""
+
+import itertools
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared import casework, connecting, integrating
+from shared.app import App
+from shared.callers import Caller
+from shared.contract import ConnectMailbox, PutIntegration
+from shared.model import Mailbox
+from tests.scenes import Clock, Person_, Scene, caller, someone
+
+PASSWORD = "correct horse"
+_NUMBERS = itertools.count(1)
+FOLDERS = {"INBOX": "inbox", "Sent": "sentitems"}
+"""What a mail program calls a folder, and its distinguished name at Exchange."""
+
+
+@dataclass
+class Person(Person_):
+    """Somebody with a mailbox at Exchange, and Outlook in front of it."""
+
+    @property
+    def box(self) -> Any:
+        return self.world.exchange.mailbox(self.address)
+
+    def inbox(self, folder: str = "INBOX") -> list[bytes]:
+        return [item.raw for item in self.box.listed(self.box.folder(FOLDERS.get(folder, folder)).id)]
+
+    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
+        """Send from Outlook, which goes by the headers and files its own copy."""
+        self.world.exchange.send_as_user(self.address, raw)
+
+    def keep(self, raw: bytes) -> None:
+        """Outlook has filed it already."""
+
+    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
+        for raw in raws:
+            self.box.add(raw, FOLDERS.get(folder, folder))
+
+    def move_all(self, folder: str) -> None:
+        for item in self.box.listed(self.box.folder("inbox").id):
+            self.box.move(item, folder)
+
+    def delete_all(self) -> None:
+        for item in self.box.listed(self.box.folder("inbox").id):
+            self.box.remove(item)
+
+
+@dataclass
+class ExchangeScene(Scene):
+    """A scene whose mailbox is Alice's at Exchange."""
+
+    domain: str = ""
+
+    def colleague(self, name: str = "carol") -> tuple[Person, Mailbox]:
+        """Connect a second mailbox of the organisation."""
+        somebody = person(self.world, name, self.domain)
+        return somebody, connect(self.world, self.app, self.org_id, somebody)
+
+
+def person(world: Any, name: str, domain: str) -> Person:
+    address = f"{name}.{next(_NUMBERS)}@{domain}"
+    world.add_exchange_user(address, PASSWORD)
+    return Person(world, address)
+
+
+def connect(
+    world: Any, app: App, org_id: str, who: Person, by: Caller | None = None, **changes: Any
+) -> Mailbox:
+    """Connect a mailbox through the use case; `settings` are added to where the server is."""
+    place = {"host": "localhost", "port": world.ports["exchange"], **changes.pop("settings", {})}
+    body = ConnectMailbox(
+        **{
+            "address": who.address,
+            "receives_with": "ews",
+            "sends_with": "ews",
+            "settings": {"ews": place},
+            "secret": {"password": PASSWORD},
+            "since": datetime.now(UTC) - timedelta(minutes=5),
+            **changes,
+        }
+    )
+    return connecting.connect(app, by or caller(org_id, who.address), body)
+
+
+def build(world: Any, app: App, clock: Clock, **mailbox: Any) -> ExchangeScene:
+    """Set the stage."""
+    org_id, domain = f"org-{secrets.token_hex(4)}", f"x{next(_NUMBERS)}.exchange.example"
+    world.add_exchange_domain(domain)
+    alice, supplier = person(world, "alice", domain), someone(world, "supplier", "supplier.example")
+    integrating.put(
+        app, Caller(org_id, "it@" + domain, frozenset({"admin"})), "ews", PutIntegration(approved=True)
+    )
+    casework.put_case(app, Caller(org_id, "", frozenset({"platform"})), "C-1", "Screws", [alice.address])
+    box = connect(world, app, org_id, alice, **mailbox)
+    return ExchangeScene(world, app, clock, org_id, alice, supplier, box, domain=domain)

@@ -1,0 +1,55 @@
+"""What a mailbox can and cannot do, for every pair of providers there is."""
+
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+
+from shared import powers
+from shared.model import Mailbox
+from shared.providers.registry import names, provider
+
+pytestmark = pytest.mark.fast
+RECEIVING = [None, *(name for name in names() if provider(name).receiver)]
+SENDING = [None, *(name for name in names() if provider(name).sender)]
+
+
+def able(receives, sends):
+    now = datetime.now(UTC)
+    box = Mailbox(
+        "1", "a@b.example", "a@b.example", receives, sends, {}, "active", now, now, poll_seconds=900
+    )
+    return powers.of_mailbox(box, provider)
+
+
+@pytest.mark.parametrize(("receives", "sends"), [*product(RECEIVING, SENDING)])
+def test_every_power_is_there_or_its_lack_is_explained(receives, sends):
+    told = able(receives, sends)
+    lacking = [limit.power for limit in told.limits]
+    missing = {"push"} if receives is None else set()
+    assert {*told.can, *lacking} == {*powers.HEADINGS} - missing
+    assert not {*told.can} & {*lacking}
+    assert all(limit.detail.endswith(".") and "{" not in limit.detail for limit in told.limits)
+
+
+def limit(told, power):
+    return next(limit for limit in told.limits if limit.power == power)
+
+
+def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
+    told = able("pop3", "smtp")
+    assert told.can == ("receive", "send")
+    assert "another program" in limit(told, "sent").detail
+    assert "every 15 minutes" in limit(told, "push").detail
+
+
+def test_sending_only_says_that_replies_are_not_followed():
+    told = able(None, "smtp")
+    assert told.can == ("send",)
+    assert "replies" in limit(told, "receive").detail
+    assert limit(told, "receive").fix
+
+
+def test_reading_only_says_that_nothing_can_be_sent():
+    assert able("imap", None).can == ("receive", "sent", "search")
+    assert limit(able("imap", None), "send").fix

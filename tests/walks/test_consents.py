@@ -1,0 +1,416 @@
+"""Consents that come back through a browser: what connects an organisation's directory, and what does not."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from shared import authorizing, connecting, integrating
+from shared.contract import AskConsent, ConnectMailbox
+from shared.errors import Conflict, InvalidRequest, NotAllowed
+from shared.flows import Refused
+from shared.model import PLATFORM, AuditRecord, Flow, Grant, Mailbox, TenantBinding
+from tests.microsoft import Company, connect
+from tests.scenes import caller
+
+
+@pytest.fixture
+def company(world, app):
+    made = Company(world, app)
+    yield made
+    world.entra.late_consents, world.entra.damage_state = 0, False
+
+
+@pytest.fixture
+def other(connected):
+    """Another organisation, connected with its directory: the one that is to be harmed."""
+    return connected
+
+
+@pytest.fixture(scope="module")
+def connected(world):
+    """An organisation that is connected with its directory, with the real time."""
+    from shared import bootstrap
+    from shared.settings import load
+
+    made = Company(world, bootstrap.build(load(world.environment())))
+    approve(made)
+    return made
+
+
+def approve(company, **settings):
+    """IT's whole way: approve, follow the link, consent, sign in."""
+    company.put(**settings)
+    back = company.browse(company.link())
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    outcome = authorizing.signed_in(company.app, "microsoft", company.browse(proof))
+    assert outcome.key == "approved"
+    return back
+
+
+def refused(act, *args):
+    with pytest.raises(Refused) as caught:
+        act(*args)
+    return caught.value.error.reason
+
+
+def binding(company, tenant_id):
+    key = TenantBinding("microsoft", tenant_id, "").key
+    stored = company.app.records.find(PLATFORM, TenantBinding, key)
+    return stored.value.org_id if stored else None
+
+
+def nothing_connected(company):
+    integration = company.integration()
+    return integration.state == "waiting_for_consent" and integration.tenant == ""
+
+
+def test_a_consent_approves_the_integration_and_binds_its_directory(company):
+    assert company.put().state == "waiting_for_consent"
+    approve(company)
+    integration = company.integration()
+    assert (integration.state, integration.tenant) == ("approved", company.tenant.id)
+    assert binding(company, company.tenant.id) == company.org_id
+    given = [row.value for row in company.app.records.range(company.org_id, AuditRecord)]
+    assert {"consent.asked", "consent.given"} <= {record.event for record in given}
+
+
+def test_the_link_asks_for_the_least_and_for_no_permission_of_the_app_itself(company):
+    company.put()
+    query = dict(parse_qsl(urlsplit(company.link()).query))
+    graph = "https://graph.microsoft.com/"
+    assert query["scope"].split() == [f"{graph}Mail.Read", f"{graph}Mail.Send", "offline_access"]
+    company.put(largeAttachments=True)
+    query = dict(parse_qsl(urlsplit(company.link()).query))
+    assert f"{graph}Mail.ReadWrite" in query["scope"].split()
+
+
+def test_more_permissions_need_another_consent(company):
+    approve(company)
+    assert company.put(largeAttachments=True).state == "waiting_for_consent"
+    assert company.put().state == "approved"
+    approve(company, largeAttachments=True)
+    assert company.put(largeAttachments=True).state == "approved"
+
+
+def test_a_link_works_once(company):
+    back = approve(company)
+    company.put(largeAttachments=True)
+    assert refused(authorizing.consented, company.app, "microsoft", back) == "already_used"
+
+
+def test_a_link_ends_after_a_week(company, clock):
+    company.put()
+    link = company.link()
+    clock.advance(days=7, minutes=1)
+    assert refused(authorizing.consented, company.app, "microsoft", company.browse(link)) == "expired"
+    assert nothing_connected(company)
+
+
+def test_a_strangers_tenant_in_the_redirect_connects_nothing(company, other):
+    """The redirect after a consent is typed by hand, with the state of a link of one's own."""
+    company.put()
+    state = dict(parse_qsl(urlsplit(company.link()).query))["state"]
+    forged = {"admin_consent": "True", "tenant": other.tenant.id, "state": state}
+    proof = authorizing.consented(company.app, "microsoft", forged).url
+    back = company.browse(proof)  # our own administrator signs in: not an account of that directory
+    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "tenant_mismatch"
+    assert nothing_connected(company)
+    assert binding(company, other.tenant.id) == other.org_id
+
+
+def test_whoever_signs_in_to_another_directory_than_the_consented_one_connects_nothing(company, other):
+    """An answer of another directory's sign-in is put under our state."""
+    company.put()
+    back = company.browse(company.link())
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    elsewhere = proof.replace(company.tenant.id, other.tenant.id)
+    swapped = company.browse(elsewhere, other.it.address)
+    assert refused(authorizing.signed_in, company.app, "microsoft", swapped) in {
+        "tenant_mismatch",
+        "start_again",
+    }
+    assert nothing_connected(company)
+
+
+def test_a_second_organisation_that_consents_with_the_first_ones_tenant_is_refused(company, other):
+    company.put()
+    back = company.browse(company.link(), other.it.address)  # their administrator follows our link
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    back = company.browse(proof, other.it.address)
+    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "tenant_taken"
+    assert nothing_connected(company)
+    assert binding(company, other.tenant.id) == other.org_id
+
+
+def test_a_second_organisation_that_types_the_first_ones_tenant_is_refused(company, other):
+    made, secret = other.own_app()  # they even know an app of that directory
+    with pytest.raises(Conflict) as caught:
+        company.own(made, secret, tenantId=other.tenant.id)
+    assert caught.value.field == "settings.tenantId"
+    assert company.integration().state == "not_approved"
+    assert company.integration().tenant == ""
+    assert binding(company, other.tenant.id) == other.org_id
+
+
+def test_a_released_directory_can_be_taken_by_who_proves_it(company, world):
+    first = Company(world, company.app)
+    approve(first)
+    integrating.disconnect(first.app, first.admin, "microsoft")
+    assert binding(company, first.tenant.id) is None
+    company.put()
+    back = company.browse(company.link(), first.it.address)
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    back = company.browse(proof, first.it.address)
+    assert authorizing.signed_in(company.app, "microsoft", back).key == "approved"
+
+
+@pytest.mark.parametrize(
+    "tenant", ["", "common", "organizations", "../evil", "contoso.example", "x" * 5000, "\udc80"]
+)
+def test_a_tenant_that_is_no_directorys_id_is_refused(company, tenant):
+    company.put()
+    state = dict(parse_qsl(urlsplit(company.link()).query))["state"]
+    forged = {"admin_consent": "True", "tenant": tenant, "state": state}
+    assert refused(authorizing.consented, company.app, "microsoft", forged) == "start_again"
+    assert nothing_connected(company)
+
+
+def damaged(state):
+    yield from (
+        "",
+        "x",
+        ".",
+        f"{state} Sign in to your account",
+        state[:-1],
+        f"~platform.{state}",
+        f"{state}\x00",
+    )
+    yield from (state.upper(), f" {state}", "org-other." + state.rpartition(".")[2], "a" * 10_000, "/\\#?.x")
+
+
+def test_a_damaged_state_connects_nothing_and_uses_nothing_up(company):
+    company.put()
+    back = company.browse(company.link())
+    for state in damaged(back["state"]):
+        assert (
+            refused(authorizing.consented, company.app, "microsoft", {**back, "state": state})
+            == "start_again"
+        )
+    assert nothing_connected(company)
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    signed = company.browse(proof)
+    for state in damaged(signed["state"]):
+        assert (
+            refused(authorizing.signed_in, company.app, "microsoft", {**signed, "state": state})
+            == "start_again"
+        )
+    assert nothing_connected(company)
+    assert authorizing.signed_in(company.app, "microsoft", signed).key == "approved"
+
+
+def test_a_state_that_a_localised_page_damaged_is_not_repaired(company, world):
+    company.put()
+    world.entra.damage_state = True
+    assert (
+        refused(authorizing.consented, company.app, "microsoft", company.browse(company.link()))
+        == "start_again"
+    )
+
+
+def test_a_state_serves_its_own_purpose_only(company):
+    company.put()
+    back = company.browse(company.link())
+    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "start_again"
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    signed = company.browse(proof)
+    assert refused(authorizing.consented, company.app, "microsoft", signed) == "start_again"
+    assert authorizing.signed_in(company.app, "microsoft", signed).key == "approved"
+
+
+def test_a_code_of_somebody_elses_sign_in_is_worthless_under_our_state(connected):
+    """Code injection: PKCE and nonce tie a code to the browser that began (RFC 9700 section 4.5)."""
+    mine, theirs = (connecting_of(connected, name) for name in ("alice", "bob"))
+    stolen = connected.browse(theirs[1], theirs[0].address)
+    own = connected.browse(mine[1], mine[0].address)
+    mixed = {**own, "code": stolen["code"]}
+    assert refused(authorizing.signed_in, connected.app, "microsoft", mixed) == "start_again"
+    assert grants(connected, mine[2]) == grants(connected, theirs[2]) == []
+
+
+def grants(company, mailbox):
+    return company.app.records.range(company.org_id, Grant, prefix=f"{mailbox.id}!")
+
+
+def connecting_of(company, name, **changes):
+    who = company.person(name)
+    body = ConnectMailbox(address=who.address, receives_with="microsoft", sends_with="microsoft", **changes)
+    mailbox, url = authorizing.connect(company.app, caller(company.org_id, who.address), body)
+    assert mailbox.state == "needs_consent"
+    return who, url, mailbox
+
+
+def test_a_declined_consent_says_so_although_the_redirect_claims_success(company):
+    company.put()
+    state = dict(parse_qsl(urlsplit(company.link()).query))["state"]
+    back = {
+        "admin_consent": "True",
+        "error": "access_denied",
+        "error_description": "AADSTS65004: declined",
+        "tenant": company.tenant.id,
+        "state": state,
+    }
+    assert refused(authorizing.consented, company.app, "microsoft", back) == "declined"
+    assert nothing_connected(company)
+
+
+def test_only_an_administrator_asks_for_a_link_and_only_for_an_approved_integration(company):
+    with pytest.raises(NotAllowed):
+        authorizing.ask_consent(company.app, caller(company.org_id, "a@b.example"), "microsoft", AskConsent())
+    with pytest.raises(Conflict):
+        company.link()
+    company.put(approved=False)
+    with pytest.raises(Conflict):
+        company.link()
+
+
+def test_an_unknown_return_url_is_refused_before_anything_begins(company):
+    company.put()
+    for url in ("https://evil.example/", f"{company.app.return_urls[0]}/x", "javascript:alert(1)"):
+        with pytest.raises(InvalidRequest) as caught:
+            company.link(return_url=url)
+        assert caught.value.field == "returnUrl"
+    assert company.app.records.range(company.org_id, Flow) == []
+
+
+def test_withdrawn_meanwhile_the_consent_connects_nothing(company):
+    company.put()
+    proof = authorizing.consented(company.app, "microsoft", company.browse(company.link())).url
+    company.put(approved=False)
+    assert refused(authorizing.signed_in, company.app, "microsoft", company.browse(proof)) == "not_approved"
+    assert binding(company, company.tenant.id) is None
+
+
+def test_another_directory_does_not_quietly_replace_the_first(connected, world):
+    second = Company(world, connected.app)
+    back = connected.browse(connected.link(), second.it.address)
+    proof = authorizing.consented(connected.app, "microsoft", back).url
+    back = connected.browse(proof, second.it.address)
+    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "other_directory"
+    assert connected.integration().tenant == connected.tenant.id
+    assert binding(connected, second.tenant.id) is None
+
+
+def test_no_mailbox_connects_before_the_approval(company, world):
+    who = company.person("alice")
+    body = ConnectMailbox(address=who.address, receives_with="microsoft")
+    steps = [lambda: None, company.put]  # untouched, waiting for consent
+    for step in steps:
+        step()
+        with pytest.raises(Conflict):
+            authorizing.connect(company.app, caller(company.org_id, who.address), body)
+    approve(company)
+    company.put(approved=False)
+    with pytest.raises(Conflict):
+        authorizing.connect(company.app, caller(company.org_id, who.address), body)
+    assert company.app.records.range(company.org_id, Mailbox) == []
+
+
+def test_an_approval_withdrawn_during_a_sign_in_connects_nothing(company):
+    approve(company)
+    who, url, _mailbox = connecting_of(company, "alice")
+    company.put(approved=False)
+    assert (
+        refused(authorizing.signed_in, company.app, "microsoft", company.browse(url, who.address))
+        == "not_approved"
+    )
+    assert company.app.records.range(company.org_id, Grant) == []
+
+
+def test_a_consent_that_takes_effect_late_is_waited_for(company, world):
+    company.put()
+    back = company.browse(company.link())
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    signed = company.browse(proof)
+    world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
+    outcome = authorizing.signed_in(company.app, "microsoft", signed)
+    assert (outcome.key, outcome.after) == ("waiting", authorizing.PAUSE)
+    again = authorizing.signed_in(company.app, "microsoft", signed)  # the page is loaded again meanwhile
+    assert again.key == "waiting"
+    assert nothing_connected(company)
+    assert authorizing.signed_in(company.app, "microsoft", company.browse(outcome.url)).key == "approved"
+
+
+def test_a_consent_that_never_takes_effect_is_given_up_after_a_while(company, world, clock):
+    company.put()
+    proof = authorizing.consented(company.app, "microsoft", company.browse(company.link())).url
+    clock.advance(minutes=14)
+    world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
+    proof = authorizing.signed_in(company.app, "microsoft", company.browse(proof)).url
+    clock.advance(minutes=2)
+    world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
+    back = company.browse(proof)
+    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "approval_needed"
+    assert nothing_connected(company)
+
+
+def test_a_page_loaded_again_says_how_things_stand(company):
+    company.put()
+    back = company.browse(company.link())
+    proof = authorizing.consented(company.app, "microsoft", back).url
+    signed = company.browse(proof)
+    authorizing.signed_in(company.app, "microsoft", signed)
+    for act, query in ((authorizing.consented, back), (authorizing.signed_in, signed)):
+        assert act(company.app, "microsoft", query).key == "approved"
+    who, url, mailbox = connecting_of(company, "alice")
+    once = company.browse(url, who.address)
+    assert authorizing.signed_in(company.app, "microsoft", once).key == "connected"
+    again = authorizing.signed_in(company.app, "microsoft", once)
+    assert (again.key, again.address) == ("connected", who.address)
+    connecting.disconnect(company.app, caller(company.org_id, who.address), mailbox.id)
+    assert refused(authorizing.signed_in, company.app, "microsoft", once) == "already_used"
+
+
+def test_a_code_that_was_redeemed_before_shows_how_things_stand(connected, world):
+    who, url, _ = connecting_of(connected, "alice")
+    back = connected.browse(url, who.address)
+    world.entra.refuse_next(54005)
+    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "already_used"
+
+
+def test_who_signs_in_with_another_account_connects_nothing(connected):
+    """Also a colleague's, whose mailbox would else be read in its place."""
+    _, url, mailbox = connecting_of(connected, "alice")
+    back = connected.browse(url, connected.person("bob").address)
+    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "wrong_account"
+    assert grants(connected, mailbox) == []
+    assert connected.app.records.get(connected.org_id, Mailbox, mailbox.id).value.state == "needs_consent"
+
+
+def sign_ins(company, mailbox=None):
+    flows = [row.value for row in company.app.records.range(company.org_id, Flow)]
+    return [f for f in flows if f.purpose == "sign_in" and (mailbox is None or f.mailbox_id == mailbox.id)]
+
+
+def test_what_lies_about_after_abandoned_sign_ins_is_swept_up(company, clock):
+    approve(company)
+    for name in ("alice", "bob"):
+        connecting_of(company, name)
+    clock.advance(days=2)
+    connecting_of(company, "carol")
+    [left] = sign_ins(company)
+    assert left.actor.startswith("carol")
+
+
+def test_what_a_flow_keeps_is_sealed_and_gone_once_it_came_back(connected):
+    who, url, mailbox = connecting_of(connected, "alice")
+    [flow] = sign_ins(connected, mailbox)
+    assert flow.sealed.startswith("v1.")
+    assert dict(parse_qsl(urlsplit(url).query))["state"] not in str(flow)
+    authorizing.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
+    [flow] = sign_ins(connected, mailbox)
+    assert (flow.sealed, flow.spent) == ("", True)
+
+
+def test_users_sign_in_after_the_consent_and_their_mailbox_is_followed(connected, world):
+    mailbox = connect(world, connected.app, connected.org_id, connected.person("alice"))
+    assert mailbox.state == "active"

@@ -1,0 +1,477 @@
+"""Microsoft tells us of new mail: within one notice when it does, within one poll when it does not."""
+
+import email
+import json
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared import connecting, looking, noticing, scheduling, subscribing, views
+from shared.contract import PatchMailbox
+from shared.errors import InvalidRequest, RateLimited, ZalionError
+from shared.jobs import Job
+from shared.model import AuditRecord
+from shared.providers.base import Query
+from shared.storage.base import Save
+from tests import microsoft
+from tests.doors import Guard, guarded
+from tests.microsoft import connect, faults
+from tests.scenes import write
+
+
+@pytest.fixture(scope="module")
+def office(world):
+    """One Microsoft scene for this file, with live push; every test begins a conversation of its own."""
+    scene = microsoft.office(world, sharedMailboxes=True)
+    yield scene
+    scene.bell.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_microsoft_faults(world):
+    yield
+    microsoft.calm(world)
+
+
+@pytest.fixture
+def first(office):
+    """A mail that has left from the case."""
+    message = office.sent()
+    office.settle()
+    return message
+
+
+@pytest.fixture
+def arrived(office, first):
+    """The same as it arrived at the supplier's."""
+    return office.arrived(first)
+
+
+def ids(office, first):
+    return [message.message_id for message in office.answers(first)]
+
+
+def saved(office, push, box=None):
+    office.app.records.commit(office.org_id, Save(replace(office.record(box), push=push)))
+
+
+def events(office, event):
+    found = office.app.records.range(office.org_id, AuditRecord)
+    return [row.value for row in found if row.value.event == event]
+
+
+def tell(office, app=None, **changes):
+    """Post what Graph would, straight to the use case."""
+    body = json.dumps({"value": [notice(office, **changes)]}).encode()
+    return noticing.take(app or office.app, "microsoft", body)
+
+
+def notice(office, **changes):
+    [subscription] = office.subscriptions()
+    return {
+        "subscriptionId": subscription.id,
+        "clientState": subscription.client_state,
+        "tenantId": subscription.tenant_id,
+        "changeType": "created",
+        "resource": f"Users/{office.alice.address}/Messages/x",
+        **changes,
+    }
+
+
+# Within one notice, within one poll
+
+
+def test_a_reply_stands_in_the_case_within_one_notice(office, first, arrived):
+    wanted = office.supplier.reply(arrived)["Message-ID"]
+    office.settle()
+    assert ids(office, first) == [wanted]
+
+
+def test_a_reply_sent_from_outlook_itself_stands_in_the_case_within_one_notice(office, first, arrived):
+    wanted = office.supplier.reply(arrived, "Our offer")["Message-ID"]
+    office.settle()
+    raw = next(raw for raw in office.alice.inbox() if wanted.encode() in raw)
+    with faults(office.world.graph.notifier.faults, sent_404=True):  # docs#11068: the first id is a dead one
+        office.alice.reply(raw, "Too dear")
+    office.settle()
+    last = office.timeline()[-1]
+    assert (last.direction, last.origin, last.text.strip()) == ("out", "mailbox", "Too dear")
+    assert len(ids(office, first)) == 2
+
+
+def test_with_all_notices_lost_it_stands_there_within_one_dead_man_poll(office, first, arrived):
+    with faults(office.world.graph.notifier.faults, lose=1.0):
+        wanted = office.supplier.reply(arrived)["Message-ID"]
+        office.settle()
+    assert ids(office, first) == []
+    office.poll()
+    assert ids(office, first) == [wanted]
+
+
+def test_of_200_mails_that_came_while_we_were_down_all_that_belong_are_filed_once(office, first, arrived):
+    """Half the notices lost, the order scrambled, three doubled; then the queue runs as usual."""
+    notifier = office.world.graph.notifier
+    ours = email.message_from_bytes(arrived)["Message-ID"]
+    belonging, graph = set(), office.world.graph
+    with faults(graph, contract=None), faults(notifier.faults, lose=0.5, reorder=True):
+        for number in range(200):
+            related = {"In_Reply_To": ours, "References": ours} if number % 10 == 0 else {}
+            raw = write(office.supplier.address, office.alice.address, f"Re: {number}", "x", **related)
+            notifier.faults.duplicate = 2 if number in {10, 20, 30} else 1
+            office.world.graph.deliver(
+                office.supplier.address, office.alice.address, raw.as_bytes(policy=email.policy.SMTP)
+            )
+            if related:
+                belonging.add(raw["Message-ID"])
+        read = office.alice.box.bodies_read.total()
+        notifier.release()
+        office.settle()
+    assert sorted(ids(office, first)) == sorted(belonging)
+    assert office.alice.box.bodies_read.total() - read == len(belonging)  # no other body
+    for item in office.alice.box.listed():
+        if item.raw.endswith(b"x\r\n"):
+            office.alice.box.remove(item)  # or every look of the next ten minutes would list them
+
+
+# What is no notice
+
+
+def test_a_notice_costs_no_read_of_storage_and_one_write_to_the_queue(office):
+    guard = Guard()
+    app = guarded(office.app, guard)
+    app.keys.notices()  # once a process
+    guard.calls.clear()
+    assert tell(office, app) == {"changed": 1}
+    assert guard.calls == ["queues.put"]
+    office.work()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "wrong",
+        None,
+        7,
+        "org-x.mailbox.00",
+        "{org}.{mailbox}.00",
+        "{org}.other.{proof}",
+        "x" * 5000,
+        "ä.ö.ü",
+    ],
+)
+def test_a_forged_notice_changes_nothing_costs_no_call_and_is_counted(office, caplog, secret):
+    org_id, id_, proof = noticing.secret_of(office.app, office.org_id, office.mailbox.id).split(".")
+    if isinstance(secret, str):
+        secret = secret.format(org=org_id, mailbox=id_, proof=proof)
+    guard, before = Guard(), office.calls()
+    with caplog.at_level("INFO"):
+        assert tell(office, guarded(office.app, guard), clientState=secret) == {"forged": 1}
+    assert [call for call in guard.calls if not call.startswith("vault.")] in (
+        [],
+        ["records.find"],  # the key that proves, once a process
+    )
+    assert office.calls() == before
+    assert office.work() == 0
+    [line] = [json.loads(line) for line in caplog.messages if "notice.forged" in line]
+    assert line["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no json", b"[]", b"{}", b'{"value":{}}', b"\xff\xfe", b'{"value":[' + b" " * 5_000_000 + b"]}"],
+)
+def test_what_is_no_notification_is_refused_and_counted(office, caplog, body):
+    with caplog.at_level("INFO"), pytest.raises(InvalidRequest):
+        noticing.take(office.app, "microsoft", body)
+    assert sum("notice.forged" in line for line in caplog.messages) == 1
+    assert office.work() == 0
+
+
+def test_one_post_may_name_thousands_of_mailboxes_of_several_tenants_and_an_odd_entry_harms_none(office):
+    places = [(f"org-{number % 3}", f"{number:016x}") for number in range(700)]
+    items = [
+        {"clientState": noticing.secret_of(office.app, *place), "changeType": "created"} for place in places
+    ]
+    odd = [{}, {"clientState": None}, {"clientState": {}}, None, "text", {"clientState": "a.b.c"}]
+    body = json.dumps({"value": items * 5 + odd + [notice(office)]}).encode()
+    guard = Guard()
+    app = guarded(office.app, guard)
+    app.keys.notices()
+    guard.calls.clear()
+    assert noticing.take(app, "microsoft", body) == {"changed": 3501, "forged": len(odd)}
+    assert guard.calls == ["queues.put"] * 3  # 250 mailboxes a job
+    fanned = Guard()
+    noticing.fan_out(
+        guarded(office.app, fanned), Job("notices", "-", "-", event="changed", mailboxes=places[:9])
+    )
+    assert fanned.calls == ["queues.put"] * 9
+    assert list(office.waiting())  # taken off the queue, not run
+
+
+def test_a_notice_for_a_mailbox_that_was_disconnected_asks_nothing_of_graph(office):
+    person, box = office.colleague("former")
+    secret = noticing.secret_of(office.app, office.org_id, box.id)
+    connecting.disconnect(office.app, office.admin, box.id)
+    assert office.subscriptions(person.address) == []
+    before = office.calls()
+    assert tell(office, clientState=secret) == {"changed": 1}
+    office.work()
+    assert office.calls() == before
+
+
+# The life of a subscription
+
+
+def test_our_own_address_is_woken_before_graph_shakes_hands(office):
+    """A cold start eats the first request; the subscription is made all the same."""
+    office.bell.fail_next(1, 503)
+    person, box = office.colleague("cold")
+    assert len(office.subscriptions(person.address)) == 1
+    assert office.record(box).push.silent is False
+
+
+def test_a_handshake_that_fails_once_is_tried_again(office):
+    office.bell.fail_next(2, 503)
+    person, _ = office.colleague("colder")
+    assert len(office.subscriptions(person.address)) == 1
+
+
+def test_while_graph_cannot_reach_us_polls_find_the_mail_and_the_next_look_tries_again(office):
+    office.bell.fail_next(100, 503)
+    person, box = office.colleague("unreached")
+    assert office.record(box).push is None
+    assert office.sync(box)["ignore"] == 0
+    office.bell.heal()
+    office.settle()
+    assert len(office.subscriptions(person.address)) == 1
+
+
+def test_the_secret_fits_and_is_never_given_out_again(office):
+    assert len(noticing.secret_of(office.app, "o" * 64, "m" * 16)) <= 128
+    [one] = office.subscriptions()
+    assert one.client_state == noticing.secret_of(office.app, office.org_id, office.mailbox.id)
+    assert one.immutable
+    assert one.lifecycle_url == f"{one.url}/lifecycle"
+
+
+def test_reauthorization_is_answered_by_one_renewal(office):
+    [one] = office.subscriptions()
+    before, until = one.reauthorized, office.record().push.until
+    office.world.graph.notifier.lifecycle(one, "reauthorizationRequired")
+    office.settle()
+    assert one.reauthorized == before + 1
+    assert office.record().push.until >= until
+    assert office.subscriptions() == [one]
+
+
+def test_a_removed_subscription_is_made_anew_and_what_came_meanwhile_is_filed(office, first, arrived):
+    [old] = office.subscriptions()
+    office.world.graph.notifier.subscriptions.pop(old.id)
+    wanted = office.supplier.reply(arrived)["Message-ID"]  # nobody tells
+    office.world.graph.notifier.lifecycle(old, "subscriptionRemoved")
+    office.settle()
+    [new] = office.subscriptions()
+    assert new.id != old.id
+    assert ids(office, first) == [wanted]
+
+
+def test_missed_notices_are_made_good_by_a_look(office, first, arrived):
+    with faults(office.world.graph.notifier.faults, lose=1.0):
+        wanted = office.supplier.reply(arrived)["Message-ID"]
+    [one] = office.subscriptions()
+    office.world.graph.notifier.lifecycle(one, "missed")
+    office.settle()
+    assert ids(office, first) == [wanted]
+    assert office.subscriptions() == [one]
+
+
+def due(office, within=timedelta(days=8)):
+    """When the timer looks at this mailbox's push next."""
+    entries = office.app.schedule.until(office.clock() + within)
+    return sorted(
+        entry.at
+        for entry in entries
+        if (entry.kind, entry.org_id, entry.id) == ("push", office.org_id, office.mailbox.id)
+    )
+
+
+def test_the_timer_renews_two_days_before_the_end_whatever_the_poll_interval(office):
+    """No look takes part: the mailbox is polled once a day and nothing comes."""
+    connecting.change(office.app, office.admin, office.mailbox.id, PatchMailbox(poll_seconds=86_400))
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "renew")
+    office.settle()
+    until = office.record().push.until
+    early = until - max(due(office))
+    assert subscribing.EARLY <= early <= subscribing.EARLY + subscribing.SPREAD + timedelta(minutes=1)
+    [one] = office.subscriptions()
+    before = one.reauthorized
+    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=40)))
+    scheduling.tick(at(office, max(due(office)) + timedelta(minutes=1)))
+    looks = len(events(office, "mailbox.read"))
+    jobs = [text for text in office.waiting() if '"subscribe"' in text and office.mailbox.id in text]
+    assert jobs
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")  # a look saw it, too
+    assert one.reauthorized == before + 1
+    assert len(events(office, "mailbox.read")) == looks
+    connecting.change(office.app, office.admin, office.mailbox.id, PatchMailbox(poll_seconds=600))
+    office.settle()
+
+
+def at(office, moment):
+    """The app at another time."""
+    return replace(office.app, clock=lambda: moment)
+
+
+def test_a_renewal_that_fails_comes_back_within_six_hours_and_a_paused_mailbox_has_none(office):
+    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=40)))
+    office.world.graph.faults.throttled[office.alice.address] = 1
+    with pytest.raises(RateLimited):
+        subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
+    assert min(due(office)) <= office.clock() + subscribing.AGAIN
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
+    connecting.change(office.app, office.admin, office.mailbox.id, PatchMailbox(paused=True))
+    before = office.calls()
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
+    assert office.calls() == before
+    connecting.change(office.app, office.admin, office.mailbox.id, PatchMailbox(paused=False))
+    office.settle()
+
+
+def test_a_subscription_that_is_gone_when_it_is_renewed_is_made_anew_with_a_back_fill(office, first, arrived):
+    [old] = office.subscriptions()
+    office.world.graph.notifier.subscriptions.pop(old.id)
+    wanted = office.supplier.reply(arrived)["Message-ID"]
+    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=1)))
+    subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
+    office.settle()
+    assert len(office.subscriptions()) == 1
+    assert ids(office, first) == [wanted]
+
+
+def test_an_attempt_that_died_before_it_was_written_down_leaves_no_second_subscription(office):
+    saved(office, None)
+    office.sync()
+    office.settle()
+    assert len(office.subscriptions()) == 1
+
+
+# Mailboxes that Graph never tells of, and the admin's plain word
+
+
+def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_its_admin_told(office):
+    shared = office.person("desk")
+    shared.box.grant_access(office.alice.address, "full_access", "send_as")
+    box = connect(
+        office.world,
+        office.app,
+        office.org_id,
+        shared,
+        office.alice.address,
+        settings={"microsoft": {"shared": True}},
+    )
+    office.settle()
+    [old] = office.subscriptions(shared.address)
+    assert (old.silent, shown(office, box).push) == (True, "live")
+    for number in range(2 * subscribing.MOST_MISSED):
+        office.world.graph.deliver("x@supplier.example", shared.address, letter(office, shared, number))
+        office.poll()
+    assert old.id not in {one.id for one in office.subscriptions(shared.address)}  # made anew once
+    found = shown(office, box)
+    assert (found.push, found.push_until, found.state) == ("silent", None, "active")
+    assert found.problem.code == "push_silent"
+    assert "every 10 minutes" in found.problem.detail
+    assert found.problem.fix
+    [one] = office.subscriptions(shared.address)
+    one.silent = False  # IT has put it right
+    office.world.graph.arrive(shared.address, letter(office, shared, "heard"))
+    office.settle()
+    assert (shown(office, box).push, shown(office, box).problem) == ("live", None)
+
+
+def letter(office, to, subject):
+    return write("x@supplier.example", to.address, f"News {subject}", "x").as_bytes(policy=email.policy.SMTP)
+
+
+def shown(office, box):
+    record, state = connecting.show(office.app, office.admin, box.id)
+    return views.mailbox(office.app.provider, record, state)
+
+
+# Throttling
+
+
+def test_a_storm_of_429_delays_only_the_mailbox_it_names_and_its_pause_is_kept(office, first, arrived):
+    _, box = office.colleague("calm")
+    faults_ = office.world.graph.faults
+    faults_.retry_after = 120
+    faults_.throttled[office.alice.address] = 1
+    wanted = office.supplier.reply(arrived)["Message-ID"]
+    office.settle()
+    assert office.state().problem.code == "rate_limited"
+    assert office.state().rest_until > office.clock() + timedelta(seconds=100)
+    before = office.calls()
+    office.supplier.reply(arrived, "One more")
+    office.settle()  # told again, and nothing is asked of Graph before the pause is over
+    assert office.calls() == before
+    office.sync(box)
+    assert office.calls() != before
+    assert ids(office, first) == []
+    office.clock.advance(seconds=121)
+    office.sync()
+    assert wanted in ids(office, first)
+    assert len(ids(office, first)) == 2
+    assert (office.state().problem, office.state().rest_until) == (None, None)
+
+
+def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, first, arrived):
+    """Looks, sends, searches and the doctor's questions at once; Graph never has to refuse one."""
+    graph = office.world.graph
+    for number in range(3):
+        office.supplier.reply(arrived, f"Answer {number}")
+    messages = [office.send(subject=f"Offer {number}") for number in range(3)]
+    graph.admission.most.clear()
+    graph.admission.lasts = 0.05
+    acts = [
+        *(lambda message=message: office.deliver(message) for message in messages),
+        *([office.sync] * 2),
+        *(
+            [lambda: looking.search(office.app, office.caller, office.mailbox.id, Query(text="Answer"), None)]
+            * 2
+        ),
+        lambda: looking.folders(office.app, office.caller, office.mailbox.id),
+    ]
+    errors = together(acts)
+    graph.admission.lasts = 0.0
+    assert errors == []
+    assert 2 <= graph.admission.most[office.alice.address] <= 3
+    office.settle()
+    for _ in range(6):
+        if {office.email(message.id).state for message in messages} == {"sent"}:
+            break
+        time.sleep(1)
+        office.settle()
+    assert [office.email(message.id).state for message in messages] == ["sent"] * 3
+    assert len(ids(office, first)) == 3
+
+
+def together(acts):
+    """Run all at once; returns what was raised."""
+    errors = []
+
+    def run(act):
+        try:
+            act()
+        except ZalionError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
