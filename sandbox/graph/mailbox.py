@@ -222,15 +222,6 @@ class Mailbox:
         return self._threads.setdefault(own, found) if own else found
 
 
-@cache
-def _threading(raw: bytes) -> tuple[str, list[str], str]:
-    """Return a mail's Message-ID, the ones it mentions, the parent first, and its subject."""
-    message = email.message_from_bytes(raw, policy=email.policy.default)
-    names = ("Message-ID", "In-Reply-To", "References", "Subject")
-    own, parent, references, subject = (str(message.get(name, "")) for name in names)
-    return own, [*parent.split(), *references.split()], subject
-
-
 def new_id(prefix: str) -> str:
     """Make an id such as Exchange's: case-sensitive, with = at its end."""
     return prefix + base64.urlsafe_b64encode(secrets.token_bytes(36)).decode() + "A="
