@@ -35,6 +35,9 @@ CHUNK = 64 * 1024
 PORTS = frozenset({443})
 LONGEST_PAUSE = 3600.0
 
+_NEVER_MADE = ("NewConnectionError", "NameResolutionError", "CERTIFICATE_VERIFY_FAILED")
+"""How urllib3 names a connection that never came to a request."""
+
 
 class NotSent(Temporary):
     """The connection could not be made: the request certainly did not reach the far side."""
@@ -153,10 +156,10 @@ def translated(title: str) -> Iterator[None]:
 
     try:
         yield
-    except (requests.exceptions.SSLError, requests.exceptions.ConnectTimeout) as error:
+    except requests.exceptions.ConnectTimeout as error:
         raise NotSent(f"{title} cannot be reached.", retry_after=60) from error
-    except requests.exceptions.ConnectionError as error:
-        made = "NewConnectionError" not in repr(error) and "NameResolutionError" not in repr(error)
+    except requests.exceptions.ConnectionError as error:  # TLS may break after the request went out, too
+        made = not any(sign in repr(error) for sign in _NEVER_MADE)
         raise (Temporary if made else NotSent)(f"{title} cannot be reached.", retry_after=60) from error
     except requests.RequestException as error:
         raise Temporary(f"{title} stopped answering.", retry_after=60) from error
