@@ -29,7 +29,7 @@ SCHEMES = ("NTLM", "Basic")
 
 @dataclass
 class Accounts:
-    """The users of one Exchange, by address and by `DOMAIN\\name`.
+    """The users of one Exchange, by address, and by NetBIOS domain and name.
 
     Attributes:
         schemes: what is offered.

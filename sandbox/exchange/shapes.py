@@ -101,7 +101,7 @@ def show_folder(mailbox: Mailbox, folder: Folder, shape: Shape) -> Element:
     if shape.wants("folder:DistinguishedFolderId", "AllProperties") and folder.well_known in DISTINGUISHED:
         made.append(t("DistinguishedFolderId", folder.well_known))
     if shape.wants("folder:UnreadCount", "Default") and local(made) in {"Folder", "TasksFolder"}:
-        made.append(t("UnreadCount", str(sum(not item.sent_by_us for item in inside))))
+        made.append(t("UnreadCount", str(sum(not item.read for item in inside))))
     return made
 
 

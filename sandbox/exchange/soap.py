@@ -1,4 +1,4 @@
-"""SOAP as Exchange speaks it: taking requests apart, answers, faults, and the schemas they are checked against.
+"""SOAP as Exchange speaks it: requests taken apart, answers, faults, and the schemas for them.
 
 https://learn.microsoft.com/exchange/client-developer/web-service-reference/ews-xml-elements-in-exchange
 """
@@ -31,7 +31,7 @@ VERSION = {
 
 KNOWN_VERSIONS = ("Exchange2007", "Exchange2010", "Exchange2013", "Exchange2015", "Exchange2016", "V20")
 
-type Element = etree._Element  # lxml has no public name for it
+type Element = etree._Element  # noqa: SLF001 - lxml has no public name for it
 
 
 class EwsError(Exception):
@@ -159,7 +159,7 @@ def fault(error: EwsError) -> Reply:
 def _envelope(inside: Element) -> bytes:
     header = element(SOAP, "Header", t("ServerVersionInfo", **VERSION))
     envelope = element(SOAP, "Envelope", header, element(SOAP, "Body", inside))
-    return etree.tostring(envelope, xml_declaration=True, encoding="utf-8")
+    return bytes(etree.tostring(envelope, xml_declaration=True, encoding="utf-8"))
 
 
 def _text(value: Any) -> str:
