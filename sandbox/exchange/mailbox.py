@@ -102,8 +102,8 @@ class Mailbox(online.Mailbox):
     def sync(self, folder: str, state: str, most: int) -> tuple[list[online.Change], str, bool]:
         """Return what changed in a folder since then, the new state, and whether it is all. Raises EwsError.
 
-        A mail is named once, by what became of it last; one that came is created, whatever else happened to it.
         A mail is named once, by what became of it last; one that came is created, whatever else happened.
+        """
         after = self._number(folder, state)
         with self.lock:
             last: dict[str, online.Change] = {}
