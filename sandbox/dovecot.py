@@ -5,7 +5,6 @@ https://doc.dovecot.org/2.3/configuration_manual/
 """
 
 import base64
-import fcntl
 import itertools
 import os
 import pwd
@@ -20,11 +19,11 @@ from pathlib import Path
 from typing import Self
 
 from sandbox.ca import Authority
+from sandbox.packages import ensure
 from sandbox.ports import HOST, Ports
 from sandbox.processes import Process, Service, StartError
 
 PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
-WAIT_FOR_OTHERS = "-oDPkg::Lock::Timeout=120"
 FOLDERS = ("Drafts", "Sent", "Trash", "Junk", "Archive")
 
 type Block = dict[str, "str | int | Block"]
@@ -201,15 +200,7 @@ def install() -> str:
 
     Raises StartError that says what to install.
     """
-    # of two sandboxes that start at once one waits, also where the other's installation is half done
-    with Path(__file__).open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        binary = _found()
-        if binary is None and os.geteuid() == 0 and shutil.which("apt-get"):
-            _apt()
-            binary = _found()
-    if binary is None:
-        raise StartError(f"Dovecot is missing. Install it: sudo apt-get install {' '.join(PACKAGES)}")
+    binary = ensure("Dovecot", _found, PACKAGES)
     version = subprocess.run(
         [binary, "--version"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -221,12 +212,6 @@ def install() -> str:
 def _found() -> str | None:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
     return shutil.which("dovecot", path=path)
-
-
-def _apt() -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update", "-q"], ["install", "-qy", "--no-install-recommends", WAIT_FOR_OTHERS, *PACKAGES]):
-        subprocess.run(["apt-get", *step], capture_output=True, check=False, env=environment)
 
 
 def _account(address: str) -> str:

@@ -122,5 +122,5 @@ class Accounts:
 
     def _challenge(self, ntlm: str = "") -> Reply:
         realm = {"NTLM": "NTLM", "Basic": 'Basic realm="localhost"'}
-        offered = ntlm or ", ".join(realm[scheme] for scheme in self.schemes)
-        return Reply(401, b"", {"WWW-Authenticate": offered, "Content-Type": "text/plain"})
+        offered = (ntlm,) if ntlm else tuple(realm[scheme] for scheme in self.schemes)
+        return Reply(401, b"", {"Content-Type": "text/plain"}, offered)

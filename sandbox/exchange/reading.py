@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sandbox.exchange.mailbox import Mailbox
-from sandbox.exchange.queries import ordered, paged, restriction
+from sandbox.exchange.queries import named, ordered, paged, restriction
 from sandbox.exchange.shapes import Shape, show_attachment, show_folder, show_item
 from sandbox.exchange.soap import Element, EwsError, find, find_all, local, m, message, refused, t
 from sandbox.graph.mailbox import Change, Folder, Item
@@ -49,7 +49,7 @@ class Reading:
         view = find(body, "m:IndexedPageFolderView")
         for id_ in find_all(body, "m:ParentFolderIds/*"):
             mailbox, folder = self.place(id_)
-            found = list(_below(mailbox, folder, deep=deep))
+            found = (one for one in _below(mailbox, folder, deep=deep) if named(body, one.name))
             shown = [show_folder(mailbox, one, shape) for one in found]
             yield message("FindFolder", paged(view, shown, "Folders"))
 

@@ -94,6 +94,11 @@ def local(one: Element) -> str:
     return str(etree.QName(one).localname)
 
 
+def yes(value: str | None) -> bool:
+    """Read a boolean of XML's."""
+    return value in {"true", "1"}
+
+
 def clean(text: str) -> str:
     """Leave out what XML 1.0 cannot say, as Exchange does."""
     return "".join(
@@ -174,7 +179,10 @@ class Schemas:
 
     def complaints(self, data: bytes) -> list[str]:
         """Return what is wrong with an envelope: its body, and each header that the schemas know."""
-        root = etree.fromstring(data, etree.XMLParser(huge_tree=True))
+        try:
+            root = etree.fromstring(data, etree.XMLParser(huge_tree=True))
+        except etree.XMLSyntaxError as error:
+            return [f"no XML: {error}"]
         parts = find_all(root, "s:Header/*") + find_all(root, "s:Body/*")
         found: list[str] = []
         for part in parts:

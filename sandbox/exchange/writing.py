@@ -9,7 +9,7 @@ from sandbox.exchange.mailbox import Mailbox
 from sandbox.exchange.properties import item_id, keep_properties
 from sandbox.exchange.reading import Reading
 from sandbox.exchange.shapes import Shape, show_folder
-from sandbox.exchange.soap import Element, EwsError, find, find_all, m, message, refused, t
+from sandbox.exchange.soap import Element, EwsError, find, find_all, m, message, refused, t, yes
 from sandbox.graph.attachments import grow
 from sandbox.graph.composing import attach, compose
 
@@ -44,7 +44,7 @@ class Writing(Reading):
 
     def send_item(self, body: Element) -> Iterator[Element]:
         """SendItem: a draft leaves; its copy goes where the request says, or nowhere."""
-        folder, saved = find(body, "m:SavedItemFolderId"), body.get("SaveItemToFolder") == "true"
+        folder, saved = find(body, "m:SavedItemFolderId"), yes(body.get("SaveItemToFolder"))
         for id_ in find_all(body, "m:ItemIds/*"):
             try:
                 mailbox, draft = self.item(id_)
@@ -80,7 +80,7 @@ class Writing(Reading):
             given = "t:Updates/t:SetItemField/t:Message"
             keep_properties(item, find_all(change, f"{given}/t:ExtendedProperty"))
             for read in find_all(change, f"{given}/t:IsRead"):
-                item.read = read.text == "true"
+                item.read = yes(read.text)
             mailbox.changed(item)
             yield message(
                 "UpdateItem", m("Items", t("Message", item_id(item))), m("ConflictResults", t("Count", "0"))
