@@ -327,7 +327,7 @@ class OAuth(Protocol):
         ...
 
     def application(self, registration: Registration, *, anew: bool = False) -> Tokens:
-        """Sign in as the app itself; `anew` although a token is remembered, which proves secret or certificate."""
+        """Sign in as the app itself; `anew` proves secret or certificate although a token is remembered."""
         ...
 
 
