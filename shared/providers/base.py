@@ -327,7 +327,7 @@ class OAuth(Protocol):
         ...
 
     def application(self, registration: Registration, *, anew: bool = False) -> Tokens:
-        """Sign in as the app itself; `anew` although a token is remembered, which proves secret or certificate."""
+        """Sign in as the app itself; `anew` proves secret or certificate although a token is remembered."""
         ...
 
 
@@ -361,6 +361,8 @@ class Provider:
         form: what a mailbox is asked for.
         notices: reads a notification's body, lazily trusted; raises InvalidRequest for what is none.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
+        stamps: who writes the Authentication-Results of every mail that comes in here, as `mime.authentication`
+            takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
@@ -375,5 +377,6 @@ class Provider:
     pusher: Callable[[Connection], Pusher] | None = None
     notices: Callable[[bytes], Sequence[Notice]] | None = None
     oauth: OAuth | None = None
+    stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
     takes_turns: bool = False
