@@ -26,6 +26,7 @@ from shared.providers.base import (
     SentFolder,
 )
 from shared.registrations import Registrations
+from shared.rules import Rules
 from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
 
 SYNC, DELIVER = "sync", "deliver"
@@ -50,6 +51,7 @@ class App:
         endpoints: where the cloud providers are, for `Connection`.
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         marked: (org, minute) pairs this process has already noted for the outbox sweep.
+        rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
     """
 
     records: Records
@@ -69,6 +71,7 @@ class App:
     lookups: Lookups = field(default_factory=Lookups)
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
+    rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
 
     def receiving(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Receiver]:
         """Open the mailbox for reading. Raises Unsupported where it only sends."""

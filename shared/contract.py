@@ -173,6 +173,24 @@ class ProblemDetail(Resource, frozen=True, kw_only=True):
     fix: str | None = None
 
 
+class DnsRecord(Resource, frozen=True, kw_only=True):
+    """A record to publish in the DNS."""
+
+    name: str
+    type: str
+    value: str
+
+
+class DomainResource(Resource, frozen=True, kw_only=True):
+    """A sender domain of the organisation: publish `record`, then verify; see setting `allowedSenders`."""
+
+    domain: str
+    state: Literal["waiting", "proven"]
+    record: DnsRecord
+    proven_at: datetime | None = None
+    checked_at: datetime | None = None
+
+
 class FieldResource(Resource, frozen=True, kw_only=True):
     """One entry of a provider's settings form."""
 
