@@ -46,6 +46,7 @@ class App:
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
         lookups: the DNS.
+        autoconfig_urls: where a `{domain}` publishes its mail settings.
         max_mail_bytes: the largest message we accept for sending.
         registrations: app registrations, and whose directory is whose.
         endpoints: where the cloud providers are, for `Connection`.
@@ -69,6 +70,7 @@ class App:
     return_urls: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
     lookups: Lookups = field(default_factory=Lookups)
+    autoconfig_urls: tuple[str, ...] = ()
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
