@@ -1,7 +1,7 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import authorizing, checking, connecting, looking, reviewing, views
+from shared import authorizing, checking, connecting, detecting, looking, reviewing, views
 from shared import contract as c
 from shared.providers import base
 
@@ -26,6 +26,12 @@ def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
     """Connect a mailbox; its sign-in is tried before the answer, or waits for its user at `authorizeUrl`."""
     mailbox, authorize_url = authorizing.connect(call.app, call.caller, call.body)
     return Answer(views.mailbox(call.app.provider, mailbox, None, authorize_url), status=201)
+
+
+@bp.endpoint("POST", "mailboxes/autodetect", who="member", body=c.AskServers, answer=c.Detected)
+def detect_servers(call: Call[c.AskServers]) -> Answer:
+    """Propose providers and servers for an address by what its domain publishes; nothing is tried or kept."""
+    return Answer(detecting.detect(call.app, call.caller, call.body.address))
 
 
 @bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])

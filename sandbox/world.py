@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from sandbox.autoconfig import Autoconfig
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
 from sandbox.dns import Nameserver
@@ -25,6 +26,16 @@ DELEGATED = frozenset(
     f"Mail.{name}{shared}" for name in ("Read", "Send", "ReadWrite") for shared in ("", ".Shared")
 )
 """What Zalion's app may ask users for."""
+
+SERVICES = {
+    "imaps": "imaps",
+    "imap": "imap",
+    "pop3s": "pop3s",
+    "pop3": "pop3",
+    "submissions": "smtps",
+    "submission": "smtp",
+}
+"""A hosted domain's SRV records, and the ports they name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,8 @@ class World:
         self._start_microsoft(stack)
         self.dns = Nameserver()
         stack.callback(self.dns.stop)
+        self.autoconfig = Autoconfig(tls=tls)
+        stack.callback(self.autoconfig.stop)
         self.exchange = self._start_exchange(stack)
         self.dovecot.wait()
         self.azurite.wait()
@@ -140,11 +153,15 @@ class World:
         return f"http://{HOST}:{self.ports['api']}"
 
     def add_domain(self, domain: str) -> None:
-        """Let the mail server take mail for the domain."""
+        """Let the mail server take mail for the domain, and publish where it is."""
         self.post.route(domain, self.dovecot)
+        self.dns.put(domain, "MX", "localhost")
+        for service, port in SERVICES.items():
+            self.dns.put(f"_{service}._tcp.{domain}", "SRV", ("localhost", self.ports[port]))
 
     def add_microsoft_domain(self, domain: str) -> Tenant:
         """Add a directory, and let its domain's mail go to Exchange Online."""
+        self.dns.put(domain, "MX", f"{domain.replace('.', '-')}.mail.protection.outlook.com")
         self.post.route(domain, self.graph)
         return self.entra.directory.add_tenant(domain)
 
@@ -203,6 +220,7 @@ class World:
             "ENTRA_URL": self.entra.url,
             "GRAPH_URL": self.graph.base,
             "DNS_SERVER": self.dns.address,
+            "AUTOCONFIG_URLS": self.autoconfig.pattern,
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

@@ -86,6 +86,7 @@ class Settings:
     entra_url: str
     graph_url: str
     dns_server: str | None
+    autoconfig_urls: tuple[str, ...]
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -126,6 +127,15 @@ def _urls(text: str) -> tuple[str, ...]:
     urls = _items(text)
     for url in urls:
         _web(url)
+    return urls
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    urls = _items(text)
+    for url in urls:
+        _https(url)
+        if "{domain}" not in url:
+            raise ValueError("must be https URLs with {domain} in them")
     return urls
 
 
@@ -232,6 +242,13 @@ SETTINGS = (
         "address[:port] of the DNS server asked about customers' domains; without it the system's",
         _dns_server,
         required=False,
+    ),
+    Setting(
+        "AUTOCONFIG_URLS",
+        "comma-separated URLs where a `{domain}` publishes its mail settings; others in the sandbox only",
+        _patterns,
+        "https://autoconfig.{domain}/mail/config-v1.1.xml,"
+        "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
     ),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )

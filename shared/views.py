@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared import contract as c
-from shared import mime, powers
+from shared import mime, powers, rules
 from shared.model import (
     Address,
     AuditRecord,
     Case,
+    DomainProof,
     Envelope,
     Evidence,
     Integration,
@@ -135,7 +136,7 @@ def integration(record: Integration, provider: Provider, redirect_uri: str | Non
                 default=field.default,
                 choices=list(field.choices),
             )
-            for field in provider.form
+            for field in rules.form(provider)
         ],
         receives=provider.receiver is not None,
         sends=provider.sender is not None,
@@ -143,6 +144,17 @@ def integration(record: Integration, provider: Provider, redirect_uri: str | Non
         tenant=record.tenant or None,
         problem=_problem(record.problem),
         updated_at=record.updated_at,
+    )
+
+
+def domain(proof: DomainProof) -> c.DomainResource:
+    """Show a domain, and the record that proves it."""
+    return c.DomainResource(
+        domain=proof.domain,
+        state=proof.state,
+        record=c.DnsRecord(name=proof.name, type="TXT", value=proof.text),
+        proven_at=proof.proven_at,
+        checked_at=proof.checked_at,
     )
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from shared.errors import Rejected, Temporary, ZalionError
 from shared.providers import network
+from shared.providers.sockets import verifying
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -239,8 +240,7 @@ def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     """The machine's roots or those of SSL_CERT_FILE (a private CA), and certifi's."""
     import certifi
 
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = verifying()
     context.load_verify_locations(certifi.where())
     return context
 
