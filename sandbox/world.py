@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Self
 
 from sandbox.autoconfig import Autoconfig
@@ -106,18 +107,22 @@ class World:
         self.post = PostOffice(tls, self.dovecot.passwords, self.ports, address_of=self.issuer.address_of)
         self.post.start()
         stack.callback(self.post.stop)
+        self._start_web(stack, tls)
+        self._start_microsoft(stack)
+        self.exchange = self._start_exchange(stack)
+        self.dovecot.wait()
+        self.azurite.wait()
+
+    def _start_web(self, stack: ExitStack, tls: SSLContext) -> None:
+        """The way in, people's mail programs, and what the internet tells of a domain."""
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
         self.programs = MailPrograms(self.ports["programs"], tls)
         stack.callback(self.programs.stop)
-        self._start_microsoft(stack)
         self.dns = Nameserver()
         stack.callback(self.dns.stop)
         self.autoconfig = Autoconfig(tls=tls)
         stack.callback(self.autoconfig.stop)
-        self.exchange = self._start_exchange(stack)
-        self.dovecot.wait()
-        self.azurite.wait()
 
     def _start_microsoft(self, stack: ExitStack) -> None:
         """Entra and Graph, and Zalion's own app there."""

@@ -13,7 +13,7 @@ from shared.mime.addresses import read
 from shared.model import Envelope, Verdict
 
 NAMELESS = "-"
-"""Stands for a receiving system that puts a header without its name above all others, as Exchange Online does.
+"""Stands for a receiving system that puts a header without its name above all others: Exchange Online.
 
 What a sender wrote lies below it, so only the topmost counts, and only if it is nameless
 (https://github.com/emersion/go-msgauth/issues/64, 2024; microsoft learn message-headers-eop-mdo).
@@ -43,7 +43,7 @@ def authentication(envelope: Envelope, authserv_id: str | None) -> Verdict:
 
     Args:
         envelope: its headers; not exactly one From address is a fail.
-        authserv_id: the only writer believed to say pass, or NAMELESS; None: a pass is never more than unknown.
+        authserv_id: the only writer believed to say pass, or NAMELESS; None: a pass is no more than unknown.
     """
     if envelope.sender is None:
         return "fail"
@@ -93,7 +93,7 @@ def _first_of_each(results: list[_Result], believed: list[_Result]) -> Iterator[
 
 
 def _headers(envelope: Envelope) -> Iterator[tuple[str, list[_Result]]]:
-    """Yield (writer in lower case, its results), topmost first; nobody said anything in what cannot be read."""
+    """Yield (writer in lower case, its results), topmost first; what cannot be read says nothing."""
     from authres import all_features  # only mails that may be ours come this far
     from authres.core import AuthenticationResultsHeader, AuthResError
 

@@ -361,7 +361,7 @@ class Provider:
         form: what a mailbox is asked for.
         notices: reads a notification's body, lazily trusted; raises InvalidRequest for what is none.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
-        stamps: who writes the Authentication-Results of every mail that comes in here, as `mime.authentication`
+        stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
