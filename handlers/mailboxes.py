@@ -8,6 +8,7 @@ from shared.providers import base
 bp = Routes()
 
 CURSOR = Query("cursor", "`nextCursor` of the page before.")
+DOCTOR = (Query("dkimSelector", "DKIM selector to look at; else the one in the mailbox's mail to itself."),)
 SEARCH = (
     Query("q", "Words anywhere in the mail."),
     Query("from", "Sender."),
@@ -68,10 +69,12 @@ def sync_mailbox(call: Call[None]) -> Answer:
     return Answer(c.Accepted(), status=202)
 
 
-@bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks)
+@bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks, query=DOCTOR)
 def check_mailbox(call: Call[None]) -> Answer:
-    """The doctor: try sign-in, reading, a mail to itself, the Sent folder; each failure with its fix."""
-    return Answer(c.Checks(checks=checking.doctor(call.app, call.caller, call.path("mailboxId"))))
+    """The doctor: sign-in, reading, a mail to itself, Sent, SPF, DKIM, DMARC; each failure with its fix."""
+    selector = call.text("dkimSelector")
+    checks = checking.doctor(call.app, call.caller, call.path("mailboxId"), selector)
+    return Answer(c.Checks(checks=checks))
 
 
 @bp.endpoint("GET", "mailboxes/{mailboxId}/folders", who="owner", answer=c.Items[c.FolderResource])

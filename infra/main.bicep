@@ -174,6 +174,7 @@ var settings = {
   GRAPH_URL: 'https://graph.microsoft.com/v1.0'
   DNS_SERVER: '' // the platform's resolver
   AUTOCONFIG_URLS: 'https://autoconfig.{domain}/mail/config-v1.1.xml,https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml'
+  MX_PORT: '25'
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

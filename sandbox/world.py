@@ -38,6 +38,8 @@ SERVICES = {
 }
 """A hosted domain's SRV records, and the ports they name."""
 
+OUTLOOK, SPF_OF_MICROSOFT = ".mail.protection.outlook.com", "spf.protection.outlook.com"
+
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
@@ -160,15 +162,22 @@ class World:
     def add_domain(self, domain: str) -> None:
         """Let the mail server take mail for the domain, and publish where it is."""
         self.post.route(domain, self.dovecot)
-        self.dns.put(domain, "MX", "localhost")
+        self._publish(domain, "localhost", "mx")
         for service, port in SERVICES.items():
             self.dns.put(f"_{service}._tcp.{domain}", "SRV", ("localhost", self.ports[port]))
 
     def add_microsoft_domain(self, domain: str) -> Tenant:
         """Add a directory, and let its domain's mail go to Exchange Online."""
-        self.dns.put(domain, "MX", f"{domain.replace('.', '-')}.mail.protection.outlook.com")
+        self._publish(domain, f"{domain.replace('.', '-')}{OUTLOOK}", f"include:{SPF_OF_MICROSOFT}")
+        self.dns.put(SPF_OF_MICROSOFT, "TXT", "v=spf1 ip4:192.0.2.0/24 -all")
         self.post.route(domain, self.graph)
         return self.entra.directory.add_tenant(domain)
+
+    def _publish(self, domain: str, mx: str, may_send: str) -> None:
+        """Publish what a well kept domain does: who takes its mail, who sends it, what about forgeries."""
+        self.dns.put(domain, "MX", mx)
+        self.dns.put(domain, "TXT", f"v=spf1 {may_send} -all")
+        self.dns.put(f"_dmarc.{domain}", "TXT", f"v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}")
 
     def add_microsoft_user(self, address: str, password: str, *, admin: bool = False) -> User:
         """Add somebody with a mailbox in Exchange Online."""
@@ -177,6 +186,7 @@ class World:
 
     def add_exchange_domain(self, domain: str) -> None:
         """Let the domain's mail go to the Exchange on premises."""
+        self._publish(domain, "localhost", "mx")
         self.post.route(domain, self.exchange)
 
     def add_exchange_user(self, address: str, password: str) -> None:
@@ -226,6 +236,7 @@ class World:
             "GRAPH_URL": self.graph.base,
             "DNS_SERVER": self.dns.address,
             "AUTOCONFIG_URLS": self.autoconfig.pattern,
+            "MX_PORT": str(self.ports["mx"]),
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

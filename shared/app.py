@@ -48,6 +48,7 @@ class App:
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
         lookups: the DNS.
+        mx_port: where mail servers take mail from each other.
         autoconfig_urls: where a `{domain}` publishes its mail settings.
         max_mail_bytes: the largest message we accept for sending.
         registrations: app registrations, and whose directory is whose.
@@ -73,6 +74,7 @@ class App:
     allowed_hosts: frozenset[str] = frozenset()
     lookups: Lookups = field(default_factory=Lookups)
     autoconfig_urls: tuple[str, ...] = ()
+    mx_port: int = 25
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)

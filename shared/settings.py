@@ -87,6 +87,7 @@ class Settings:
     graph_url: str
     dns_server: str | None
     autoconfig_urls: tuple[str, ...]
+    mx_port: int
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -155,14 +156,20 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16):
+        raise ValueError("must be a port between 1 and 65535")
+    return int(text)
+
+
 def _dns_server(text: str) -> str:
     address, colon, port = text.partition(":")
     try:
         ipaddress.IPv4Address(address)
     except ValueError:
         raise ValueError("must be an IPv4 address, or address:port") from None
-    if colon and not (port.isdecimal() and 0 < int(port) < 2**16):
-        raise ValueError("must have a port between 1 and 65535")
+    if colon:
+        _port(port)
     return text
 
 
@@ -249,6 +256,9 @@ SETTINGS = (
         _patterns,
         "https://autoconfig.{domain}/mail/config-v1.1.xml,"
         "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
+    ),
+    Setting(
+        "MX_PORT", "where mail servers take mail from each other; another in the sandbox only", _port, "25"
     ),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )
