@@ -1,13 +1,14 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import authorizing, checking, connecting, looking, reviewing, views
+from shared import authorizing, checking, connecting, detecting, looking, reviewing, views
 from shared import contract as c
 from shared.providers import base
 
 bp = Routes()
 
 CURSOR = Query("cursor", "`nextCursor` of the page before.")
+DOCTOR = (Query("dkimSelector", "DKIM selector to look at; else the one in the mailbox's mail to itself."),)
 SEARCH = (
     Query("q", "Words anywhere in the mail."),
     Query("from", "Sender."),
@@ -26,6 +27,12 @@ def connect_mailbox(call: Call[c.ConnectMailbox]) -> Answer:
     """Connect a mailbox; its sign-in is tried before the answer, or waits for its user at `authorizeUrl`."""
     mailbox, authorize_url = authorizing.connect(call.app, call.caller, call.body)
     return Answer(views.mailbox(call.app.provider, mailbox, None, authorize_url), status=201)
+
+
+@bp.endpoint("POST", "mailboxes/autodetect", who="member", body=c.AskServers, answer=c.Detected)
+def detect_servers(call: Call[c.AskServers]) -> Answer:
+    """Propose providers and servers for an address by what its domain publishes; nothing is tried or kept."""
+    return Answer(detecting.detect(call.app, call.caller, call.body.address))
 
 
 @bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])
@@ -62,10 +69,12 @@ def sync_mailbox(call: Call[None]) -> Answer:
     return Answer(c.Accepted(), status=202)
 
 
-@bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks)
+@bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks, query=DOCTOR)
 def check_mailbox(call: Call[None]) -> Answer:
-    """The doctor: try sign-in, reading, a mail to itself, the Sent folder; each failure with its fix."""
-    return Answer(c.Checks(checks=checking.doctor(call.app, call.caller, call.path("mailboxId"))))
+    """The doctor: sign-in, reading, a mail to itself, Sent, SPF, DKIM, DMARC; each failure with its fix."""
+    selector = call.text("dkimSelector")
+    checks = checking.doctor(call.app, call.caller, call.path("mailboxId"), selector)
+    return Answer(c.Checks(checks=checks))
 
 
 @bp.endpoint("GET", "mailboxes/{mailboxId}/folders", who="owner", answer=c.Items[c.FolderResource])

@@ -190,6 +190,8 @@ var settings = {
   GOOGLE_CERTS_URL: 'https://www.googleapis.com/oauth2/v3/certs'
   GMAIL_URL: 'https://gmail.googleapis.com'
   DNS_SERVER: '' // the platform's resolver
+  AUTOCONFIG_URLS: 'https://autoconfig.{domain}/mail/config-v1.1.xml,https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml'
+  MX_PORT: '25'
   LOG_LEVEL: logLevel
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

@@ -38,6 +38,8 @@ class Office(Protocol):
 
     def is_local(self, address: str) -> bool: ...
 
+    def signed(self, sender: str, raw: bytes) -> bytes: ...
+
     def knows(self, address: str) -> bool: ...
 
     def deliver(self, envelope_from: str, recipient: str, raw: bytes) -> None: ...
@@ -116,7 +118,7 @@ class Clerk:
         """Deliver to every recipient, in order."""
         raw, reply = cast("bytes", envelope.content), "250 2.0.0 OK queued"
         user, sender = str(session.auth_data) if self._submission else "", envelope.mail_from or ""
-        stamped, new_id = raw, None
+        stamped, new_id = self.office.signed(sender, raw), None
         if self.office.faults.rewriting:
             stamped, new_id = rewritten(raw)
         if self.office.faults.rewriting == "announced":

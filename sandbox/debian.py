@@ -12,7 +12,7 @@ from sandbox.processes import StartError
 WAIT_FOR_OTHERS = "-oDPkg::Lock::Timeout=120"
 
 
-def ensured(title: str, find: Callable[[], str | None], *packages: str) -> str:
+def ensured[T](title: str, find: Callable[[], T | None], *packages: str) -> T:
     """Return what `find` finds, after installing the packages where that is missing.
 
     Raises StartError that says what to install.

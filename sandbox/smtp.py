@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self, override
 
+import dkim
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from sandbox.background import Background
@@ -45,6 +46,7 @@ class PostOffice:
     Attributes:
         faults: what goes wrong, on a switch.
         transactions: every accepted mail, oldest first.
+        signing: domain -> selector, private key (PEM) and the domain that signs, which may be another.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class PostOffice:
         self.ports = ports or Ports()
         self.faults = Faults()
         self.transactions: list[Transaction] = []
+        self.signing: dict[str, tuple[str, bytes, str]] = {}
         self._routes: dict[str, Destination] = {}
         self._tls, self._passwords, self._address_of = tls, passwords, address_of
         self._background: Background | None = None
@@ -106,6 +109,15 @@ class PostOffice:
         if destination is None:
             raise LookupError(f"No mail system of the sandbox takes mail for {recipient}.")
         destination.deliver(envelope_from, recipient, raw)
+
+    def signed(self, sender: str, raw: bytes) -> bytes:
+        """Sign a mail by DKIM where the sender's domain has a key here."""
+        domain = sender.rpartition("@")[2].lower()
+        if domain not in self.signing:
+            return raw
+        selector, key, signer = self.signing[domain]
+        header: bytes = dkim.sign(raw, selector.encode(), signer.encode(), key)
+        return header + raw
 
     def authenticate(self, user: str, word: str, mechanism: str) -> bool:
         """Check a password, or for XOAUTH2 a token."""

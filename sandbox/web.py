@@ -60,11 +60,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP answer; `body` is JSON unless it is bytes."""
+    """One HTTP answer; `body` is JSON unless it is bytes. Each of `challenges` is a WWW-Authenticate."""
 
     status: int = HTTPStatus.OK
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    challenges: tuple[str, ...] = ()
 
     @property
     def payload(self) -> bytes:
@@ -169,6 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             self.send_header(name, value)
+        for challenge in reply.challenges:
+            self.send_header("WWW-Authenticate", challenge)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)

@@ -3,8 +3,10 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Self
 
+from sandbox.autoconfig import Autoconfig
 from sandbox.azurite import Azurite
 from sandbox.ca import Authority
 from sandbox.dns import Nameserver
@@ -31,6 +33,19 @@ DELEGATED = frozenset(
 GOOGLE_PROJECT = "zalion-mail"
 GOOGLE_TOPIC = f"projects/{GOOGLE_PROJECT}/topics/gmail"
 """Zalion's Cloud project, and where Gmail publishes."""
+
+SERVICES = {
+    "imaps": "imaps",
+    "imap": "imap",
+    "pop3s": "pop3s",
+    "pop3": "pop3",
+    "submissions": "smtps",
+    "submission": "smtp",
+}
+"""A hosted domain's SRV records, and the ports they name."""
+
+SPF_OF_GOOGLE = "_spf.google.com"
+OUTLOOK, SPF_OF_MICROSOFT = ".mail.protection.outlook.com", "spf.protection.outlook.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +116,23 @@ class World:
         self.post = PostOffice(tls, self.dovecot.passwords, self.ports, address_of=self.issuer.address_of)
         self.post.start()
         stack.callback(self.post.stop)
+        self._start_web(stack, tls)
+        self._start_microsoft(stack)
+        self._start_google(stack)
+        self.exchange = self._start_exchange(stack)
+        self.dovecot.wait()
+        self.azurite.wait()
+
+    def _start_web(self, stack: ExitStack, tls: SSLContext) -> None:
+        """The way in, people's mail programs, and what the internet tells of a domain."""
         front = Front(self.ports["front"], tls, self.api)
         stack.callback(front.stop)
         self.programs = MailPrograms(self.ports["programs"], tls)
         stack.callback(self.programs.stop)
-        self._start_microsoft(stack)
-        self._start_google(stack)
         self.dns = Nameserver()
         stack.callback(self.dns.stop)
-        self.exchange = self._start_exchange(stack)
-        self.dovecot.wait()
-        self.azurite.wait()
+        self.autoconfig = Autoconfig(tls=tls)
+        stack.callback(self.autoconfig.stop)
 
     def _start_microsoft(self, stack: ExitStack) -> None:
         """Entra and Graph, and Zalion's own app there."""
@@ -160,13 +181,24 @@ class World:
         return f"http://{HOST}:{self.ports['api']}"
 
     def add_domain(self, domain: str) -> None:
-        """Let the mail server take mail for the domain."""
+        """Let the mail server take mail for the domain, and publish where it is."""
         self.post.route(domain, self.dovecot)
+        self._publish(domain, "localhost", "mx")
+        for service, port in SERVICES.items():
+            self.dns.put(f"_{service}._tcp.{domain}", "SRV", ("localhost", self.ports[port]))
 
     def add_microsoft_domain(self, domain: str) -> Tenant:
         """Add a directory, and let its domain's mail go to Exchange Online."""
+        self._publish(domain, f"{domain.replace('.', '-')}{OUTLOOK}", f"include:{SPF_OF_MICROSOFT}")
+        self.dns.put(SPF_OF_MICROSOFT, "TXT", "v=spf1 ip4:192.0.2.0/24 -all")
         self.post.route(domain, self.graph)
         return self.entra.directory.add_tenant(domain)
+
+    def _publish(self, domain: str, mx: str, may_send: str) -> None:
+        """Publish what a well kept domain does: who takes its mail, who sends it, what about forgeries."""
+        self.dns.put(domain, "MX", mx)
+        self.dns.put(domain, "TXT", f"v=spf1 {may_send} -all")
+        self.dns.put(f"_dmarc.{domain}", "TXT", f"v=DMARC1; p=quarantine; rua=mailto:postmaster@{domain}")
 
     def add_microsoft_user(self, address: str, password: str, *, admin: bool = False) -> User:
         """Add somebody with a mailbox in Exchange Online."""
@@ -175,6 +207,8 @@ class World:
 
     def add_google_domain(self, domain: str) -> None:
         """Add a customer of Google Workspace, and let its mail go to Gmail."""
+        self._publish(domain, "smtp.google.com", f"include:{SPF_OF_GOOGLE}")
+        self.dns.put(SPF_OF_GOOGLE, "TXT", "v=spf1 ip4:192.0.2.0/24 ~all")
         self.post.route(domain, self.google)
         self.google.directory.add_domain(domain)
 
@@ -185,6 +219,7 @@ class World:
 
     def add_exchange_domain(self, domain: str) -> None:
         """Let the domain's mail go to the Exchange on premises."""
+        self._publish(domain, "localhost", "mx")
         self.post.route(domain, self.exchange)
 
     def add_exchange_user(self, address: str, password: str) -> None:
@@ -244,6 +279,8 @@ class World:
             "GOOGLE_SUBSCRIPTION": self.google.pubsub.topics[GOOGLE_TOPIC].subscription,
             "GOOGLE_PUSHER": self.google.pubsub.account,
             "DNS_SERVER": self.dns.address,
+            "AUTOCONFIG_URLS": self.autoconfig.pattern,
+            "MX_PORT": str(self.ports["mx"]),
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
             **self.authority.environment(),
         }

@@ -27,6 +27,7 @@ from shared.providers.base import (
     SentFolder,
 )
 from shared.registrations import Registrations
+from shared.rules import Rules
 from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
 from shared.turns import Lane
 
@@ -47,11 +48,14 @@ class App:
         clock: the current time, aware UTC.
         allowed_hosts: hosts a mailbox may name although they resolve to private addresses.
         lookups: the DNS.
+        mx_port: where mail servers take mail from each other.
+        autoconfig_urls: where a `{domain}` publishes its mail settings.
         max_mail_bytes: the largest message we accept for sending.
         registrations: app registrations, and whose directory is whose.
         endpoints: where the cloud providers are, for `Connection`.
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         marked: (org, minute) pairs this process has already noted for the outbox sweep.
+        rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
     """
 
     records: Records
@@ -69,8 +73,11 @@ class App:
     return_urls: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
     lookups: Lookups = field(default_factory=Lookups)
+    autoconfig_urls: tuple[str, ...] = ()
+    mx_port: int = 25
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
+    rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
 
     def receiving(
         self, org_id: str, mailbox: Mailbox, *, leased: bool = False

@@ -108,5 +108,7 @@ def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
         return_urls=found.return_urls,
         allowed_hosts=found.allowed_private_hosts,
         lookups=Lookups(found.dns_server or ""),
+        autoconfig_urls=found.autoconfig_urls,
+        mx_port=found.mx_port,
         max_mail_bytes=found.max_mail_bytes,
     )

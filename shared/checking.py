@@ -11,9 +11,11 @@ from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.connecting import own
 from shared.contract import CheckResource, Health
+from shared.deliverability import Examination
 from shared.errors import Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
+from shared.providers.base import Receiver
 
 ROUND_TRIP_SECONDS = 20
 """How long the doctor waits for its own mail: within the 230 s that Azure gives an HTTP answer."""
@@ -56,17 +58,22 @@ def _poison(app: App) -> tuple[dict[str, int], CheckResource]:
     return counts, CheckResource(name="queues", status="ok", detail="no poison")
 
 
-def doctor(app: App, caller: Caller, mailbox_id: str) -> list[CheckResource]:
-    """Try everything the mailbox is for: sign-in, reading, a mail to itself, its Sent folder, push."""
+def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = None) -> list[CheckResource]:
+    """Try everything the mailbox is for: sign-in, reading, a mail to itself, its Sent folder, push.
+
+    And look whether receivers will believe its mail: `selector` is the DKIM selector to look at, else the
+    one in the mail to itself. Raises InvalidRequest for what is none.
+    """
     mailbox = own(app, caller, mailbox_id, admin=True).value
-    checks = list(_examine(app, caller.org_id, mailbox))
+    Examination(app, mailbox, selector)
+    checks = list(_examine(app, caller.org_id, mailbox, selector))
     outcome = "failed" if any(check.status == "failed" for check in checks) else "done"
     event = audit.entry(app, "mailbox.tested", actor=caller.email, mailbox_id=mailbox_id, outcome=outcome)
     app.records.commit(caller.org_id, event)
     return checks
 
 
-def _examine(app: App, org_id: str, mailbox: Mailbox) -> Iterator[CheckResource]:
+def _examine(app: App, org_id: str, mailbox: Mailbox, selector: str | None = None) -> Iterator[CheckResource]:
     trip = _Trip(app, org_id, mailbox)
     if mailbox.receives_with:
         yield _tried("sign_in_receiving", "Signed in and can read.", lambda: _read(app, org_id, mailbox))
@@ -77,6 +84,8 @@ def _examine(app: App, org_id: str, mailbox: Mailbox) -> Iterator[CheckResource]
     if mailbox.sends_with and app.has_sent_folder(mailbox):
         yield _tried("sent_copy", "A copy of it lies in Sent.", trip.copy)
     yield _push(app, mailbox)
+    if mailbox.sends_with:
+        yield from Examination(app, mailbox, selector, trip.arrived).findings()
 
 
 def _push(app: App, mailbox: Mailbox) -> CheckResource:
@@ -124,6 +133,7 @@ class _Trip:
     mailbox: Mailbox
     message_id: str = ""
     raw: bytes = b""
+    arrived: bytes = b""
     copied: bool = False
 
     def there_and_back(self) -> None:
@@ -134,9 +144,15 @@ class _Trip:
             self.message_id = receipt.message_id or self.message_id
             self.copied = sender.files_copy
         with self.app.receiving(self.org_id, self.mailbox) as receiver:
-            _await(
-                lambda: any(found.message_id == self.message_id for found in receiver.look([self.message_id]))
-            )
+            _await(lambda: self._arrived(receiver))
+
+    def _arrived(self, receiver: Receiver) -> bool:
+        """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""
+        found = [one for one in receiver.look([self.message_id]) if one.message_id == self.message_id]
+        came = next((one for one in found if not one.is_sent), next(iter(found), None))
+        if came:
+            self.arrived = receiver.fetch(came.ref)
+        return came is not None
 
     def copy(self) -> None:
         """File its copy as a real mail's would be, or wait for the provider's, and find it in Sent."""

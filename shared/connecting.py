@@ -52,7 +52,10 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
     if stored:
-        mailbox = replace(mailbox, since=min(mailbox.since, stored.value.since), push=stored.value.push)
+        old = stored.value
+        since = min(mailbox.since, old.since)
+        push = old.push if old.state == "needs_consent" else None  # a disconnect has ended it
+        mailbox = replace(mailbox, since=since, push=push, created_at=old.created_at)
     waiting = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
     if adopting.by_browser(app, mailbox):
         mailbox = waiting

@@ -153,6 +153,42 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     return_url: str | None = None
 
 
+class AskServers(Body, frozen=True, kw_only=True):
+    """The address whose mail servers are looked for."""
+
+    address: Annotated[str, Meta(max_length=320)]
+
+
+class Proposal(Resource, frozen=True, kw_only=True):
+    """A provider for an address, with settings as `POST /mailboxes` takes them; `source` is who says so."""
+
+    provider: str
+    settings: dict[str, Any]
+    source: Literal["mx", "srv", "autoconfig"]
+
+
+class SourceResource(Resource, frozen=True, kw_only=True):
+    """Where was looked, and what came of it."""
+
+    name: str
+    status: Literal["found", "nothing", "failed"]
+    detail: str = ""
+
+
+class Detected(Resource, frozen=True, kw_only=True):
+    """What the domain publishes, best first. Nothing was tried: connecting signs in before it keeps anything.
+
+    `receivesWith`, `sendsWith` and `settings` are the best of it, ready for `POST /mailboxes`.
+    """
+
+    address: str
+    receives_with: str | None
+    sends_with: str | None
+    settings: Settings
+    proposals: list[Proposal]
+    sources: list[SourceResource]
+
+
 class PatchMailbox(Body, frozen=True, kw_only=True):
     """Only what is given changes. New settings or secrets are tried before they replace the old ones."""
 
@@ -171,6 +207,24 @@ class ProblemDetail(Resource, frozen=True, kw_only=True):
     code: str
     detail: str
     fix: str | None = None
+
+
+class DnsRecord(Resource, frozen=True, kw_only=True):
+    """A record to publish in the DNS."""
+
+    name: str
+    type: str
+    value: str
+
+
+class DomainResource(Resource, frozen=True, kw_only=True):
+    """A sender domain of the organisation: publish `record`, then verify; see setting `allowedSenders`."""
+
+    domain: str
+    state: Literal["waiting", "proven"]
+    record: DnsRecord
+    proven_at: datetime | None = None
+    checked_at: datetime | None = None
 
 
 class FieldResource(Resource, frozen=True, kw_only=True):

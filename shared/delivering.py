@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import jobs, scheduling
+from shared import jobs, relaying, scheduling
 from shared.app import App
 from shared.consenting import needs_consent
 from shared.errors import (
@@ -109,6 +109,7 @@ class _Delivery(Promised):
             self._fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
             return
         try:
+            relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
             with self.app.sending(self.org_id, self.mailbox.value) as sender:
                 receipt, copied = self._send(sender), sender.files_copy
         except (Raced, Busy):

@@ -62,6 +62,9 @@ class Filer:
 
     def __post_init__(self) -> None:
         self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
+        name = self.mailbox.receives_with
+        stamps = self.app.provider(name).stamps if name else None
+        self.believed = self.mailbox.authserv_id or stamps
 
     def handle(self, envelope: Envelope) -> str:
         """Decide about one mail and carry it out; returns the outcome.
@@ -71,9 +74,7 @@ class Filer:
         """
         for _ in range(TRIES):
             reported = self._reported(envelope)
-            decision = decide(
-                envelope, self.knowledge, authserv_id=self.mailbox.authserv_id, reported=reported
-            )
+            decision = decide(envelope, self.knowledge, authserv_id=self.believed, reported=reported)
             try:
                 return self._carry_out(envelope, decision)
             except Raced:

@@ -164,6 +164,7 @@ class Grants:
         if known and known.until > self._clock():
             known.used_again = True
             return known.credential
+        self._remembered.pop(key, None)  # what it said is no longer what anybody signs in with
         credential, kept = self._credential(*key)
         self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED, kept)
         return credential

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from shared import audit, connecting, delegating, forms, registering
+from shared import audit, connecting, delegating, forms, registering, relaying, rules
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import CheckResource, PutIntegration
@@ -45,7 +45,9 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
     integration = replace(
         stored.value if stored else Integration(name),
         state="approved" if body.approved else "not_approved",
-        settings=forms.check(provider.form, body.settings, path="settings", partial=True),
+        settings=rules.checked(
+            forms.check(rules.form(provider), body.settings, path="settings", partial=True)
+        ),
         domains=tuple(_domain(domain, place) for place, domain in enumerate(body.domains)),
         updated_at=app.clock(),
         updated_by=caller.email,
@@ -57,6 +59,7 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         raise InvalidRequest("This provider has no app registration.", field="secret")
     event = audit.entry(app, "integration.saved", actor=caller.email, outcome=integration.state, detail=name)
     app.records.commit(caller.org_id, Save(integration), event)
+    relaying.forget(app, caller.org_id)
     return _shown(app, caller.org_id, integration)
 
 

@@ -13,11 +13,6 @@ from shared.errors import InvalidRequest, Temporary
 if TYPE_CHECKING:
     from dns.resolver import Resolver
 
-SECONDS = 5.0
-"""For one question, tries and all."""
-
-SECONDS_A_TRY = 2.0
-
 
 class Service(NamedTuple):
     """Where a service of a domain is (RFC 2782)."""
@@ -35,9 +30,11 @@ class Lookups:
 
     Args:
         server: `address` or `address:port`, IPv4; empty for the system's.
+        seconds: for one question, tries and all.
     """
 
     server: str = ""
+    seconds: float = 5.0
 
     def txt(self, name: str) -> list[str]:
         """Return the TXT records, each joined from its strings (RFC 7208 §3.3)."""
@@ -62,7 +59,7 @@ class Lookups:
         if self.server:
             address, _, port = self.server.partition(":")
             made.nameservers, made.port = [address], int(port or 53)
-        made.lifetime, made.timeout = SECONDS, SECONDS_A_TRY
+        made.lifetime, made.timeout = self.seconds, self.seconds / 2
         return made
 
     def _ask(self, name: str, kind: str) -> list[Any]:

@@ -144,6 +144,55 @@ class Integration:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainProof:
+    """A domain that the organisation says is its own, and whether the DNS bears it out.
+
+    Attributes:
+        domain: lower case, A-labels.
+        token: what is to be published; public, but nobody can guess it before it is.
+    """
+
+    kind: ClassVar[str] = "domain"
+
+    domain: str
+    token: str
+    asked_at: datetime
+    state: Literal["waiting", "proven"] = "waiting"
+    proven_at: datetime | None = None
+    checked_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """The domain."""
+        return self.domain
+
+    @property
+    def name(self) -> str:
+        """Where the TXT record belongs."""
+        return f"_zalion-challenge.{self.domain}"
+
+    @property
+    def text(self) -> str:
+        """What the TXT record says."""
+        return f"zalion-domain={self.token}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many mails were promised through a provider in each of the last minutes (of the epoch)."""
+
+    kind: ClassVar[str] = "tally"
+
+    provider: str
+    minutes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """One per provider."""
+        return self.provider
+
+
+@dataclass(frozen=True, slots=True)
 class TenantBinding:
     """Whose directory this is: one directory, one organisation. Kept outside of all organisations."""
 

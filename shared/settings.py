@@ -97,6 +97,8 @@ class Settings:
     google_certs_url: str
     gmail_url: str
     dns_server: str | None
+    autoconfig_urls: tuple[str, ...]
+    mx_port: int
 
     @property
     def endpoints(self) -> Mapping[str, str]:
@@ -151,6 +153,15 @@ def _urls(text: str) -> tuple[str, ...]:
     return urls
 
 
+def _patterns(text: str) -> tuple[str, ...]:
+    urls = _items(text)
+    for url in urls:
+        _https(url)
+        if "{domain}" not in url:
+            raise ValueError("must be https URLs with {domain} in them")
+    return urls
+
+
 def _hosts(text: str) -> frozenset[str]:
     return frozenset(item.lower() for item in _items(text))
 
@@ -167,14 +178,20 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16):
+        raise ValueError("must be a port between 1 and 65535")
+    return int(text)
+
+
 def _dns_server(text: str) -> str:
     address, colon, port = text.partition(":")
     try:
         ipaddress.IPv4Address(address)
     except ValueError:
         raise ValueError("must be an IPv4 address, or address:port") from None
-    if colon and not (port.isdecimal() and 0 < int(port) < 2**16):
-        raise ValueError("must have a port between 1 and 65535")
+    if colon:
+        _port(port)
     return text
 
 
@@ -287,6 +304,16 @@ SETTINGS = (
         "address[:port] of the DNS server asked about customers' domains; without it the system's",
         _dns_server,
         required=False,
+    ),
+    Setting(
+        "AUTOCONFIG_URLS",
+        "comma-separated URLs where a `{domain}` publishes its mail settings; others in the sandbox only",
+        _patterns,
+        "https://autoconfig.{domain}/mail/config-v1.1.xml,"
+        "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
+    ),
+    Setting(
+        "MX_PORT", "where mail servers take mail from each other; another in the sandbox only", _port, "25"
     ),
     Setting("LOG_LEVEL", "lowest level that is logged", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
 )

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from shared import contract as c
-from shared import mime, powers
+from shared import mime, powers, rules
 from shared.model import (
     Address,
     AuditRecord,
     Case,
+    DomainProof,
     Envelope,
     Evidence,
     Integration,
@@ -137,7 +138,7 @@ def integration(
                 default=field.default,
                 choices=list(field.choices),
             )
-            for field in provider.form
+            for field in rules.form(provider)
         ],
         receives=provider.receiver is not None,
         sends=provider.sender is not None,
@@ -151,6 +152,17 @@ def integration(
 
 def _delegation(found: Delegation | None) -> c.DelegationResource | None:
     return c.DelegationResource(client_id=found.client_id, scopes=list(found.scopes)) if found else None
+
+
+def domain(proof: DomainProof) -> c.DomainResource:
+    """Show a domain, and the record that proves it."""
+    return c.DomainResource(
+        domain=proof.domain,
+        state=proof.state,
+        record=c.DnsRecord(name=proof.name, type="TXT", value=proof.text),
+        proven_at=proof.proven_at,
+        checked_at=proof.checked_at,
+    )
 
 
 def decided(message: Message | None) -> c.Decided:

@@ -140,6 +140,11 @@ class Scene:
         """What a `Guard` calls the sending side."""
         return f"{self.mailbox.sends_with}.sender"
 
+    @property
+    def copies(self) -> int:
+        """How many copies of a sent mail there must be: one, but where there is no Sent folder."""
+        return int(self.app.has_sent_folder(self.mailbox))
+
     def send(self, app: App | None = None, key: str | None = None, **changes: Any) -> Message:
         """Send from the case, as the API does."""
         body = SendEmail(

@@ -47,7 +47,8 @@ class Exchange(WebServer):
         requests: (operation, who asks) of every request that was understood.
         mime_asked: operation -> how often it was asked for MimeContent.
         impersonators: addresses with the role ApplicationImpersonation.
-        schemas: what requests and answers are held against, if they are there; `violations` is what was found.
+        schemas: what requests and answers are held against, if they are there.
+        violations: where they were not followed.
         sent: mails handed over, as they went out.
     """
 
@@ -179,8 +180,10 @@ class Exchange(WebServer):
     def _admitted(self, call: Call, user: str) -> Reply | None:
         """Play the faults that come before anything is done. Raises EwsError."""
         faults, address = self.faults, call.impersonated or user
-        while address in faults.hanging:
-            time.sleep(0.02)
+        if address in faults.hanging:
+            while address in faults.hanging:
+                time.sleep(0.02)
+            raise ConnectionAbortedError  # nobody waits any more
         if _counts(faults.unavailable, address):
             return Reply(503, b"Service Unavailable", {"Retry-After": "7", "Content-Type": "text/plain"})
         if _counts(faults.throttled, address):

@@ -29,7 +29,7 @@ SCHEMES = ("NTLM", "Basic")
 
 @dataclass
 class Accounts:
-    """The users of one Exchange, by address and by `DOMAIN\\name`.
+    """The users of one Exchange, by address, and by NetBIOS domain and name.
 
     Attributes:
         schemes: what is offered.
@@ -122,5 +122,5 @@ class Accounts:
 
     def _challenge(self, ntlm: str = "") -> Reply:
         realm = {"NTLM": "NTLM", "Basic": 'Basic realm="localhost"'}
-        offered = ntlm or ", ".join(realm[scheme] for scheme in self.schemes)
-        return Reply(401, b"", {"WWW-Authenticate": offered, "Content-Type": "text/plain"})
+        offered = (ntlm,) if ntlm else tuple(realm[scheme] for scheme in self.schemes)
+        return Reply(401, b"", {"Content-Type": "text/plain"}, offered)

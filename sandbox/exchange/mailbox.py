@@ -1,13 +1,11 @@
-"""One mailbox of an Exchange server: as Graph's simulator keeps it, with ids that change when a mail is moved."""
+"""One mailbox of an Exchange server: as Graph's simulator keeps it, with ids that change with each move."""
 
 import base64
-import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.exchange.soap import EwsError
 from sandbox.graph import mailbox as online
@@ -60,78 +58,37 @@ class Mailbox(online.Mailbox):
     """A mailbox.
 
     Attributes:
-        root, top: the folders above all others.
-        changed: folder id -> when something in it changed last.
+        above: what stands above all folders, the top folder included.
+        touched: folder id -> when something in it changed last.
         views: item -> what its properties are shown from.
-        left: (folder, item) -> the id that a mail had before it left the folder.
     """
 
     def __init__(self, address: str) -> None:
-        self.changed: dict[str, datetime] = {}
-        self.left: dict[tuple[str, str], str] = {}
+        self.touched: dict[str, datetime] = {}
         self.views: dict[str, Any] = {}
-        self._threads: dict[str, str] = {}
         self._by_id: dict[str, online.Item] = {}
         self._epoch = secrets.token_hex(4)
         super().__init__(address)
-        self.root = online.Folder(online.new_id("AAMkR"), "", "root")
-        self.top = online.Folder(
-            online.new_id("AAMkT"), "Top of Information Store", "msgfolderroot", self.root.id
-        )
+        self.above = online.Folder(online.new_id("AAMkR"), "", "root")
         for name in OTHER:
             self.add_folder(name.capitalize(), name)
 
     def place(self, key: str) -> online.Folder | None:
-        """Return a folder, those above all others included, by id or distinguished name."""
-        above = {self.root.id: self.root, "root": self.root, self.top.id: self.top, "msgfolderroot": self.top}
-        return above.get(key) or self.folders.get(key) or self._well_known(key)
-
-    def _well_known(self, key: str) -> online.Folder | None:
-        return next((one for one in self.folders.values() if one.well_known == key), None)
+        """Return a folder by id or distinguished name."""
+        if key in {self.above.id, "root"}:
+            return self.above
+        named = (one for one in self.folders.values() if one.well_known == key)
+        return self.folders.get(key) or next(named, None)
 
     def parent(self, folder: online.Folder) -> online.Folder | None:
         """Return the folder above; None above the root."""
-        if folder is self.root:
+        if folder is self.above:
             return None
-        return self.place(folder.parent) if folder.parent else self.top
+        return self.folders.get(folder.parent, self.above)
 
     def below(self, folder: online.Folder) -> list[online.Folder]:
         """Return the folders right below."""
-        every = [self.top, *self.folders.values()]
-        return [one for one in every if self.parent(one) is folder]
-
-    def add(self, *args: object, **options: object) -> online.Item:
-        """See Graph's."""
-        item = super().add(*args, **options)  # type: ignore[arg-type]
-        item.extended = {}
-        message = item.message
-        self._by_id[item.moving_id] = item
-        self._threads[str(message.get("Message-ID", ""))] = self.conversation_of(message)
-        self._touch(item.folder)
-        return item
-
-    def conversation_of(self, message: EmailMessage) -> str:
-        """Return the thread of a mail: that of what it answers, else its own."""
-        own, parents = str(message.get("Message-ID", "")), str(message.get("References", "")).split()
-        for id_ in (own, *str(message.get("In-Reply-To", "")).split(), *reversed(parents)):
-            if id_ in self._threads:
-                return self._threads[id_]
-        root = (parents or [own or str(message.get("Subject", ""))])[0]
-        return "AAQk" + hashlib.sha256(f"{self.address}{root}".encode()).hexdigest()[:40] + "="
-
-    def move(self, item: online.Item, folder: str) -> None:
-        """See Graph's. The item has another id afterwards."""
-        before = item.folder
-        self.left[before, item.id] = item.moving_id
-        super().move(item, folder)
-        self._by_id[item.moving_id] = item
-        self._touch(before, item.folder)
-
-    def remove(self, item: online.Item) -> None:
-        """See Graph's."""
-        self.left[item.folder, item.id] = item.moving_id
-        super().remove(item)
-        self._touch(item.folder)
+        return [one for one in self.folders.values() if self.parent(one) is folder]
 
     def find(self, id_: str) -> online.Item | None:
         """Return a mail by the id it has now."""
@@ -142,23 +99,26 @@ class Mailbox(online.Mailbox):
         """Know none of the sync states any more that were given out, as after a restored backup."""
         self._epoch = secrets.token_hex(4)
 
-    def sync(self, folder: str, state: str, most: int) -> tuple[list[tuple[str, str]], str, bool]:
-        """Return what changed in a folder since then: (kind, item id), the new state, whether it is all.
+    def sync(self, folder: str, state: str, most: int) -> tuple[list[online.Change], str, bool]:
+        """Return what changed in a folder since then, the new state, and whether it is all. Raises EwsError.
 
-        Raises EwsError.
+        A mail is named once, by what became of it last; one that came is created, whatever else happened.
         """
         after = self._number(folder, state)
         with self.lock:
             last: dict[str, online.Change] = {}
             for change in self.changes:
                 if change.folder == folder and change.number > after:
-                    last[change.item] = change
+                    came = change.kind == "updated" and change.item in last
+                    last[change.item] = last[change.item] if came else change
             ordered = sorted(last.values(), key=lambda change: change.number)
-            shown = [change for change in ordered if change.kind == "created" or state][:most]
-            complete = len(shown) == len([c for c in ordered if c.kind == "created" or state])
-            number = max((c.number for c in self.changes), default=0) if complete else shown[-1].number
+            news = [change for change in ordered if state or change.kind in {"created", "updated"}]
+            complete = len(news) <= most
+            number = (
+                max((one.number for one in self.changes), default=0) if complete else news[most - 1].number
+            )
             told = base64.b64encode(json.dumps([self._epoch, folder, number]).encode()).decode()
-            return [(change.kind, change.item) for change in shown], told, complete
+            return news[:most], told, complete
 
     def _number(self, folder: str, state: str) -> int:
         if not state:
@@ -171,13 +131,14 @@ class Mailbox(online.Mailbox):
             raise EwsError("ErrorInvalidSyncStateData", "The synchronization state data is invalid or lost.")
         return int(number)
 
-    def _touch(self, *folders: str) -> None:
-        for folder in folders:
-            self.changed[folder] = datetime.now(UTC)
+    def _log(self, item: online.Item, kind: Literal["created", "updated", "deleted", "changed"]) -> None:
+        super()._log(item, kind)
+        self._by_id[item.moving_id] = item
+        self.touched[item.folder] = datetime.now(UTC)
 
     def changed_at(self, folder: online.Folder) -> datetime:
         """When something in it changed last (PidTagLocalCommitTimeMax)."""
-        return self.changed.get(folder.id, datetime.now(UTC) - timedelta(days=365))
+        return self.touched.get(folder.id, datetime.now(UTC) - timedelta(days=365))
 
 
 def class_of(folder: online.Folder) -> str:

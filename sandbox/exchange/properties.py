@@ -125,18 +125,24 @@ def bytes_of(part: EmailMessage) -> bytes:
 
 def extended(wanted: Element, value: str) -> Element:
     """Return an extended property with its value."""
-    attributes: dict[str, Any] = {name: value for name, value in wanted.attrib.items()}
+    attributes: dict[str, Any] = dict(wanted.attrib)
     return t("ExtendedProperty", t("ExtendedFieldURI", **attributes), t("Value", clean(value)))
 
 
+def _transport_headers(view: View) -> str:
+    if not view.item.internet_headers:
+        return ""
+    return view.item.raw.partition(b"\r\n\r\n")[0].decode("utf-8", "replace") + "\r\n"
+
+
 TAGS: dict[int, Callable[[View], str]] = {
-    0x007D: lambda v: _transport_headers(v),
+    0x007D: _transport_headers,
     0x0E06: lambda v: instant(v.item.received_at),
-    0x0E07: lambda v: str(1 | 8 * v.item.draft | 4 * v.item.sent_by_us),
+    0x0E07: lambda v: str(1 * v.item.read | 8 * v.item.draft | 4 * v.item.sent_by_us),
     0x0E08: lambda v: str(len(v.item.raw)),
     0x0E1D: lambda v: v.header("Subject").removeprefix("Re: "),
     0x0E23: lambda v: str(v.item.arrived),
-    0x0E69: lambda v: "true" if v.item.sent_by_us else "false",
+    0x0E69: lambda v: _flag(v.item.read),
     0x1035: lambda v: v.header("Message-ID"),
     0x1039: lambda v: v.header("References"),
     0x1042: lambda v: v.header("In-Reply-To"),
@@ -165,12 +171,6 @@ def keep_properties(item: Item, given: Iterable[Element]) -> None:
         wanted, value = find(one, "t:ExtendedFieldURI"), find(one, "t:Value")
         if wanted is not None and value is not None:
             item.extended[_key(wanted)] = value.text or ""
-
-
-def _transport_headers(view: View) -> str:
-    if not view.item.internet_headers:
-        return ""
-    return view.item.raw.partition(b"\r\n\r\n")[0].decode("utf-8", "replace") + "\r\n"
 
 
 PROPERTIES: list[tuple[str, str, Callable[[View], Element | None]]] = [
@@ -211,7 +211,7 @@ PROPERTIES: list[tuple[str, str, Callable[[View], Element | None]]] = [
     (
         "item:ConversationId",
         "AllProperties",
-        lambda v: t("ConversationId", Id=v.mailbox.conversation_of(v.message)),
+        lambda v: t("ConversationId", Id=v.item.conversation),
     ),
     ("message:Sender", "AllProperties", lambda v: v.mailboxes("Sender", "From", 1)),
     ("message:ToRecipients", "AllProperties", lambda v: v.mailboxes("ToRecipients", "To")),
@@ -223,10 +223,14 @@ PROPERTIES: list[tuple[str, str, Callable[[View], Element | None]]] = [
         "AllProperties",
         lambda v: v.text("InternetMessageId", v.header("Message-ID")),
     ),
-    ("message:IsRead", "Default", lambda v: t("IsRead", "true" if v.item.sent_by_us else "false")),
+    ("message:IsRead", "Default", lambda v: t("IsRead", _flag(v.item.read))),
     ("message:References", "AllProperties", lambda v: v.text("References", v.header("References"))),
 ]
-"""FieldURI, the smallest base shape that has it, and how it is shown; in the order of ItemType and MessageType."""
+"""FieldURI, smallest base shape that has it, how it is shown; in the order of ItemType and MessageType."""
+
+
+def _flag(value: object) -> str:
+    return "true" if value else "false"
 
 
 def _class(view: View) -> str:

@@ -32,6 +32,18 @@ def restriction(mailbox: Mailbox, body: Element) -> Matches:
     return _expression(mailbox, asked[0]) if asked is not None else lambda _: True
 
 
+def named(body: Element, name: str) -> bool:
+    """Whether a folder has the name that a request's Restriction asks for. Raises EwsError for other ones."""
+    asked = find(body, "m:Restriction")
+    if asked is None:
+        return True
+    path, constant = asked.find(".//{*}FieldURI"), asked.find(".//{*}Constant")
+    is_name = path is not None and path.get("FieldURI") == "folder:DisplayName"
+    if constant is None or not is_name or local(asked[0]) != "IsEqualTo":
+        raise EwsError("ErrorUnsupportedPathForQuery", "Folders are found by their names only.")
+    return name == constant.get("Value")
+
+
 def _expression(mailbox: Mailbox, one: Element) -> Matches:
     name = local(one)
     if name in {"And", "Or"}:

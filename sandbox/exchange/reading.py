@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from sandbox.exchange.mailbox import Mailbox
-from sandbox.exchange.queries import ordered, paged, restriction
+from sandbox.exchange.queries import named, ordered, paged, restriction
 from sandbox.exchange.shapes import Shape, show_attachment, show_folder, show_item
 from sandbox.exchange.soap import Element, EwsError, find, find_all, local, m, message, refused, t
-from sandbox.graph.mailbox import Folder, Item
+from sandbox.graph.mailbox import Change, Folder, Item
 from sandbox.graph.showing import attachments
 
 MOST_CHANGES = 512
@@ -49,7 +49,7 @@ class Reading:
         view = find(body, "m:IndexedPageFolderView")
         for id_ in find_all(body, "m:ParentFolderIds/*"):
             mailbox, folder = self.place(id_)
-            found = list(_below(mailbox, folder, deep=deep))
+            found = (one for one in _below(mailbox, folder, deep=deep) if named(body, one.name))
             shown = [show_folder(mailbox, one, shape) for one in found]
             yield message("FindFolder", paged(view, shown, "Folders"))
 
@@ -101,19 +101,13 @@ class Reading:
         changes, told, complete = mailbox.sync(
             folder.id, (state.text or "") if state is not None else "", size
         )
-        shown = [self._change(mailbox, folder, kind, item, shape) for kind, item in changes]
+        shown = [_changed(mailbox, change, shape) for change in changes]
         yield message(
             "SyncFolderItems",
             m("SyncState", told),
             m("IncludesLastItemInRange", "true" if complete else "false"),
             m("Changes", *shown),
         )
-
-    def _change(self, mailbox: Mailbox, folder: Folder, kind: str, id_: str, shape: Shape) -> Element:
-        item = mailbox.items.get(id_)
-        if kind == "created" and item is not None and item.folder == folder.id:
-            return t("Create", show_item(mailbox, item, shape))
-        return t("Delete", t("ItemId", Id=mailbox.left.get((folder.id, id_), id_)))
 
     def get_attachment(self, body: Element) -> Iterator[Element]:
         """GetAttachment: one answer an attachment, with its content."""
@@ -177,3 +171,10 @@ def _below(mailbox: Mailbox, folder: Folder, *, deep: bool) -> Iterator[Folder]:
         yield one
         if deep:
             yield from _below(mailbox, one, deep=True)
+
+
+def _changed(mailbox: Mailbox, change: Change, shape: Shape) -> Element:
+    item = mailbox.items.get(change.item)
+    if item is None or item.folder != change.folder:
+        return t("Delete", t("ItemId", Id=change.moving_id))
+    return t("Update" if change.kind == "updated" else "Create", show_item(mailbox, item, shape))

@@ -56,12 +56,16 @@ class Served(Writing):
         if do is None:
             raise EwsError("ErrorInvalidRequest", f"{name} is not simulated.")
         planned = self.exchange.faults.errors.get(name)
+        if planned:
+            return self._refused(EwsError(planned.pop(0)))
         try:
-            if planned:
-                raise EwsError(planned.pop(0))
             return soap.answer(name, list(do(self.call.body)))
         except EwsError as error:
-            return soap.answer(name, [soap.refused(name, error, *self._rest(name))])
+            return self._refused(error)
+
+    def _refused(self, error: EwsError) -> Reply:
+        name = self.call.operation
+        return soap.answer(name, [soap.refused(name, error, *self._rest(name))])
 
     def _rest(self, name: str) -> list[Element]:
         """Return what an error's message has besides the error."""

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 
 from sandbox.exchange.mailbox import Mailbox, class_of
 from sandbox.exchange.properties import PROPERTIES, attachment, bytes_of, extended, instant, value_of, view_of
-from sandbox.exchange.soap import Element, EwsError, find, find_all, local, t
+from sandbox.exchange.soap import Element, EwsError, find, find_all, local, t, yes
 from sandbox.graph.mailbox import Folder, Item
 
 CONTENT = {"item:MimeContent", "item:Body", "item:UniqueBody", "item:TextBody", "item:NormalizedBody"}
@@ -58,7 +58,7 @@ class Shape:
         base, mime = find(shape, "t:BaseShape"), find(shape, "t:IncludeMimeContent")
         named = find_all(shape, "t:AdditionalProperties/*")
         fields = {str(one.get("FieldURI")) for one in named if local(one) == "FieldURI"}
-        if mime is not None and mime.text == "true":
+        if mime is not None and yes(mime.text):
             fields.add("item:MimeContent")
         extended = [one for one in named if local(one) == "ExtendedFieldURI"]
         return cls(base.text or "IdOnly" if base is not None else "Default", fields, extended)
@@ -101,7 +101,7 @@ def show_folder(mailbox: Mailbox, folder: Folder, shape: Shape) -> Element:
     if shape.wants("folder:DistinguishedFolderId", "AllProperties") and folder.well_known in DISTINGUISHED:
         made.append(t("DistinguishedFolderId", folder.well_known))
     if shape.wants("folder:UnreadCount", "Default") and local(made) in {"Folder", "TasksFolder"}:
-        made.append(t("UnreadCount", str(sum(not item.sent_by_us for item in inside))))
+        made.append(t("UnreadCount", str(sum(not item.read for item in inside))))
     return made
 
 

@@ -1,4 +1,4 @@
-"""SOAP as Exchange speaks it: taking requests apart, answers, faults, and the schemas they are checked against.
+"""SOAP as Exchange speaks it: requests taken apart, answers, faults, and the schemas for them.
 
 https://learn.microsoft.com/exchange/client-developer/web-service-reference/ews-xml-elements-in-exchange
 """
@@ -31,7 +31,7 @@ VERSION = {
 
 KNOWN_VERSIONS = ("Exchange2007", "Exchange2010", "Exchange2013", "Exchange2015", "Exchange2016", "V20")
 
-type Element = etree._Element  # lxml has no public name for it
+type Element = etree._Element  # noqa: SLF001 - lxml has no public name for it
 
 
 class EwsError(Exception):
@@ -92,6 +92,11 @@ def find_all(where: Element, path: str) -> list[Element]:
 def local(one: Element) -> str:
     """Return an element's name without its namespace."""
     return str(etree.QName(one).localname)
+
+
+def yes(value: str | None) -> bool:
+    """Read a boolean of XML's."""
+    return value in {"true", "1"}
 
 
 def clean(text: str) -> str:
@@ -159,7 +164,7 @@ def fault(error: EwsError) -> Reply:
 def _envelope(inside: Element) -> bytes:
     header = element(SOAP, "Header", t("ServerVersionInfo", **VERSION))
     envelope = element(SOAP, "Envelope", header, element(SOAP, "Body", inside))
-    return etree.tostring(envelope, xml_declaration=True, encoding="utf-8")
+    return bytes(etree.tostring(envelope, xml_declaration=True, encoding="utf-8"))
 
 
 def _text(value: Any) -> str:
@@ -174,7 +179,10 @@ class Schemas:
 
     def complaints(self, data: bytes) -> list[str]:
         """Return what is wrong with an envelope: its body, and each header that the schemas know."""
-        root = etree.fromstring(data, etree.XMLParser(huge_tree=True))
+        try:
+            root = etree.fromstring(data, etree.XMLParser(huge_tree=True))
+        except etree.XMLSyntaxError as error:
+            return [f"no XML: {error}"]
         parts = find_all(root, "s:Header/*") + find_all(root, "s:Body/*")
         found: list[str] = []
         for part in parts:

@@ -9,7 +9,8 @@ from sandbox.exchange.mailbox import Mailbox
 from sandbox.exchange.properties import item_id, keep_properties
 from sandbox.exchange.reading import Reading
 from sandbox.exchange.shapes import Shape, show_folder
-from sandbox.exchange.soap import Element, EwsError, find, find_all, m, message, refused, t
+from sandbox.exchange.soap import Element, EwsError, find, find_all, m, message, refused, t, yes
+from sandbox.graph.attachments import grow
 from sandbox.graph.composing import attach, compose
 
 
@@ -43,7 +44,7 @@ class Writing(Reading):
 
     def send_item(self, body: Element) -> Iterator[Element]:
         """SendItem: a draft leaves; its copy goes where the request says, or nowhere."""
-        folder, saved = find(body, "m:SavedItemFolderId"), body.get("SaveItemToFolder") == "true"
+        folder, saved = find(body, "m:SavedItemFolderId"), yes(body.get("SaveItemToFolder"))
         for id_ in find_all(body, "m:ItemIds/*"):
             try:
                 mailbox, draft = self.item(id_)
@@ -63,22 +64,24 @@ class Writing(Reading):
             raise EwsError("ErrorSchemaValidation", "ParentItemId is missing.")
         mailbox, item = self.item(parent)
         for number, given in enumerate(find_all(body, "m:Attachments/*")):
-            draft = item.message
-            attach(draft, _file(given))
-            item.raw = draft.as_bytes(policy=email.policy.SMTP)
+            grow(item, _file(given))
             mailbox.views.pop(item.id, None)
             made = t("AttachmentId", Id=f"{item.moving_id}.{number}", RootItemId=item.moving_id)
             yield message("CreateAttachment", m("Attachments", t("FileAttachment", made)))
 
     def update_item(self, body: Element) -> Iterator[Element]:
-        """UpdateItem: extended properties are kept; the rest (read, flagged) shows nowhere and is taken as it is."""
+        """UpdateItem: read or not, and extended properties; whatever else is taken and shows nowhere."""
         for change in find_all(body, "m:ItemChanges/t:ItemChange"):
             try:
-                _, item = self.item(change[0])
+                mailbox, item = self.item(change[0])
             except EwsError as error:
                 yield refused("UpdateItem", error, m("Items"))
                 continue
-            keep_properties(item, find_all(change, "t:Updates/t:SetItemField/t:Message/t:ExtendedProperty"))
+            given = "t:Updates/t:SetItemField/t:Message"
+            keep_properties(item, find_all(change, f"{given}/t:ExtendedProperty"))
+            for read in find_all(change, f"{given}/t:IsRead"):
+                item.read = yes(read.text)
+            mailbox.changed(item)
             yield message(
                 "UpdateItem", m("Items", t("Message", item_id(item))), m("ConflictResults", t("Count", "0"))
             )

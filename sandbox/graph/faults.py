@@ -22,6 +22,8 @@ class Faults:
         lost_before: so many of the next sends break before anything is done.
         expired_deltas: what the next delta calls are refused with: "410", or the code of a 400.
         largest: octets of a mail that the organisation's administrator allows.
+        subscriptions: active ones that a mailbox may have, of all apps together.
+        heavy_page: a page of more mails than this, with headers or bodies, ends in 504.
         gate: requests that were let in wait for it, and are then served.
         concurrency: so many requests of one mailbox at once are served.
     """
@@ -40,6 +42,8 @@ class Faults:
     lost_before: int = 0
     largest: int = 35 * 1024 * 1024
     expired_deltas: list[str] = field(default_factory=list)
+    subscriptions: int = 1000
+    heavy_page: int = 1000
     gate: Event | None = None
     concurrency: int = 4
 

@@ -8,19 +8,24 @@ from typing import Any
 
 from sandbox.graph import odata
 from sandbox.graph.call import Call
-from sandbox.graph.paging import page, selected
+from sandbox.graph.paging import page, selected, top
 from sandbox.graph.permissions import BASIC, READ
 from sandbox.graph.problems import GraphError
 from sandbox.graph.search import matches
+from sandbox.graph.showing import CONTENT
 from sandbox.web import Reply
 
 MOST_FOUND = 1000
+HEAVY = CONTENT | {"internetMessageHeaders"}
 
 
 def messages(call: Call, folder: str = "") -> Reply:
     """List the messages of a folder, or of the whole mailbox; newest first unless told otherwise."""
     items = _matching(call, folder)
     query = call.request.query
+    asked = {*odata.names(query.get("$select", ""))}
+    if (not asked or asked & HEAVY) and top(call) > call.graph.faults.heavy_page:
+        raise GraphError(504, "GatewayTimeout", "The request timed out.")
     if "$orderby" in query:
         items.sort(key=lambda one: one["_item"].arrived)
         items = odata.order(query["$orderby"], query.get("$filter", ""))(items)

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from functools import lru_cache
 from typing import Literal
 
 ROOT = "msgfolderroot"
@@ -58,14 +59,17 @@ class Item:
     categories: list[str] = field(default_factory=list)
     importance: str = "normal"
     flag: str = "notFlagged"
-    _parsed: tuple[bytes, EmailMessage] | None = field(default=None, repr=False)
 
     @property
     def message(self) -> EmailMessage:
         """The mail, parsed; not to be changed."""
-        if self._parsed is None or self._parsed[0] is not self.raw:
-            self._parsed = self.raw, email.message_from_bytes(self.raw, policy=email.policy.default)
-        return self._parsed[1]
+        return parsed(self.raw)
+
+
+@lru_cache(512)
+def parsed(raw: bytes) -> EmailMessage:
+    """Parse a mail; once, as it takes long."""
+    return email.message_from_bytes(raw, policy=email.policy.default)
 
 
 @dataclass(frozen=True)

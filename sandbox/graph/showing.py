@@ -7,12 +7,13 @@ import base64
 import hashlib
 import re
 from datetime import UTC, datetime
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import lru_cache
 from html import unescape
 from typing import Any
 
-from sandbox.graph.mailbox import Item
+from sandbox.graph.mailbox import Item, parsed
 
 SKIPPED_HEADERS = {"bcc"}
 
@@ -26,34 +27,50 @@ HIDDEN = {"uniqueBody", "internetMessageHeaders"}
 
 def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
     """Return everything Graph could show of an item; `_extended` and `_item` are for us."""
-    message = item.message
-    sender = _recipients(message, "from")[:1]
-    body = message.get_body(("html", "plain"))
-    content = body.get_content() if body is not None else ""
-    html = body is not None and body.get_content_type() == "text/html"
-    text = plain(content) if html else content
+    written = _written(item.raw)
+    received = _time(item.received_at)
     return {
+        **written,
         "@odata.etag": f'W/"{item.arrived}"',
         "id": item.id if immutable else item.moving_id,
-        "createdDateTime": _time(item.received_at),
-        "lastModifiedDateTime": _time(item.received_at),
+        "createdDateTime": received,
+        "lastModifiedDateTime": received,
         "changeKey": f"CQAAA{item.arrived}",
         "categories": item.categories,
-        "receivedDateTime": _time(item.received_at),
-        "sentDateTime": _time(_date(message) or item.received_at),
-        "hasAttachments": any(not p.get("Content-ID") for p in attachments(message)),
-        "internetMessageId": str(message.get("Message-ID", "")),
-        "subject": str(message.get("Subject", "")),
-        "bodyPreview": text[:255],
+        "receivedDateTime": received,
+        "sentDateTime": written["sentDateTime"] or received,
         "importance": item.importance,
         "parentFolderId": item.folder,
         "conversationId": item.conversation,
         "conversationIndex": _index(item),
-        "isDeliveryReceiptRequested": False,
-        "isReadReceiptRequested": False,
         "isRead": item.read,
         "isDraft": item.draft,
         "webLink": f"https://outlook.office365.com/owa/?ItemID={item.id}",
+        "flag": {"flagStatus": item.flag},
+        "internetMessageHeaders": written["internetMessageHeaders"] if item.internet_headers else None,
+        "_extended": item.extended,
+        "_item": item,
+    }
+
+
+@lru_cache(512)
+def _written(raw: bytes) -> dict[str, Any]:
+    """Return what the mail itself says."""
+    message = parsed(raw)
+    sender = _recipients(message, "from")[:1]
+    sent_at = _date(message)
+    body = message.get_body(("html", "plain"))
+    content = _text(body) if body is not None else ""
+    html = body is not None and body.get_content_type() == "text/html"
+    text = plain(content) if html else content
+    return {
+        "sentDateTime": _time(sent_at) if sent_at else None,
+        "hasAttachments": any(not part.get("Content-ID") for part in attachments(message)),
+        "internetMessageId": str(message.get("Message-ID", "")),
+        "subject": str(message.get("Subject", "")),
+        "bodyPreview": text[:255],
+        "isDeliveryReceiptRequested": False,
+        "isReadReceiptRequested": False,
         "inferenceClassification": "focused",
         "body": {"contentType": "html" if html else "text", "content": content},
         "uniqueBody": {"contentType": "text", "content": text.partition(QUOTED)[0]},
@@ -63,16 +80,11 @@ def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
         "ccRecipients": _recipients(message, "cc"),
         "bccRecipients": _recipients(message, "bcc"),
         "replyTo": _recipients(message, "reply-to"),
-        "flag": {"flagStatus": item.flag},
         "internetMessageHeaders": [
             {"name": name, "value": " ".join(str(value).split())}
             for name, value in message.items()
             if name.lower() not in SKIPPED_HEADERS
-        ]
-        if item.internet_headers
-        else None,
-        "_extended": item.extended,
-        "_item": item,
+        ],
     }
 
 
@@ -119,6 +131,14 @@ def attachment_json(part: EmailMessage, number: int) -> dict[str, Any]:
         shown["contentId"] = (part.get("Content-ID") or "").strip("<>") or None
         shown["contentBytes"] = base64.b64encode(content).decode()
     return shown
+
+
+def _text(part: MIMEPart) -> str:
+    """Return a part's text, also of a charset that nobody knows."""
+    try:
+        return str(part.get_content())
+    except LookupError:
+        return bytes(part.get_payload(decode=True) or b"").decode("latin-1")
 
 
 def _index(item: Item) -> str:

@@ -15,9 +15,6 @@ from sandbox.web import Reply, Request
 if TYPE_CHECKING:
     from sandbox.graph.server import Graph
 
-MOST = 1000
-"""Active subscriptions of a mailbox, of all apps together."""
-
 CHANGEABLE = {"expirationDateTime", "notificationUrl", "encryptionCertificate", "encryptionCertificateId"}
 
 
@@ -108,5 +105,5 @@ def _check_number(graph: "Graph", made: Subscription) -> None:
     active = [one for one in graph.notifier.subscriptions.values() if one.until > now]
     if any(one.subject == made.subject for one in active):
         raise GraphError(409, "Conflict", "There is a subscription to the same resource already.")
-    if sum(one.address == made.address for one in active) >= MOST:
+    if sum(one.address == made.address for one in active) >= graph.faults.subscriptions:
         raise GraphError(403, "ExtensionError", "The mailbox has too many subscriptions.")

@@ -14,9 +14,10 @@ from shared.mime.parsing import Parsed, attachment, parse
 from shared.mime.quotes import plain
 from shared.mime.reports import Recipient, Report, report, reported_ids, returned_headers
 from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
-from shared.mime.verdicts import authentication
+from shared.mime.verdicts import NAMELESS, authentication
 
 __all__ = [
+    "NAMELESS",
     "Outgoing",
     "Parsed",
     "Part",

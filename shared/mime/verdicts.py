@@ -7,13 +7,26 @@ stranger who adds it harms only himself.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from shared.mime.addresses import read
 from shared.model import Envelope, Verdict
 
+NAMELESS = "-"
+"""Stands for a receiving system that puts a header without its name above all others: Exchange Online.
+
+What a sender wrote lies below it, so only the topmost counts, and only if it is nameless
+(https://github.com/emersion/go-msgauth/issues/64, 2024; microsoft learn message-headers-eop-mdo).
+"""
+
 _MOST = 20
 _LONGEST = 4096
 _FAILED = {"fail", "hardfail"}
+_EXCUSES = {"arc", "compauth"}
+"""With these the writer says that it knows why DMARC failed: a forwarder, a list.
+
+https://learn.microsoft.com/defender-office-365/email-authentication-arc-configure (compauth=pass reason=130)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +43,20 @@ def authentication(envelope: Envelope, authserv_id: str | None) -> Verdict:
 
     Args:
         envelope: its headers; not exactly one From address is a fail.
-        authserv_id: the only writer believed to say pass; None: a pass is never more than unknown.
+        authserv_id: the only writer believed to say pass, or NAMELESS; None: a pass is no more than unknown.
     """
     if envelope.sender is None:
         return "fail"
     domain = envelope.sender.address.rpartition("@")[2]
     believed: list[_Result] = []
-    for writer, results in _headers(envelope):
+    headers = _headers(envelope)
+    for writer, results in islice(headers, 1) if authserv_id == NAMELESS else headers:
         if authserv_id is None and _fails(results, domain):
             return "fail"
         if authserv_id is not None and writer == authserv_id.lower():
             believed += _first_of_each(results, believed)
     if _fails(believed, domain):
-        return "unknown" if any((r.method, r.word) == ("arc", "pass") for r in believed) else "fail"
+        return "unknown" if any(r.method in _EXCUSES and r.word == "pass" for r in believed) else "fail"
     return "pass" if _passes(believed, domain) else "unknown"
 
 
@@ -79,19 +93,20 @@ def _first_of_each(results: list[_Result], believed: list[_Result]) -> Iterator[
 
 
 def _headers(envelope: Envelope) -> Iterator[tuple[str, list[_Result]]]:
-    """Yield (writer in lower case, its results); what cannot be read is left out."""
+    """Yield (writer in lower case, its results), topmost first; what cannot be read says nothing."""
     from authres import all_features  # only mails that may be ours come this far
     from authres.core import AuthenticationResultsHeader, AuthResError
 
     features = all_features()  # type: ignore[no-untyped-call]
     for value in envelope.headers.get("authentication-results", ())[:_MOST]:
         text = " ".join(value[:_LONGEST].split())
-        if "=" in text.partition(";")[0]:  # Exchange Online names no writer (seen 2026-11)
-            text = f"-; {text}"
+        if "=" in text.partition(";")[0]:
+            text = f"{NAMELESS}; {text}"
         try:
             header = AuthenticationResultsHeader.parse_value(features, text)  # type: ignore[no-untyped-call]
         except (AuthResError, RecursionError):
-            continue  # nothing can be concluded from a header that is none
+            yield "", []  # nothing can be concluded from a header that is none
+            continue
         yield str(header.authserv_id).lower(), [_result(result) for result in header.results]
 
 

@@ -362,7 +362,7 @@ class OAuth(Protocol):
     def application(
         self, registration: Registration, subject: str = "", scopes: Sequence[str] = (), *, anew: bool = False
     ) -> Tokens:
-        """Sign in as the app itself; `anew` although a token is remembered, which proves secret or certificate.
+        """Sign in as the app itself; `anew` proves secret or certificate although a token is remembered.
 
         Where the provider wants to know for whom, `subject` is the mailbox's address and `scopes` what is
         needed of it. Raises ConsentRequired for an address that the registration does not list.
@@ -411,6 +411,8 @@ class Provider:
         one_account: a person's consent and push are one for all that connected the account, in any
             organisation: they end with the last connection.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
+        stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
+            takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
@@ -425,6 +427,7 @@ class Provider:
     pusher: Callable[[Connection], Pusher] | None = None
     notices: Callable[[Notification], Sequence[Notice]] | None = None
     oauth: OAuth | None = None
+    stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
     one_account: bool = False
     takes_turns: bool = False

@@ -20,6 +20,7 @@ import msgspec
 
 from shared.errors import Rejected, Temporary, ZalionError
 from shared.providers import network
+from shared.providers.sockets import verifying
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -34,6 +35,9 @@ LARGEST = 160 * 1024 * 1024
 CHUNK = 64 * 1024
 PORTS = frozenset({443})
 LONGEST_PAUSE = 3600.0
+
+_NEVER_MADE = ("NewConnectionError", "NameResolutionError", "CERTIFICATE_VERIFY_FAILED")
+"""How urllib3 names a connection that never came to a request."""
 
 
 class NotSent(Temporary):
@@ -153,10 +157,10 @@ def translated(title: str) -> Iterator[None]:
 
     try:
         yield
-    except (requests.exceptions.SSLError, requests.exceptions.ConnectTimeout) as error:
+    except requests.exceptions.ConnectTimeout as error:
         raise NotSent(f"{title} cannot be reached.", retry_after=60) from error
-    except requests.exceptions.ConnectionError as error:
-        made = "NewConnectionError" not in repr(error) and "NameResolutionError" not in repr(error)
+    except requests.exceptions.ConnectionError as error:  # TLS may break after the request went out, too
+        made = not any(sign in repr(error) for sign in _NEVER_MADE)
         raise (Temporary if made else NotSent)(f"{title} cannot be reached.", retry_after=60) from error
     except requests.RequestException as error:
         raise Temporary(f"{title} stopped answering.", retry_after=60) from error
@@ -236,8 +240,7 @@ def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     """The machine's roots or those of SSL_CERT_FILE (a private CA), and certifi's."""
     import certifi
 
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = verifying()
     context.load_verify_locations(certifi.where())
     return context
 

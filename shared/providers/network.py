@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, cast
 
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.providers.base import Bearer, Connection, Field
-from shared.providers.sockets import Context, Socket
+from shared.providers.sockets import Socket, verifying
 
 PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
 
@@ -133,13 +133,7 @@ def tls_context() -> ssl.SSLContext:
 
 @cache  # for each trust store: loading one takes longer than a hand-shake
 def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    context = Context(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= (
-        ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    )  # as the default context does
-    context.load_default_certs()
-    return context
+    return verifying()
 
 
 def connect(

@@ -33,6 +33,15 @@ class _TlsSocket(_Ending, ssl.SSLSocket):
     pass
 
 
+def verifying() -> "Context":
+    """Make a context of TLS 1.2 or newer (RFC 8996) that verifies certificate and name by its roots."""
+    made = Context(ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT  # as the default context does
+    made.load_default_certs()
+    return made
+
+
 class Context(ssl.SSLContext):
     """Wraps sockets into TLS without prolonging them."""
 

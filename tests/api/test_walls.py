@@ -44,6 +44,10 @@ LISTS = [
     ("POST", "/integrations/microsoft/consent", {}),
     ("GET", "/mailboxes", None),
     ("POST", "/mailboxes", {"address": "x@imap.example"}),
+    ("POST", "/mailboxes/autodetect", {"address": "x@imap.example"}),
+    ("GET", "/domains", None),
+    ("PUT", "/domains/imap.example", None),
+    ("POST", "/domains/imap.example/verify", None),
     ("GET", "/audit", None),
     ("PUT", "/cases/C-9", {"members": []}),
 ]
@@ -73,7 +77,7 @@ def test_the_list_of_routes_is_complete(office, api):
     for method, path, _ in [*routes(office), *LISTS]:
         path = path.partition("?")[0].replace(office.mailbox_id, "*").replace(EMAIL, "*")
         path = re.sub(r"/cases/[^/]+", "/cases/*", path)
-        path = re.sub(r"/integrations/[^/]+", "/integrations/*", path)
+        path = re.sub(r"/(integrations|domains)/[^/]+", r"/\1/*", path)
         tested.add((method, re.sub(r"/attachments/0", "/attachments/*", path)))
     assert tested == known
 

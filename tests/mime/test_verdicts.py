@@ -80,3 +80,40 @@ def test_a_parent_domain_may_sign_for_its_child():
 def test_not_exactly_one_from_fails(sender):
     assert verdict(f"{MX}; dmarc=pass header.from=supplier.example", sender=sender) == "fail"
     assert verdict(pinned=None, sender=sender) == "fail"
+
+
+EXCHANGE = (
+    "spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=supplier.example; dkim=pass (signature was verified)"
+    " header.d=supplier.example;dmarc=pass action=none header.from=supplier.example;compauth=pass reason=100"
+)
+FORGED = (
+    "spf=fail (sender IP is 192.0.2.9) smtp.mailfrom=supplier.example; dkim=none (message not signed)"
+    " header.d=none;dmarc=fail action=oreject header.from=supplier.example;compauth=fail reason=000"
+)
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ((EXCHANGE,), "pass"),
+        ((FORGED,), "fail"),
+        ((FORGED, EXCHANGE), "fail"),  # the sender's own words lie below Exchange's
+        ((EXCHANGE, FORGED), "pass"),
+        ((f"{MX}; dmarc=pass header.from=supplier.example", EXCHANGE), "unknown"),
+        ((f"{MX}; dmarc=fail header.from=supplier.example", EXCHANGE), "unknown"),
+        (("((((((", EXCHANGE), "unknown"),
+        (("-; dmarc=pass header.from=other.example", EXCHANGE), "unknown"),
+        ((), "unknown"),
+        # a trusted forwarder's ARC seal overrides a DMARC failure
+        ((FORGED.replace("compauth=fail reason=000", "compauth=pass reason=130"),), "unknown"),
+        ((FORGED.replace("compauth=fail reason=000", "compauth=none reason=452"),), "fail"),
+        (("spf=none smtp.mailfrom=supplier.example; dkim=none;dmarc=bestguesspass action=none header.from=supplier.example;compauth=pass reason=109",), "unknown"),
+    ],
+)  # fmt: skip
+def test_of_a_system_that_does_not_name_itself_the_topmost_header_counts(results, expected):
+    assert verdict(*results, pinned="-") == expected
+
+
+def test_a_nameless_header_is_nothing_to_who_is_pinned_to_a_name():
+    assert verdict(EXCHANGE) == "unknown"
+    assert verdict(EXCHANGE, pinned=None) == "unknown"

@@ -19,6 +19,7 @@ from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
+from shared.providers.pop3.session import Session
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, Scripted
 
@@ -237,14 +238,15 @@ def test_a_server_that_would_delete_is_not_read_from(start):
     assert not server.asked("RETR")
 
 
-def test_an_endless_line_and_an_endless_answer_are_refused(start, monkeypatch):
+def test_an_endless_line_and_an_endless_answer_are_refused(start):
     _, receiver = start({"RETR": "+OK\n" + "x" * 1_000_001 + "\n."})
     with pytest.raises(Rejected, match="too large"):
         receiver.fetch("one")
-    monkeypatch.setattr("shared.providers.pop3.session.LARGEST", 1000)
-    _, receiver = start({"RETR": "+OK\n" + "x\n" * 1000 + "."})
+    server, _ = start({"RETR": "+OK\n" + "x\n" * 1000 + "."})
+    session = Session(connection(server.port), Timeouts(2, 0.3, 0.3), largest=1000)
     with pytest.raises(Rejected, match="too large"):
-        receiver.fetch("one")
+        session.whole("one")
+    session.close()
 
 
 def test_a_server_that_lists_the_newest_first_is_read_from_there(start):

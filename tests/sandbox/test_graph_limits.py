@@ -122,8 +122,9 @@ class TestBatches:
 
     def test_one_that_is_throttled_does_not_spoil_the_rest(self, outlook):
         outlook.world.graph.faults.throttled[outlook.address] = 1
-        first, second = self.answers(outlook, {"url": INBOX}, {"url": INBOX})
-        assert (first["status"], first["headers"]["Retry-After"], second["status"]) == (429, "1", 200)
+        found = self.answers(outlook, {"url": INBOX}, {"url": INBOX})
+        assert sorted(one["status"] for one in found) == [200, 429]
+        assert [one["headers"]["Retry-After"] for one in found if one["status"] == 429] == ["1"]
 
     def test_bytes_come_as_base64(self, outlook):
         item = outlook.take("x")

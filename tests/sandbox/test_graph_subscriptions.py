@@ -72,8 +72,8 @@ class TestMaking:
         assert outlook.refused("POST", "/subscriptions", 409, json=wish(bell)) == "Conflict"
         outlook.post("/subscriptions", wish(bell, "me/mailFolders('inbox')/messages"))
 
-    def test_a_mailbox_has_a_thousand_at_most(self, outlook, bell, made, monkeypatch):
-        monkeypatch.setattr("sandbox.graph.subscribing.MOST", 1)
+    def test_a_mailbox_has_a_thousand_at_most(self, outlook, bell, made):
+        outlook.world.graph.faults.subscriptions = 1
         assert outlook.refused(
             "POST", "/subscriptions", 403, json=wish(bell, "me/mailFolders/inbox/messages")
         )

@@ -80,7 +80,7 @@ class Session:
         return DistinguishedFolderId(id=name, mailbox=Mailbox(email_address=self.address))
 
     def folder_ids(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the ids of folders by their distinguished names; a mailbox lacks some, but never the first."""
+        """Return ids by distinguished names; a mailbox may lack a folder, but never the first of these."""
         with self._speaking() as account:
             found = services.GetFolder(account=account).ask(
                 [self.known(name) for name in names], None, "IdOnly"

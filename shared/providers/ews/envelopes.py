@@ -11,7 +11,7 @@ from shared.providers.ews.xml import Element, extended, id_of, moment, text, tex
 def envelope(item: Element, *, folder: str = "", sent: bool = False) -> Envelope:
     """Make an envelope.
 
-    Mail that never came through transport, as Sent mail, has no headers: they are written from its properties.
+    Mail that never came through transport, such as Sent mail, has no headers: its properties stand in.
     """
     block = extended(item).replace("\r\n", "\n").strip("\n").replace("\n", "\r\n")
     there = {line.partition(":")[0].lower() for line in block.splitlines() if line[:1].strip()}

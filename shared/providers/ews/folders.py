@@ -42,9 +42,8 @@ class Layout:
 
     def changed(self, since: datetime) -> list[Place]:
         """Return the other folders where something changed since then, or may have."""
-        return [
-            FolderId(id=one.id) for one in self.others if one.changed_at is None or one.changed_at >= since
-        ]
+        changed = (one for one in self.others if one.changed_at is None or one.changed_at >= since)
+        return [FolderId(id=one.id) for one in changed]
 
     @property
     def everything(self) -> list[Place]:
@@ -60,17 +59,16 @@ class Folders(Session):
         return cast("list[str]", self.settings.get("folders") or [])
 
     def paths(self) -> list[tuple[str, Folder, set[str]]]:
-        """Return all mail folders: path, such as `Projects/2026`, folder, and the roles of it and those above."""
+        """Return all mail folders: path (`Projects/2026`), folder, the roles of it and of those above."""
         every = self.tree()
         roles = self._roles(every)
         by_id = {one.id: one for one in every}
         found = []
         for one in every:
-            way = _way(one, by_id)
             if not one.kind or one.kind.startswith(MAIL):
-                found.append(
-                    ("/".join(above.name for above in way), one, {roles.get(each.id, "") for each in way})
-                )
+                way = _way(one, by_id)
+                path = "/".join(above.name for above in way)
+                found.append((path, one, {roles.get(above.id, "") for above in way}))
         return found
 
     def layout(self) -> Layout:

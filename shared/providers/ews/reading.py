@@ -1,4 +1,4 @@
-"""Reading a mailbox at Exchange: SyncFolderItems of Sent, Inbox and the chosen folders, and a look into the others.
+"""Reading a mailbox at Exchange: SyncFolderItems of Sent, Inbox and the chosen folders, a look at the others.
 
 What rules and people move out of the Inbox before we see it is found by time: FindFolder tells which other
 folders changed, and one FindItem reads those.

@@ -1,4 +1,4 @@
-"""What Exchange's refusals mean, by HTTP status and by response code: the one place where they are translated.
+"""What Exchange's refusals mean, by HTTP status and by response code: translated here alone.
 
 https://learn.microsoft.com/exchange/client-developer/web-service-reference/responsecode
 """

@@ -1,4 +1,4 @@
-"""The owner's live look into a mailbox at Exchange: Inbox, Sent and the chosen folders, by query string (AQS).
+"""The owner's live look into a mailbox at Exchange: Inbox, Sent and the chosen folders, by query string.
 
 https://learn.microsoft.com/exchange/client-developer/web-service-reference/querystring-querystringtype
 """

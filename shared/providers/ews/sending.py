@@ -26,7 +26,7 @@ class EwsSender(Session):
         envelope_to: Sequence[str],
         commit: Callable[[], None],
     ) -> Receipt:
-        """See `Sender.send`. What Exchange answers with an error did not leave, unless the error is its own."""
+        """See `Sender.send`. What Exchange refuses did not leave, unless the error is its own."""
         addressed = _with_bcc(raw, envelope_to)
         self.check()  # connection and sign-in can fail without consequence before `commit`
         commit()

@@ -14,6 +14,7 @@ from exchangelib.fields import ExtendedPropertyField, FieldPath
 from exchangelib.folders import Folder
 from exchangelib.items import Message
 from exchangelib.services.common import EWSAccountService
+from exchangelib.services.sync_folder_hierarchy import SyncFolder as BaseSync
 from exchangelib.util import TNS
 
 from shared.providers.ews import refusals
@@ -119,7 +120,7 @@ class SyncFolderItems(Plain, services.SyncFolderItems):  # type: ignore[misc]
     def _get_element_container(self, message: Element, name: str | None = None) -> Element:
         """Look at the code first: an error may come without the sync state that the library reads first."""
         if message.get("ResponseClass") != "Success":
-            return EWSAccountService._get_element_container(self, message=message, name=name)
+            return super(BaseSync, self)._get_element_container(message=message, name=name)
         return super()._get_element_container(message=message, name=name)
 
 

@@ -1,4 +1,4 @@
-"""The one way to an Exchange server: exchangelib over guarded connections, and none of its process-wide settings.
+"""The one way to an Exchange server: exchangelib over guarded connections, without its process-wide settings.
 
 exchangelib keeps adapter, user agent and timeout on classes, and one connection pool for each endpoint and
 credential for ever. Here each session has its own, which ends with it.
@@ -17,7 +17,7 @@ from exchangelib.protocol import Protocol
 from exchangelib.transport import DEFAULT_HEADERS
 from exchangelib.version import EXCHANGE_2016, Version
 
-from shared.errors import ConsentRequired, InvalidRequest, ZalionError
+from shared.errors import ConsentRequired, InvalidRequest, Temporary, ZalionError
 from shared.providers import http, network
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import Broken, Policy
@@ -38,9 +38,13 @@ class Brake:
 
     Args:
         seconds: for one call.
+
+    Attributes:
+        stopped: it had to end the last call.
     """
 
     def __init__(self, seconds: float) -> None:
+        self.stopped = False
         self._seconds = seconds
         self._socket: socket | None = None
 
@@ -58,6 +62,7 @@ class Brake:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch over one call."""
+        self.stopped = False
         timer = Timer(self._seconds, self._stop)
         timer.daemon = True
         timer.start()
@@ -67,6 +72,7 @@ class Brake:
             timer.cancel()
 
     def _stop(self) -> None:
+        self.stopped = True
         if self._socket:
             with suppress(OSError):  # it has just ended by itself
                 self._socket.shutdown(SHUT_RDWR)
@@ -76,7 +82,7 @@ class Adapter:
     """What exchangelib's requests go through: judged addresses, limited answers, our own errors."""
 
     def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts, brake: Brake) -> None:
-        self._timeouts = timeouts
+        self._timeouts, self._brake = timeouts, brake
         self._inner = http.adapter(
             allowed_hosts, ports=http.PORTS, connect=timeouts.connect, opened=brake.opened
         )
@@ -89,6 +95,8 @@ class Adapter:
                 response = self._inner.send(request, **options)
                 if response.status_code != 401:  # noqa: PLR2004 - NTLM reads on in the connection itself
                     http.take(response, TITLE)
+            if self._brake.stopped:  # what came looks whole, where it ended among the headers
+                raise Temporary(network.SILENT)
         except ZalionError as error:
             raise Broken(_certificate(error) or error) from error
         response.connection = self  # NTLM sends its next message through it
@@ -106,11 +114,12 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
 
     def __init__(self, config: Configuration, adapter: Adapter, timeout: float) -> None:
         super().__init__(config=config)
-        self._adapter, self.TIMEOUT = adapter, timeout
+        self._adapter: Any = adapter
+        self.TIMEOUT = timeout
 
     def raw_session(self, *_: Any, **__: Any) -> Any:
         """Make a session that takes no word from the environment."""
-        made = http.session(frozenset(), over=self._adapter)  # type: ignore[arg-type]  # it does what one does
+        made = http.session(frozenset(), over=self._adapter)
         made.headers.update({**DEFAULT_HEADERS, "User-Agent": USER_AGENT})
         return made
 
@@ -118,13 +127,11 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
 def account(connection: Connection, timeouts: network.Timeouts, brake: Brake) -> Account:
     """Make an account that speaks for one mailbox; nothing is sent yet.
 
-    Raises ConsentRequired for a credential that is no password, InvalidRequest naming the setting that is wrong.
+    Raises ConsentRequired for what is no password, InvalidRequest naming the setting that is wrong.
     """
     credential, settings = connection.credential(), connection.settings
     if not isinstance(credential, Password):
-        raise ConsentRequired(
-            "Exchange Server takes a name and a password.", fix="Connect the mailbox with both."
-        )
+        raise ConsentRequired("Exchange takes a name and a password.", fix="Connect with both.")
     configuration = Configuration(
         credentials=Credentials(credential.username, credential.password),
         service_endpoint=f"https://{_host(connection)}:{settings.get('port') or 443}{PATH}",

@@ -46,6 +46,7 @@ PROVIDER = Provider(
     pusher=GmailPusher,
     notices=notices,
     oauth=Google(),
+    stamps="mx.google.com",
     largest=largest,
     one_account=True,
 )

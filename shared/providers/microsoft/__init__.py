@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from shared.mime import NAMELESS
 from shared.providers.base import Field, Provider
 from shared.providers.microsoft.entra import Entra
 from shared.providers.microsoft.pushing import GraphPusher, notices
@@ -54,6 +55,7 @@ PROVIDER = Provider(
     pusher=GraphPusher,
     notices=notices,
     oauth=Entra(),
+    stamps=NAMELESS,
     largest=largest,
     takes_turns=True,
 )

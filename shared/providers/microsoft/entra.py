@@ -12,7 +12,8 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
@@ -96,7 +97,7 @@ class Entra:
     ) -> tuple[str, str]:
         """See `OAuth.begin`."""
         wanted = [RESOURCE + scope for scope in scopes]
-        with http.translated(TITLE):
+        with _translated():
             flow = self._client(registration).initiate_auth_code_flow(
                 wanted, redirect_uri=redirect_uri, state=state, login_hint=hint or None
             )
@@ -110,7 +111,7 @@ class Entra:
         if "error" in query:
             raise _explained(query["error"], [], None, query.get("error_description", ""))
         try:
-            with http.translated(TITLE):
+            with _translated():
                 result = self._client(registration).acquire_token_by_auth_code_flow(flow, dict(query))
         except ValueError as error:
             raise aadsts.error_of("start_again", correlation_id=None) from error
@@ -136,7 +137,7 @@ class Entra:
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
         """See `OAuth.renew`."""
         wanted = [RESOURCE + scope for scope in scopes]
-        with http.translated(TITLE):
+        with _translated():
             result = self._client(registration).acquire_token_by_refresh_token(refresh_token, wanted)
         return _tokens(result, registration)
 
@@ -149,7 +150,7 @@ class Entra:
         anew: bool = False,
     ) -> Tokens:
         """See `OAuth.application`. A client remembers tokens until they nearly end, and refusals for 60 s."""
-        with http.translated(TITLE):
+        with _translated():
             client = (
                 _made(registration, remembers=False) if anew else self._client(registration, remembers=True)
             )
@@ -245,7 +246,20 @@ def _made(registration: Registration, *, remembers: bool) -> "ConfidentialClient
     except ValueError as error:
         if registration.certificate and "tenant" not in str(error).lower():
             raise aadsts.error_of("certificate_rejected", correlation_id=None) from error
-        raise aadsts.error_of("tenant_unknown", correlation_id=None) from error
+        busy = "HTTP status: 429" in str(error.__context__)  # MSAL takes every 4xx for an unknown tenant
+        raise aadsts.error_of("microsoft_busy" if busy else "tenant_unknown", correlation_id=None) from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what MSAL and `requests` raise into Temporary; what Entra says in JSON is a result instead."""
+    from msal.exceptions import MsalServiceError
+
+    try:
+        with http.translated(TITLE):
+            yield
+    except (MsalServiceError, json.JSONDecodeError) as error:  # 5xx, or a page where JSON should be
+        raise aadsts.error_of("microsoft_busy", correlation_id=None) from error
 
 
 def _authority(registration: Registration) -> str:

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
-from shared.providers.microsoft.graph import FIELDS, Session, moment, segment, when
+from shared.providers.microsoft.graph import FIELDS, PAGE, Session, moment, segment, when
 from shared.providers.microsoft.reading import ROLES
 
-MOST, MOST_TERMS = 1000, 20
+MOST_TERMS = 20
 _STEERING = re.compile(r'["\\()*:<>=\x00-\x1f]')
 _OPERATORS = {"AND", "OR", "NOT", "NEAR", "ONEAR", "XRANK", "WORDS"}
 _KNOWN = {"inbox", "sent", "drafts", "trash", "junk", "archive"}
@@ -27,7 +27,7 @@ class GraphSearcher(Session):
         if _is_void(query):
             return []
         wanted, found = query.offset + query.limit, list[dict[str, Any]]()
-        for page in self._pages(query, min(wanted, MOST)):
+        for page in self._pages(query, min(wanted, PAGE)):
             found += [item for item in page if _within(item, query)]
             if len(found) >= wanted:
                 break

@@ -170,7 +170,7 @@ class _File:
 
 
 def _prolonged(index: str) -> str:
-    """Return the index of an answer to the mail with this one, "" for a bad one (MS-OXOMSG section 2.2.1.3)."""
+    """Return the index of an answer to the mail with this one, "" for a bad one (MS-OXOMSG 2.2.1.3)."""
     try:
         known = base64.b64decode(index, validate=True)
     except ValueError:

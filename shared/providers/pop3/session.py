@@ -37,8 +37,8 @@ _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 class _Wire(poplib.POP3):
     """poplib over the guarded way out, which reads no endless answer."""
 
-    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server, self._timeouts, self._left = server, timeouts, LARGEST
+    def __init__(self, server: network.Server, timeouts: network.Timeouts, largest: int) -> None:
+        self._server, self._timeouts, self._largest, self._left = server, timeouts, largest, largest
         self.file = self.sock = None  # type: ignore[assignment]  # so that it can be closed half made
         try:
             super().__init__(server.name, server.port, timeouts.connect)
@@ -56,7 +56,7 @@ class _Wire(poplib.POP3):
         return self._server.open(self._timeouts)
 
     def _putline(self, line: bytes) -> None:
-        self._left = LARGEST
+        self._left = self._largest
         super()._putline(line)  # type: ignore[misc]
 
     def _getline(self) -> tuple[bytes, int]:
@@ -87,8 +87,8 @@ class Session:
     A maildrop changes between sessions only (RFC 1939 §8), and so do a mail's number and the server's order.
     """
 
-    def __init__(self, connection: Connection, timeouts: network.Timeouts) -> None:
-        self._connection, self._timeouts = connection, timeouts
+    def __init__(self, connection: Connection, timeouts: network.Timeouts, largest: int = LARGEST) -> None:
+        self._connection, self._timeouts, self._largest = connection, timeouts, largest
         self._server = network.Server.of(connection, PORT)
         self._client: _Wire | None = None
         self._numbers: dict[str, int] = {}
@@ -167,7 +167,7 @@ class Session:
         credential = self._connection.credential()
         with ExitStack() as stack, network.translated():
             try:
-                client = _Wire(self._server, self._timeouts)
+                client = _Wire(self._server, self._timeouts, self._largest)
                 stack.callback(client.close)
                 if self._server.security == "starttls":
                     _start_tls(client)

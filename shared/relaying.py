@@ -1,0 +1,72 @@
+"""Holding what is sent against the organisation's rules: when it is promised, and before it is handed over.
+
+The rules are remembered for half a minute, so a change takes so long to reach every worker; a mail
+costs no storage operation where there are none. Mails per hour are counted in one record, written
+in the same transaction as the promise: whatever happens at the same moment, none is counted twice or
+not at all.
+"""
+
+from datetime import timedelta
+
+from shared.app import App
+from shared.drafts import Draft
+from shared.model import DomainProof, Integration, Mailbox, Message, Tally
+from shared.rules import Rules
+from shared.storage.base import Add, Move, Write
+
+REMEMBERED = timedelta(seconds=30)
+MOST = 10_000
+"""Organisations remembered at once."""
+
+
+def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft) -> list[Write]:
+    """Judge a mail before it is promised; return what counts it, to be committed with the promise.
+
+    Raises AgainstRules naming the field, with a fix.
+    """
+    rules = of(app, org_id, mailbox)
+    sides = {"to": draft.to, "cc": draft.cc, "bcc": draft.bcc}
+    recipients = [
+        (f"{side}[{place}].address", person.address)
+        for side, people in sides.items()
+        for place, person in enumerate(people)
+    ]
+    rules.judge(mailbox.address, recipients)
+    if rules.max_per_hour is None:
+        return []
+    stored = app.records.find(org_id, Tally, rules.provider)
+    counted = rules.count(stored.value if stored else Tally(rules.provider), app.clock())
+    return [Move(stored, counted) if stored else Add(counted)]
+
+
+def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> None:
+    """Judge a promised mail again before it leaves: the rules may have changed. Raises AgainstRules."""
+    recipients = [("to", address) for address in message.envelope_to]
+    of(app, org_id, mailbox).judge(mailbox.address, recipients)
+
+
+def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:
+    """Return the rules for what this mailbox sends, as they were at most half a minute ago."""
+    provider, now = mailbox.sends_with or "", app.clock()
+    known = app.rules.get((org_id, provider))
+    if known and known[0] > now:
+        return known[1]
+    rules = _read(app, org_id, provider)
+    if len(app.rules) >= MOST:
+        app.rules.clear()
+    app.rules[org_id, provider] = (now + REMEMBERED, rules)
+    return rules
+
+
+def forget(app: App, org_id: str) -> None:
+    """Read an organisation's rules anew: they were changed by this process."""
+    for key in [key for key in app.rules if key[0] == org_id]:
+        app.rules.pop(key, None)
+
+
+def _read(app: App, org_id: str, provider: str) -> Rules:
+    stored = app.records.find(org_id, Integration, provider)
+    settings = stored.value.settings if stored else {}
+    proofs = app.records.range(org_id, DomainProof) if settings.get("allowedSenders") else []
+    proven = (proof.value.domain for proof in proofs if proof.value.state == "proven")
+    return Rules.of(provider, settings, proven)

@@ -1,0 +1,101 @@
+"""What the contract tests do not ask of Microsoft's provider: how it stands its services' bad days."""
+
+import json
+import os
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+
+from sandbox.ca import Authority
+from shared.errors import Temporary
+from shared.providers import http
+from shared.providers.base import Query, Registration
+from shared.providers.http import NotSent
+from shared.providers.microsoft import notices
+from shared.providers.microsoft.entra import Entra
+from tests.contracts.stages import Microsoft
+from tests.providers.parts import HOSTS, mail
+
+
+@pytest.fixture
+def stage(server):
+    stage = Microsoft(server)
+    yield stage
+    stage.entra.heal()
+    stage.graph.heal()
+
+
+@pytest.fixture
+def registration(stage):
+    secret = stage.app.add_secret()
+    places = {"entra": stage.entra.url, "graph": stage.graph.base}
+    return Registration(
+        stage.app.client_id, stage.user.tenant.id, secret, endpoints=places, allowed_hosts=HOSTS
+    )
+
+
+class TestEntra:
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_a_bad_day_is_waited_out_and_ends_no_grant(self, stage, registration, status):
+        entra = Entra()
+        entra.application(registration)
+        stage.entra.fail_next(4, status, body=b"<html>busy</html>", headers={"Retry-After": "1"})
+        with pytest.raises(Temporary):
+            entra.renew(registration, "any", ["Mail.Read"])
+
+    def test_its_first_call_may_be_the_one_that_fails(self, stage, registration):
+        stage.entra.fail_next(4, 503)
+        with pytest.raises(Temporary):
+            Entra().application(replace(registration, secret="another"))
+
+
+class TestSearching:
+    def test_pages_stay_small_however_much_is_wanted(self, stage):
+        for number in range(60):
+            stage.put(mail(f"Screws {number}", To=stage.address))
+        stage.graph.faults.heavy_page = 50
+        assert len(stage.searcher().search(Query(text="Screws", limit=55))) == 55
+        assert len(stage.searcher().search(Query(limit=55))) == 55
+
+
+class TestNotices:
+    def test_one_without_a_secret_does_not_spoil_the_others(self):
+        items = [{"subscriptionId": "a", "clientState": None, "lifecycleEvent": None}, {"clientState": "s"}]
+        assert [one.secret for one in notices(json.dumps({"value": items}).encode())] == ["", "s"]
+
+
+class TestHttp:
+    @contextmanager
+    def api(self, tls):
+        """A server that reads a request over TLS, and then answers without it."""
+        asked = []
+
+        def serve():
+            connection, _ = listener.accept()
+            plain = socket.socket(fileno=os.dup(connection.fileno()))
+            with suppress(OSError), tls.wrap_socket(connection, server_side=True) as secure:
+                asked.append(secure.recv(65536))
+                plain.sendall(b"this is no TLS")
+            plain.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = Thread(target=serve)
+            thread.start()
+            base = f"https://localhost:{listener.getsockname()[1]}"
+            yield http.Api(base, "It", lambda: "token", lambda _: Temporary(""), HOSTS), asked
+            thread.join(10)
+
+    def test_tls_that_breaks_after_the_request_leaves_its_outcome_open(self, tls):
+        with self.api(tls) as (api, asked), pytest.raises(Temporary) as caught:
+            api.call("POST", "/sendMail", body=b"x")
+        assert asked[0].startswith(b"POST /sendMail")
+        assert not isinstance(caught.value, NotSent)
+
+    def test_a_stranger_is_sent_nothing(self, tmp_path):
+        stranger = Authority(tmp_path)
+        with self.api(stranger.server_context()) as (api, asked), pytest.raises(NotSent):
+            api.call("POST", "/sendMail", body=b"x")
+        assert asked == []

@@ -1,0 +1,108 @@
+"""An organisation's rules for sending, decided without any store."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared import rules
+from shared.errors import InvalidRequest
+from shared.model import Tally
+from shared.rules import AgainstRules, Rules
+
+pytestmark = pytest.mark.fast
+NOW = datetime(2026, 11, 26, 12, 30, 59, tzinfo=UTC)
+
+
+def made(proven=(), **settings):
+    return Rules.of("smtp", rules.checked(settings), proven)
+
+
+def judged(found, *recipients, sender="alice@own.example"):
+    """The refusal's field, or None; there is none without a fix."""
+    try:
+        found.judge(sender, [(f"to[{n}].address", one) for n, one in enumerate(recipients)])
+    except AgainstRules as refusal:
+        return refusal.field if refusal.fix and refusal.status == 422 else "no fix"
+    return None
+
+
+def test_without_rules_everything_may_be_sent():
+    assert judged(made(), *(f"a{n}@x.example" for n in range(300))) is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "field"),
+    [
+        ("supplier.example", "a@supplier.example", None),
+        ("Supplier.Example", "a@supplier.example", None),
+        ("supplier.example", "a@sub.supplier.example", "to[1].address"),
+        ("supplier.example", "a@evilsupplier.example", "to[1].address"),
+        ("supplier.example", "supplier.example@evil.example", "to[1].address"),
+        ("*.supplier.example", "a@sub.supplier.example", None),
+        ("*.supplier.example", "a@deep.sub.supplier.example", None),
+        ("*.supplier.example", "a@supplier.example", "to[1].address"),
+        ("Ann@supplier.example", "ann@supplier.example", None),
+        ("ann@supplier.example", "bob@supplier.example", "to[1].address"),
+        ("bücher.example", "a@xn--bcher-kva.example", None),
+    ],
+)
+def test_only_allowed_domains_and_addresses_may_be_written_to(allowed, address, field):
+    assert judged(made(allowedRecipients=[allowed, "known.example"]), "ok@known.example", address) == field
+
+
+def test_a_sender_domain_counts_once_it_is_proven():
+    waiting = made(allowedSenders=["own.example"])
+    assert judged(waiting, "a@b.example") == "mailboxId"
+    assert judged(made(("own.example",), allowedSenders=["own.example"]), "a@b.example") is None
+    assert judged(made(("own.example",), allowedSenders=["other.example"]), "a@b.example") == "mailboxId"
+
+
+def test_recipients_are_counted_once_each():
+    few = made(maxRecipients=2)
+    assert judged(few, "a@b.example", "c@d.example", "a@b.example") is None
+    assert judged(few, "a@b.example", "c@d.example", "e@f.example") == "to"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"allowedRecipients": ["ok.example", "no domain"]}, "settings.allowedRecipients[1]"),
+        ({"allowedRecipients": ["a b@c.example"]}, "settings.allowedRecipients[0]"),
+        ({"allowedRecipients": ["*.*.example"]}, "settings.allowedRecipients[0]"),
+        ({"allowedSenders": ["a@own.example"]}, "settings.allowedSenders[0]"),
+        ({"allowedSenders": ["*.own.example"]}, "settings.allowedSenders[0]"),
+        ({"allowedSenders": ["localhost"]}, "settings.allowedSenders[0]"),
+        ({"maxRecipients": 0}, "settings.maxRecipients"),
+        ({"maxPerHour": -1}, "settings.maxPerHour"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_named_by_its_place(settings, field):
+    with pytest.raises(InvalidRequest) as caught:
+        rules.checked(settings)
+    assert caught.value.field == field
+
+
+def test_never_more_than_the_limit_in_any_sixty_minutes():
+    limit, tally = made(maxPerHour=3), Tally("smtp")
+    sent = []
+    at = NOW
+    while at < NOW + timedelta(hours=5):
+        try:
+            tally = limit.count(tally, at)
+            sent.append(at)
+        except AgainstRules:
+            pass
+        at += timedelta(seconds=97)
+    for one in sent:
+        assert sum(one <= other < one + timedelta(hours=1) for other in sent) <= 3
+    assert len(sent) >= 14
+    assert len(tally.minutes) <= rules.HOUR
+
+
+def test_a_full_hour_says_when_it_ends():
+    limit = made(maxPerHour=1)
+    tally = limit.count(Tally("smtp"), NOW)
+    with pytest.raises(AgainstRules) as caught:
+        limit.count(tally, NOW + timedelta(minutes=10))
+    assert "13:31 UTC" in caught.value.fix
+    assert limit.count(tally, datetime(2026, 11, 26, 13, 31, tzinfo=UTC))

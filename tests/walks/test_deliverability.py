@@ -1,0 +1,245 @@
+"""Whether the mailbox's mail will be believed, told by a DNS that publishes what a test says."""
+
+import subprocess
+
+import dkim
+import pytest
+
+from shared import checking
+from shared.contract import CheckResource
+from shared.deliverability import Examination
+from shared.errors import InvalidRequest
+from tests.scenes import connect, someone, write
+
+KEYS = {}
+
+
+def keys(bits):
+    """A private key and what its record says, made once."""
+    if bits not in KEYS:
+        made = subprocess.run(
+            ["openssl", "genrsa", "-traditional", str(bits)], capture_output=True, check=True
+        ).stdout
+        public = ["openssl", "rsa", "-pubout", "-outform", "PEM"]
+        pem = subprocess.run(public, input=made, capture_output=True, check=True).stdout.decode()
+        KEYS[bits] = made, "".join(pem.splitlines()[1:-1])
+    return KEYS[bits]
+
+
+class Domain:
+    """A sender domain of its own, published as well as can be; a test spoils it."""
+
+    def __init__(self, scene, name):
+        self.scene, self.name = scene, name
+        self.dns, self.post = scene.world.dns, scene.world.post
+        person = someone(scene.world, "ann", name)
+        scene.world.add_domain(name)
+        self.box = connect(scene.world, scene.app, scene.org_id, person)
+        self.mail = write(person.address, person.address, "Hello", "Text").as_bytes()
+        self.publish("s1._domainkey", f"v=DKIM1; k=rsa; p={keys(2048)[1]}")
+
+    def publish(self, below, *texts):
+        self.dns.put(f"{below}.{self.name}".strip("."), "TXT", *texts)
+
+    def signed(self, signer=None, selector="s1", bits=2048):
+        key = keys(bits)[0]
+        return dkim.sign(self.mail, selector.encode(), (signer or self.name).encode(), key) + self.mail
+
+    def check(self, name, arrived=b"", selector=None) -> CheckResource:
+        found = Examination(self.scene.app, self.box, selector, arrived).findings()
+        [one] = [check for check in found if check.name == name]
+        assert one.fix or one.status in {"ok", "skipped"}
+        return one
+
+
+@pytest.fixture
+def domain(scene):
+    domain = Domain(scene, f"d{scene.org_id[4:]}.example")
+    yield domain
+    scene.world.dns.heal()
+
+
+def test_a_well_kept_domain_is_well(domain):
+    found = Examination(domain.scene.app, domain.box, None, domain.signed()).findings()
+    told = {check.name: (check.status, check.detail) for check in found}
+    assert {status for status, _ in told.values()} == {"ok"}, told
+    assert set(told) == {"mx", "mx_tls", "spf", "dkim", "dmarc"}
+    assert f"s1._domainkey.{domain.name}" in told["dkim"][1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "says", "fix"),
+    [
+        ([], "does not say who may send", "v=spf1 mx -all"),
+        (["another record"], "does not say who may send", "v=spf1 mx -all"),
+        (["v=spf1 mx -all", "v=spf1 a -all"], "not valid", "v=spf1 mx -all"),
+        (["v=spf1 ipp4:1.2.3.4 -all"], "not valid", "Correct"),
+        (
+            ["v=spf1 include:nowhere.example include:nothing.example include:no.example -all"],
+            "not valid",
+            "Correct",
+        ),
+        (["v=spf1 +all"], "everybody", "-all"),
+    ],
+)
+def test_what_is_wrong_with_spf_is_told_with_the_record_to_publish(domain, texts, says, fix):
+    domain.publish("", *texts)
+    told = domain.check("spf")
+    assert told.status == "warning"
+    assert says in told.detail
+    assert fix in told.fix
+    assert domain.name in told.fix
+
+
+def test_who_sends_through_microsoft_has_to_allow_its_servers(domain):
+    from dataclasses import replace
+
+    box = replace(domain.box, sends_with="microsoft")
+    [told] = [one for one in Examination(domain.scene.app, box).findings() if one.name == "spf"]
+    assert told.status == "warning"
+    assert "include:spf.protection.outlook.com" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "no DMARC record"),
+        ("v=DMARC1; p=nonsense", "no DMARC record"),
+        ("v=spf1 -all", "no DMARC record"),
+    ],
+)
+def test_what_is_wrong_with_dmarc_is_told_with_the_record_to_publish(domain, text, says):
+    domain.publish("_dmarc", *([text] if text else []))
+    told = domain.check("dmarc")
+    assert told.status == "warning"
+    assert says in told.detail
+    assert f"_dmarc.{domain.name}" in told.fix
+    assert "v=DMARC1" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("signer", "strict", "status"),
+    [
+        ("other.example", "r", "warning"),
+        ("mail.{}", "r", "ok"),
+        ("mail.{}", "s", "warning"),
+        ("{}", "s", "ok"),
+    ],
+)
+def test_a_signature_has_to_be_aligned_with_the_sender(domain, signer, strict, status):
+    domain.publish("_dmarc", f"v=DMARC1; p=reject; adkim={strict}")
+    told = domain.check("dmarc", domain.signed(signer.format(domain.name)))
+    assert told.status == status, told
+    assert ("alignment" in told.detail) == (status == "warning")
+
+
+class TestDkim:
+    def test_a_selector_that_was_asked_for_is_looked_up(self, domain):
+        assert domain.check("dkim", selector="s1").status == "ok"
+        told = domain.check("dkim", selector="s2")
+        assert (told.status, f"s2._domainkey.{domain.name}" in told.fix) == ("warning", True)
+
+    @pytest.mark.parametrize("record", ["v=DKIM1; p=", "v=DKIM1; k=rsa; p=AAAA", "v=DKIM2; p=x", "nonsense"])
+    def test_a_key_that_is_none_is_told(self, domain, record):
+        domain.publish("s1._domainkey", record)
+        assert domain.check("dkim", selector="s1").status == "warning"
+
+    def test_a_short_key_is_told(self, domain):
+        domain.publish("s1._domainkey", f"v=DKIM1; p={keys(512)[1]}")
+        assert "512 bits" in domain.check("dkim", selector="s1").detail
+
+    def test_a_signature_that_does_not_fit_is_told(self, domain):
+        changed = domain.signed().replace(b"Text", b"Spam")
+        told = domain.check("dkim", changed)
+        assert (told.status, "does not fit" in told.detail) == ("warning", True)
+
+    def test_without_signature_and_selector_it_says_how_to_go_on(self, domain):
+        told = domain.check("dkim", domain.mail)
+        assert (told.status, "dkimSelector" in told.fix) == ("skipped", True)
+
+    @pytest.mark.parametrize("selector", ["", "a b", "-x", "x" * 64, "ü", "a;b"])
+    def test_what_is_no_selector_is_named(self, scene, selector):
+        with pytest.raises(InvalidRequest) as caught:
+            checking.doctor(scene.app, scene.caller, scene.mailbox.id, selector)
+        assert caught.value.field == "dkimSelector"
+
+    def test_a_signature_that_names_nonsense_is_skipped(self, domain):
+        forged = (
+            b"DKIM-Signature: v=1; d=" + b"a" * 70 + b".example; s=..; b=x; bh=y; h=from; a=rsa-sha256\r\n"
+        )
+        assert domain.check("dkim", forged + domain.mail).status in {"skipped", "warning"}
+
+    def test_the_doctor_finds_the_selector_in_its_own_mail(self, scene):
+        domain = f"s{scene.org_id[4:]}.example"
+        person = someone(scene.world, "ann", domain)
+        scene.world.post.signing[domain] = ("s9", keys(2048)[0], domain)
+        scene.world.dns.put(f"s9._domainkey.{domain}", "TXT", f"v=DKIM1; p={keys(2048)[1]}")
+        box = connect(scene.world, scene.app, scene.org_id, person)
+        from tests.scenes import caller
+
+        checks = checking.doctor(scene.app, caller(scene.org_id, person.address), box.id)
+        told = {check.name: check for check in checks}
+        assert told["dkim"].status == "ok"
+        assert f"s9._domainkey.{domain}" in told["dkim"].detail
+
+
+class TestMx:
+    def test_a_domain_without_a_mail_server_is_told(self, domain):
+        domain.dns.put(domain.name, "MX")
+        assert f"MX record at {domain.name}" in domain.check("mx").fix
+        assert domain.check("mx_tls").status == "skipped"
+        domain.dns.put(domain.name, "MX", ".")  # RFC 7505: it wants no mail
+        assert domain.check("mx").status == "warning"
+
+    def test_a_server_without_starttls_is_told(self, domain):
+        from dataclasses import replace
+
+        from tests.providers.scripted import ScriptedSmtp
+
+        with ScriptedSmtp(None, offers="SIZE 1000") as plain:
+            domain.scene.app = replace(domain.scene.app, mx_port=plain.port)
+            told = domain.check("mx_tls")
+        assert (told.status, "STARTTLS" in told.fix) == ("warning", True)
+
+    def test_a_certificate_for_another_name_is_told(self, domain, monkeypatch):
+        import socket
+        from dataclasses import replace
+
+        domain.dns.put(domain.name, "MX", "mx.elsewhere.example")
+        real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, **more: real("127.0.0.1", port, **more))
+        domain.scene.app = replace(domain.scene.app, allowed_hosts=frozenset({"mx.elsewhere.example"}))
+        told = domain.check("mx_tls")
+        assert (told.status, "certificate" in told.detail) == ("warning", True)
+
+    def test_a_server_that_cannot_be_reached_is_skipped_with_the_reason(self, domain):
+        from dataclasses import replace
+
+        from sandbox.ports import free
+
+        domain.scene.app = replace(domain.scene.app, mx_port=free())
+        told = domain.check("mx_tls")
+        assert (told.status, "port 25" in told.detail) == ("skipped", True)
+
+    def test_a_private_mx_host_is_not_spoken_to(self, domain):
+        from dataclasses import replace
+
+        domain.scene.app = replace(domain.scene.app, allowed_hosts=frozenset())
+        told = domain.check("mx_tls")
+        assert "cannot be used" in told.detail
+
+    def test_microsofts_servers_are_known(self, domain):
+        domain.dns.put(domain.name, "MX", "x-example.mail.protection.outlook.com")
+        assert domain.check("mx_tls").status == "ok"
+
+
+@pytest.mark.parametrize("fault", ["failing", "silent"])
+def test_a_dns_that_does_not_answer_is_no_finding(domain, fault):
+    from dataclasses import replace
+
+    from shared.lookups import Lookups
+
+    getattr(domain.dns, fault).add(domain.name)
+    domain.scene.app = replace(domain.scene.app, lookups=Lookups(domain.dns.address, 0.4))
+    found = Examination(domain.scene.app, domain.box, "s1", domain.signed()).findings()
+    assert {check.status for check in found} == {"skipped"}

@@ -1,0 +1,172 @@
+"""The organisation's rules: before any promise, and again before a mail leaves."""
+
+import threading
+
+import pytest
+
+from shared import integrating, proving
+from shared.callers import Caller
+from shared.contract import Person, PutIntegration
+from shared.errors import Conflict, NotAllowed, NotFound, Temporary
+from shared.model import OutboxItem, Tally
+from shared.rules import AgainstRules
+
+
+@pytest.fixture
+def admin(scene):
+    return Caller(scene.org_id, "admin@imap.example", frozenset({"admin"}))
+
+
+@pytest.fixture
+def rule(scene, admin):
+    def rule(**settings):
+        integrating.put(scene.app, admin, "smtp", PutIntegration(approved=True, settings=settings))
+
+    return rule
+
+
+def refused(scene, **changes):
+    with pytest.raises(AgainstRules) as caught:
+        scene.send(**changes)
+    assert caught.value.fix
+    assert scene.timeline() == []
+    assert scene.app.records.range(scene.org_id, OutboxItem) == []
+    return caught.value.field
+
+
+def test_what_the_rules_forbid_is_refused_before_any_promise_with_field_and_fix(scene, rule):
+    rule(allowedRecipients=["supplier.example"], maxRecipients=1)
+    assert scene.sent().state == "sent"
+
+
+def test_each_rule_names_its_field(scene, rule):
+    other = [Person(address="a@other.example")]
+    rule(allowedRecipients=["supplier.example"])
+    assert refused(scene, to=other) == "to[0].address"
+    assert refused(scene, bcc=other) == "bcc[0].address"
+    rule(maxRecipients=1)
+    assert refused(scene, cc=other) == "to"
+    rule(allowedSenders=["elsewhere.example"])
+    assert refused(scene) == "mailboxId"
+
+
+def test_a_rule_made_after_the_promise_stops_the_mail_before_it_leaves_and_says_why(scene, rule):
+    message = scene.send()
+    rule(allowedRecipients=["elsewhere.example"])
+    scene.work()
+    stopped = scene.email(message.id)
+    assert (stopped.state, stopped.error.code) == ("failed", "against_rules")
+    assert "allowedRecipients" in stopped.error.fix
+    assert scene.supplier.inbox() == []
+
+
+def test_another_workers_change_is_seen_within_half_a_minute(scene, rule):
+    from dataclasses import replace
+
+    elsewhere = replace(scene.app, rules={})
+    scene.send(app=elsewhere)
+    rule(maxRecipients=1)
+    scene.clock.advance(seconds=31)
+    two = [Person(address="a@other.example"), Person(address="b@other.example")]
+    with pytest.raises(AgainstRules):
+        scene.send(app=elsewhere, to=two)
+
+
+def test_an_hours_mails_are_counted_and_a_repeated_promise_is_not_a_second_one(scene, rule):
+    rule(maxPerHour=2)
+    first = scene.send(key="one")
+    scene.send(key="two")
+    with pytest.raises(AgainstRules) as caught:
+        scene.send(key="three")
+    assert caught.value.field == "mailboxId"
+    assert scene.send(key="one").id == first.id
+    scene.clock.advance(minutes=62)
+    scene.send(key="three")
+    assert len(scene.timeline()) == 3
+
+
+def test_of_many_at_the_same_moment_exactly_as_many_as_allowed_are_promised(scene, rule):
+    rule(maxPerHour=3)
+    outcomes = []
+
+    def one(number):
+        try:
+            outcomes.append(scene.send(key=f"key-{number}").state)
+        except (AgainstRules, Temporary) as error:
+            outcomes.append(error.code)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["against_rules"] * 5 + ["queued"] * 3
+    tally = scene.app.records.get(scene.org_id, Tally, "smtp").value
+    assert sum(tally.minutes.values()) == len(scene.timeline()) == 3
+
+
+def test_rules_cost_nothing_where_there_are_none_and_one_read_where_mails_are_counted(
+    scene, watched, guard, rule
+):
+    def cost():
+        scene.send(app=watched)
+        guard.calls.clear()
+        scene.send(app=watched)
+        return [call for call in guard.calls if call.split(".")[0] == "records"]
+
+    without = cost()
+    rule(maxPerHour=100)
+    assert len(cost()) - len(without) == 1
+
+
+class TestProof:
+    @pytest.fixture
+    def dns(self, world):
+        yield world.dns
+        world.dns.heal()
+
+    def test_a_domain_is_proven_by_its_record_and_then_its_mailboxes_may_send(self, scene, admin, rule, dns):
+        rule(allowedSenders=["imap.example"])
+        asked = proving.ask(scene.app, admin, "IMAP.example")
+        assert asked.name == "_zalion-challenge.imap.example"
+        assert proving.ask(scene.app, admin, "imap.example") == asked
+        with pytest.raises(Conflict) as caught:
+            proving.verify(scene.app, admin, "imap.example")
+        assert asked.text in caught.value.fix
+        assert refused(scene) == "mailboxId"
+        dns.put(asked.name, "TXT", "v=spf1 -all", asked.text)
+        assert proving.verify(scene.app, admin, "imap.example").state == "proven"
+        assert scene.sent().state == "sent"
+
+    def test_a_proof_ends_with_its_record_and_survives_a_dns_that_is_down(self, scene, admin, rule, dns):
+        rule(allowedSenders=["imap.example"])
+        asked = proving.ask(scene.app, admin, "imap.example")
+        dns.put(asked.name, "TXT", asked.text)
+        proving.verify(scene.app, admin, "imap.example")
+        dns.failing.add(asked.name)
+        with pytest.raises(Temporary):
+            proving.verify(scene.app, admin, "imap.example")
+        assert scene.sent().state == "sent"
+        dns.heal()
+        dns.put(asked.name, "TXT", "zalion-domain=another")
+        with pytest.raises(Conflict, match="1 other"):
+            proving.verify(scene.app, admin, "imap.example")
+        with pytest.raises(AgainstRules):
+            scene.send()
+
+    def test_another_organisations_token_proves_nothing(self, scene, admin, dns):
+        theirs = proving.ask(
+            scene.app, Caller("org-other", "it@other.example", frozenset({"admin"})), "two.example"
+        )
+        mine = proving.ask(scene.app, admin, "two.example")
+        assert mine.token != theirs.token
+        dns.put(mine.name, "TXT", theirs.text)
+        with pytest.raises(Conflict):
+            proving.verify(scene.app, admin, "two.example")
+
+    def test_only_an_administrator_asks_and_only_what_was_asked_for_is_verified(self, scene, admin):
+        with pytest.raises(NotAllowed):
+            proving.ask(scene.app, scene.caller, "imap.example")
+        with pytest.raises(NotFound) as caught:
+            proving.verify(scene.app, admin, "never.example")
+        assert caught.value.fix
