@@ -211,7 +211,7 @@ def test_the_watch_is_renewed_daily(stage, world):
 
     stage.clock.ahead = timedelta()
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
-    assert (needs(hours=11), needs(hours=25)) == (None, "renew")
+    assert (needs(hours=11), needs(hours=25)) == (None, "due")
     before = watched()
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
     assert watched() == before + 1
