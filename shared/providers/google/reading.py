@@ -212,6 +212,8 @@ class GmailMailbox(Session):
             ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
             if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
                 envelopes = self._envelopes([*ids])
+                if position.again:  # they are not read again then
+                    position.saw(ids)
                 position.history, ids = number, {}
                 yield position.page(envelopes)
 
