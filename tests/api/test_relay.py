@@ -65,6 +65,11 @@ def test_proposals_can_be_connected_with_as_they_are(office, world):
     assert [limit["power"] for limit in answer.json()["limits"]] == ["push"]
 
 
+def test_the_doctor_names_a_selector_that_is_none(office):
+    answer = office.alice_("POST", f"/mailboxes/{office.mailbox_id}/test?dkimSelector=a%20b")
+    assert (answer.status_code, answer.json()["field"]) == (400, "dkimSelector")
+
+
 def test_an_address_that_is_none_is_named(office):
     answer = office.alice_("POST", "/mailboxes/autodetect", {"address": "nobody"})
     assert (answer.status_code, answer.json()["field"]) == (400, "address")
