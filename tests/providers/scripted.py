@@ -9,6 +9,9 @@ from typing import Any, Self
 
 HANG = "<hang>"
 CLOSE = "<close>"
+HALF = "<half>"
+"""Says no more and reads no more, but does not let go: half-closed."""
+
 DRIP = "<drip>"
 """One byte, and another before anybody loses patience, for ever."""
 
@@ -73,11 +76,13 @@ class Scripted:
                     return
 
     def _tell(self, connection: Any, answer: str) -> bool:
-        if answer == HANG:
+        if answer == HALF:
+            connection.shutdown(socket.SHUT_WR)
+        if answer in {HANG, HALF}:
             self._ended.wait(20)
         while answer == DRIP and not self._ended.wait(0.05):
             connection.sendall(b"+")
-        if answer in {HANG, CLOSE, DRIP}:
+        if answer in {HANG, HALF, CLOSE, DRIP}:
             return False
         if answer:
             connection.sendall(answer.replace("\n", "\r\n").encode() + b"\r\n")
