@@ -142,7 +142,9 @@ def answer_oneself(file, facts, organisation):
     headers = {"Authorization": f"Bearer {organisation['tokens']['alice']}"}
     timeline = f"{facts['api']}/cases/{organisation['case']}/emails"
     if "ews" in organisation:  # it tells nothing: she presses "sync"
-        requests.post(f"{facts['api']}/mailboxes/{organisation['mailboxId']}/sync", headers=headers, timeout=20)
+        requests.post(
+            f"{facts['api']}/mailboxes/{organisation['mailboxId']}/sync", headers=headers, timeout=20
+        )
 
     def directions():
         found = requests.get(timeline, headers=headers, timeout=20).json()["items"]
