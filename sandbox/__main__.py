@@ -107,6 +107,7 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
             f"{ports['smtp']} (starttls), MX {ports['mx']}",
         ),
         ("Microsoft 365", world.entra.url, f"Entra simulator; Graph {world.graph.base}"),
+        ("Exchange (EWS)", f"{world.exchange.url}/EWS/Exchange.asmx", "simulator; NTLM and Basic"),
         ("Way in (HTTPS)", world.public_url, "for browsers and notifications"),
         ("DNS", world.dns.address, "UDP; for the sandbox's domains"),
         ("Supplier", facts["supplier"]["address"], f"password: {facts['supplier']['password']}"),

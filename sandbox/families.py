@@ -98,6 +98,20 @@ def _browse_at_microsoft(world: World, url: str, address: str) -> None:
         world.entra.auto_sign_in = False
 
 
+def _exchange_place(world: World) -> dict[str, dict[str, Any]]:
+    return {"ews": {"host": "localhost", "port": world.ports["exchange"]}}
+
+
+def _exchange_mailbox(world: World, organisation: Organisation, user: str) -> dict[str, Any]:
+    """Sign in by NTLM, with the user's own name."""
+    return {
+        "receivesWith": "ews",
+        "sendsWith": "ews",
+        "settings": _exchange_place(world),
+        "secret": {"password": organisation.passwords[user]},
+    }
+
+
 FAMILIES: Mapping[str, Family] = {
     "imap": _hosted("imap.example", "imap", imap="tls", smtp="starttls"),
     "imap2": _hosted("imap2.example", "imap", imap="starttls", smtp="tls"),
@@ -110,5 +124,6 @@ FAMILIES: Mapping[str, Family] = {
         _browse_at_microsoft,
         lambda world: world.graph,
     ),
+    "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""
