@@ -17,7 +17,7 @@ from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
 from sandbox import secrets_given
 
 RUN = re.compile(rb"[A-Za-z0-9_-]{16,}")
-ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}|\\\\u[0-9a-f]{4}|\\\\[nrt]")
+ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}|\\u[0-9a-f]{4}|\\[nrt]")
 """What may stand before a run in URLs and JSON and looks like a part of it."""
 
 LARGEST = 1_000_000
