@@ -244,3 +244,44 @@ def test_an_integration_with_wrong_settings_names_them(office):
     answer = office.admin("PUT", "/integrations/imap", {"approved": True, "domains": ["x@y"]})
     assert answer.json()["field"] == "domains[0]"
     assert office.admin("GET", "/integrations/pigeon").status_code in {400, 404}
+
+
+MICROSOFT = "/integrations/microsoft"
+IDS = {"tenantId": "11111111-2222-3333-4444-555555555555", "clientId": "11111111-2222-3333-4444-555555555556"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"settings": {}}, "approved"),
+        ({"approved": "yes"}, "approved"),
+        ({"approved": True, "settings": {"tenantid": "x"}}, "settings.tenantid"),
+        ({"approved": True, "settings": {"tenantId": 7}}, "settings.tenantId"),
+        ({"approved": True, "settings": {"tenantId": "contoso.com", "clientId": "x"}}, "settings.tenantId"),
+        ({"approved": True, "settings": {**IDS, "clientId": "x"}}, "settings.clientId"),
+        ({"approved": True, "settings": IDS}, "secret"),
+        ({"approved": True, "settings": IDS, "secret": {}}, "secret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": ""}}, "secret.clientSecret"),
+        ({"approved": True, "settings": IDS, "secret": {"secret": "x"}}, "secret.secret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x"}}, "settings.tenantId"),
+        ({"approved": True, "secret": {"clientSecret": "x"}}, "secret"),
+        ({"approved": True, "settings": {**IDS, "secretExpiresAt": "31.5.2027"}}, "settings.secretExpiresAt"),
+        ({"approved": True, "settings": {"largeAttachments": "yes"}}, "settings.largeAttachments"),
+        ({"approved": True, "settings": {"access": "robot"}}, "settings.access"),
+        ({"approved": True, "domains": ["@"]}, "domains[0]"),
+    ],
+)
+def test_a_wrong_registration_names_its_field(office, body, field):
+    answer = office.admin("PUT", MICROSOFT, body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["field"] == field, answer.text
+    assert office.admin("GET", MICROSOFT).json()["state"] == "not_approved"
+
+
+def test_a_return_url_that_is_not_registered_is_refused(office):
+    office.admin("PUT", MICROSOFT, {"approved": True})
+    for body in ({"returnUrl": "https://evil.example"}, {"returnUrl": 7}):
+        answer = office.admin("POST", f"{MICROSOFT}/consent", body)
+        assert (answer.status_code, answer.json()["field"]) == (400, "returnUrl")
+    office.admin("DELETE", MICROSOFT)
+    assert office.admin("POST", f"{MICROSOFT}/consent", {}).status_code == 409
