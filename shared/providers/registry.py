@@ -11,11 +11,8 @@ from shared.providers.base import Provider
 
 _MODULES = {
     "microsoft": "shared.providers.microsoft",
-<<<<<<< HEAD
     "google": "shared.providers.google",
-=======
     "ews": "shared.providers.ews",
->>>>>>> ews
     "imap": "shared.providers.imap",
     "pop3": "shared.providers.pop3",
     "smtp": "shared.providers.smtp",
