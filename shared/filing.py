@@ -251,7 +251,7 @@ class Filer:
             new = replace(new, state="sent", error=None)
         if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
             new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
-        learnt = envelope.message_id is not None and envelope.message_id != alias.message_id
+        learnt = self._is_new(envelope.message_id, alias)
         writes: list[Write] = [Move(message, new)] if new != old else []
         if learnt and envelope.message_id:
             self.learn(envelope.message_id)
@@ -262,6 +262,12 @@ class Filer:
             writes.append(self._audit("message.seen_again", new))
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
+
+    def _is_new(self, message_id: str | None, alias: Alias) -> bool:
+        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
+        if message_id is None or message_id == alias.message_id:
+            return False
+        return self.knowledge.alias(message_id) is None
 
     def _hold(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str | None = None
