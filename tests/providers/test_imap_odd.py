@@ -182,9 +182,7 @@ class TestBrokenMail:
         list(box.pages(pages[-1].cursor, SINCE))
         assert not any("FETCH" in line for line in server.said)
 
-    @pytest.mark.parametrize(
-        ("items", "alone"), [("RFC822.SIZE many", True), ("RFC822.SIZE 50 (((", True), (None, False)]
-    )
+    @pytest.mark.parametrize(("items", "alone"), [("RFC822.SIZE 50 (((", True), (None, False)])
     def test_one_mail_that_cannot_be_described_keeps_back_no_other(self, odd, caplog, items, alone):
         """UIDs 1 to 20, of which 7 is refused or described in nonsense as soon as it is asked for."""
         header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
@@ -226,6 +224,11 @@ class TestBrokenMail:
         with pytest.raises(Rejected):
             list(box.pages(None, SINCE))
 
+    def test_a_size_in_nonsense_counts_as_none(self, odd):
+        header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
+        _, box = odd({"UID FETCH": ScriptedImap.fetched("RFC822.SIZE many", header)})
+        assert [e.size for page in box.pages(None, SINCE) for e in page.envelopes] == [0]
+
     def test_a_date_that_cannot_be_read_hides_no_mail_that_is_new(self, odd):
         header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
         _, box = odd({"UID FETCH": ScriptedImap.fetched('INTERNALDATE "nonsense"', header)})
@@ -263,6 +266,21 @@ class TestBrokenMail:
         [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
         with pytest.raises(NotFound):
             box.fetch(ref)
+
+
+    @pytest.mark.parametrize(("said", "parts"), [(200_000_000, 1), (50, 3)])
+    def test_a_mail_that_is_too_large_is_refused_whatever_the_server_says_of_it(self, odd, said, parts):
+        def part(line):
+            offset = line.partition("<")[2].partition(".")[0]
+            text = f"* 1 FETCH (UID 7 RFC822.SIZE {said} BODY[]<{offset}> {{{CHUNK}}}\n"
+            return f"{text}{'x' * CHUNK})\n%t OK done"
+
+        server, box = odd({r"UID FETCH.*BODY\.PEEK\[\]": part})
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        box.largest = 3 * CHUNK
+        with pytest.raises(Rejected):
+            box.fetch(ref)
+        assert sum("BODY.PEEK[]" in line for line in server.said) <= parts + 1
 
 
 class TestRefusals:

@@ -183,7 +183,7 @@ class Session:
                         ref=make_ref(folder, validity, uid),
                         folder=folder,
                         is_sent=sent,
-                        size=items.get(b"RFC822.SIZE", 0),
+                        size=octets(items),
                         received_at=arrival(items),
                     )
                 else:
@@ -242,6 +242,12 @@ def arrival(items: Mapping[bytes, Any]) -> datetime | None:
     """When the server took a message in, in UTC; None where its date cannot be read."""
     at: datetime | None = items.get(b"INTERNALDATE")
     return at.astimezone(UTC) if at else None
+
+
+def octets(items: Mapping[bytes, Any]) -> int:
+    """How large the server says that a message is; 0 where it does not, or in nonsense."""
+    told = items.get(b"RFC822.SIZE")
+    return told if isinstance(told, int) else 0
 
 
 def make_ref(folder: str, validity: int, uid: int) -> str:
