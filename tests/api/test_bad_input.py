@@ -115,10 +115,31 @@ def test_a_wrong_parameter_is_named(office, path, field):
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("from=yesterday", "from"), ("to=2026-01-01", "to"), ("limit=0", "limit")]
+    ("query", "field"),
+    [
+        ("from=yesterday", "from"),
+        ("to=2026-01-01", "to"),
+        ("limit=0", "limit"),
+        ("from=0001-01-01T00:00:00%2B14:00", "from"),
+        ("to=9999-12-31T23:59:59-14:00", "to"),
+    ],
 )
 def test_a_wrong_audit_filter_is_named(office, query, field):
     assert office.admin("GET", f"/audit?{query}").json()["field"] == field
+
+
+@pytest.mark.parametrize("query", ["after=0001-01-01T00:00:00Z", "before=9999-12-31T23:59:59Z"])
+def test_a_time_that_is_at_the_end_of_all_times_is_named(office, query):
+    answer = office.alice_("GET", f"/mailboxes/{office.mailbox_id}/search?{query}")
+    assert (answer.status_code, answer.json()["field"]) == (400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize("name", ["settings", "secret"])
+def test_what_is_nested_too_deeply_is_refused_wherever_it_stands(office, name):
+    deep = "[" * 100_000 + "]" * 100_000
+    body = f'{{"address":"a@imap.example","receivesWith":"imap","{name}":{{"imap":{{"x":{deep}}}}}}}'
+    answer = office.alice_("POST", "/mailboxes", headers={"Content-Type": "application/json"}, data=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, "body")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +187,7 @@ def connect(office, world, **changes):
         ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
         ({"pollSeconds": 86_401}, 400, "invalid_request", "pollSeconds"),
         ({"since": "2020-01-01T00:00:00Z"}, 400, "invalid_request", "since"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, 400, "invalid_request", "since"),
         ({"owner": "bob@imap.example"}, 403, "not_allowed", "owner"),
         ({"settings": {"pop3": {}}}, 400, "invalid_request", "settings.pop3"),
         ({"settings": {"imap": {}, "smtp": {}}}, 400, "invalid_request", "settings.imap.host"),
