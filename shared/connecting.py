@@ -26,12 +26,8 @@ from shared.errors import (
     ZalionError,
 )
 from shared.jobs import Job
-<<<<<<< HEAD
 from shared.model import Grant, Integration, Mailbox, Problem, Review, SyncState, account_of, digest
-=======
-from shared.model import Integration, Mailbox, Problem, Review, SyncState, digest
 from shared.providers.base import Provider
->>>>>>> edges
 from shared.storage.base import Add, Move, Remove, Stored
 
 NOT_SIGNED_IN = Problem(

@@ -315,7 +315,7 @@ class Filer:
         return "review"
 
     def _lose(self, envelope: Envelope, decision: Decision, conversation: Conversation) -> str:
-        """A case mail that cannot be fetched or read (deleted, no data, a bug of ours) is shown to its owner."""
+        """A case mail that cannot be fetched or read (deleted, no data, our bug) is shown to its owner."""
         reason = "This mail of the case was deleted or could not be fetched; confirm to try again."
         self._hold(envelope, decision, conversation, reason)
         return "lost"
