@@ -20,6 +20,7 @@ ANONYMOUS = {
     "GET integrations",
     *(f"{method} integrations/{{}}" for method in ("GET", "PUT", "DELETE")),
     "POST integrations/{}/consent",
+    "POST integrations/{}/test",
     "GET consent/{}/callback",
     "GET oauth/{}/callback",
     "GET mailboxes",
