@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from shared import connecting, looking, noticing, scheduling, subscribing, views
+from shared import connecting, looking, noticing, scheduling, subscribing, turns, views
 from shared.contract import PatchMailbox
 from shared.errors import InvalidRequest, RateLimited, ZalionError
 from shared.jobs import Job
-from shared.model import AuditRecord
+from shared.model import AuditRecord, Turn
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests import microsoft
@@ -457,6 +457,17 @@ def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, fir
         office.settle()
     assert [office.email(message.id).state for message in messages] == ["sent"] * 3
     assert len(ids(office, first)) == 3
+
+
+def test_a_worker_that_died_with_its_turn_keeps_a_mail_waiting_for_minutes_and_loses_none(office):
+    dead = Turn(office.mailbox.id, "send", "dead", office.clock() + turns.LONGEST)
+    office.app.records.commit(office.org_id, Save(dead))
+    message = office.send()
+    office.work()
+    assert (office.email(message.id).state, office.email(message.id).attempts) == ("queued", 0)
+    assert office.app.queues.length("deliver-poison") == 0
+    office.poll(minutes=6)
+    assert office.email(message.id).state == "sent"
 
 
 def together(acts):

@@ -38,6 +38,12 @@ def sent(office, **changes):
     return office.email(message.id)
 
 
+def looked(office):
+    """What a notice or a poll comes to; how mail is noticed is not tested here."""
+    office.settle()
+    office.sync()
+
+
 def copies(office, message):
     """What lies in Sent of a mail from the case: it quotes the id that we gave it, whatever its own."""
     found = office.alice.box.listed(office.alice.box.folder("sentitems").id)
@@ -60,7 +66,7 @@ def attachment(size, name="plan.bin"):
 def test_an_answer_from_the_case_stands_in_the_answered_mails_thread_in_outlook(office):
     first = sent(office)
     office.supplier.reply(office.arrived(first), "Here it is.")
-    office.settle()
+    looked(office)
     [theirs] = office.answers(first)
     answer = sent(office, in_reply_to=theirs.id, subject="Re: Offer 4711", text="Thank you")
     [copy] = copies(office, answer)[-1:]
@@ -71,7 +77,7 @@ def test_an_answer_from_the_case_stands_in_the_answered_mails_thread_in_outlook(
     mail = email.message_from_bytes(copy.raw)
     assert mail["In-Reply-To"] == theirs.message_id
     known, index = (base64.b64decode(text) for text in (index_of(office, there), mail["Thread-Index"]))
-    assert (index[:22], len(index)) == (known, 27)  # MS-OXOMSG: five octets more than the answered mail's
+    assert (index[:-5], len(known) % 5) == (known, 2)  # MS-OXOMSG: 22 octets, and five for each answer
     assert email.message_from_bytes(office.arrived(answer))["Thread-Index"] == mail["Thread-Index"]
 
 
@@ -125,7 +131,7 @@ def test_a_message_id_that_exchange_changed_is_read_back_and_an_answer_to_it_is_
         message = sent(office)
     if late:
         graph.release_sent_copies()
-        office.settle()
+    looked(office)
     [copy] = copies(office, message)
     final = str(copy.message["Message-ID"])
     assert final != message.message_id
@@ -138,7 +144,7 @@ def test_a_message_id_that_exchange_changed_is_read_back_and_an_answer_to_it_is_
     )
     assert any(final.encode() in raw for raw in office.supplier.inbox())
     answer(office, final, "To the new id")
-    office.settle()
+    looked(office)
     assert [one.text.strip() for one in office.answers(message)] == ["To the new id"]
     assert len([one for one in office.timeline() if one.conversation_id == message.conversation_id]) == 2
 
@@ -149,10 +155,10 @@ def test_an_answer_that_was_faster_than_the_sent_copy_is_filed_once_the_copy_tel
         message = sent(office)
     [final] = {item.message["Message-ID"] for item in office.alice.box.items.values() if not item.visible}
     answer(office, final, "Very fast")
-    office.settle()
+    looked(office)
     assert office.answers(message) == []
     graph.release_sent_copies()
-    office.settle()
+    looked(office)
     assert [one.text.strip() for one in office.answers(message)] == ["Very fast"]
 
 
@@ -264,7 +270,7 @@ def test_a_lost_answer_and_a_late_copy_is_uncertain_until_the_copy_shows_and_nev
         assert office.email(message.id).state == "uncertain"
         assert office.email(message.id).error.fix
     graph.release_sent_copies()
-    office.settle()
+    looked(office)
     assert office.email(message.id).state == "sent"
     assert sum(message.message_id.encode() in raw for raw in office.supplier.inbox()) == 1
 
