@@ -211,7 +211,9 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
         until = now + timedelta(minutes=50)
         made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
         scene.world.graph.notifier.subscriptions[made[-1].id] = made[-1]
-        box = replace(scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until))
+        box = replace(
+            scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
+        )
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=now + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._sealed(org_id, grant, {"access_token": token}))]
         app.schedule.put(Due(now - timedelta(minutes=1), "push", org_id, box.id))
