@@ -11,7 +11,7 @@ from shared.explaining import Explanation
 def success(request: func.HttpRequest, outcome: Outcome) -> bytes:
     """Render how a consent or sign-in ended, or that it is waited for."""
     language = _language(request)
-    explanation = explaining.explain(outcome.key, language, address=outcome.address)
+    explanation = explaining.explain(outcome.key, language, address=outcome.address, actor=outcome.actor)
     html = pages.page(
         explanation,
         language=language,

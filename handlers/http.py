@@ -30,6 +30,8 @@ ANONYMOUS = {"anyone", "browser", "provider"}
 MAX_BODY = 60_000_000
 """Octets: the largest mail as base64, and its JSON."""
 LONGEST_NUMBER = 9
+FIRST_YEAR, LAST_YEAR = 1900, 9999
+"""What comes of a time, a day before it or a little after, must still be one."""
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -93,11 +95,12 @@ class Call[B]:
             return None
         try:
             time = datetime.fromisoformat(value.replace(" ", "+"))  # a bare + in a URL arrives as a blank
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
+            utc = time.astimezone(UTC) if time.tzinfo else None
+        except (ValueError, OverflowError):
+            utc = None
+        if utc is None or not FIRST_YEAR <= utc.year < LAST_YEAR:
             raise InvalidRequest("This must be a time such as 2026-11-24T08:00:00Z.", field=name)
-        return time.astimezone(UTC)
+        return utc
 
     def flag(self, name: str) -> bool | None:
         """Return true or false from the query, or None. Raises InvalidRequest."""
@@ -251,6 +254,8 @@ def _body(req: func.HttpRequest, shape: type | None) -> Any:
         raise InvalidRequest(f"{detail}.", field=whole or "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise InvalidRequest("The body is not valid JSON.", field="body") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", field="body") from None
 
 
 def correlation(req: func.HttpRequest) -> str:

@@ -109,6 +109,20 @@ def _browse(world: World, at: Entra | Google, url: str, address: str) -> None:
         at.auto_sign_in = False
 
 
+def _exchange_place(world: World) -> dict[str, dict[str, Any]]:
+    return {"ews": {"host": "localhost", "port": world.ports["exchange"]}}
+
+
+def _exchange_mailbox(world: World, organisation: Organisation, user: str) -> dict[str, Any]:
+    """Sign in by NTLM, with the user's own name."""
+    return {
+        "receivesWith": "ews",
+        "sendsWith": "ews",
+        "settings": _exchange_place(world),
+        "secret": {"password": organisation.passwords[user]},
+    }
+
+
 FAMILIES: Mapping[str, Family] = {
     "imap": _hosted("imap.example", "imap", imap="tls", smtp="starttls"),
     "imap2": _hosted("imap2.example", "imap", imap="starttls", smtp="tls"),
@@ -128,5 +142,6 @@ FAMILIES: Mapping[str, Family] = {
         sign_in=_browse_at_google,
         system=lambda world: world.google,
     ),
+    "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""

@@ -42,12 +42,14 @@ class Issuer(WebServer):
         identity_header: the secret of the managed identity endpoint.
         client_id, client_secret: the OAuth client of the mailboxes.
         token_seconds: lifetime of a mailbox's access token.
+        secrets_seen: every token that was given out.
     """
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.identity_header = secrets.token_urlsafe(24)
         self.client_id, self.client_secret = "zalion-mail", secrets.token_urlsafe(24)
         self.token_seconds = 3600
+        self.secrets_seen = {self.identity_header, self.client_secret}
         self._tokens_lock = threading.Lock()
         self._grants: dict[str, MailGrant] = {}
         self._access: dict[str, tuple[MailGrant, float]] = {}
@@ -90,6 +92,7 @@ class Issuer(WebServer):
     def grant(self, address: str) -> str:
         """Return the first refresh token of a new consent of the mailbox's owner."""
         token = secrets.token_urlsafe(32)
+        self.secrets_seen.add(token)
         with self._tokens_lock:
             self._grants[token] = MailGrant(address.lower())
         return token
@@ -163,6 +166,7 @@ class Issuer(WebServer):
                 return Reply(400, {"error": "invalid_grant", "error_description": "expired, used or revoked"})
             grant.retired.add(given)
             fresh = secrets.token_urlsafe(32)
+            self.secrets_seen.add(fresh)
             self._grants[fresh] = grant
             body = {"access_token": self._new_access(grant), "refresh_token": fresh}
         return Reply(body=body | {"token_type": "Bearer", "expires_in": self.token_seconds})
@@ -177,6 +181,7 @@ class Issuer(WebServer):
 
     def _new_access(self, grant: MailGrant) -> str:
         token = secrets.token_urlsafe(32)
+        self.secrets_seen.add(token)
         self._access[token] = grant, time.time() + self.token_seconds
         return token
 
@@ -186,7 +191,9 @@ class Issuer(WebServer):
 
     def _sign(self, claims: dict[str, Any]) -> str:
         kid = next(reversed(self._keys))
-        return jwt.encode(claims, self._keys[kid], algorithm="RS256", headers={"kid": kid})
+        token = jwt.encode(claims, self._keys[kid], algorithm="RS256", headers={"kid": kid})
+        self.secrets_seen.add(token)
+        return token
 
     def _jwk(self, kid: str) -> dict[str, Any]:
         public = self._keys[kid].public_key()

@@ -85,6 +85,8 @@ def _providers(world: World) -> dict[str, Any]:
     """What a client of each part needs besides the CA."""
     return {
         "mx": {"host": "localhost", "port": world.ports["mx"]},
+        "dns": {"address": world.dns.address},
+        "autoconfig": {"pattern": world.autoconfig.pattern},
         "storage": {"connectionString": world.azurite.connection_string},
         "keyVault": {"url": world.vault.url},
         "issuer": {"url": world.issuer.url, "jwks": f"{world.issuer.url}/jwks.json"},
@@ -101,6 +103,7 @@ def _providers(world: World) -> dict[str, Any]:
             "serviceClientId": world.google_service.client_id,
             "topic": GOOGLE_TOPIC,
         },
+        "ews": {"host": "localhost", "port": world.ports["exchange"], "url": world.exchange.url},
         "front": {"url": world.public_url},
         "logs": {"app": str(Path(world.directory).resolve()), "mail": str(world.dovecot.directory)},
     }

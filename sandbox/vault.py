@@ -46,6 +46,7 @@ class KeyVault(WebServer):
         purge_protected: answer 403 to a purge, and keep deleted secrets.
         deletion_seconds: how long a deletion goes on; meanwhile the name is nowhere.
         secrets, deleted: name -> its versions, oldest first.
+        secrets_seen: every value that was ever kept.
 
     429 and 503 come from `fail_next`; `calls` counts.
     """
@@ -56,6 +57,7 @@ class KeyVault(WebServer):
         self.deletion_seconds = 0.0
         self.secrets: dict[str, list[Version]] = {}
         self.deleted: dict[str, list[Version]] = {}
+        self.secrets_seen: set[str] = set()
         self._deleted_at: dict[str, float] = {}
         self._issuer = issuer
         self._writing = threading.RLock()
@@ -64,6 +66,7 @@ class KeyVault(WebServer):
     def seed(self, name: str, value: str) -> None:
         """Put a secret there, as an operator would."""
         now = int(time.time())
+        self.secrets_seen.add(value)
         with self._writing:
             self.secrets.setdefault(name, []).append(Version(value, now, now, {}))
 
@@ -139,6 +142,7 @@ class KeyVault(WebServer):
                 409, "Conflict", f"Secret {name} is deleted: its name cannot be reused.", inner=inner
             )
         now = int(time.time())
+        self.secrets_seen.add(value)
         self.secrets.setdefault(name, []).append(Version(value, now, now, body))
         return Reply(body=self._whole(name, self.secrets[name][-1]))
 

@@ -31,11 +31,13 @@ PAUSE = 15
 class Outcome:
     """What the browser is told. `key` names the explanation; `url` is where it goes on by itself.
 
-    `url` with `after` (seconds) is to be tried again; without it the browser is sent there at once.
+    `actor` is who began it in Zalion. `url` with `after` (seconds) is to be tried again; without it the
+    browser is sent there at once.
     """
 
     key: str
     address: str = ""
+    actor: str = ""
     return_url: str | None = None
     url: str | None = None
     after: int | None = None
@@ -110,7 +112,7 @@ def _standing(app: App, org_id: str, flow: Flow) -> Outcome:
     if flow.purpose == "sign_in":
         mailbox = app.records.find(org_id, Mailbox, flow.mailbox_id)
         if mailbox and mailbox.value.state in {"active", "paused"}:
-            return Outcome("connected", address=mailbox.value.address, return_url=flow.return_url)
+            return _connected(flow, mailbox.value)
     else:
         stored = app.records.find(org_id, Integration, flow.provider)
         if stored and stored.value.state == "approved" and flow.tenant in {"", stored.value.tenant}:
@@ -235,7 +237,13 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
         presence.note(app.records, account_of(flow.provider, tokens.subject), (org_id, mailbox.id))
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens)
     connecting.activate(app, org_id, mailbox.id, flow.actor)
-    return Outcome("connected", address=mailbox.address, return_url=flow.return_url)
+    return _connected(flow, mailbox)
+
+
+def _connected(flow: Flow, mailbox: Mailbox) -> Outcome:
+    """Say whose wish it was where it was not the mailbox's own user: a link can be sent to anybody."""
+    key = "connected" if flow.actor == mailbox.address else "connected_for"
+    return Outcome(key, mailbox.address, flow.actor, flow.return_url)
 
 
 def _check_directory(app: App, org_id: str, integration: Integration, tokens: Tokens, address: str) -> None:

@@ -135,6 +135,7 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     """A mailbox to connect. `settings` and `secret` may be per provider: `{"imap": {...}, "smtp": {...}}`.
 
     A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
+    `authservId` names whose Authentication-Results are believed; `-` where the topmost bears no name.
     Where users sign in at the provider, no secret is needed: the answer has `authorizeUrl`, and the browser
     ends at `returnUrl`. Asking again for a mailbox that needs consent gives a fresh one.
     """

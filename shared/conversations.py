@@ -21,8 +21,8 @@ NEWEST_REFERENCES = 50
 NEAREST = 3
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
-NEVER_LATER = timedelta(hours=25)
-"""A promise is given up after a day (`promises.GIVE_UP`)."""
+NEVER_EARLIER, NEVER_LATER = timedelta(minutes=-10), timedelta(hours=25)
+"""Clocks differ by minutes; a promise is given up after a day (`promises.GIVE_UP`)."""
 
 Outcome = Literal["ignore", "known", "file", "review"]
 
@@ -115,7 +115,7 @@ def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | 
     """Recognise our message after a relay replaced its Message-ID: it still quotes its own id last.
 
     The same sender, subject and second as promised is a copy. Exchange also puts the time of submission
-    into Date, so a later second is one too, unless the mail says that it answers ours.
+    into Date, by its own clock, so another second is one too, unless the mail says that it answers ours.
     """
     for message_id in (*envelope.references[-1:], *envelope.references[-2:-1]):
         signed = lookup.signed(message_id)
@@ -132,7 +132,7 @@ def _print_as_promised(envelope: Envelope, message_id: str, signed: SignedId) ->
     promised = datetime.fromtimestamp(int(signed.email_id[:13]) // 1000, UTC)
     late = envelope.sent_at - promised if envelope.sent_at else NEVER_LATER
     answers = envelope.in_reply_to == message_id or envelope.references[-1] != message_id
-    if answers or not timedelta() <= late < NEVER_LATER:
+    if answers or not NEVER_EARLIER <= late < NEVER_LATER:
         return ""
     return mime.fingerprint(replace(envelope, sent_at=promised))
 

@@ -20,6 +20,18 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Sie können diese Seite schließen.",
         ),
     },
+    "connected_for": {
+        "en": (
+            "Your mailbox is connected",
+            "{address} is now connected with Zalion, as {actor} asked for. E-mails of cases appear there by themselves.",
+            "You can close this page. If you did not expect this, ask your IT to disconnect the mailbox in Zalion.",
+        ),
+        "de": (
+            "Ihr Postfach ist verbunden",
+            "{address} ist jetzt mit Zalion verbunden; veranlasst hat es {actor}. E-Mails zu Fällen erscheinen dort von selbst.",
+            "Sie können diese Seite schließen. Haben Sie das nicht erwartet, lassen Sie das Postfach von Ihrer IT in Zalion trennen.",
+        ),
+    },
     "approved": {
         "en": (
             "Your organisation has approved Zalion",

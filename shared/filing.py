@@ -8,15 +8,15 @@ decides again.
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from shared import audit, mime
+from shared import audit, logs, mime
 from shared.app import App
 from shared.conversations import Decision, decide
-from shared.errors import NotFound, Raced, Rejected
+from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.keeping import first, participants, store
 from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
@@ -47,8 +47,8 @@ class Filer:
 
     Attributes:
         learn: told a further Message-ID of a known mail, before it is written down.
-        hopeless: ref of a mail whose fetching has failed often enough; it is held instead.
-        fetching: ref of the mail being fetched, for whoever finds that it failed.
+        hopeless: ref of a mail that has failed often enough; what belongs to a case is held instead.
+        fetching: ref of the mail whose fetching or reading failed, for whoever finds that it did.
     """
 
     app: App
@@ -84,10 +84,14 @@ class Filer:
     def _reported(self, envelope: Envelope) -> Sequence[str]:
         if mime.classify(envelope) not in {"bounce", "receipt"}:
             return ()
-        try:
-            return mime.reported_ids(self.receiver.returned_headers(envelope.ref))
-        except (NotFound, Rejected):
+        if envelope.ref == self.hopeless:
+            logs.log("report.unread", mailbox_id=self.mailbox.id)
             return ()
+        with self._minding(envelope):
+            try:
+                return mime.reported_ids(self.receiver.returned_headers(envelope.ref))
+            except (NotFound, Rejected):
+                return ()
 
     def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
         if decision.outcome == "known" and decision.copy_of:
@@ -102,13 +106,23 @@ class Filer:
         """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
         if envelope.ref == self.hopeless:
             return self._lose(envelope, decision, conversation.value)
+        with self._minding(envelope):
+            try:
+                raw = fetch(self.receiver, envelope)
+            except (NotFound, Rejected):  # gone, or the server will never give it (Exchange does that)
+                return self._lose(envelope, decision, conversation.value)
+            try:
+                return self._store(envelope, decision, conversation, raw)
+            except ZalionError:
+                self.fetching = ""  # trouble with the storage, or a race: no fault of this mail
+                raise
+
+    @contextmanager
+    def _minding(self, envelope: Envelope) -> Iterator[None]:
+        """Note which mail is at hand: it stays noted when something breaks, a bug of ours included."""
         self.fetching = envelope.ref
-        try:
-            raw = fetch(self.receiver, envelope)
-        except (NotFound, Rejected):  # gone, or the server will never give it (Exchange does that)
-            return self._lose(envelope, decision, conversation.value)
+        yield
         self.fetching = ""
-        return self._store(envelope, decision, conversation, raw)
 
     def by_hand(
         self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
@@ -251,7 +265,7 @@ class Filer:
             new = replace(new, state="sent", error=None)
         if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
             new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
-        learnt = envelope.message_id is not None and envelope.message_id != alias.message_id
+        learnt = self._is_new(envelope.message_id, alias)
         writes: list[Write] = [Move(message, new)] if new != old else []
         if learnt and envelope.message_id:
             self.learn(envelope.message_id)
@@ -262,6 +276,12 @@ class Filer:
             writes.append(self._audit("message.seen_again", new))
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
+
+    def _is_new(self, message_id: str | None, alias: Alias) -> bool:
+        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
+        if message_id is None or message_id == alias.message_id:
+            return False
+        return self.knowledge.alias(message_id) is None
 
     def _hold(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str | None = None
@@ -295,7 +315,7 @@ class Filer:
         return "review"
 
     def _lose(self, envelope: Envelope, decision: Decision, conversation: Conversation) -> str:
-        """A case mail that cannot be fetched (deleted, or the server gives no data) is shown to its owner."""
+        """A case mail that cannot be fetched or read (deleted, no data, our bug) is shown to its owner."""
         reason = "This mail of the case was deleted or could not be fetched; confirm to try again."
         self._hold(envelope, decision, conversation, reason)
         return "lost"

@@ -68,7 +68,9 @@ def dmarc(domain: str, app: App) -> dict[str, Any]:
     from checkdmarc import utils
 
     utils.DNS_CACHE.clear()
-    found: Any = library.check_dmarc(domain, resolver=app.lookups.resolver, timeout=app.lookups.seconds)
+    found: Any = library.check_dmarc(
+        domain, resolver=app.lookups.resolver, timeout=app.lookups.seconds, retries=0
+    )
     return dict(found)
 
 

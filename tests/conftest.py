@@ -1,10 +1,11 @@
 """The sandbox for a whole test run, and a fresh organisation for each test."""
 
+import logging
 import os
 
 import pytest
 
-from tests import ews_contract, graph_contract
+from tests import ews_contract, graph_contract, scan
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, build
 
@@ -18,7 +19,11 @@ def world(tmp_path_factory):
         os.environ.update(world.environment())  # the certificates and the identity endpoint
         graph_contract.install(world.graph)
         ews_contract.install(world.exchange)
+        lines = scan.Lines()
+        logging.getLogger().addHandler(lines)
         yield world
+        logging.getLogger().removeHandler(lines)
+        scan.check(world, lines)
 
 
 @pytest.fixture(autouse=True)

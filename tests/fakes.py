@@ -52,6 +52,7 @@ class FakeMail:
         return self.raws[int(ref)][0]
 
     def returned_headers(self, ref: str) -> bytes:
+        self._may_fail("returned_headers")
         raise NotFound("No report.")
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:

@@ -3,13 +3,15 @@
 import itertools
 import re
 import secrets
+import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -20,8 +22,9 @@ from shared.app import App
 from shared.callers import Caller
 from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
-from shared.model import Integration, Mailbox, Message, SyncState
+from shared.model import Grant, Integration, Mailbox, Message, Subscription, SyncState
 from shared.settings import load
+from shared.storage.base import Add, Due
 from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
@@ -163,6 +166,60 @@ def office(world: Any, **options: Any) -> MicrosoftScene:
     scene = build(world, bootstrap.build(load(world.environment()), clock), clock, **options)
     scene.settle()
     return scene
+
+
+@dataclass
+class Gauge:
+    """Stands in front of a simulator: counts the calls under a path, and the most at once."""
+
+    server: Any
+    path: str
+    calls: int = 0
+    most: int = 0
+    _now: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> Self:
+        self._answer = self.server.answer
+        self.server.answer = self._counted
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.server.answer
+
+    def _counted(self, request: Request) -> Reply:
+        if self.path not in request.path:
+            return self._answer(request)
+        with self._lock:
+            self.calls, self._now = self.calls + 1, self._now + 1
+            self.most = max(self.most, self._now)
+        try:
+            return self._answer(request)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
+def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
+    """Make mailboxes directly in storage whose push ends within the hour; returns Graph's subscriptions."""
+    app, org_id, now = scene.app, scene.org_id, datetime.now(UTC)
+    [alices] = scene.subscriptions()
+    token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
+    kept = app.records.get(org_id, Grant, f"{scene.mailbox.id}!microsoft").value
+    made, writes = [], []
+    for _ in range(count):
+        until = now + timedelta(minutes=50)
+        made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
+        scene.world.graph.notifier.subscriptions[made[-1].id] = made[-1]
+        box = replace(
+            scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
+        )
+        grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=now + timedelta(hours=1))
+        writes += [Add(box), Add(app.grants._sealed(org_id, grant, {"access_token": token}))]
+        app.schedule.put(Due(now - timedelta(minutes=1), "push", org_id, box.id))
+    for start in range(0, len(writes), 50):
+        app.records.commit(org_id, *writes[start : start + 50])
+    return made
 
 
 @cache

@@ -26,7 +26,8 @@ from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, NewAttachment, Person, PutIntegration, SendEmail
 from shared.jobs import Job
-from shared.model import PLATFORM, Mailbox, Message, Review
+from shared.model import PLATFORM, Mailbox, Message, Review, SyncState
+from shared.storage.base import Save
 
 _NUMBERS = itertools.count(1)
 PASSWORD = "correct horse"
@@ -172,6 +173,11 @@ class Scene:
     def sync(self, mailbox: Mailbox | None = None, app: App | None = None) -> Any:
         """Look into the mailbox now."""
         return syncing.sync(app or self.app, self.org_id, (mailbox or self.mailbox).id)
+
+    def forget(self, mailbox: Mailbox | None = None) -> None:
+        """Lose the cursor, as after a UIDVALIDITY change: the next look sees everything again."""
+        state = self.app.records.get(self.org_id, SyncState, (mailbox or self.mailbox).id).value
+        self.app.records.commit(self.org_id, Save(replace(state, cursor=None)))
 
     def work(self, app: App | None = None) -> int:
         """Run what lies in the queues until they are empty, as the host would; returns how many jobs ran."""

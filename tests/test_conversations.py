@@ -196,6 +196,11 @@ def test_our_message_is_known_although_exchange_changed_both_id_and_date():
     assert decide(submitted(), known()).outcome == "known"
 
 
+def test_our_message_is_known_although_the_clock_of_exchange_is_behind_ours():
+    behind = our_message().sent_at - timedelta(seconds=2)
+    assert decide(replace(submitted(), sent_at=behind), known()).outcome == "known"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -98,7 +98,9 @@ def test_every_explanation_stands_in_both_languages_with_a_next_step(key):
         assert title
         assert detail.endswith(".") or "{" in detail
         assert fix
-    told = explaining.explain(key, "de", address="a@b.example", redirect_uri="https://x", reference="")
+    told = explaining.explain(
+        key, "de", address="a@b.example", actor="c@d.example", redirect_uri="https://x", reference=""
+    )
     assert "{" not in told.title + told.detail + told.fix
     assert told.key == key
 

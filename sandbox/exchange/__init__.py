@@ -120,6 +120,11 @@ class Exchange(WebServer):
         """The person sends from Outlook herself: it is delivered, and a copy lies in Sent Items."""
         return self.post(self.mailbox(address), raw, "sentitems")
 
+    def inbox(self, address: str) -> list[bytes]:
+        """Return what lies in somebody's inbox, oldest first."""
+        mailbox = self.mailbox(address)
+        return [item.raw for item in mailbox.listed(place.id)] if (place := mailbox.place("inbox")) else []
+
     def post(self, mailbox: Mailbox, raw: bytes, copy: str) -> Item:
         """File a copy (in Sent Items, where none is asked for it is gone at once) and hand the mail over."""
         to = recipients(email.message_from_bytes(raw, policy=email.policy.SMTP))

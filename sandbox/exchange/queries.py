@@ -41,7 +41,7 @@ def named(body: Element, name: str) -> bool:
     is_name = path is not None and path.get("FieldURI") == "folder:DisplayName"
     if constant is None or not is_name or local(asked[0]) != "IsEqualTo":
         raise EwsError("ErrorUnsupportedPathForQuery", "Folders are found by their names only.")
-    return name == constant.get("Value")
+    return bool(name == constant.get("Value"))
 
 
 def _expression(mailbox: Mailbox, one: Element) -> Matches:

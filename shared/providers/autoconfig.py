@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import InvalidRequest, Rejected
 from shared.providers import http, network
-from shared.providers.sockets import Socket
 
 if TYPE_CHECKING:
-    import socket
     from xml.etree.ElementTree import Element
 
 LARGEST = 64 * 1024
@@ -43,12 +41,7 @@ def fetch(url: str, allowed_hosts: frozenset[str], seconds: float = 8.0) -> byte
     Raises InvalidRequest for a host that may not be spoken to, Temporary for one that does not answer in
     time, Rejected for an answer that is too large.
     """
-
-    def end(sock: "socket.socket") -> None:
-        if isinstance(sock, Socket):
-            sock.end_in(seconds)
-
-    over = http.adapter(allowed_hosts, ports=http.PORTS, connect=CONNECT, opened=end)
+    over = http.adapter(allowed_hosts, ports=http.PORTS, connect=CONNECT, until=seconds)
     session = http.session(allowed_hosts, over)
     try:
         with http.translated(TITLE):

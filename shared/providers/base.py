@@ -387,6 +387,7 @@ class Field:
             `integration`: IT, and no mailbox needs to know.
         allowed_by: setting of the integration that must be on for another value than the default.
         admin_only: whether only an administrator may give another value than the default.
+        place: whether it says where, or as whom, we sign in: a secret was given for one place only.
     """
 
     name: str
@@ -398,6 +399,7 @@ class Field:
     level: Literal["mailbox", "shared", "integration"] = "mailbox"
     allowed_by: str = ""
     admin_only: bool = False
+    place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

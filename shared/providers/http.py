@@ -4,6 +4,7 @@ Tokens go to the API's own origin only: paging links come back from the far side
 verbatim, so their origin is compared first.
 """
 
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -187,14 +188,14 @@ def adapter(
     *,
     ports: frozenset[int] = network.PORTS,
     connect: float = TIMEOUT[0],
-    opened: Callable[[socket.socket], None] = lambda _: None,
+    until: float = math.inf,
 ) -> "HTTPAdapter":
     """Return an adapter that connects by `network`; TLS still checks the name.
 
     Args:
         allowed_hosts, ports: see `network.connect`.
         connect: seconds to wait for a connection.
-        opened: told of every connection before TLS begins on it.
+        until: seconds that a connection may last.
     """
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPSConnection
@@ -207,7 +208,7 @@ def adapter(
                 sock = network.connect(self.host, self.port, connect, allowed_hosts, ports)
             except Temporary as error:  # so that whoever handles it knows that nothing was sent
                 raise NewConnectionError(self, error.detail) from error
-            opened(sock)
+            sock.end_in(until)
             return sock
 
     class Pool(HTTPSConnectionPool):

@@ -111,15 +111,16 @@ class Server:
 def server_form(protocol: str, default_port: int) -> tuple[Field, ...]:
     """Make the part of a settings form that every plain mail protocol asks for."""
     return (
-        Field("host", f"Name of the {protocol} server", required=True),
-        Field("port", f"Its port, usually {default_port}", "integer", default=default_port),
+        Field("host", f"Name of the {protocol} server", required=True, place=True),
+        Field("port", f"Its port, usually {default_port}", "integer", default=default_port, place=True),
         Field(
             "security",
             "TLS from the first byte, or STARTTLS before anything else",
             default="tls",
             choices=("tls", "starttls"),
+            place=True,
         ),
-        Field("username", "Name to sign in with, where it is not the mailbox's address"),
+        Field("username", "Name to sign in with, where it is not the mailbox's address", place=True),
     )
 
 

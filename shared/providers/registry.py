@@ -12,10 +12,10 @@ from shared.providers.base import Provider
 _MODULES = {
     "microsoft": "shared.providers.microsoft",
     "google": "shared.providers.google",
+    "ews": "shared.providers.ews",
     "imap": "shared.providers.imap",
     "pop3": "shared.providers.pop3",
     "smtp": "shared.providers.smtp",
-    "ews": "shared.providers.ews",
 }
 
 

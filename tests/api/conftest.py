@@ -10,6 +10,7 @@ import requests
 
 from sandbox.host.process import HostProcess
 from sandbox.ports import free
+from tests import scan
 from tests.scenes import PASSWORD, Person_, someone
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def api(world):
     url = f"http://127.0.0.1:{port}"
     world.microsoft_app.redirect_uris += tuple(f"{url}/api/{path}/microsoft/callback" for path in CALLBACKS)
     environment = {**world.environment(), "PUBLIC_URL": url, "RETURN_URLS": f"{url}/api/health"}
-    with HostProcess(ROOT, port, environment) as host:
+    with HostProcess(ROOT, port, environment, log=world.directory / "host.log") as host:
         yield f"{host.url}/api"
 
 
@@ -38,9 +39,10 @@ class Client:
         headers = {"X-Correlation-Id": f"test-{secrets.token_hex(4)}", **options.pop("headers", {})}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        return requests.request(
-            method, f"{self.api}{path}", json=json, headers=headers, timeout=60, **options
-        )
+        url = f"{self.api}{path}"
+        answer = requests.request(method, url, json=json, headers=headers, timeout=60, **options)
+        scan.ANSWERS.append(answer.content[: scan.LARGEST] + str(answer.headers).encode())
+        return answer
 
 
 @dataclass

@@ -115,10 +115,31 @@ def test_a_wrong_parameter_is_named(office, path, field):
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("from=yesterday", "from"), ("to=2026-01-01", "to"), ("limit=0", "limit")]
+    ("query", "field"),
+    [
+        ("from=yesterday", "from"),
+        ("to=2026-01-01", "to"),
+        ("limit=0", "limit"),
+        ("from=0001-01-01T00:00:00%2B14:00", "from"),
+        ("to=9999-12-31T23:59:59-14:00", "to"),
+    ],
 )
 def test_a_wrong_audit_filter_is_named(office, query, field):
     assert office.admin("GET", f"/audit?{query}").json()["field"] == field
+
+
+@pytest.mark.parametrize("query", ["after=0001-01-01T00:00:00Z", "before=9999-12-31T23:59:59Z"])
+def test_a_time_that_is_at_the_end_of_all_times_is_named(office, query):
+    answer = office.alice_("GET", f"/mailboxes/{office.mailbox_id}/search?{query}")
+    assert (answer.status_code, answer.json()["field"]) == (400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize("name", ["settings", "secret"])
+def test_what_is_nested_too_deeply_is_refused_wherever_it_stands(office, name):
+    deep = "[" * 100_000 + "]" * 100_000
+    body = f'{{"address":"a@imap.example","receivesWith":"imap","{name}":{{"imap":{{"x":{deep}}}}}}}'
+    answer = office.alice_("POST", "/mailboxes", headers={"Content-Type": "application/json"}, data=body)
+    assert (answer.status_code, answer.json()["field"]) == (400, "body")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +187,7 @@ def connect(office, world, **changes):
         ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
         ({"pollSeconds": 86_401}, 400, "invalid_request", "pollSeconds"),
         ({"since": "2020-01-01T00:00:00Z"}, 400, "invalid_request", "since"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, 400, "invalid_request", "since"),
         ({"owner": "bob@imap.example"}, 403, "not_allowed", "owner"),
         ({"settings": {"pop3": {}}}, 400, "invalid_request", "settings.pop3"),
         ({"settings": {"imap": {}, "smtp": {}}}, 400, "invalid_request", "settings.imap.host"),
@@ -244,3 +266,44 @@ def test_an_integration_with_wrong_settings_names_them(office):
     answer = office.admin("PUT", "/integrations/imap", {"approved": True, "domains": ["x@y"]})
     assert answer.json()["field"] == "domains[0]"
     assert office.admin("GET", "/integrations/pigeon").status_code in {400, 404}
+
+
+MICROSOFT = "/integrations/microsoft"
+IDS = {"tenantId": "11111111-2222-3333-4444-555555555555", "clientId": "11111111-2222-3333-4444-555555555556"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"settings": {}}, "approved"),
+        ({"approved": "yes"}, "approved"),
+        ({"approved": True, "settings": {"tenantid": "x"}}, "settings.tenantid"),
+        ({"approved": True, "settings": {"tenantId": 7}}, "settings.tenantId"),
+        ({"approved": True, "settings": {"tenantId": "contoso.com", "clientId": "x"}}, "settings.tenantId"),
+        ({"approved": True, "settings": {**IDS, "clientId": "x"}}, "settings.clientId"),
+        ({"approved": True, "settings": IDS}, "secret"),
+        ({"approved": True, "settings": IDS, "secret": {}}, "secret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": ""}}, "secret.clientSecret"),
+        ({"approved": True, "settings": IDS, "secret": {"secret": "x"}}, "secret.secret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x"}}, "settings.tenantId"),
+        ({"approved": True, "secret": {"clientSecret": "x"}}, "secret"),
+        ({"approved": True, "settings": {**IDS, "secretExpiresAt": "31.5.2027"}}, "settings.secretExpiresAt"),
+        ({"approved": True, "settings": {"largeAttachments": "yes"}}, "settings.largeAttachments"),
+        ({"approved": True, "settings": {"access": "robot"}}, "settings.access"),
+        ({"approved": True, "domains": ["@"]}, "domains[0]"),
+    ],
+)
+def test_a_wrong_registration_names_its_field(office, body, field):
+    answer = office.admin("PUT", MICROSOFT, body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["field"] == field, answer.text
+    assert office.admin("GET", MICROSOFT).json()["state"] == "not_approved"
+
+
+def test_a_return_url_that_is_not_registered_is_refused(office):
+    office.admin("PUT", MICROSOFT, {"approved": True})
+    for body in ({"returnUrl": "https://evil.example"}, {"returnUrl": 7}):
+        answer = office.admin("POST", f"{MICROSOFT}/consent", body)
+        assert (answer.status_code, answer.json()["field"]) == (400, "returnUrl")
+    office.admin("DELETE", MICROSOFT)
+    assert office.admin("POST", f"{MICROSOFT}/consent", {}).status_code == 409

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from sandbox import chromium
+from tests import scan
 from tests.api.conftest import client
 from tests.microsoft import PASSWORD, Company
 
@@ -84,7 +85,9 @@ def give_consent(company, world):
 def visit(company, world, query, path="oauth", **headers):
     """Come back from Microsoft without a browser."""
     url = f"{company.api}/{path}/microsoft/callback"
-    return requests.get(url, params=query, headers=headers, allow_redirects=False, timeout=30)
+    answer = requests.get(url, params=query, headers=headers, allow_redirects=False, timeout=30)
+    scan.ANSWERS.append(answer.content + str(answer.headers).encode())
+    return answer
 
 
 def put(company, **settings):

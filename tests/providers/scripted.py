@@ -4,13 +4,19 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 HANG = "<hang>"
 CLOSE = "<close>"
+HALF = "<half>"
+"""Says no more and reads no more, but does not let go: half-closed."""
+
 DRIP = "<drip>"
 """One byte, and another before anybody loses patience, for ever."""
+
+
+Reply = str | list[str] | Callable[[str], str]
 
 
 class Scripted:
@@ -73,11 +79,13 @@ class Scripted:
                     return
 
     def _tell(self, connection: Any, answer: str) -> bool:
-        if answer == HANG:
+        if answer == HALF:
+            connection.shutdown(socket.SHUT_WR)
+        if answer in {HANG, HALF}:
             self._ended.wait(20)
         while answer == DRIP and not self._ended.wait(0.05):
             connection.sendall(b"+")
-        if answer in {HANG, CLOSE, DRIP}:
+        if answer in {HANG, HALF, CLOSE, DRIP}:
             return False
         if answer:
             connection.sendall(answer.replace("\n", "\r\n").encode() + b"\r\n")
@@ -88,8 +96,8 @@ class ScriptedImap(Scripted):
     """An IMAP server with one mail in INBOX (UID 7), whose answers can be replaced.
 
     Args:
-        replies: pattern of a command -> answer, `%t` in it is the command's tag; a list's last answer
-            is repeated. `answer` is what comes after a continuation.
+        replies: pattern of a command -> answer, or what makes it of the command; `%t` in it is the
+            command's tag; a list's last answer is repeated. `answer` is what comes after a continuation.
     """
 
     HEADER = "Message-ID: <7@odd.example>\nSubject: Odd\n\n"
@@ -97,12 +105,12 @@ class ScriptedImap(Scripted):
     def __init__(
         self,
         tls: ssl.SSLContext | None,
-        replies: Mapping[str, str | list[str]] | None = None,
+        replies: Mapping[str, Reply] | None = None,
         *,
         capabilities: str = "IMAP4rev1 AUTH=PLAIN",
         greeting: str = "* OK odd",
     ) -> None:
-        self._replies: dict[str, str | list[str]] = {
+        self._replies: dict[str, Reply] = {
             **(replies or {}),
             "CAPABILITY": f"* CAPABILITY {capabilities}\n%t OK done",
             "AUTHENTICATE": "+ ",
@@ -132,6 +140,8 @@ class ScriptedImap(Scripted):
             self._tag = command[1]
         text = command[2] if command else "answer"
         reply = next(r for pattern, r in self._replies.items() if re.match(pattern, text, re.IGNORECASE))
+        if callable(reply):
+            reply = reply(text)
         if isinstance(reply, list):
             reply = reply.pop(0) if len(reply) > 1 else reply[0]
         return reply.replace("%t", self._tag)

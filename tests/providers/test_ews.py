@@ -32,7 +32,7 @@ from tests.providers.parts import id_of, mail
 
 PASSWORD = "correct horse"
 SINCE = datetime.now(UTC) - timedelta(hours=1)
-HASTY = Timeouts(connect=2, read=0.3, final=0.6)
+HASTY = Timeouts(connect=2, read=0.3, session=0.6)
 
 
 class Box:
@@ -268,7 +268,7 @@ class TestPatience:
 
         def wait():
             with pytest.raises(Temporary) as caught:
-                box.check(Timeouts(connect=2, read=1, final=2))
+                box.check(Timeouts(connect=2, read=1))
             failed.append(caught.value)
 
         hanging = threading.Thread(target=wait)

@@ -182,6 +182,53 @@ class TestBrokenMail:
         list(box.pages(pages[-1].cursor, SINCE))
         assert not any("FETCH" in line for line in server.said)
 
+    @pytest.mark.parametrize(("items", "alone"), [("RFC822.SIZE 50 (((", True), (None, False)])
+    def test_one_mail_that_cannot_be_described_keeps_back_no_other(self, odd, caplog, items, alone):
+        """UIDs 1 to 20, of which 7 is refused or described in nonsense as soon as it is asked for."""
+        header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
+
+        def fetched(uid, items):
+            text = header % uid
+            return f"* {uid} FETCH (UID {uid} {items} BODY[HEADER] {{{len(text) + 3}}}\n{text})"
+
+        def answer(line):
+            uids = [uid for part in line.split()[2].split(",") for uid in spread(part)]
+            whole = "RFC822.SIZE" in line
+            if 7 in uids and items is None:
+                return "%t NO cannot do that"
+            said = {uid: items if uid == 7 and whole else "RFC822.SIZE 50" for uid in uids}
+            return "\n".join([*(fetched(uid, said[uid]) for uid in uids), "%t OK done"])
+
+        server, box = odd(
+            {
+                "STATUS": '* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT 21)\n%t OK done',
+                "UID SEARCH": f"* SEARCH {' '.join(map(str, range(1, 21)))}\n%t OK done",
+                "UID FETCH": answer,
+            }
+        )
+        pages = list(box.pages(None, SINCE))
+        seen = [envelope.message_id for page in pages for envelope in page.envelopes]
+        assert seen == [f"<{uid}@odd.example>" for uid in range(1, 21) if alone or uid != 7]
+        assert ('"uid": 7' in caplog.text) is not alone
+        assert sum("FETCH" in line for line in server.said) < 20
+        assert list(box.pages(pages[-1].cursor, SINCE))[-1].envelopes == ()
+
+    def test_a_server_that_gives_out_no_headers_at_all_is_not_taken_for_an_empty_mailbox(self, odd):
+        _, box = odd(
+            {
+                "STATUS": '* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT 21)\n%t OK done',
+                "UID SEARCH": f"* SEARCH {' '.join(map(str, range(1, 21)))}\n%t OK done",
+                "UID FETCH": "%t NO cannot do that",
+            }
+        )
+        with pytest.raises(Rejected):
+            list(box.pages(None, SINCE))
+
+    def test_a_size_in_nonsense_counts_as_none(self, odd):
+        header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
+        _, box = odd({"UID FETCH": ScriptedImap.fetched("RFC822.SIZE many", header)})
+        assert [e.size for page in box.pages(None, SINCE) for e in page.envelopes] == [0]
+
     def test_a_date_that_cannot_be_read_hides_no_mail_that_is_new(self, odd):
         header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
         _, box = odd({"UID FETCH": ScriptedImap.fetched('INTERNALDATE "nonsense"', header)})
@@ -219,6 +266,20 @@ class TestBrokenMail:
         [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
         with pytest.raises(NotFound):
             box.fetch(ref)
+
+    @pytest.mark.parametrize(("said", "parts"), [(200_000_000, 1), (50, 3)])
+    def test_a_mail_that_is_too_large_is_refused_whatever_the_server_says_of_it(self, odd, said, parts):
+        def part(line):
+            offset = line.partition("<")[2].partition(".")[0]
+            text = f"* 1 FETCH (UID 7 RFC822.SIZE {said} BODY[]<{offset}> {{{CHUNK}}}\n"
+            return f"{text}{'x' * CHUNK})\n%t OK done"
+
+        server, box = odd({r"UID FETCH.*BODY\.PEEK\[\]": part})
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        box.largest = 3 * CHUNK
+        with pytest.raises(Rejected):
+            box.fetch(ref)
+        assert sum("BODY.PEEK[]" in line for line in server.said) <= parts + 1
 
 
 class TestRefusals:
@@ -311,3 +372,9 @@ class TestSentFolder:
     def test_a_name_counts_for_nothing_where_the_server_tells(self):
         listed = [((), b"/", "Sent"), ((b"\\HasNoChildren", b"\\SENT"), b"/", "Ausgang"), ((), None, "Spam")]
         assert [folder.role for folder in with_roles(listed)] == [None, "sent", "junk"]
+
+
+def spread(part):
+    """The numbers of one part of a sequence set."""
+    first, _, last = part.partition(":")
+    return range(int(first), int(last or first) + 1)

@@ -21,7 +21,7 @@ from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import Session
 from tests.providers.parts import connection, mail
-from tests.providers.scripted import CLOSE, HANG, Scripted
+from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
 
 SINCE = datetime.now(UTC) - timedelta(hours=1)
 
@@ -175,6 +175,8 @@ def start(authority, request):
         ({"TOP": "-ERR internal error"}, Temporary),
         ({"UIDL": CLOSE}, Temporary),
         ({"UIDL": HANG}, Temporary),
+        ({"UIDL": HALF}, Temporary),
+        ({"PASS": HALF}, Temporary),
         ({"TOP": HANG}, Temporary),
         ({"CAPA": HANG}, Temporary),
         ({"USER": HANG}, Temporary),

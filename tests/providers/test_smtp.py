@@ -19,7 +19,7 @@ from shared.providers.base import Bearer, Connection, Password
 from shared.providers.network import Timeouts
 from shared.providers.smtp import SmtpSender
 from tests.providers.parts import connection, mail
-from tests.providers.scripted import CLOSE, HANG, ScriptedSmtp
+from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedSmtp
 
 FROM, TO = "alice@imap.example", "supplier@supplier.example"
 RAW = b"From: alice@imap.example\r\nMessage-ID: <1@imap.example>\r\nSubject: Hi\r\n\r\nText\r\n"
@@ -187,7 +187,7 @@ class TestWhatIsCertain:
         ]
 
     @pytest.mark.parametrize("stage", ["EHLO", "AUTH", "MAIL", "RCPT"])
-    @pytest.mark.parametrize("reply", [CLOSE, HANG, "421 4.3.2 going down", "gibberish"])
+    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "421 4.3.2 going down", "gibberish"])
     def test_before_commit_every_trouble_is_temporary(self, odd, stage, reply):
         _, sender = odd({stage: reply})
         commit = Commit()
@@ -195,7 +195,7 @@ class TestWhatIsCertain:
             send(sender, commit=commit)
         assert commit.times == 0
 
-    @pytest.mark.parametrize("reply", [CLOSE, HANG, "451 4.3.0 later", "421 bye", "250 what"])
+    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "451 4.3.0 later", "421 bye", "250 what"])
     def test_without_a_go_ahead_nothing_has_left(self, odd, reply):
         server, sender = odd({"DATA": reply})
         commit = Commit()
@@ -221,6 +221,7 @@ class TestWhatIsCertain:
             ("530 5.7.57 not signed in", ConsentRequired),
             (CLOSE, OutcomeUnknown),
             (HANG, OutcomeUnknown),
+            (HALF, OutcomeUnknown),
             ("gibberish", OutcomeUnknown),
             ("354 what", OutcomeUnknown),
         ],

@@ -386,6 +386,14 @@ def test_who_signs_in_with_another_account_connects_nothing(connected):
     assert connected.app.records.get(connected.org_id, Mailbox, mailbox.id).value.state == "needs_consent"
 
 
+def test_whoever_is_sent_a_link_for_their_own_mailbox_is_told_who_asked_for_it(connected):
+    who, curious = connected.person("alice"), connected.person("mallory")
+    body = ConnectMailbox(address=who.address, receives_with="microsoft")
+    _, url = authorizing.connect(connected.app, caller(connected.org_id, curious.address), body)
+    outcome = authorizing.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
+    assert (outcome.key, outcome.address, outcome.actor) == ("connected_for", who.address, curious.address)
+
+
 def sign_ins(company, mailbox=None):
     flows = [row.value for row in company.app.records.range(company.org_id, Flow)]
     return [f for f in flows if f.purpose == "sign_in" and (mailbox is None or f.mailbox_id == mailbox.id)]

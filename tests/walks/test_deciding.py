@@ -219,21 +219,10 @@ def test_a_dismissed_mail_stays_dismissed(scene, held):
     scene.sync()
     [review] = scene.reviews()
     reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "dismiss")
-    restart(scene)
+    scene.forget()
     scene.sync()
     assert scene.reviews() == []
     assert held["Message-ID"] not in ids(scene)
-
-
-def restart(scene):
-    """Forget the cursor, as after a UIDVALIDITY change."""
-    from dataclasses import replace
-
-    from shared.model import SyncState
-    from shared.storage.base import Save
-
-    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
-    scene.app.records.commit(scene.org_id, Save(replace(state, cursor=None)))
 
 
 def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):

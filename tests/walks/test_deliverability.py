@@ -1,15 +1,23 @@
 """Whether the mailbox's mail will be believed, told by a DNS that publishes what a test says."""
 
+import secrets
+import socket
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import dkim
 import pytest
 
+from sandbox.ports import free
 from shared import checking
 from shared.contract import CheckResource
 from shared.deliverability import Examination
 from shared.errors import InvalidRequest
-from tests.scenes import connect, someone, write
+from shared.lookups import Lookups
+from shared.model import Mailbox
+from tests.providers.scripted import ScriptedSmtp
+from tests.scenes import caller, connect, someone, write
 
 KEYS = {}
 
@@ -29,13 +37,12 @@ def keys(bits):
 class Domain:
     """A sender domain of its own, published as well as can be; a test spoils it."""
 
-    def __init__(self, scene, name):
-        self.scene, self.name = scene, name
-        self.dns, self.post = scene.world.dns, scene.world.post
-        person = someone(scene.world, "ann", name)
-        scene.world.add_domain(name)
-        self.box = connect(scene.world, scene.app, scene.org_id, person)
-        self.mail = write(person.address, person.address, "Hello", "Text").as_bytes()
+    def __init__(self, app, world, name):
+        self.app, self.name, self.dns = app, name, world.dns
+        world.add_domain(name)
+        ann, now = f"ann@{name}", datetime.now(UTC)
+        self.box = Mailbox("1", ann, ann, "imap", "smtp", {}, "active", now, now)
+        self.mail = write(ann, ann, "Hello", "Text").as_bytes()
         self.publish("s1._domainkey", f"v=DKIM1; k=rsa; p={keys(2048)[1]}")
 
     def publish(self, below, *texts):
@@ -46,21 +53,20 @@ class Domain:
         return dkim.sign(self.mail, selector.encode(), (signer or self.name).encode(), key) + self.mail
 
     def check(self, name, arrived=b"", selector=None) -> CheckResource:
-        found = Examination(self.scene.app, self.box, selector, arrived).findings()
+        found = Examination(self.app, self.box, selector, arrived).findings()
         [one] = [check for check in found if check.name == name]
         assert one.fix or one.status in {"ok", "skipped"}
         return one
 
 
 @pytest.fixture
-def domain(scene):
-    domain = Domain(scene, f"d{scene.org_id[4:]}.example")
-    yield domain
-    scene.world.dns.heal()
+def domain(app, world):
+    yield Domain(app, world, f"d{secrets.token_hex(4)}.example")
+    world.dns.heal()
 
 
 def test_a_well_kept_domain_is_well(domain):
-    found = Examination(domain.scene.app, domain.box, None, domain.signed()).findings()
+    found = Examination(domain.app, domain.box, None, domain.signed()).findings()
     told = {check.name: (check.status, check.detail) for check in found}
     assert {status for status, _ in told.values()} == {"ok"}, told
     assert set(told) == {"mx", "mx_tls", "spf", "dkim", "dmarc"}
@@ -92,10 +98,8 @@ def test_what_is_wrong_with_spf_is_told_with_the_record_to_publish(domain, texts
 
 
 def test_who_sends_through_microsoft_has_to_allow_its_servers(domain):
-    from dataclasses import replace
-
     box = replace(domain.box, sends_with="microsoft")
-    [told] = [one for one in Examination(domain.scene.app, box).findings() if one.name == "spf"]
+    [told] = [one for one in Examination(domain.app, box).findings() if one.name == "spf"]
     assert told.status == "warning"
     assert "include:spf.protection.outlook.com" in told.fix
 
@@ -158,9 +162,9 @@ class TestDkim:
         assert (told.status, "dkimSelector" in told.fix) == ("skipped", True)
 
     @pytest.mark.parametrize("selector", ["", "a b", "-x", "x" * 64, "ü", "a;b"])
-    def test_what_is_no_selector_is_named(self, scene, selector):
+    def test_what_is_no_selector_is_named(self, domain, selector):
         with pytest.raises(InvalidRequest) as caught:
-            checking.doctor(scene.app, scene.caller, scene.mailbox.id, selector)
+            Examination(domain.app, domain.box, selector)
         assert caught.value.field == "dkimSelector"
 
     def test_a_signature_that_names_nonsense_is_skipped(self, domain):
@@ -175,8 +179,6 @@ class TestDkim:
         scene.world.post.signing[domain] = ("s9", keys(2048)[0], domain)
         scene.world.dns.put(f"s9._domainkey.{domain}", "TXT", f"v=DKIM1; p={keys(2048)[1]}")
         box = connect(scene.world, scene.app, scene.org_id, person)
-        from tests.scenes import caller
-
         checks = checking.doctor(scene.app, caller(scene.org_id, person.address), box.id)
         told = {check.name: check for check in checks}
         assert told["dkim"].status == "ok"
@@ -192,39 +194,26 @@ class TestMx:
         assert domain.check("mx").status == "warning"
 
     def test_a_server_without_starttls_is_told(self, domain):
-        from dataclasses import replace
-
-        from tests.providers.scripted import ScriptedSmtp
-
         with ScriptedSmtp(None, offers="SIZE 1000") as plain:
-            domain.scene.app = replace(domain.scene.app, mx_port=plain.port)
+            domain.app = replace(domain.app, mx_port=plain.port)
             told = domain.check("mx_tls")
         assert (told.status, "STARTTLS" in told.fix) == ("warning", True)
 
     def test_a_certificate_for_another_name_is_told(self, domain, monkeypatch):
-        import socket
-        from dataclasses import replace
-
         domain.dns.put(domain.name, "MX", "mx.elsewhere.example")
         real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, **more: real("127.0.0.1", port, **more))
-        domain.scene.app = replace(domain.scene.app, allowed_hosts=frozenset({"mx.elsewhere.example"}))
+        domain.app = replace(domain.app, allowed_hosts=frozenset({"mx.elsewhere.example"}))
         told = domain.check("mx_tls")
         assert (told.status, "certificate" in told.detail) == ("warning", True)
 
     def test_a_server_that_cannot_be_reached_is_skipped_with_the_reason(self, domain):
-        from dataclasses import replace
-
-        from sandbox.ports import free
-
-        domain.scene.app = replace(domain.scene.app, mx_port=free())
+        domain.app = replace(domain.app, mx_port=free())
         told = domain.check("mx_tls")
         assert (told.status, "port 25" in told.detail) == ("skipped", True)
 
     def test_a_private_mx_host_is_not_spoken_to(self, domain):
-        from dataclasses import replace
-
-        domain.scene.app = replace(domain.scene.app, allowed_hosts=frozenset())
+        domain.app = replace(domain.app, allowed_hosts=frozenset())
         told = domain.check("mx_tls")
         assert "cannot be used" in told.detail
 
@@ -235,11 +224,7 @@ class TestMx:
 
 @pytest.mark.parametrize("fault", ["failing", "silent"])
 def test_a_dns_that_does_not_answer_is_no_finding(domain, fault):
-    from dataclasses import replace
-
-    from shared.lookups import Lookups
-
     getattr(domain.dns, fault).add(domain.name)
-    domain.scene.app = replace(domain.scene.app, lookups=Lookups(domain.dns.address, 0.4))
-    found = Examination(domain.scene.app, domain.box, "s1", domain.signed()).findings()
+    domain.app = replace(domain.app, lookups=Lookups(domain.dns.address, 0.4))
+    found = Examination(domain.app, domain.box, "s1", domain.signed()).findings()
     assert {check.status for check in found} == {"skipped"}

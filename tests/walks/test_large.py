@@ -4,7 +4,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from tests.scenes import write
+from tests.scenes import Person_, write
 
 
 def arrived(scene):
@@ -57,9 +57,15 @@ def test_two_different_mails_under_one_message_id_are_both_filed_once(scene):
         scene.supplier.submit(mail.as_bytes(policy=SMTP), [scene.alice.address])
     for _ in range(3):
         scene.sync()
+        scene.forget()
+    _, carols = scene.colleague()
+    carol = Person_(scene.world, carols.address)
+    carol.receive(*scene.alice.inbox())
+    scene.sync(carols)
     filed = [message for message in scene.timeline() if message.message_id == "<twice@supplier.example>"]
     assert {message.subject for message in filed} == {"Re: Offer 4711", "Re: Offer 4711 again"}
     assert len(filed) == 2
+    assert all(len(message.deliveries) == 2 for message in filed)
 
 
 def test_mails_without_a_message_id_are_filed_once(scene):

@@ -9,12 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from shared import connecting, looking, noticing, scheduling, subscribing, views
+from shared import connecting, looking, noticing, scheduling, subscribing, turns, views
 from shared.contract import PatchMailbox
 from shared.errors import InvalidRequest, RateLimited, ZalionError
 from shared.jobs import Job
-from shared.model import AuditRecord
+from shared.model import AuditRecord, Turn
 from shared.providers.base import Query
+from shared.providers.microsoft import pushing
 from shared.storage.base import Save
 from tests import microsoft
 from tests.doors import Guard, guarded
@@ -56,6 +57,12 @@ def ids(office, first):
 
 def saved(office, push, box=None):
     office.app.records.commit(office.org_id, Save(replace(office.record(box), push=push)))
+
+
+def overdue(office):
+    """Its push has to be renewed now."""
+    now = office.clock()
+    saved(office, replace(office.record().push, until=now + timedelta(hours=40), renew_at=now))
 
 
 def events(office, event):
@@ -306,10 +313,10 @@ def test_the_timer_renews_two_days_before_the_end_whatever_the_poll_interval(off
     office.settle()
     until = office.record().push.until
     early = until - max(due(office))
-    assert subscribing.EARLY <= early <= subscribing.EARLY + subscribing.SPREAD + timedelta(minutes=1)
+    assert pushing.EARLY <= early <= pushing.EARLY + subscribing.SPREAD + timedelta(minutes=1)
     [one] = office.subscriptions()
     before = one.reauthorized
-    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=40)))
+    overdue(office)
     scheduling.tick(at(office, max(due(office)) + timedelta(minutes=1)))
     looks = len(events(office, "mailbox.read"))
     jobs = [text for text in office.waiting() if '"subscribe"' in text and office.mailbox.id in text]
@@ -328,7 +335,7 @@ def at(office, moment):
 
 
 def test_a_renewal_that_fails_comes_back_within_six_hours_and_a_paused_mailbox_has_none(office):
-    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=40)))
+    overdue(office)
     office.world.graph.faults.throttled[office.alice.address] = 1
     with pytest.raises(RateLimited):
         subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
@@ -346,7 +353,7 @@ def test_a_subscription_that_is_gone_when_it_is_renewed_is_made_anew_with_a_back
     [old] = office.subscriptions()
     office.world.graph.notifier.subscriptions.pop(old.id)
     wanted = office.supplier.reply(arrived)["Message-ID"]
-    saved(office, replace(office.record().push, until=office.clock() + timedelta(hours=1)))
+    overdue(office)
     subscribing.subscribe(office.app, office.org_id, office.mailbox.id, "due")
     office.settle()
     assert len(office.subscriptions()) == 1
@@ -457,6 +464,17 @@ def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, fir
         office.settle()
     assert [office.email(message.id).state for message in messages] == ["sent"] * 3
     assert len(ids(office, first)) == 3
+
+
+def test_a_worker_that_died_with_its_turn_keeps_a_mail_waiting_for_minutes_and_loses_none(office):
+    dead = Turn(office.mailbox.id, "send", "dead", office.clock() + turns.LONGEST)
+    office.app.records.commit(office.org_id, Save(dead))
+    message = office.send()
+    office.work()
+    assert (office.email(message.id).state, office.email(message.id).attempts) == ("queued", 0)
+    assert office.app.queues.length("deliver-poison") == 0
+    office.poll(minutes=6)
+    assert office.email(message.id).state == "sent"
 
 
 def together(acts):

@@ -1,7 +1,9 @@
 """What the core does with powers that IMAP and SMTP lack: thread hints, own copies, other Message-IDs."""
 
+import re
 from datetime import timedelta
 from email.policy import SMTP
+from email.utils import format_datetime
 
 import pytest
 
@@ -9,7 +11,7 @@ from shared import connecting, integrating, scheduling
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
 from shared.model import Mailbox, OutboxItem, SyncState
-from tests.fakes import FakeMail, with_fake
+from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, write
 
 
@@ -82,12 +84,28 @@ def test_an_answer_that_came_before_its_final_id_was_known_is_found_by_one_look(
     message = stage.sent()
     early = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<late@provider.example>"})
     assert stage.sync()["ignore"] == 1
-    from tests.fakes import renamed
-
     mail.arrive(renamed(stage.raw(message), "<late@provider.example>"), is_sent=True)
     counts = stage.sync()
     assert counts["learnt"] == 1
     assert counts["file"] == 1
+    assert early in ids(stage)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "found in Sent"])
+def test_a_copy_with_another_message_id_and_date_is_known_however_often_it_is_seen(stage, mail, told):
+    """As Exchange submits it; the provider tells the new id, or it is learnt from the copy alone."""
+    mail.files = False
+    mail.rename = lambda _: "<final@provider.example>" if told else None
+    message = stage.sent()
+    later_date = format_datetime(message.sent_at + timedelta(seconds=3)).encode()
+    copy = re.sub(rb"(?m)^Date: [^\r]*", b"Date: " + later_date, mail.raws.pop()[0])
+    mail.arrive(renamed(copy, "<final@provider.example>"), is_sent=True)
+    for _ in range(3):
+        stage.sync()
+        stage.forget()
+    assert ids(stage) == ["<final@provider.example>" if told else message.message_id]
+    early = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<final@provider.example>"})
+    stage.sync()
     assert early in ids(stage)
 
 

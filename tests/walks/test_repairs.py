@@ -1,6 +1,7 @@
 """States that something must always repair: each was found by reading with fresh eyes, and stays found."""
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -36,6 +37,49 @@ def test_a_case_mail_that_cannot_be_fetched_is_held_and_the_mailbox_goes_on(stag
             stage.clock.advance(minutes=1)
     assert good in ids(stage)
     assert len(stage.reviews()) == 1
+
+
+def test_a_bounce_whose_report_cannot_be_read_stops_its_mailbox_only_for_a_while(stage, mail):
+    message = stage.sent()
+    mail.arrive(
+        b"From: mailer-daemon@x.example\r\nMessage-ID: <bounce@x.example>\r\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b--\r\n"
+    )
+    good = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": message.message_id})
+    mail.fails["returned_headers"] = [Temporary("Bug.") for _ in range(20)]
+    for _ in range(5):
+        with suppress(Temporary):
+            stage.sync()
+        stage.clock.advance(minutes=1)
+    assert good in ids(stage)
+
+
+class Choosy:
+    """A store that can never take one mail, whatever the reason: what `commit` says about it is a bug."""
+
+    def __init__(self, records, subject):
+        self.records, self.subject = records, subject
+
+    def __getattr__(self, name):
+        return getattr(self.records, name)
+
+    def commit(self, org_id, *writes):
+        if any(isinstance(w.record, Message) and w.record.subject == self.subject for w in writes):
+            raise ValueError("A message record is too large for a table.")
+        return self.records.commit(org_id, *writes)
+
+
+def test_a_case_mail_that_can_never_be_stored_is_held_and_the_mailbox_goes_on(stage, mail):
+    message = stage.sent()
+    arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": message.message_id})
+    good = arrive(stage, mail, "Re: Offer 4711 too", **{"In-Reply-To": message.message_id})
+    app = replace(stage.app, records=Choosy(stage.app.records, "Re: Offer 4711"))
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            stage.sync(app=app)
+    stage.sync(app=app)
+    assert good in ids(stage)
+    assert [review.subject for review in stage.reviews()] == ["Re: Offer 4711"]
 
 
 def test_a_bug_in_a_look_leaves_the_lease_free_and_a_word_at_the_mailbox(stage, mail):

@@ -27,12 +27,14 @@ PROVIDER = Provider(
     name="ews",
     title="Exchange Server (on premises)",
     form=(
-        Field("host", "Name of the Exchange server, as its users reach it", required=True),
-        Field("port", "Its HTTPS port, usually 443", "integer", default=443),
+        Field("host", "Name of the Exchange server, as its users reach it", required=True, place=True),
+        Field("port", "Its HTTPS port, usually 443", "integer", default=443, place=True),
         Field(
-            "username", "Name to sign in with (DOMAIN\\name or UPN), where it is not the mailbox's address"
+            "username",
+            "Name to sign in with (DOMAIN\\name or UPN), where it is not the mailbox's address",
+            place=True,
         ),
-        Field("auth", "How to sign in", default="ntlm", choices=("ntlm", "basic")),
+        Field("auth", "How to sign in", default="ntlm", choices=("ntlm", "basic"), place=True),
         Field(
             "access",
             "Whose account signs in: one that may open the mailbox, or a service account that impersonates",

@@ -65,7 +65,6 @@ class Session:
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
         self.settings, self.address = connection.settings, connection.address
         self._connection, self._timeouts = connection, timeouts
-        self._brake = wire.Brake(timeouts.final)
         self._account: Account | None = None
 
     def close(self) -> None:
@@ -73,7 +72,6 @@ class Session:
         account, self._account = self._account, None
         if account:
             account.protocol.close()
-        self._brake.release()
 
     def known(self, name: str) -> DistinguishedFolderId:
         """Name a folder that every mailbox has, of this mailbox whoever signs in."""
@@ -178,12 +176,11 @@ class Session:
 
     @contextmanager
     def _speaking(self) -> Iterator[Account]:
-        """One call: with a deadline, and its failures in our words."""
+        """One call, its failures in our words."""
         with refusals.translated():
             if self._account is None:
-                self._account = wire.account(self._connection, self._timeouts, self._brake)
-            with self._brake.on():
-                yield self._account
+                self._account = wire.account(self._connection, self._timeouts)
+            yield self._account
 
 
 def _found(element: Element) -> Found:

@@ -6,10 +6,7 @@ credential for ever. Here each session has its own, which ends with it.
 
 import logging
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from socket import SHUT_RDWR, socket
-from threading import Timer
+from contextlib import suppress
 from typing import Any
 
 from exchangelib import BASIC, DELEGATE, IMPERSONATION, NTLM, UTC, Account, Configuration, Credentials
@@ -17,7 +14,7 @@ from exchangelib.protocol import Protocol
 from exchangelib.transport import DEFAULT_HEADERS
 from exchangelib.version import EXCHANGE_2016, Version
 
-from shared.errors import ConsentRequired, InvalidRequest, Temporary, ZalionError
+from shared.errors import ConsentRequired, InvalidRequest, ZalionError
 from shared.providers import http, network
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import Broken, Policy
@@ -33,58 +30,13 @@ ONLINE = (".outlook.com", ".office365.com", ".office.com", ".office365.us", ".ou
 logging.getLogger("exchangelib").setLevel(logging.CRITICAL)  # its errors quote requests, and those hold mail
 
 
-class Brake:
-    """Ends a call that takes too long as a whole, however busily the far side sends single bytes.
-
-    Args:
-        seconds: for one call.
-
-    Attributes:
-        stopped: it had to end the last call.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.stopped = False
-        self._seconds = seconds
-        self._socket: socket | None = None
-
-    def opened(self, sock: socket) -> None:
-        """Hold on to a connection: TLS takes the socket over, but not its duplicate."""
-        self.release()
-        self._socket = sock.dup()
-
-    def release(self) -> None:
-        """Let go of it."""
-        held, self._socket = self._socket, None
-        if held:
-            held.close()
-
-    @contextmanager
-    def on(self) -> Iterator[None]:
-        """Watch over one call."""
-        self.stopped = False
-        timer = Timer(self._seconds, self._stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _stop(self) -> None:
-        self.stopped = True
-        if self._socket:
-            with suppress(OSError):  # it has just ended by itself
-                self._socket.shutdown(SHUT_RDWR)
-
-
 class Adapter:
     """What exchangelib's requests go through: judged addresses, limited answers, our own errors."""
 
-    def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts, brake: Brake) -> None:
-        self._timeouts, self._brake = timeouts, brake
+    def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts) -> None:
+        self._timeouts = timeouts
         self._inner = http.adapter(
-            allowed_hosts, ports=http.PORTS, connect=timeouts.connect, opened=brake.opened
+            allowed_hosts, ports=http.PORTS, connect=timeouts.connect, until=timeouts.session
         )
 
     def send(self, request: Any, **options: Any) -> Any:
@@ -95,11 +47,9 @@ class Adapter:
                 response = self._inner.send(request, **options)
                 if response.status_code != 401:  # noqa: PLR2004 - NTLM reads on in the connection itself
                     http.take(response, TITLE)
-            if self._brake.stopped:  # what came looks whole, where it ended among the headers
-                raise Temporary(network.SILENT)
         except ZalionError as error:
             raise Broken(_certificate(error) or error) from error
-        response.connection = self  # NTLM sends its next message through it
+        response.connection = self  # type: ignore[assignment]  # NTLM sends its next message through it
         return response
 
     def close(self) -> None:
@@ -124,7 +74,7 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
         return made
 
 
-def account(connection: Connection, timeouts: network.Timeouts, brake: Brake) -> Account:
+def account(connection: Connection, timeouts: network.Timeouts) -> Account:
     """Make an account that speaks for one mailbox; nothing is sent yet.
 
     Raises ConsentRequired for what is no password, InvalidRequest naming the setting that is wrong.
@@ -150,7 +100,7 @@ def account(connection: Connection, timeouts: network.Timeouts, brake: Brake) ->
     )
     with suppress(KeyError):  # another session of this user was faster
         del Protocol[configuration]  # the cache of the process: it would hold the password for ever
-    adapter = Adapter(connection.allowed_hosts, timeouts, brake)
+    adapter = Adapter(connection.allowed_hosts, timeouts)
     # `type` goes past the metaclass, which keeps what it makes
     made.protocol = type.__call__(Link, configuration, adapter, timeouts.read)
     return made

@@ -24,6 +24,7 @@ from shared.providers.base import Bearer, Connection, Credential
 
 PORT = 993
 BATCH = 200
+MANY = 10
 
 _ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
 _FIX = "Check name and password and sign in again; some providers ask for an app password."
@@ -165,12 +166,15 @@ class Session:
 
         What is missing then was deleted meanwhile, or is a broken item that Exchange never gives out
         (https://github.com/jstedfast/MailKit/issues/1615): it is passed over, and noted in the log.
+        Raises Rejected where the server refuses many and gives none: that is no matter of single mails.
         """
         validity = self.examine(folder)
         for batch in batched(uids, BATCH, strict=False):
-            found = self.items(batch, _ITEMS)
+            found = self._given(batch)
+            if len(batch) >= MANY and all(found.get(uid) == {} for uid in batch):
+                raise Rejected("The server gives out no headers.")
             missing = [uid for uid in batch if not found.get(uid, {}).get(b"BODY[HEADER]")]
-            found |= self.items(missing, _ITEMS) if missing else {}
+            found |= self._given(missing) if missing else {}
             for uid in batch:
                 items = found.get(uid, {})
                 if header := items.get(b"BODY[HEADER]"):
@@ -179,11 +183,28 @@ class Session:
                         ref=make_ref(folder, validity, uid),
                         folder=folder,
                         is_sent=sent,
-                        size=items.get(b"RFC822.SIZE", 0),
+                        size=octets(items),
                         received_at=arrival(items),
                     )
                 else:
                     logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
+
+    def _given(self, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+        """Fetch headers; one mail that the server refuses, or describes unreadably, keeps back no other.
+
+        So a batch is halved until that mail stands alone. Its header is then asked for by itself, because
+        what cannot be read is mostly what the server says about it; who is refused even so has no items.
+        """
+        try:
+            return self.items(uids, _ITEMS)
+        except Rejected:
+            if len(uids) > 1:
+                half = len(uids) // 2
+                return self._given(uids[:half]) | self._given(uids[half:])
+        try:
+            return self.items(uids, _ITEMS[-1:])
+        except Rejected:
+            return {uids[0]: {}}
 
     def _drop(self) -> None:
         client, self._client, self._examined = self._client, None, None
@@ -221,6 +242,12 @@ def arrival(items: Mapping[bytes, Any]) -> datetime | None:
     """When the server took a message in, in UTC; None where its date cannot be read."""
     at: datetime | None = items.get(b"INTERNALDATE")
     return at.astimezone(UTC) if at else None
+
+
+def octets(items: Mapping[bytes, Any]) -> int:
+    """How large the server says that a message is; 0 where it does not, or in nonsense."""
+    told = items.get(b"RFC822.SIZE")
+    return told if isinstance(told, int) else 0
 
 
 def make_ref(folder: str, validity: int, uid: int) -> str:

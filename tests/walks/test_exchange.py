@@ -1,0 +1,144 @@
+"""What only Exchange does, in whole walks; the foundation's promises hold by its row in `conftest.ROWS`."""
+
+import pytest
+
+from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Unsupported
+from shared.model import AuditRecord, Mailbox
+from tests import exchange
+from tests.scenes import caller, write
+
+
+@pytest.fixture
+def row():
+    return "ews"
+
+
+@pytest.fixture
+def posts(world):
+    """How often the Exchange was asked, whatever for."""
+    return world.exchange.calls.total
+
+
+def directions(scene):
+    return [message.direction for message in scene.timeline()]
+
+
+def test_the_story_by_ntlm(world, app, clock):
+    scene = exchange.build(world, app, clock, settings={"auth": "ntlm"})
+    scene.sent()
+    [arrived] = scene.supplier.inbox()
+    scene.supplier.reply(arrived)
+    scene.alice.reply(arrived, to=scene.supplier.address)  # from Outlook
+    scene.sync()
+    assert sorted(directions(scene)) == ["in", "out", "out"]
+    assert world.exchange.accounts.attempts["good"] > 0
+
+
+def test_a_wrong_password_is_refused_at_once_and_nothing_is_kept(scene, world, posts):
+    carol = exchange.person(world, "carol", scene.domain)
+    for auth, most in (("basic", 1), ("ntlm", 3)):
+        before = posts()
+        with pytest.raises(ConsentRequired):
+            exchange.connect(
+                world, scene.app, scene.org_id, carol, settings={"auth": auth}, secret={"password": "wrong"}
+            )
+        assert posts() - before <= most
+    assert [box.value.address for box in scene.app.records.range(scene.org_id, Mailbox)] == [
+        scene.alice.address
+    ]
+
+
+def test_a_mailbox_in_exchange_online_is_shown_the_way_to_graph(scene, world):
+    carol = exchange.person(world, "carol", scene.domain)
+    place = {"host": "outlook.office365.com", "port": 443}
+    with pytest.raises(InvalidRequest) as caught:
+        exchange.connect(world, scene.app, scene.org_id, carol, settings=place)
+    assert "host" in caught.value.field
+    assert "Microsoft 365" in caught.value.fix
+
+
+def test_it_connects_a_mailbox_through_its_service_account(scene, world):
+    service, carol = (exchange.person(world, name, scene.domain) for name in ("service", "carol"))
+    settings = {"access": "impersonation", "username": service.address}
+    it = caller(scene.org_id, f"it@{scene.domain}", "admin")
+    with pytest.raises(NotAllowed):
+        exchange.connect(world, scene.app, scene.org_id, carol, settings=settings)
+    with pytest.raises(ConsentRequired, match="impersonate"):
+        exchange.connect(world, scene.app, scene.org_id, carol, it, settings=settings, owner=carol.address)
+    world.exchange.impersonators.add(service.address)
+    box = exchange.connect(world, scene.app, scene.org_id, carol, it, settings=settings, owner=carol.address)
+    carol.receive(write("x@elsewhere.example", carol.address, "For Carol", "Words").as_bytes())
+    assert scene.sync(box)["ignore"] == 1
+
+
+def test_a_mailbox_that_only_reads_says_why_it_does_not_send(scene, world):
+    carol = exchange.person(world, "carol", scene.domain)
+    box = exchange.connect(world, scene.app, scene.org_id, carol, sends_with=None)
+    assert scene.sync(box) == {}
+    with pytest.raises(Unsupported), scene.app.sending(scene.org_id, box):
+        pass
+
+
+def test_a_busy_exchange_is_left_alone_for_as_long_as_it_says(scene, world, posts):
+    world.exchange.faults.throttled[scene.alice.address] = 2
+    world.exchange.faults.back_off = 240_000
+    before = posts()
+    with pytest.raises(RateLimited) as caught:
+        scene.sync()
+    assert caught.value.retry_after == 240
+    message = scene.sent()
+    assert (message.state, message.error.code) == ("queued", "rate_limited")
+    assert (message.next_at - scene.clock()).total_seconds() > 230
+    assert posts() - before == 2
+    scene.clock.advance(minutes=5)
+    scene.deliver(message)
+    assert scene.email(message.id).state == "sent"
+
+
+def test_lost_sync_states_start_over_and_file_nothing_twice(scene):
+    scene.sent()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    scene.alice.box.lose_sync_states()
+    scene.supplier.reply(scene.supplier.inbox()[0], "Second")
+    scene.sync()
+    assert directions(scene) == ["out", "in", "in"]
+    events = [row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    assert events.count("mailbox.restarted") == 1
+
+
+def test_an_exchange_that_renames_our_mail_is_followed(scene, world):
+    world.exchange.faults.rewrite_message_id = True
+    scene.sent()
+    world.exchange.faults.clear()
+    [arrived] = scene.supplier.inbox()
+    assert b"EX01.exchange.sandbox" in arrived
+    scene.supplier.reply(arrived, References="")  # names Exchange's id alone
+    scene.sync()
+    assert directions(scene) == ["out", "in"]
+
+
+def test_on_the_wire_no_body_is_asked_for_and_each_step_has_its_price(scene, world):
+    def asked(act):
+        before, mime = len(world.exchange.requests), world.exchange.mime_asked.total()
+        act()
+        names = [name for name, who in world.exchange.requests[before:] if who == scene.alice.address]
+        return names, world.exchange.mime_asked.total() - mime
+
+    scene.sync()
+    assert asked(scene.sync) == (["FindFolder", "SyncFolderItems", "SyncFolderItems"], 0)
+    for number in range(20):
+        scene.alice.receive(
+            write(f"s{number}@elsewhere.example", scene.alice.address, "Private", "Words").as_bytes()
+        )
+    names, mime = asked(scene.sync)
+    assert (names.count("GetItem"), mime) == (1, 0)
+    assert scene.alice.box.bodies_read.total() == 0
+    message = scene.send()
+    assert asked(lambda: scene.deliver(message)) == (["GetFolder", "CreateItem"], 0)
+    scene.sync()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    assert asked(scene.sync) == (
+        ["FindFolder", "SyncFolderItems", "SyncFolderItems", "GetItem", "GetItem"],
+        1,
+    )
