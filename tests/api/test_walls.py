@@ -26,6 +26,7 @@ def routes(office):
         ("GET", f"{box}/reviews", None),
         ("POST", f"{box}/reviews/{EMAIL}", {"action": "dismiss"}),
         ("POST", "/cases/C-1/emails", draft(office)),
+        ("POST", "/cases/C-1/drafts", draft(office)),
         ("GET", "/cases/C-1/emails", None),
         ("GET", f"/cases/C-1/emails/{EMAIL}", None),
         ("GET", f"/cases/C-1/emails/{EMAIL}/raw", None),
@@ -35,13 +36,14 @@ def routes(office):
     ]
 
 
-EVERY = range(16)
+EVERY = range(17)
 LISTS = [
     ("GET", "/integrations", None),
     ("GET", "/integrations/imap", None),
     ("PUT", "/integrations/imap", {"approved": False}),
     ("DELETE", "/integrations/imap", None),
     ("POST", "/integrations/microsoft/consent", {}),
+    ("POST", "/integrations/google/test", None),
     ("GET", "/mailboxes", None),
     ("POST", "/mailboxes", {"address": "x@imap.example"}),
     ("POST", "/mailboxes/autodetect", {"address": "x@imap.example"}),
