@@ -7,7 +7,7 @@ State machine of a promised message, every step conditional on the version read:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from shared import jobs, relaying, scheduling
@@ -102,6 +102,7 @@ class _Delivery(Promised):
 
     mailbox: Stored[Mailbox] | None
     raw: bytes = b""
+    leaving: list[Write] = field(default_factory=list)
 
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
@@ -110,7 +111,7 @@ class _Delivery(Promised):
             return
         try:
             relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
-            with self.app.sending(self.org_id, self.mailbox.value) as sender:
+            with self.app.sending(self.org_id, self.mailbox.value, self.leaving) as sender:
                 receipt, copied = self._send(sender), sender.files_copy
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
@@ -194,7 +195,7 @@ class _Delivery(Promised):
         """Write down that it left; then, where the server files no copy, file one."""
         final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        writes: list[Write] = [Remove(self.item())] if copied else []
+        writes: list[Write] = [*self.leaving, *([Remove(self.item())] if copied else [])]
         if final:
             writes.append(Save(self._alias(final)))
         writes.append(self.event("message.sent"))
