@@ -42,6 +42,7 @@ LISTS = [
     ("PUT", "/integrations/imap", {"approved": False}),
     ("DELETE", "/integrations/imap", None),
     ("POST", "/integrations/microsoft/consent", {}),
+    ("POST", "/integrations/smtp/test", None),
     ("GET", "/mailboxes", None),
     ("POST", "/mailboxes", {"address": "x@imap.example"}),
     ("POST", "/mailboxes/autodetect", {"address": "x@imap.example"}),
