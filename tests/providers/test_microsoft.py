@@ -5,6 +5,7 @@ import os
 import socket
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
@@ -17,7 +18,7 @@ from shared.providers.http import NotSent
 from shared.providers.microsoft import notices
 from shared.providers.microsoft.entra import Entra
 from tests.contracts.stages import Microsoft
-from tests.providers.parts import HOSTS, mail
+from tests.providers.parts import HOSTS, id_of, mail
 
 
 @pytest.fixture
@@ -50,6 +51,22 @@ class TestEntra:
         stage.entra.fail_next(4, 503)
         with pytest.raises(Temporary):
             Entra().application(replace(registration, secret="another"))
+
+
+class TestIds:
+    def test_every_mail_is_known_by_an_id_that_outlives_a_move(self, stage):
+        since = datetime.now(UTC) - timedelta(minutes=1)
+        raw = mail("Screws", To=stage.address)
+        stage.put(raw)
+        stage.put(mail("Sent", From=stage.address), "sent")
+        receiver = stage.receiver()
+        found = [envelope for page in receiver.pages(None, since) for envelope in page.envelopes]
+        found += [*receiver.look([id_of(raw)]), *stage.searcher().search(Query(text="Screws"))]
+        for item in list(stage.box.items.values()):
+            stage.box.move(item, "archive")
+        assert len(found) == 4
+        for envelope in found:
+            assert receiver.fetch(envelope.ref)
 
 
 class TestSearching:
