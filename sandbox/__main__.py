@@ -108,6 +108,7 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
         ),
         ("Microsoft 365", world.entra.url, f"Entra simulator; Graph {world.graph.base}"),
         ("Exchange (EWS)", f"{world.exchange.url}/EWS/Exchange.asmx", "simulator; NTLM and Basic"),
+        ("Google", world.google.url, "simulator: sign-in, Gmail, Pub/Sub, Admin console"),
         ("Way in (HTTPS)", world.public_url, "for browsers and notifications"),
         ("DNS", world.dns.address, "UDP; for the sandbox's domains"),
         ("Supplier", facts["supplier"]["address"], f"password: {facts['supplier']['password']}"),

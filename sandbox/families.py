@@ -6,6 +6,8 @@ from typing import Any
 
 import requests
 
+from sandbox.entra import Entra
+from sandbox.google import Google
 from sandbox.programs import MailSystem
 from sandbox.world import Organisation, World
 
@@ -88,14 +90,23 @@ def _consent_at_microsoft(world: World, admin: Api, organisation: Organisation) 
 
 
 def _browse_at_microsoft(world: World, url: str, address: str) -> None:
+    _browse(world, world.entra, url, address)
+
+
+def _browse_at_google(world: World, url: str, address: str) -> None:
+    _browse(world, world.google, url, address)
+
+
+def _browse(world: World, at: Entra | Google, url: str, address: str) -> None:
     """Follow a link in a browser that is signed in already."""
-    world.entra.auto_sign_in = address
+    at.auto_sign_in = address
     try:
         requests.get(url, verify=str(world.authority.bundle), timeout=60).raise_for_status()
     except requests.RequestException as error:
-        raise SeedError(f"Nobody could sign in at Microsoft ({type(error).__name__}).") from error
+        name = type(at).__name__
+        raise SeedError(f"Nobody could sign in at {name} ({type(error).__name__}).") from error
     finally:
-        world.entra.auto_sign_in = False
+        at.auto_sign_in = False
 
 
 def _exchange_place(world: World) -> dict[str, dict[str, Any]]:
@@ -125,5 +136,12 @@ FAMILIES: Mapping[str, Family] = {
         lambda world: world.graph,
     ),
     "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
+    "google": Family(
+        "google.example",
+        lambda _: {"google": {}},
+        _by_browser("google"),
+        sign_in=_browse_at_google,
+        system=lambda world: world.google,
+    ),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""

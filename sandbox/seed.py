@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.families import FAMILIES, Api, Family, SeedError, places
-from sandbox.world import Organisation, World
+from sandbox.world import GOOGLE_TOPIC, Organisation, World
 
 CASE = "C-1001"
 SUPPLIER = "supplier@supplier.example"
@@ -98,6 +98,12 @@ def _providers(world: World) -> dict[str, Any]:
             "tenants": {name: each.id for name, each in world.tenants.items()},
         },
         "ews": {"host": "localhost", "port": world.ports["exchange"], "url": world.exchange.url},
+        "google": {
+            "url": world.google.url,
+            "clientId": world.google_app.client_id,
+            "serviceClientId": world.google_service.client_id,
+            "topic": GOOGLE_TOPIC,
+        },
         "front": {"url": world.public_url},
         "logs": {"app": str(Path(world.directory).resolve()), "mail": str(world.dovecot.directory)},
     }

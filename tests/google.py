@@ -1,6 +1,8 @@
 """An organisation on Google Workspace for tests: its people, their consents, and our address for Pub/Sub."""
 
+import base64
 import itertools
+import json
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -164,6 +166,16 @@ def listening(world: Any, app: App) -> Doorbell:
     bell.app = replace(app, public_url=bell.url, endpoints={**app.endpoints, **pubsub})
     world.google_app.redirect_uris += (f"{bell.url}/api/oauth/google/callback",)
     return bell
+
+
+def notification(scene: Any, address: str = "", **changes: Any) -> tuple[bytes, str]:
+    """Return a message as Pub/Sub posts it, and its Authorization header."""
+    data = {"emailAddress": address or scene.alice.address, "historyId": 4711}
+    message = {"data": base64.urlsafe_b64encode(json.dumps(data).encode()).decode(), "messageId": "1"}
+    places = scene.app.endpoints
+    body = {"message": message, "subscription": places["google_subscription"], **changes}
+    token = scene.world.google.pubsub.token(places["google_audience"])
+    return json.dumps(body).encode(), f"Bearer {token}"
 
 
 def build(world: Any, app: App, clock: Clock, **settings: Any) -> GoogleScene:

@@ -145,6 +145,10 @@ class Google(WebServer):
         """Return somebody's mailbox. Raises KeyError."""
         return self.gmail.mailboxes[address.lower()]
 
+    def inbox(self, address: str) -> list[bytes]:
+        """Return what lies in somebody's inbox, oldest first."""
+        return [item.raw for item in self.mailbox(address).listed("INBOX")]
+
     def _first_client(self) -> Client:
         return next(iter(self.directory.clients.values()))
 

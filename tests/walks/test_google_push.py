@@ -1,6 +1,5 @@
 """Gmail's push: what Pub/Sub posts is proven, costs nothing, and never does more than make us look."""
 
-import base64
 import json
 import time
 from dataclasses import replace
@@ -17,7 +16,7 @@ from shared.jobs import Job
 from shared.model import Mailbox, account_of
 from shared.settings import load
 from tests.doors import guarded
-from tests.google import build
+from tests.google import build, notification
 from tests.scenes import Clock
 
 
@@ -34,12 +33,8 @@ def _quick(world):
     world.google.faults.push_seconds = 0
 
 
-def body(stage, address=None, **changes):
-    data = {"emailAddress": address or stage.alice.address, "historyId": 4711}
-    message = {"data": base64.urlsafe_b64encode(json.dumps(data).encode()).decode(), "messageId": "1"}
-    return json.dumps(
-        {"message": message, "subscription": stage.app.endpoints["google_subscription"], **changes}
-    ).encode()
+def body(stage, address="", **changes):
+    return notification(stage, address, **changes)[0]
 
 
 def token(stage, **claims):
@@ -211,7 +206,7 @@ def test_the_watch_is_renewed_daily(stage, world):
 
     stage.clock.ahead = timedelta()
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
-    assert (needs(hours=11), needs(hours=25)) == (None, "renew")
+    assert (needs(hours=11), needs(hours=25)) == (None, "due")
     before = watched()
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
     assert watched() == before + 1

@@ -59,6 +59,7 @@ class Position:
         again: until when the last sweep went, while it is to be repeated for late mail.
         seen: ids of the last mails that a sweep dealt with.
         good: when the mailbox was up to date.
+        told, told_at: the newest record that Gmail named in an earlier look, and when.
     """
 
     history: str = ""
@@ -66,6 +67,8 @@ class Position:
     again: int = 0
     seen: list[str] = field(default_factory=list)
     good: int = 0
+    told: str = ""
+    told_at: int = 0
 
     @classmethod
     def of(cls, cursor: Cursor | None) -> "Position":
@@ -85,6 +88,13 @@ class Position:
     def cursor(self) -> Cursor:
         """Write it down."""
         return Cursor(msgspec.json.encode(self).decode())
+
+    def caught_up(self, named: str, now: int) -> None:
+        """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""
+        if self.told and now > self.told_at + LATE:
+            self.history = max(self.history, self.told, key=int)
+        if self.told != named:
+            self.told, self.told_at = named, now
 
     def page(self, envelopes: Sequence[Envelope]) -> Page:
         """Make a page that ends here."""
@@ -168,10 +178,13 @@ class GmailMailbox(Session):
         start, token = position.history, None
         while True:
             answer = self._records(position, start, token)
-            yield from self._told(position, answer.get("history", ()))
+            records = answer.get("history", ())
+            yield from self._told(position, records)
+            if records:
+                position.history = records[-1]["id"]
             token = answer.get("nextPageToken")
             if token is None:
-                position.history = answer["historyId"]
+                position.caught_up(answer["historyId"], int(time.time()))
                 return
 
     def _records(self, position: Position, start: str, token: str | None) -> Any:
@@ -199,6 +212,8 @@ class GmailMailbox(Session):
             ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
             if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
                 envelopes = self._envelopes([*ids])
+                if position.again:  # they are not read again then
+                    position.saw(ids)
                 position.history, ids = number, {}
                 yield position.page(envelopes)
 

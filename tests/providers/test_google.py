@@ -1,0 +1,348 @@
+"""What only Gmail does: history and its end, sweeps within a quota, threads, uploads, and its refusals."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.errors import (
+    ConsentRequired,
+    CursorExpired,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Temporary,
+)
+from shared.providers import googling
+from shared.providers.base import Bearer, Password, Query
+from shared.providers.google import reading
+from shared.providers.google.client import refusal
+from shared.providers.google.reading import Position
+from shared.providers.google.searching import _words
+from shared.providers.google.sending import LARGEST, SMALL
+from shared.providers.http import Answer
+from tests.contracts.stages import Google
+from tests.providers.parts import id_of, mail
+
+SINCE = datetime.now(UTC) - timedelta(hours=1)
+
+
+@pytest.fixture
+def stage(server):
+    return Google(server)
+
+
+@pytest.fixture
+def receiver(stage):
+    receiver = stage.receiver()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def sender(stage):
+    sender = stage.sender()
+    yield sender
+    sender.close()
+
+
+def read(receiver, cursor=None, since=SINCE):
+    pages = list(receiver.pages(cursor, since))
+    return [e for page in pages for e in page.envelopes], pages[-1].cursor
+
+
+def iter_pages(pages):
+    for page in pages:
+        yield from ((envelope, page.cursor) for envelope in page.envelopes)
+
+
+def subjects(found):
+    return [envelope.subject for envelope in found]
+
+
+def asked(stage, method):
+    return [one for one in stage.google.requests if one.user == stage.address and one.method == method]
+
+
+def send(stage, sender, raw, commits=None):
+    commits = [] if commits is None else commits
+    return sender.send(raw, stage.address, [stage.recipient], lambda: commits.append(1))
+
+
+class TestHistory:
+    def test_a_mail_taken_out_of_spam_is_read_and_drafts_and_spam_are_not(self, stage, receiver):
+        _, cursor = read(receiver)
+        spam = stage.box.add(mail("Rescued"), "junk")
+        stage.box.add(mail("Draft"), "drafts")
+        found, cursor = read(receiver, cursor)
+        assert found == []
+        stage.box.move(spam, "inbox")
+        assert subjects(read(receiver, cursor)[0]) == ["Rescued"]
+
+    def test_what_a_filter_archived_is_read_too(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.box.add(mail("Archived"), "archive")
+        assert subjects(read(receiver, cursor)[0]) == ["Archived"]
+
+    def test_reading_a_mail_in_gmail_costs_no_look_at_it(self, stage, receiver):
+        stage.put(mail("Seen"))
+        _, cursor = read(receiver)
+        stage.box.label(stage.box.listed()[0], remove=["UNREAD"])
+        before = len(asked(stage, "messages.get"))
+        assert read(receiver, cursor)[0] == []
+        assert len(asked(stage, "messages.get")) == before
+
+    def test_a_deleted_mail_is_passed_over(self, stage, receiver):
+        _, cursor = read(receiver)
+        gone, kept = mail("Gone"), mail("Kept")
+        stage.put(gone)
+        stage.put(kept)
+        stage.remove(gone)
+        assert subjects(read(receiver, cursor)[0]) == ["Kept"]
+
+    def test_many_are_read_in_pages_each_with_a_cursor_that_is_true(self, stage, receiver):
+        _, cursor = read(receiver)
+        for number in range(60):
+            stage.put(mail(str(number)))
+        pages = list(receiver.pages(cursor, SINCE))
+        assert [len(page.envelopes) for page in pages if page.envelopes] == [25, 25, 10]
+        rest, _ = read(receiver, pages[0].cursor)
+        assert subjects(rest) == [str(number) for number in range(25, 60)]
+
+    def test_headers_are_all_that_is_asked_for(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("Private"))
+        read(receiver, cursor)
+        [got] = asked(stage, "messages.get")
+        assert got.format == "metadata"
+        assert "snippet" not in dict(got.query)["fields"]
+        assert not stage.box.bodies_read
+
+    @pytest.mark.parametrize("good", [True, False])
+    def test_a_history_that_is_gone_goes_on_from_the_last_good_look(self, stage, receiver, good):
+        _, cursor = read(receiver)
+        stage.put(mail("Meanwhile"))
+        stage.put(mail("Long before"), at=SINCE - timedelta(days=4))
+        stage.box.forget_history()
+        position = Position.of(cursor)
+        position.good = position.good if good else 0
+        with pytest.raises(CursorExpired) as caught:
+            read(receiver, position.cursor)
+        if good:
+            assert subjects(read(receiver, caught.value.resume)[0]) == ["Meanwhile"]
+        else:
+            assert caught.value.resume is None
+
+    def test_a_cursor_of_another_kind_is_told(self, receiver):
+        with pytest.raises(CursorExpired):
+            read(receiver, "INBOX:7")
+
+    def test_a_record_that_gmail_names_but_does_not_show_yet_is_not_passed_over(self, stage, receiver):
+        _, cursor = read(receiver)
+        position = Position.of(cursor)
+        at = position.history
+        position.caught_up(str(int(at) + 99), 1000)
+        assert position.history == at
+        position.caught_up(str(int(at) + 99), 1000 + reading.LATE + 1)
+        assert position.history == str(int(at) + 99)
+
+
+class TestSweep:
+    def test_what_the_search_did_not_know_yet_is_found_by_sweeping_again(self, stage, receiver, monkeypatch):
+        stage.put(mail("Late"))
+        stage.google.faults.late_search = 1
+        found, cursor = read(receiver)
+        assert found == []
+        assert read(receiver, cursor)[0] == []
+        monkeypatch.setattr(reading, "LATE", -1)  # two minutes are over
+        found, cursor = read(receiver, cursor)
+        assert subjects(found) == ["Late"]
+        assert read(receiver, cursor)[0] == []
+
+    def test_a_limit_in_the_middle_costs_nothing_but_time(self, stage, receiver, monkeypatch):
+        monkeypatch.setattr(stage.google.gmail.quota, "per_minute", 1200)  # 6,000 in truth: 300 mails
+        for number in range(70):
+            stage.box.add(mail(str(number)), at=SINCE + timedelta(seconds=number))
+        since = SINCE - timedelta(minutes=1)
+        pages, got = receiver.pages(None, since), []
+        with pytest.raises(RateLimited) as caught:
+            got.extend(iter_pages(pages))
+        assert caught.value.fix
+        assert 0 < len(got) < 70
+        stage.google.skip(61)
+        monkeypatch.setattr(stage.google.gmail.quota, "per_minute", 6000)
+        rest, _ = read(receiver, got[-1][1], since)
+        assert [one[0].subject for one in got] + subjects(rest) == [str(number) for number in range(70)]
+
+    def test_a_long_time_is_swept_in_windows_that_one_list_can_show(self, stage, receiver, monkeypatch):
+        now = datetime.now(UTC).replace(microsecond=0)
+        for number in range(12):
+            stage.box.add(mail(str(number)), at=now - timedelta(hours=24 - number))
+        monkeypatch.setattr(reading, "MOST", 5)
+        assert subjects(read(receiver, None, now - timedelta(days=30))[0]) == [str(n) for n in range(12)]
+
+
+class TestSending:
+    def test_an_answer_joins_the_thread_of_what_it_answers(self, stage, sender):
+        asked_ = mail("Offer", From=stage.recipient)
+        item = stage.box.add(asked_)
+        answer = mail("Re: Offer", From=stage.address, In_Reply_To=id_of(asked_), References=id_of(asked_))
+        assert send(stage, sender, answer).thread == item.thread
+
+    def test_its_new_message_id_is_read_back_and_the_copy_is_found_by_the_old_one(self, stage, sender):
+        stage.google.faults.rewrite_message_id = True
+        planned = f"<planned.{stage.address}>"
+        receipt = send(
+            stage, sender, mail("Mine", From=stage.address, Message_ID=planned, References=planned)
+        )
+        assert receipt.message_id not in {None, planned}
+        sent = stage.sent_folder()
+        found = sent.find_sent(planned)
+        sent.close()
+        assert (found.ref, found.message_id) == (receipt.ref, receipt.message_id)
+
+    def test_bcc_is_told_to_gmail_and_to_nobody_else(self, stage, sender):
+        hidden = stage.server.account("hidden")
+        raw = mail("Mine", From=stage.address, To=stage.recipient)
+        sender.send(raw, stage.address, [stage.recipient, hidden.address], lambda: None)
+        assert [len(hidden.read("INBOX")), len(stage.arrived())] == [1, 1]
+        assert hidden.address.encode() not in stage.arrived()[0]
+
+    def test_a_large_mail_is_announced_before_commit_and_leaves_with_its_last_octet(self, stage, sender):
+        raw = mail("Large", "x" * 70 + "\n", From=stage.address)
+        raw += b"y" * 70 + b"\r\n" + (b"z" * 76 + b"\r\n") * (SMALL // 78 + 1)
+        commits = []
+        receipt = send(stage, sender, raw, commits)
+        assert (commits, bool(receipt.ref)) == ([1], True)
+        assert stage.arrived()[0].endswith(raw.partition(b"\r\n\r\n")[2])
+
+    def test_a_large_mail_whose_last_octets_were_lost_is_unknown(self, stage, sender):
+        raw = mail("Large", From=stage.address) + (b"z" * 76 + b"\r\n") * (SMALL // 78 + 1)
+        stage.google.faults.lost_before = 1
+        commits = []
+        with pytest.raises(OutcomeUnknown):
+            send(stage, sender, raw, commits)
+        assert commits == [1]
+        assert stage.arrived() == []
+
+    def test_more_than_gmail_takes_is_refused_with_what_to_do(self, stage, sender):
+        with pytest.raises(Rejected) as caught:
+            send(stage, sender, mail(From=stage.address) + b"x" * LARGEST)
+        assert caught.value.fix
+
+
+ERRORS = [
+    (401, "authError", ConsentRequired),
+    (403, "insufficientPermissions", ConsentRequired),
+    (403, "domainPolicy", ConsentRequired),
+    (403, "forbidden", ConsentRequired),
+    (400, "failedPrecondition", ConsentRequired),
+    (403, "accessNotConfigured", Temporary),
+    (403, "rateLimitExceeded", RateLimited),
+    (403, "userRateLimitExceeded", RateLimited),
+    (403, "dailyLimitExceeded", RateLimited),
+    (429, "rateLimitExceeded", RateLimited),
+    (500, "backendError", Temporary),
+    (503, "backendError", Temporary),
+    (404, "notFound", NotFound),
+    (413, "uploadTooLarge", Rejected),
+    (400, "invalidArgument", Rejected),
+]
+
+
+def answer(status, reason="", message="No.", headers=None):
+    error = {"error": {"code": status, "message": message, "errors": [{"reason": reason}]}}
+    return Answer(status, headers or {}, json.dumps(error).encode())
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("status", "reason", "kind"), ERRORS)
+    def test_each_is_one_of_ours_and_tells_what_a_human_can_do(self, status, reason, kind):
+        error = refusal(answer(status, reason))
+        assert type(error) is kind
+        assert error.fix or kind in {Temporary, NotFound, Rejected}
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"errors":[]}}'])
+    def test_an_answer_that_is_none_of_googles_is_read_by_its_status(self, body):
+        assert type(refusal(Answer(503, {}, body))) is Temporary
+        assert type(refusal(Answer(400, {}, body))) is Rejected
+
+    def test_the_end_of_the_sending_limit_stands_in_the_words(self):
+        until = (datetime.now(UTC) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        error = refusal(answer(429, "rateLimitExceeded", f"User-rate limit exceeded. Retry after {until}"))
+        assert 590 < error.retry_after <= 600
+        assert refusal(answer(429, "", "Retry after soon", {"retry-after": "7"})).retry_after == 7
+
+    def test_invalid_recipients_are_told_as_such(self):
+        assert "addresses" in refusal(answer(400, "invalidArgument", "Invalid To header")).detail
+
+    def test_a_storm_ends_in_a_clear_state(self, stage, receiver):
+        for status, kind in ((429, RateLimited), (503, Temporary)):
+            stage.google.faults.storm, stage.google.faults.storm_status = 1, status
+            with pytest.raises(kind):
+                receiver.check()
+        receiver.check()
+
+    def test_an_account_without_gmail_says_so(self, stage, receiver):
+        stage.google.directory.users[stage.address].has_gmail = False
+        with pytest.raises(ConsentRequired) as caught:
+            receiver.check()
+        assert "Gmail" in caught.value.detail
+
+    def test_another_accounts_sign_in_and_a_password_are_refused(self, stage):
+        other = Google(stage.server)
+        for credential in (Bearer("x", stage.google.bearer(other.address)), Password("x", "y")):
+            receiver = stage.receiver(lambda credential=credential: credential)
+            with pytest.raises(ConsentRequired):
+                receiver.check()
+            receiver.close()
+
+    @pytest.mark.parametrize(
+        ("error", "words", "subtype", "key"),
+        [
+            ("invalid_grant", "Token has been expired or revoked.", "", "sign_in_again"),
+            ("invalid_grant", "Account has been deleted", "", "account_disabled"),
+            ("invalid_grant", "reauth related error (invalid_rapt)", "invalid_rapt", "google_session"),
+            ("admin_policy_enforced", "", "", "google_policy"),
+            ("invalid_client", "", "", "google_misconfigured"),
+            ("nobody_knows", "", "", "unexpected"),
+        ],
+    )
+    def test_the_sign_in_services_words_have_a_meaning(self, error, words, subtype, key):
+        assert googling.key_of(error, words, subtype) == key
+        assert googling.error_of(key).reason == key
+
+
+class TestSearch:
+    def test_a_query_is_written_in_gmails_words(self):
+        at = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
+        query = Query('two "words', "a@b.example", "c@d.example", 'An "Offer"', at, at, has_attachment=True)
+        assert _words(query) == (
+            'from:"a@b.example" to:"c@d.example" subject:"An Offer" "two" "words" has:attachment '
+            f"after:{int(at.timestamp()) - 1} before:{int(at.timestamp())} -in:drafts -in:chats"
+        )
+
+    def test_an_operator_that_was_typed_stays_a_word(self, stage):
+        stage.put(mail("Private"))
+        searcher = stage.searcher()
+        assert searcher.search(Query(text="in:anywhere OR Private")) == []
+        assert subjects(searcher.search(Query(text="private"))) == ["Private"]
+        searcher.close()
+
+    def test_times_and_attachments_narrow_it(self, stage):
+        stage.put(mail("Old"), at=SINCE)
+        stage.put(mail("New"))
+        searcher = stage.searcher()
+        assert subjects(searcher.search(Query(after=SINCE + timedelta(minutes=5)))) == ["New"]
+        assert subjects(searcher.search(Query(before=SINCE + timedelta(minutes=5)))) == ["Old"]
+        assert searcher.search(Query(has_attachment=True)) == []
+        searcher.close()
+
+
+def test_raw_comes_back_byte_by_byte_whatever_it_holds(stage, receiver):
+    raw = mail("Odd") + bytes(range(256))
+    item = stage.box.add(raw)
+    assert receiver.fetch(item.id) == raw
+    assert base64.urlsafe_b64encode(raw)
