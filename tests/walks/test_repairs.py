@@ -10,14 +10,16 @@ import pytest
 from sandbox.world import World
 from shared import bootstrap, casework, connecting, reviewing, scheduling
 from shared.contract import PatchMailbox, Person
-from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary
+from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
 from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
+from shared.promises import Promised
 from shared.settings import load
 from shared.storage.base import Save
 from shared.syncing import Lease
 from tests.doors import Guard, guarded
 from tests.fakes import FakeMail
 from tests.scenes import Clock, build, someone, write
+from tests.walks.test_no_loss import together
 from tests.walks.test_other_providers import arrive, ids, later, mail, stage
 
 __all__ = ["mail", "stage"]
@@ -192,6 +194,44 @@ def test_two_workers_while_the_copy_is_being_filed_file_one(stage, mail):
     go_on.set()
     first.join()
     assert len(mail.raws) == 1
+
+
+def test_two_workers_after_the_one_that_sent_it_died_file_one_copy(stage, mail):
+    """Both find it `sent`, its time over and no copy in Sent."""
+    mail.files = False
+    mail.fails["keep_sent"] = [Temporary("Away.")]
+    message = stage.sent()
+    stage.clock.advance(minutes=20)
+    both = threading.Barrier(2)
+    original = mail.find_sent
+
+    def at_the_same_moment(message_id):
+        found = original(message_id)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(3)
+        return found
+
+    mail.find_sent = at_the_same_moment
+    raced = together(2, lambda: stage.deliver(message))
+    assert raced == []
+    assert len(mail.raws) == 1
+    stage.work()
+    later(stage, minutes=20)
+    assert len(mail.raws) == 1
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_two_workers_whose_clocks_agree_to_the_microsecond_do_not_both_win(stage):
+    message = stage.send()
+    now = stage.clock()
+    app = replace(stage.app, clock=lambda: now)
+    stored = app.records.get(stage.org_id, Message, message.key)
+    first, second = Promised(app, stage.org_id, stored), Promised(app, stage.org_id, stored)
+    first.begin()
+    with pytest.raises(Raced):
+        second.begin()
+    assert first.ours(first.message.value)
+    assert not second.ours(first.message.value)
 
 
 @pytest.mark.parametrize("error", [InvalidRequest("Expired certificate."), Rejected("No.")])
