@@ -45,7 +45,7 @@ PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
 COPYING = timedelta(minutes=15)
-"""So long one worker has the filing of the copy to itself (two would file two): longer than any session lasts."""
+"""So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
 
 LOOK_DELAY = 2
 """Seconds: longer than the write that follows takes."""

@@ -14,7 +14,7 @@ SMALL = 256 * 1024
 """Octets up to which a mail's bytes lie in a record beside its message: one transaction, no blob."""
 
 INLINE_CHARACTERS = 30_000
-"""A body longer as JSON lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
+"""Of JSON. A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many."""
 
 LARGEST_RECORD = 250_000
 """Octets of JSON; a record takes 448,000 characters, and a message grows by its deliveries."""

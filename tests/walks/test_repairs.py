@@ -10,7 +10,15 @@ import pytest
 from sandbox.world import World
 from shared import bootstrap, casework, connecting, reviewing, scheduling
 from shared.contract import PatchMailbox, Person
-from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
+from shared.errors import (
+    ConsentRequired,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    Raced,
+    Rejected,
+    Temporary,
+)
 from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
 from shared.promises import Promised
 from shared.settings import load
@@ -18,7 +26,7 @@ from shared.storage.base import Save
 from shared.syncing import Lease
 from tests.doors import Guard, guarded
 from tests.fakes import FakeMail
-from tests.scenes import Clock, build, someone, write
+from tests.scenes import Clock, build, caller, imap, someone, write
 from tests.walks.test_no_loss import together
 from tests.walks.test_other_providers import arrive, ids, later, mail, stage
 
@@ -161,6 +169,23 @@ def test_a_confirmed_mail_that_reuses_a_message_id_is_filed_itself(scene, held):
     assert scene.app.records.get(scene.org_id, DecidedReview, held.key).value.decision == "filed"
 
 
+def test_a_held_mail_that_was_deleted_is_not_taken_for_another_one_under_its_message_id(scene, held):
+    with imap(scene.world, scene.alice.address) as client:
+        client.select_folder("INBOX")
+        client.delete_messages(client.search(["TEXT", "The other one"]))
+        client.expunge()
+    with pytest.raises(NotFound):
+        reviewing.decide(scene.app, scene.caller, scene.mailbox.id, held.id, "file")
+    assert scene.reviews() == [held]
+    assert len(scene.timeline()) == 2
+
+
+def test_a_held_mail_that_was_moved_is_found_among_others_under_its_message_id(scene, held):
+    scene.alice.move_all("Later")
+    filed = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, held.id, "file")
+    assert filed.text.strip() == "The other one"
+
+
 def test_a_confirmed_mail_stands_where_it_arrived_whatever_its_date_says(scene):
     scene.sent()
     answer = scene.supplier.reply(scene.supplier.inbox()[0])
@@ -247,8 +272,6 @@ def test_a_look_that_can_never_succeed_ends_as_uncertain_after_a_day(stage, mail
 def test_the_owners_own_answer_is_outgoing_whoevers_copy_was_seen_first(scene):
     import email.policy
 
-    from tests.scenes import imap
-
     scene.sent()
     scene.supplier.reply(scene.supplier.inbox()[0])
     scene.sync()
@@ -299,8 +322,6 @@ def test_a_repeated_request_leaves_no_bytes_behind(scene, watched, guard):
 
 
 def test_a_long_body_comes_back_whole_from_a_repeat_and_a_move(scene):
-    from tests.scenes import caller
-
     long = "Zeile\n" * 9000
     scene.send(key="one", text=long)
     again = scene.send(key="one", text=long)
