@@ -330,6 +330,17 @@ def test_a_long_body_comes_back_whole_from_a_repeat_and_a_move(scene):
     assert casework.move(scene.app, scene.caller, "C-1", again.id, "C-2").text.strip() == long.strip()
 
 
+def test_a_long_conversation_in_another_alphabet_is_moved_whole(scene):
+    """Forty mails of 29,000 letters are 7 MB on the wire; a transaction takes 4 MiB."""
+    first = scene.sent()
+    for n in range(2):
+        copies = [replace(first, id=f"{n * 20 + m:013d}-0123456789ab", text="Ж" * 29_000) for m in range(20)]
+        scene.app.records.commit(scene.org_id, *(Save(copy) for copy in copies))
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Two", [scene.alice.address])
+    casework.move(scene.app, scene.caller, "C-1", first.id, "C-2")
+    assert (len(scene.timeline("C-2")), scene.timeline("C-1")) == (41, [])
+
+
 def test_an_answer_to_a_mail_without_a_message_id_invents_none(scene):
     from email import message_from_bytes
 
