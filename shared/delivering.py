@@ -44,8 +44,8 @@ from shared.storage.base import Move, Remove, Save, Stored, Write
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
-COPYING = timedelta(minutes=5)
-"""So long the worker that sent it has the filing of the copy to itself: two would file two."""
+COPYING = timedelta(minutes=15)
+"""So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
 
 LOOK_DELAY = 2
 """Seconds: longer than the write that follows takes."""
@@ -68,7 +68,7 @@ def deliver(app: App, job: Job) -> None:
     if message is None or message.value.mailbox_id is None:
         return
     stored = app.records.find(org_id, Mailbox, message.value.mailbox_id)
-    delivery = _Delivery(app, org_id, message, message.value.next_at, mailbox=stored)
+    delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
         case "queued" if not waits:
@@ -76,6 +76,7 @@ def deliver(app: App, job: Job) -> None:
         case "sending" if not waits:
             delivery.look()
         case "sent" if message.value.next_at and not waits:
+            delivery.take(COPYING)
             delivery.file_copy()
         case "failed" | "uncertain":
             app.records.commit(org_id, Remove(delivery.item()))

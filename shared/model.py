@@ -511,6 +511,7 @@ class Message:
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
+        claim: made by the worker that took the last step for itself.
         new_participant: the sender was not known to the conversation.
     """
 
@@ -544,6 +545,7 @@ class Message:
     envelope_to: tuple[str, ...] = ()
     next_at: datetime | None = None
     attempts: int = 0
+    claim: str = ""
     new_participant: bool = False
     error: Problem | None = None
 
