@@ -11,6 +11,7 @@ from sandbox.world import World
 from shared import bootstrap, casework, connecting, reviewing, scheduling
 from shared.contract import PatchMailbox, Person
 from shared.errors import (
+    Busy,
     ConsentRequired,
     InvalidRequest,
     NotFound,
@@ -107,7 +108,8 @@ def test_a_failed_look_that_somebody_waits_for_gives_its_lease_back(stage, mail)
     original = mail.pages
 
     def asked_meanwhile(cursor, since):
-        assert Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"]) is None
+        with pytest.raises(Busy):
+            Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"])
         raise Temporary("Away.")
 
     mail.pages = asked_meanwhile
