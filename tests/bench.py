@@ -3,7 +3,6 @@
 Each row: what, how many, seconds, a second, and calls per item to storage and to the mail system.
 """
 
-import itertools
 import os
 import subprocess
 import sys
@@ -11,16 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from sandbox.world import World
 from shared import bootstrap, noticing
 from shared.settings import load
-from tests import bench_microsoft
-from tests import google
+from tests import bench_exchange, bench_microsoft, google
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, Scene, build, imap, parsed, write
 
@@ -216,8 +213,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
         os.environ.update(world.environment())
-        for row in chain(rows(world), bench_microsoft.rows(world, counted)):
-        for row in itertools.chain(rows(world), gmail(world)):
+        microsoft, exchange = (each.rows(world, counted) for each in (bench_microsoft, bench_exchange))
+        for row in chain(rows(world), microsoft, gmail(world), exchange):
             print(row, flush=True)
         print(first_answer(world), flush=True)
 
