@@ -62,7 +62,15 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     """
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
-    with app.receiving(caller.org_id, mailbox) as receiver:
+    told = audit.recorded(
+        app,
+        caller.org_id,
+        "mailbox.linked",
+        actor=caller.email,
+        mailbox_id=mailbox_id,
+        case_id=case_id,
+    )
+    with told, app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _whole(receiver, ref, None)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
