@@ -175,7 +175,7 @@ var settings = {
   DNS_SERVER: '' // the platform's resolver
   AUTOCONFIG_URLS: 'https://autoconfig.{domain}/mail/config-v1.1.xml,https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml'
   LOG_LEVEL: logLevel
-  PYTHON_THREADPOOL_THREAD_COUNT: '24'
+  PYTHON_THREADPOOL_THREAD_COUNT: '32' // see tests/test_infra.py
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
 }

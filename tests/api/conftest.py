@@ -39,7 +39,7 @@ class Client:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         return requests.request(
-            method, f"{self.api}{path}", json=json, headers=headers, timeout=60, **options
+            method, f"{self.api}{path}", json=json, headers=headers, **{"timeout": 60, **options}
         )
 
 
