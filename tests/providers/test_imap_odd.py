@@ -267,7 +267,6 @@ class TestBrokenMail:
         with pytest.raises(NotFound):
             box.fetch(ref)
 
-
     @pytest.mark.parametrize(("said", "parts"), [(200_000_000, 1), (50, 3)])
     def test_a_mail_that_is_too_large_is_refused_whatever_the_server_says_of_it(self, odd, said, parts):
         def part(line):
