@@ -62,8 +62,21 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     """
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
+<<<<<<< HEAD
     with app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _whole(receiver, ref)
+=======
+    told = audit.recorded(
+        app,
+        caller.org_id,
+        "mailbox.linked",
+        actor=caller.email,
+        mailbox_id=mailbox_id,
+        case_id=case_id,
+    )
+    with told, app.receiving(caller.org_id, mailbox) as receiver:
+        envelope, raw = _whole(receiver, ref, None)
+>>>>>>> edges
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, envelope)

@@ -39,10 +39,16 @@ class Client:
         headers = {"X-Correlation-Id": f"test-{secrets.token_hex(4)}", **options.pop("headers", {})}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+<<<<<<< HEAD
         url = f"{self.api}{path}"
         answer = requests.request(method, url, json=json, headers=headers, timeout=60, **options)
         scan.ANSWERS.append(answer.content[: scan.LARGEST] + str(answer.headers).encode())
         return answer
+=======
+        return requests.request(
+            method, f"{self.api}{path}", json=json, headers=headers, **{"timeout": 60, **options}
+        )
+>>>>>>> edges
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from sandbox.world import World
 from shared import bootstrap, casework, connecting, reviewing, scheduling
 from shared.contract import PatchMailbox, Person
+<<<<<<< HEAD
 from shared.errors import (
     ConsentRequired,
     InvalidRequest,
@@ -19,6 +20,9 @@ from shared.errors import (
     Rejected,
     Temporary,
 )
+=======
+from shared.errors import Busy, ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary
+>>>>>>> edges
 from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
 from shared.promises import Promised
 from shared.settings import load
@@ -107,7 +111,8 @@ def test_a_failed_look_that_somebody_waits_for_gives_its_lease_back(stage, mail)
     original = mail.pages
 
     def asked_meanwhile(cursor, since):
-        assert Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"]) is None
+        with pytest.raises(Busy):
+            Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"])
         raise Temporary("Away.")
 
     mail.pages = asked_meanwhile
