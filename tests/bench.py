@@ -18,7 +18,7 @@ from sandbox.ports import row
 from sandbox.world import World
 from shared import bootstrap, noticing
 from shared.settings import load
-from tests import bench_microsoft, google
+from tests import bench_exchange, bench_microsoft, google
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, Scene, build, imap, parsed, write
 
@@ -237,7 +237,8 @@ def main() -> None:
     print(ready(), flush=True)
     with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
         os.environ.update(world.environment())
-        for row in chain(rows(world), bench_microsoft.rows(world, counted), gmail(world)):
+        microsoft, exchange = (each.rows(world, counted) for each in (bench_microsoft, bench_exchange))
+        for row in chain(rows(world), microsoft, gmail(world), exchange):
             print(row, flush=True)
         print(first_answer(world), flush=True)
 
