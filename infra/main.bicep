@@ -193,7 +193,7 @@ var settings = {
   AUTOCONFIG_URLS: 'https://autoconfig.{domain}/mail/config-v1.1.xml,https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml'
   MX_PORT: '25'
   LOG_LEVEL: logLevel
-  PYTHON_THREADPOOL_THREAD_COUNT: '24'
+  PYTHON_THREADPOOL_THREAD_COUNT: '32' // see tests/test_infra.py
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
 }

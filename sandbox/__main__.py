@@ -1,6 +1,6 @@
-"""`python -m sandbox [--directory DIR] [--reload]`: everything on 127.0.0.1, seeded, until Ctrl-C or SIGTERM.
+"""`python -m sandbox [--directory DIR] [--reload] [--no-app [FILE]]`: everything on 127.0.0.1, seeded.
 
-SANDBOX_PORT (default 7071) is where the API listens; the other parts follow it.
+It runs until Ctrl-C or SIGTERM. SANDBOX_PORT (default 7071) is where the API listens; the others follow it.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,8 @@ from sandbox.seed import seed
 from sandbox.world import World
 
 APP = Path(__file__).resolve().parent.parent
+SETTINGS = "local.settings.json"
+MADE_BY = "python -m sandbox --no-app"
 READY_SECONDS = 60
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a supervisor, and a terminal that is closed."""
@@ -45,11 +47,20 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m sandbox", description=__doc__)
     parser.add_argument("--directory", type=Path, default=APP / ".sandbox", help="default: .sandbox")
     parser.add_argument("--reload", action="store_true", help="start the app again when its source changes")
+    parser.add_argument(
+        "--no-app",
+        type=Path,
+        nargs="?",
+        const=APP / SETTINGS,
+        metavar="FILE",
+        help=f"leave the app to another host, for which its settings are written (default: {SETTINGS})",
+    )
     given = parser.parse_args()
     for number in SIGNALS:
         signal.signal(number, lambda *_: _asked.set())
     try:
-        run(given.directory.resolve(), _port(os.environ.get("SANDBOX_PORT", "")), reload=given.reload)
+        port = _port(os.environ.get("SANDBOX_PORT", ""))
+        run(given.directory.resolve(), port, reload=given.reload, settings=given.no_app)
     except (StartError, HostError, SeedError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
@@ -58,33 +69,65 @@ def main() -> int:
     return 0
 
 
-def run(directory: Path, port: int, *, reload: bool) -> NoReturn:
-    """Start, seed, tell, and stay until asked to stop. Raises Stop, StartError, HostError and SeedError."""
+def run(directory: Path, port: int, *, reload: bool, settings: Path | None = None) -> NoReturn:
+    """Start, seed, tell, and stay until asked to stop.
+
+    Args:
+        settings: where to write the app's settings for another host; without it the app is started here.
+
+    Raises Stop, StartError, HostError and SeedError.
+    """
     for offset, name in enumerate(NAMES):
         if not available(port + offset):
             text = f"port {port + offset} ({name}) of {HOST} is taken; choose another base with SANDBOX_PORT."
             raise StartError(text)
+    if settings and settings.exists() and MADE_BY not in settings.read_text():
+        raise StartError(f"{settings} is there already and none of ours; move it away.")
     own = directory / str(port)
     shutil.rmtree(own, ignore_errors=True)  # a sandbox begins anew each time
     log = own / "app.log"
-    with World(own, port) as world:
-        environment = {**world.environment(), "PYTHONUNBUFFERED": "1"}
-        host = HostProcess(APP, port, environment, reload=reload, log=log)
-        try:
+    with World(own, port) as world, ExitStack() as stack:
+        if settings:
+            stack.enter_context(_settings(settings, world.environment()))
+            print(f"Now start the app: func start --port {port}   (its settings: {settings})", flush=True)
+            ended = _wait_for_another_host(world.api)
+        else:
+            environment = {**world.environment(), "PYTHONUNBUFFERED": "1"}
+            host = HostProcess(APP, port, environment, reload=reload, log=log)
+            stack.callback(host.stop)
             _check()
             _start(host, log)
-            url = f"{host.url}/api"
-            _wait_until_healthy(url, log)
-            facts = seed(world, url)
-            _check()
-            with _published(facts, directory / "sandbox.json", own / "sandbox.json"):
-                print(table(world, facts, log, directory), flush=True)
-                while host.process and host.process.poll() is None:
-                    _asked.wait(0.5)
-                    _check()
-            raise HostError(f"The app's host has ended (see {log}).")
-        finally:
-            host.stop()
+            ended = lambda: host.process is None or host.process.poll() is not None  # noqa: E731
+            _wait_until_healthy(f"{world.api}/api", log)
+        facts = seed(world, f"{world.api}/api")
+        _check()
+        with _published(facts, directory / "sandbox.json", own / "sandbox.json"):
+            print(table(world, facts, log, directory), flush=True)
+            while not ended():
+                _asked.wait(0.5)
+                _check()
+        raise HostError(f"The app's host has ended (see {log}).")
+
+
+def _wait_for_another_host(url: str) -> Callable[[], bool]:
+    """Wait as long as it takes; returns whether it has ended, which is for whoever runs it to see."""
+    while True:
+        _check()
+        try:
+            if requests.get(f"{url}/api/health", timeout=10).ok:
+                return lambda: False
+        except requests.RequestException:
+            pass  # nobody has started it yet
+        _asked.wait(0.5)
+
+
+@contextmanager
+def _settings(file: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Keep settings for Core Tools in a file while the sandbox runs."""
+    sample = json.loads((APP / "local.settings.sample.json").read_text())
+    values = {**sample["Values"], **environment, "SANDBOX": MADE_BY}
+    with _written(json.dumps({**sample, "Values": values}, indent=2), file):
+        yield
 
 
 def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> str:
@@ -107,8 +150,8 @@ def table(world: World, facts: dict[str, Any], log: Path, directory: Path) -> st
             f"{ports['smtp']} (starttls), MX {ports['mx']}",
         ),
         ("Microsoft 365", world.entra.url, f"Entra simulator; Graph {world.graph.base}"),
-        ("Google", world.google.url, "simulator: sign-in, Gmail, Pub/Sub, Admin console"),
         ("Exchange (EWS)", f"{world.exchange.url}/EWS/Exchange.asmx", "simulator; NTLM and Basic"),
+        ("Google", world.google.url, "simulator: sign-in, Gmail, Pub/Sub, Admin console"),
         ("Way in (HTTPS)", world.public_url, "for browsers and notifications"),
         ("DNS", world.dns.address, "UDP; for the sandbox's domains"),
         ("Supplier", facts["supplier"]["address"], f"password: {facts['supplier']['password']}"),
@@ -153,7 +196,13 @@ def _wait_until_healthy(url: str, log: Path) -> None:
 @contextmanager
 def _published(facts: dict[str, Any], *files: Path) -> Iterator[None]:
     """Keep the facts in these files while the sandbox runs, unless a newer one has replaced them."""
-    text = json.dumps(facts, indent=2)
+    with _written(json.dumps(facts, indent=2), *files):
+        yield
+
+
+@contextmanager
+def _written(text: str, *files: Path) -> Iterator[None]:
+    """Keep the text, which holds passwords, in these files, unless a newer one has replaced it."""
     for file in files:
         new = file.with_suffix(f".{os.getpid()}")
         new.touch(mode=0o600)

@@ -135,6 +135,7 @@ FAMILIES: Mapping[str, Family] = {
         _browse_at_microsoft,
         lambda world: world.graph,
     ),
+    "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
     "google": Family(
         "google.example",
         lambda _: {"google": {}},
@@ -142,6 +143,5 @@ FAMILIES: Mapping[str, Family] = {
         sign_in=_browse_at_google,
         system=lambda world: world.google,
     ),
-    "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""

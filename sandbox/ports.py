@@ -69,6 +69,15 @@ def free() -> int:
     raise OSError(f"No free port between {_FIRST} and {_LAST} on {HOST}.")
 
 
+def row() -> int:
+    """Return the first of enough free ports in a row for a sandbox of its own."""
+    ports = [free()]
+    while len(ports) < len(NAMES):
+        port = free()
+        ports = [*ports, port] if port == ports[-1] + 1 else [port]
+    return ports[0]
+
+
 def _reserve(port: int) -> bool:
     reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:

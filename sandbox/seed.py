@@ -97,13 +97,13 @@ def _providers(world: World) -> dict[str, Any]:
             "clientId": world.microsoft_app.client_id,
             "tenants": {name: each.id for name, each in world.tenants.items()},
         },
+        "ews": {"host": "localhost", "port": world.ports["exchange"], "url": world.exchange.url},
         "google": {
             "url": world.google.url,
             "clientId": world.google_app.client_id,
             "serviceClientId": world.google_service.client_id,
             "topic": GOOGLE_TOPIC,
         },
-        "ews": {"host": "localhost", "port": world.ports["exchange"], "url": world.exchange.url},
         "front": {"url": world.public_url},
         "logs": {"app": str(Path(world.directory).resolve()), "mail": str(world.dovecot.directory)},
     }

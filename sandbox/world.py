@@ -256,6 +256,7 @@ class World:
         """Return the settings of an app that lives in this world, and what makes it trust the CA."""
         return {
             "FUNCTIONS_WORKER_RUNTIME": "python",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "32",
             "AzureWebJobsStorage": self.azurite.connection_string,
             "STORAGE": self.azurite.connection_string,
             "KEY_VAULT_URL": self.vault.url,

@@ -29,7 +29,7 @@ from shared.providers.base import (
 )
 from shared.registrations import Registrations
 from shared.rules import Rules
-from shared.storage.base import Blobs, Queues, Records, Schedule, Vault
+from shared.storage.base import Blobs, Queues, Records, Schedule, Vault, Write
 from shared.turns import Lane
 
 SYNC, DELIVER = "sync", "deliver"
@@ -101,9 +101,14 @@ class App:
         name = mailbox.receives_with
         return name is not None and self.provider(name).sent_folder is not None
 
-    def sending(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Sender]:
-        """Open the mailbox for sending. Raises Unsupported where it only reads, Busy."""
-        return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send", "send")
+    def sending(
+        self, org_id: str, mailbox: Mailbox, leaving: list[Write] | None = None
+    ) -> AbstractContextManager[Sender]:
+        """Open the mailbox for sending. Raises Unsupported where it only reads, Busy.
+
+        `leaving` takes what the caller has to write after a success (see `turns`).
+        """
+        return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send", "send", leaving)
 
     def drafting(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Drafter]:
         """Open the mailbox for drafts. Raises Unsupported where its sending provider has none."""
@@ -131,23 +136,30 @@ class App:
         )
 
     def _turn(
-        self, org_id: str, mailbox_id: str, name: str, lane: Lane | None
+        self, org_id: str, mailbox_id: str, name: str, lane: Lane | None, leaving: list[Write] | None
     ) -> AbstractContextManager[None]:
         """Wait for a turn where the provider's mailboxes need that."""
         if lane is None or not self.provider(name).takes_turns:
             return nullcontext()
-        return turns.taken(self.records, self.clock, org_id, mailbox_id, lane)
+        return turns.taken(self.records, self.clock, org_id, mailbox_id, lane, leaving)
 
     @contextmanager
     def _door[S: _Session](
-        self, org_id: str, mailbox: Mailbox, name: str | None, power: str, verb: str, lane: Lane | None
+        self,
+        org_id: str,
+        mailbox: Mailbox,
+        name: str | None,
+        power: str,
+        verb: str,
+        lane: Lane | None,
+        leaving: list[Write] | None = None,
     ) -> Iterator[S]:
         make: Callable[[Connection], S] | None = getattr(self.provider(name), power) if name else None
         if name is None or make is None:
             raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another provider for it.")
         session = make(self.connection(org_id, mailbox, name))
         try:
-            with self._turn(org_id, mailbox.id, name, lane):
+            with self._turn(org_id, mailbox.id, name, lane, leaving):
                 yield session
         except ConsentRequired as refusal:
             if self.grants.doubt(org_id, mailbox.id, name):

@@ -1,15 +1,17 @@
 """Who did what, when, to which mailbox, case or message. Records are only ever added; no content.
 
 `entry` makes a record for the caller to commit together with the change it tells of, so that
-neither can exist without the other; a read commits its record alone.
+neither can exist without the other; a read commits its record alone, a live one by `recorded`.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from shared import logs, sealing
 from shared.app import App
+from shared.errors import ZalionError
 from shared.model import AuditRecord
 from shared.storage.base import Add
 
@@ -48,6 +50,35 @@ def entry(
             detail=detail,
         )
     )
+
+
+@contextmanager
+def recorded(
+    app: App,
+    org_id: str,
+    event: str,
+    *,
+    actor: str,
+    mailbox_id: str | None = None,
+    case_id: str | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Iterator[None]:
+    """Have one record of a live read, however it ends: who has seen something is on record even so.
+
+    `counts` may be filled in meanwhile.
+    """
+    outcome = ZalionError.code
+    try:
+        yield
+        outcome = "done"
+    except ZalionError as error:
+        outcome = error.code
+        raise
+    finally:
+        told = entry(
+            app, event, actor=actor, outcome=outcome, mailbox_id=mailbox_id, case_id=case_id, counts=counts
+        )
+        app.records.commit(org_id, told)
 
 
 def query(

@@ -1,8 +1,8 @@
 """Cases: their members, their timeline, and moving a conversation from one to another."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import batched
 
 import msgspec
 
@@ -17,6 +17,9 @@ from shared.storage.base import Move, Remove, Save, Stored, Write
 
 CARRIED_AT_ONCE = 40
 """Two writes a message, and a transaction takes 100."""
+
+CARRIED_OCTETS = 2_000_000
+"""A transaction takes 4 MiB (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions)."""
 
 CARRY_DELAY = 2
 """Seconds: longer than the write that follows takes."""
@@ -118,9 +121,26 @@ def carry(app: App, org_id: str, conversation_id: str) -> None:
     if stored is None or stored.value.moved_from is None:
         return
     while left := _left_behind(app, org_id, stored.value.moved_from, conversation_id):
-        for batch in batched(left, CARRIED_AT_ONCE, strict=False):
+        for batch in _batches(left):
             _carry(app, org_id, batch, stored.value.case_id)
     app.records.commit(org_id, Move(stored, replace(stored.value, moved_from=None)))
+
+
+def _batches(messages: Sequence[Stored[Message]]) -> Iterator[list[Stored[Message]]]:
+    """As many at a time as one transaction takes, by number and by what they weigh on the wire.
+
+    The client writes them as ASCII: six octets for each letter of another alphabet.
+    """
+    batch, octets = list[Stored[Message]](), 0
+    for message in messages:
+        weight = len(json.dumps(msgspec.json.encode(message.value).decode()))
+        if batch and (len(batch) == CARRIED_AT_ONCE or octets + weight > CARRIED_OCTETS):
+            yield batch
+            batch, octets = [], 0
+        batch.append(message)
+        octets += weight
+    if batch:
+        yield batch
 
 
 def _carry(app: App, org_id: str, batch: Sequence[Stored[Message]], target: str) -> None:

@@ -12,7 +12,18 @@ from typing import Any
 
 from msgspec import UNSET
 
-from shared import adopting, audit, delivering, forms, jobs, mime, presence, scheduling, subscribing
+from shared import (
+    adopting,
+    audit,
+    delivering,
+    forms,
+    jobs,
+    mime,
+    presence,
+    scheduling,
+    subscribing,
+    syncing,
+)
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, DisconnectReceipt, PatchMailbox
@@ -28,7 +39,7 @@ from shared.errors import (
 from shared.jobs import Job
 from shared.model import Grant, Integration, Mailbox, Problem, Review, SyncState, account_of, digest
 from shared.providers.base import Provider
-from shared.storage.base import Add, Move, Remove, Stored
+from shared.storage.base import Add, Move, Remove, Stored, Write
 
 NOT_SIGNED_IN = Problem(
     "consent_required", "Its user has not signed in yet.", "Open authorizeUrl in a browser and sign in."
@@ -36,6 +47,8 @@ NOT_SIGNED_IN = Problem(
 KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
 OLDEST = timedelta(days=365)
 TRIES = 5
+FINISH_DELAY = 30
+"""Seconds: longer than the writes of a disconnect take, and than a look needs to notice it."""
 SKEW = timedelta(minutes=10)
 """A mailbox is followed from a little before now: the mail server's clock need not agree with ours."""
 
@@ -70,7 +83,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             adopting.adopt(app, caller.org_id, mailbox, secrets_)
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
-            app.records.commit(caller.org_id, Move(begun, mailbox), event)
+            changes = _afresh(stored.value, mailbox) if stored else {}
+            _commit(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     jobs.put(app, Job("sync", caller.org_id, mailbox.id))
@@ -83,23 +97,26 @@ def _named(
 ) -> Iterator[Stored[Mailbox]]:
     """Have a record name the mailbox while its secrets are tried and kept, so that none is without one.
 
-    Where that fails, a record that was not there before is gone again; but not when somebody else
-    has taken it over.
+    A disconnected one waits, too: what finishes its disconnect would destroy them. Where it fails, all is
+    as before, but not when somebody else has taken it over.
     """
-    if stored:
+    if stored and stored.value.state != "disconnected":
         yield stored
         return
-    [etag] = app.records.commit(org_id, Add(waiting))
+    [etag] = app.records.commit(org_id, Move(stored, waiting) if stored else Add(waiting))
     try:
+        if stored:
+            _destroy(app, org_id, stored.value)  # what a disconnect that broke off has left
         yield Stored(waiting, etag)
     except Raced:
         raise
     except ZalionError:
         with suppress(Raced):
-            ended = replace(waiting, state="disconnected")
+            ended = stored.value if stored else replace(waiting, state="disconnected")
             [etag] = app.records.commit(org_id, Move(Stored(waiting, etag), ended))
             _destroy(app, org_id, waiting)
-            app.records.commit(org_id, Remove(ended, etag))
+            if not stored:
+                app.records.commit(org_id, Remove(ended, etag))
         raise
 
 
@@ -187,7 +204,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
     if new.state == "active" and new.receives_with:
         scheduling.plan_polls(app, caller.org_id, new)
-    app.records.commit(caller.org_id, Move(stored, new), event)
+    _commit(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
     jobs.put(app, Job("sync", caller.org_id, new.id))
     if new.state == "active" and old.state == "needs_consent":
         delivering.hasten(app, caller.org_id, new.id)
@@ -200,22 +217,56 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     now = app.clock()
     ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
     event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
-    app.records.commit(caller.org_id, Move(stored, ended), event)
-    _leave(app, caller.org_id, ended)
-    destroyed = [_end_push(app, caller.org_id, stored.value)] if stored.value.push else []
-    destroyed += _destroy(app, caller.org_id, ended)
-    while reviews := app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", limit=100):
-        app.records.commit(caller.org_id, *(Remove(review.value) for review in reviews))
-        destroyed.append(f"{len(reviews)} held headers")
-    delivering.hasten(app, caller.org_id, mailbox_id)  # what waits fails visibly, and now
+    # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
+    jobs.put(app, Job("disconnect", caller.org_id, mailbox_id), delay=FINISH_DELAY)
+    _commit(app, caller.org_id, mailbox_id, {}, Move(stored, ended), event)
     return DisconnectReceipt(
         mailbox_id=mailbox_id,
         address=ended.address,
         state="disconnected",
         disconnected_at=now,
-        destroyed=destroyed,
+        destroyed=_destroyed(app, caller.org_id, ended),
         kept=KEPT,
     )
+
+
+def finish(app: App, org_id: str, mailbox_id: str) -> None:
+    """Destroy what a disconnect that broke off has left, or a look that was just at a mail; repeatable."""
+    stored = app.records.find(org_id, Mailbox, mailbox_id)
+    if stored and stored.value.state == "disconnected":
+        _destroyed(app, org_id, stored.value)
+
+
+def _destroyed(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
+    """Destroy all that lets us in and all that waits for its owner's decision; returns what there was."""
+    _leave(app, org_id, mailbox)
+    there = mailbox.push and app.grants.holds(org_id, mailbox.id)
+    destroyed = [_end_push(app, org_id, mailbox)] if there else []
+    destroyed += _destroy(app, org_id, mailbox)
+    while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=100):
+        app.records.commit(org_id, *(Remove(review.value) for review in reviews))
+        destroyed.append(f"{len(reviews)} held headers")
+    delivering.hasten(app, org_id, mailbox.id)  # what waits fails visibly, and now
+    return destroyed
+
+
+def _commit(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:
+    """Change a mailbox, and end the look that still reads it as it was. Raises Raced."""
+    for _ in range(TRIES):
+        with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
+            app.records.commit(org_id, *writes, *syncing.interrupted(app, org_id, mailbox_id, **changes))
+            return
+    raise Raced
+
+
+def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
+    """What must be forgotten of a mailbox's reading, as changes of its SyncState.
+
+    Other settings may mean another server, where the old one's cursor would pass mail over.
+    """
+    name = new.receives_with
+    same = name == old.receives_with and (name is None or old.settings[name] == new.settings[name])
+    return {} if same else {"cursor": None}
 
 
 def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:

@@ -7,7 +7,7 @@ State machine of a promised message, every step conditional on the version read:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from shared import jobs, relaying, scheduling
@@ -44,8 +44,8 @@ from shared.storage.base import Move, Remove, Save, Stored, Write
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
-COPYING = timedelta(minutes=5)
-"""So long the worker that sent it has the filing of the copy to itself: two would file two."""
+COPYING = timedelta(minutes=15)
+"""So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
 
 LOOK_DELAY = 2
 """Seconds: longer than the write that follows takes."""
@@ -68,7 +68,7 @@ def deliver(app: App, job: Job) -> None:
     if message is None or message.value.mailbox_id is None:
         return
     stored = app.records.find(org_id, Mailbox, message.value.mailbox_id)
-    delivery = _Delivery(app, org_id, message, message.value.next_at, mailbox=stored)
+    delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
         case "queued" if not waits:
@@ -76,6 +76,7 @@ def deliver(app: App, job: Job) -> None:
         case "sending" if not waits:
             delivery.look()
         case "sent" if message.value.next_at and not waits:
+            delivery.take(COPYING)
             delivery.file_copy()
         case "failed" | "uncertain":
             app.records.commit(org_id, Remove(delivery.item()))
@@ -102,6 +103,7 @@ class _Delivery(Promised):
 
     mailbox: Stored[Mailbox] | None
     raw: bytes = b""
+    leaving: list[Write] = field(default_factory=list)
 
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
@@ -110,7 +112,7 @@ class _Delivery(Promised):
             return
         try:
             relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
-            with self.app.sending(self.org_id, self.mailbox.value) as sender:
+            with self.app.sending(self.org_id, self.mailbox.value, self.leaving) as sender:
                 receipt, copied = self._send(sender), sender.files_copy
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
@@ -194,7 +196,7 @@ class _Delivery(Promised):
         """Write down that it left; then, where the server files no copy, file one."""
         final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        writes: list[Write] = [Remove(self.item())] if copied else []
+        writes: list[Write] = [*self.leaving, *([Remove(self.item())] if copied else [])]
         if final:
             writes.append(Save(self._alias(final)))
         writes.append(self.event("message.sent"))

@@ -37,6 +37,8 @@ from shared.providers.base import Receiver
 from shared.storage.base import Add, Move, Save, Stored, Write
 
 TRIES = 30
+TAIL = 12
+"""So much of a mail's name ends the ids of messages and reviews."""
 JITTER = 0.1
 """Seconds between two tries, at most: writers of one conversation take turns."""
 
@@ -190,12 +192,11 @@ class Filer:
     def _message(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, parsed: mime.Parsed
     ) -> Message:
-        message_id = envelope.message_id or mime.synthetic_id(envelope)
-        name = digest(message_id, mime.fingerprint(envelope))
+        name = name_of(envelope)
         received_at = _moment(envelope, self.app.clock())
         evidence = decision.evidence
         return Message(
-            id=f"{_milliseconds(received_at, self.app.clock()):013d}-{name[:12]}",
+            id=f"{_milliseconds(received_at, self.app.clock()):013d}-{name[:TAIL]}",
             case_id=conversation.case_id,
             conversation_id=conversation.id,
             mail_kind=decision.kind,
@@ -345,12 +346,21 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
         raise
 
 
+def name_of(envelope: Envelope) -> str:
+    """Name a mail by what it is: one name for all its copies, another for others under its Message-ID."""
+    return digest(envelope.message_id or mime.synthetic_id(envelope), mime.fingerprint(envelope))
+
+
+def is_held_as(envelope: Envelope, review: Review) -> bool:
+    """Whether this is the mail that was held, and not another one under its Message-ID."""
+    return review.id.endswith(f"-{name_of(envelope)[:TAIL]}")
+
+
 def review_id(envelope: Envelope, now: datetime) -> str:
     """Make the id of a held mail: the same for the same mail, so that a second look adds nothing."""
-    identity_ = envelope.message_id or mime.synthetic_id(envelope)
     seen_at = envelope.sent_at or datetime(1970, 1, 1, tzinfo=UTC)
     milliseconds = max(0, min(int(seen_at.timestamp()), int(now.timestamp()))) * 1000
-    return f"{milliseconds:013d}-{digest(identity_, mime.fingerprint(envelope))[:12]}"
+    return f"{milliseconds:013d}-{name_of(envelope)[:TAIL]}"
 
 
 def _milliseconds(received_at: datetime, now: datetime) -> int:

@@ -14,7 +14,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     Attributes:
         type: what to look at.
         org_id: whose.
-        id: mailbox (`sync`, `subscribe`), provider (`expiry`), message (`deliver`) or conversation (`carry`).
+        id: mailbox (`sync`, `subscribe`, `disconnect`), provider (`expiry`), message (`deliver`) or
+            conversation (`carry`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.
@@ -28,7 +29,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         correlation_id: of the request or timer that caused it.
     """
 
-    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry"]
+    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry", "disconnect"]
     org_id: str
     id: str
     case_id: str = ""
@@ -55,7 +56,7 @@ def put(app: App, job: Job, *, delay: float = 0) -> None:
 
 def queue_of(job: Job) -> str:
     """Name the queue a job belongs to."""
-    return DELIVER if job.type in {"deliver", "carry"} else SYNC
+    return DELIVER if job.type in {"deliver", "carry", "disconnect"} else SYNC
 
 
 def read(text: str) -> Job:

@@ -14,13 +14,18 @@ SMALL = 256 * 1024
 """Octets up to which a mail's bytes lie in a record beside its message: one transaction, no blob."""
 
 INLINE_CHARACTERS = 30_000
-"""A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many records."""
+"""Of JSON. A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many."""
+
+LARGEST_RECORD = 250_000
+"""Octets of JSON; a record takes 448,000 characters, and a message grows by its deliveries."""
 
 BLOB = "raw/"
 """How the names of blobs with bytes begin; a name without it is a record's key."""
 
-MOST_RECIPIENTS, MOST_PARTS, LONGEST_NAME = 150, 200, 120
-"""What a record keeps of a mail, so that no mail can be too large for it."""
+MOST_RECIPIENTS, MOST_PARTS, MOST_NOTES, LONGEST_NAME = 150, 200, 20, 120
+"""What a record keeps of a mail; less where it is too large for a record all the same."""
+
+SHORTENED = "too many recipients, references or attachments to list: the original has them all"
 
 MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
@@ -40,21 +45,38 @@ def store(app: App, org_id: str, message: Message, raw: bytes) -> tuple[Message,
     else:
         message = replace(message, raw=BLOB + message.raw)
         app.blobs.put(org_id, message.raw, raw)
-    if len(message.text or "") + len(message.html or "") > INLINE_CHARACTERS:
+    texts = msgspec.json.encode([message.text, message.html])
+    if len(texts.decode()) > INLINE_CHARACTERS:
         body = body_of(message)
-        app.blobs.put(org_id, body, msgspec.json.encode([message.text, message.html]))
-    kept = replace(
-        message,
-        text=None if body else message.text,
-        html=None if body else message.html,
-        body=body,
-        to=first(message.to),
-        cc=first(message.cc),
-        bcc=first(message.bcc),
-        references=(*message.references[:1], *message.references[1:][-NEWEST_REFERENCES:]),
-        attachments=message.attachments[:MOST_PARTS],
-    )
+        app.blobs.put(org_id, body, texts)
+        message = replace(message, text=None, html=None, body=body)
+    kept = _fitting(message)
     return kept, [Add(kept), *letters]
+
+
+def _fitting(message: Message) -> Message:
+    """Keep the first ones of what strangers may pile up, and fewer until the record has room for them."""
+    share, kept = 1, _shortened(message, 1)
+    while len(msgspec.json.encode(kept)) > LARGEST_RECORD and share <= MOST_PARTS:
+        share *= 2
+        kept = _shortened(message, share)
+    lists = ("to", "cc", "bcc", "attachments")
+    if all(len(getattr(kept, name)) == len(getattr(message, name)) for name in lists):
+        return kept
+    return replace(kept, evidence=replace(kept.evidence, notes=(*kept.evidence.notes, SHORTENED)))
+
+
+def _shortened(message: Message, share: int) -> Message:
+    oldest, nearest = message.references[:1], message.references[1:]
+    return replace(
+        message,
+        to=first(message.to, share),
+        cc=first(message.cc, share),
+        bcc=first(message.bcc, share),
+        references=oldest + nearest[max(len(nearest) - NEWEST_REFERENCES // share, 0) :],
+        attachments=message.attachments[: MOST_PARTS // share],
+        evidence=replace(message.evidence, notes=message.evidence.notes[:MOST_NOTES]),
+    )
 
 
 def bytes_of(app: App, org_id: str, message: Message) -> bytes:
@@ -76,9 +98,10 @@ def body_of(message: Message) -> str:
     return f"body/{message.raw.removeprefix(BLOB)}"
 
 
-def first(people: Sequence[Address]) -> tuple[Address, ...]:
-    """Return as many people, with names as long, as a record keeps."""
-    return tuple(replace(person, name=person.name[:LONGEST_NAME]) for person in people[:MOST_RECIPIENTS])
+def first(people: Sequence[Address], share: int = 1) -> tuple[Address, ...]:
+    """Return as many people, with names as long, as a record keeps; or only one of `share` as many."""
+    kept = people[: MOST_RECIPIENTS // share]
+    return tuple(replace(person, name=person.name[:LONGEST_NAME]) for person in kept)
 
 
 def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:

@@ -28,11 +28,11 @@ def soon(app: App, caller: Caller, mailbox_id: str) -> None:
 def folders(app: App, caller: Caller, mailbox_id: str) -> list[Folder]:
     """Return the folders that can be chosen for following."""
     mailbox = own(app, caller, mailbox_id, admin=False).value
-    with app.searching(caller.org_id, mailbox) as searcher:
-        found = searcher.folders()
-    event = audit.entry(app, "mailbox.folders_read", actor=caller.email, mailbox_id=mailbox_id)
-    app.records.commit(caller.org_id, event)
-    return found
+    told = audit.recorded(
+        app, caller.org_id, "mailbox.folders_read", actor=caller.email, mailbox_id=mailbox_id
+    )
+    with told, app.searching(caller.org_id, mailbox) as searcher:
+        return searcher.folders()
 
 
 def search(
@@ -44,13 +44,14 @@ def search(
     offset = (
         sealing.unpack_cursor(key, f"search!{mailbox_id}", caller.org_id, cursor)["offset"] if cursor else 0
     )
-    with app.searching(caller.org_id, mailbox) as searcher:
-        found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
-    page = found[: query.limit]
-    event = audit.entry(
-        app, "mailbox.searched", actor=caller.email, mailbox_id=mailbox_id, counts={"found": len(page)}
+    counts: dict[str, int] = {}
+    told = audit.recorded(
+        app, caller.org_id, "mailbox.searched", actor=caller.email, mailbox_id=mailbox_id, counts=counts
     )
-    app.records.commit(caller.org_id, event)
+    with told, app.searching(caller.org_id, mailbox) as searcher:
+        found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
+        counts["found"] = len(found[: query.limit])
+    page = found[: query.limit]
     following = None
     if len(found) > query.limit:
         after = {"offset": offset + query.limit}

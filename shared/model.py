@@ -330,6 +330,7 @@ class SyncState:
         holder: the run that holds the lease, or empty.
         until: when the lease runs out.
         again: somebody asked while the lease was held; the holder looks once more.
+        watched_until: until then a job is on its way back that asks again, should the holder have died.
         restarted_at: when a cursor last expired.
         look: Message-IDs that became known late and are still to be looked for.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
@@ -343,6 +344,7 @@ class SyncState:
     holder: str = ""
     until: datetime | None = None
     again: bool = False
+    watched_until: datetime | None = None
     synced_at: datetime | None = None
     restarted_at: datetime | None = None
     look: tuple[str, ...] = ()
@@ -511,6 +513,7 @@ class Message:
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
+        claim: made by the worker that took the last step for itself.
         new_participant: the sender was not known to the conversation.
     """
 
@@ -544,6 +547,7 @@ class Message:
     envelope_to: tuple[str, ...] = ()
     next_at: datetime | None = None
     attempts: int = 0
+    claim: str = ""
     new_participant: bool = False
     error: Problem | None = None
 

@@ -1,12 +1,14 @@
 """A promised message and its state, changed only from the version that was read.
 
-`queued -> sending` is claimed strictly; what has happened afterwards is written over whatever else
-was written meanwhile, as long as the claim is still ours.
+Handing it over and filing its copy are claimed strictly; what has happened afterwards is written over
+whatever else was written meanwhile, as long as the claim is still ours.
 """
 
+import secrets
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared import audit
 from shared.app import App
@@ -25,25 +27,33 @@ GIVE_UP = timedelta(hours=24)
 class Promised:
     """One promised message.
 
-    `message` is the version that the next write insists on. `found_at` is the `next_at` it was found
-    with and `claim` the one this worker wrote when it began to hand over: any other is another worker's.
+    `message` is the version that the next write insists on. `found` is what its claim and time were then,
+    `own` what this worker wrote when it claimed it: anything else is another worker's.
     """
 
     app: App
     org_id: str
     message: Stored[Message]
-    found_at: datetime | None
-    _: KW_ONLY
-    claim: datetime | None = field(default=None, init=False)
+    found: tuple[str, datetime | None] = field(init=False)
+    own: tuple[str, datetime | None] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.found = _claim(self.message.value)
 
     def begin(self) -> None:
-        """`queued -> sending`, or Raced. An answer lost on the way is told from a lost race by our claim."""
-        old, self.claim = self.message.value, self.app.clock() + HANDOVER
-        new = replace(old, state="sending", attempts=old.attempts + 1, next_at=self.claim)
+        """`queued -> sending`, or Raced."""
+        self.take(HANDOVER, state="sending", attempts=self.message.value.attempts + 1)
+
+    def take(self, time: timedelta, **changes: Any) -> None:
+        """Have the next step to ourselves for a while, or Raced.
+
+        An answer lost on the way is told from a lost race by our claim.
+        """
+        old, until = self.message.value, self.app.clock() + time
+        new = replace(old, next_at=until, claim=secrets.token_hex(8), **changes)
+        self.own = _claim(new)
         try:
-            etag, _ = self.app.records.commit(
-                self.org_id, Move(self.message, new), Save(self.item(self.claim))
-            )
+            etag, _ = self.app.records.commit(self.org_id, Move(self.message, new), Save(self.item(until)))
         except Raced:
             now = find(self.app, self.org_id, old.conversation_id, old.id)
             if now is None or now.value != new:
@@ -54,7 +64,7 @@ class Promised:
 
     def ours(self, message: Message) -> bool:
         """Whether the state we read is still the one we may change: untouched, or under our own claim."""
-        return message.state in {"queued", "sending"} and message.next_at in {self.found_at, self.claim}
+        return message.state in {"queued", "sending"} and _claim(message) in {self.found, self.own}
 
     def surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
         """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours."""
@@ -102,3 +112,7 @@ class Promised:
             case_id=message.case_id,
             email_id=message.id,
         )
+
+
+def _claim(message: Message) -> tuple[str, datetime | None]:
+    return message.claim, message.next_at

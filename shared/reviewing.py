@@ -10,7 +10,7 @@ from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.connecting import own
 from shared.errors import Conflict, NotFound
-from shared.filing import Filer
+from shared.filing import Filer, is_held_as
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.providers.base import Receiver
@@ -47,7 +47,7 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     known = review.value.evidence
     evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
     with app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = _whole(receiver, review.value.ref, review.value.message_id)
+        envelope, raw = _whole(receiver, review.value.ref, review.value)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
         message = filer.by_hand(envelope, evidence, conversation, raw)
     _close(app, caller, review, "filed")
@@ -62,8 +62,16 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     """
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
-    with app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = _whole(receiver, ref, None)
+    told = audit.recorded(
+        app,
+        caller.org_id,
+        "mailbox.linked",
+        actor=caller.email,
+        mailbox_id=mailbox_id,
+        case_id=case_id,
+    )
+    with told, app.receiving(caller.org_id, mailbox) as receiver:
+        envelope, raw = _whole(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, envelope)
@@ -73,15 +81,18 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     return whole(app, caller.org_id, message), others
 
 
-def _whole(receiver: Receiver, ref: str, message_id: str | None) -> tuple[Envelope, bytes]:
+def _whole(receiver: Receiver, ref: str, held: Review | None = None) -> tuple[Envelope, bytes]:
     """Fetch a mail wherever it lies by now, with what the provider says about it. Raises NotFound.
 
-    Its own headers do not tell when it arrived; a look for its Message-ID does.
+    Its own headers do not tell when it arrived; a look for its Message-ID does. A held mail that lies
+    elsewhere is never taken for another one under its Message-ID.
     """
     try:
         raw = receiver.fetch(ref)
     except NotFound:
-        there = next((found for found in _looked(receiver, message_id)), None)
+        if held is None:
+            raise
+        there = next((found for found in _looked(receiver, held.message_id) if is_held_as(found, held)), None)
         if there is None:
             raise
         return there, receiver.fetch(there.ref)

@@ -39,6 +39,16 @@ LOOKED_AT = 20
 MOST_LATE = 200
 """So many are remembered; a record is not a queue."""
 
+LONGEST = timedelta(minutes=4)
+"""A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
+with a mail server, or a worker, may last (`network.Timeouts`, host.json)."""
+
+GO_ON_DELAY = 2
+"""Seconds: longer than it takes to give the lease back."""
+
+PROVEN = timedelta(seconds=1)
+"""So old may the proof be that the lease is still ours when the next mail is handled."""
+
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
 
@@ -57,11 +67,13 @@ def sync(
     Does nothing for a mailbox that is not active. Raises Temporary, RateLimited or ConsentRequired
     after noting it at the mailbox; nothing is lost, the cursor stays before what was not filed.
     """
-    mailbox = app.records.find(org_id, Mailbox, mailbox_id)
-    if mailbox is None or mailbox.value.state != "active" or mailbox.value.receives_with is None:
-        return Counter()
     lease = Lease.take(app, org_id, mailbox_id, look)
     if lease is None:
+        return Counter()
+    # under the lease, which `interrupted` ends: a mailbox disconnected at this moment is seen here or there
+    mailbox = app.records.find(org_id, Mailbox, mailbox_id)
+    if mailbox is None or mailbox.value.state != "active" or mailbox.value.receives_with is None:
+        lease.give_back()
         return Counter()
     run = _Run(app, org_id, mailbox.value, lease, actor)
     try:
@@ -86,30 +98,51 @@ class Lease:
     app: App
     org_id: str
     held: Stored[SyncState]
+    proven_at: datetime
 
     @classmethod
     def take(cls, app: App, org_id: str, mailbox_id: str, look: Sequence[str] = ()) -> "Lease | None":
-        """Take the lease; where another holds it, mark that one more look is wanted and return None.
+        """Take the lease; where another holds it, mark that one more look is wanted.
 
-        Either way `look` is added to what is still to be looked for. Raises Busy while the mailbox rests.
+        Either way `look` is added to what is still to be looked for. Raises Busy while the mailbox rests;
+        and while another holds the lease, so that the job comes back when it has run out: a holder that
+        died looks no more. Returns None where another job comes back for that already.
         """
         for _ in range(5):
             stored = app.records.find(org_id, SyncState, mailbox_id)
             state = stored.value if stored else SyncState(mailbox_id)
             if state.rest_until and (rest := state.rest_until - app.clock()) > timedelta():
                 raise Busy("The provider asked us to wait.", retry_after=rest.total_seconds())
-            busy = bool(state.holder and state.until and state.until > app.clock())
-            if busy and state.again and {*look} <= {*state.look}:
+            now = app.clock()
+            busy = state.until if state.holder and state.until and state.until > now else None
+            watched = state.watched_until is not None and state.watched_until > now
+            if busy and watched and state.again and {*look} <= {*state.look}:
                 return None
             state = replace(state, look=_merged(state.look, look))
-            taken = replace(state, holder=secrets.token_hex(8), until=app.clock() + LEASE, again=False)
-            new = replace(state, again=True) if busy else taken
+            new = replace(state, holder=secrets.token_hex(8), until=now + LEASE, again=False)
+            if busy:
+                new = replace(state, again=True, watched_until=state.watched_until if watched else busy)
             try:
                 [etag] = app.records.commit(org_id, Move(stored, new) if stored else Add(new))
             except Raced:
                 continue
-            return None if busy else cls(app, org_id, Stored(new, etag))
+            if not busy:
+                return cls(app, org_id, Stored(new, etag), now)
+            if watched:
+                return None
+            raise Busy("Another worker looks at this mailbox.", retry_after=(busy - now).total_seconds())
         raise Raced
+
+    def keep(self) -> None:
+        """Make sure, at hardly any cost, that it is still ours. Raises Raced when it is not.
+
+        A page of large mails may take longer than the lease, and a mailbox may be disconnected meanwhile.
+        """
+        now, until = self.app.clock(), self.held.value.until
+        if until is None or until - now < LEASE / 2:
+            self.save(until=now + LEASE)
+        elif now - self.proven_at > PROVEN:
+            self._read_again()
 
     def save(self, *extra: Write, **changes: Any) -> None:
         """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
@@ -142,15 +175,36 @@ class Lease:
             return False
         return True
 
+    def give_back(self, *extra: Write, **changes: Any) -> None:
+        """Give it back whatever was asked for meanwhile, because this worker cannot give it."""
+        while not self.release(*extra, **changes):
+            pass
+
     def _commit(self, new: SyncState, extra: Sequence[Write]) -> None:
         etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra)
-        self.held = Stored(new, etag)
+        self.held, self.proven_at = Stored(new, etag), self.app.clock()
 
     def _read_again(self) -> None:
-        holder = self.held.value.holder
-        self.held = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
-        if self.held.value.holder != holder:
-            raise Raced("The lease of this mailbox was taken over.")
+        found = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
+        if found.value.holder != self.held.value.holder:
+            raise LeaseLost
+        self.held, self.proven_at = found, self.app.clock()
+
+
+class LeaseLost(Raced):
+    """Another worker holds the lease, or somebody ended the look."""
+
+    def __init__(self) -> None:
+        super().__init__("The lease of this mailbox was taken over.")
+
+
+def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[Write]:
+    """Return the writes that end a look under way, and change what is known of the mailbox's reading.
+
+    To be committed with the change of the mailbox that asks for it; Raced where the look has moved on.
+    """
+    stored = app.records.find(org_id, SyncState, mailbox_id)
+    return [Move(stored, replace(stored.value, holder="", until=None, **changes))] if stored else []
 
 
 def _merged(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
@@ -169,9 +223,13 @@ class _Run:
     filer: Filer | None = None
     counts: Counter[str] = field(default_factory=Counter)
     late: bool = False
+    unfinished: bool = False
+
+    def __post_init__(self) -> None:
+        self.ends_at = self.app.clock() + LONGEST
 
     def everything(self, receiver: Receiver) -> None:
-        """Walk the pages, then the late evidence, until nobody asks for another look."""
+        """Walk the pages, then the late evidence, until nobody asks for another look, or time is up."""
         state = self.lease.held.value
         hopeless = state.stuck if state.tries >= PATIENCE else ""
         self.filer = filer = Filer(
@@ -180,6 +238,9 @@ class _Run:
         while True:
             cursor = self._pages(receiver, filer)
             self._late_evidence(receiver, filer)
+            if self.unfinished:
+                self._go_on_later(cursor)
+                return
             done = {
                 "cursor": cursor,
                 "synced_at": self.app.clock(),
@@ -191,6 +252,12 @@ class _Run:
             if self.lease.release(self._read("done"), **done):
                 return
 
+    def _go_on_later(self, cursor: Cursor | None) -> None:
+        """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
+        jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=GO_ON_DELAY)
+        progress = {"cursor": cursor, "problem": None, "stuck": "", "tries": 0, "rest_until": None}
+        self.lease.give_back(self._read("unfinished"), **progress)
+
     def fail(self, error: ZalionError) -> None:
         """Note why the look ended early, and give the lease back whatever was asked for meanwhile."""
         state, stuck = self.lease.held.value, self.filer.fetching if self.filer else ""
@@ -200,8 +267,10 @@ class _Run:
             "tries": state.tries + 1 if stuck and stuck == state.stuck else 1 if stuck else 0,
             "rest_until": self._rest(error),
         }
-        while not self.lease.release(self._read(error.code), **noted):
-            pass  # another look was asked for, and this worker cannot give it
+        try:
+            self.lease.give_back(self._read(error.code), **noted)
+        except LeaseLost:  # what was read until then is on record all the same
+            self.app.records.commit(self.org_id, self._read("interrupted"))
 
     def _rest(self, error: ZalionError) -> datetime | None:
         """Until when everybody leaves the mailbox alone: calls made meanwhile count against us, too."""
@@ -231,30 +300,38 @@ class _Run:
     def _walk(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         cursor = Cursor(self.lease.held.value.cursor) if self.lease.held.value.cursor else None
         for page in receiver.pages(cursor, self.mailbox.since):
-            for envelope in page.envelopes:
-                self._handle(filer, envelope)
-                self._keep_lease()
+            if not self._whole(filer, page.envelopes):
+                break
             cursor = page.cursor
+            if self.app.clock() > self.ends_at:
+                self.unfinished = True
+                break
             if page.envelopes:
                 self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
         return cursor
 
+    def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:
+        """Handle a page, unless that takes too long: what was filed of it is known the next time."""
+        latest = self.app.clock() + LONGEST
+        for envelope in envelopes:
+            if self.app.clock() > latest:
+                self.unfinished = True
+                return False
+            self._handle(filer, envelope)
+        return True
+
     def _handle(self, filer: Filer, envelope: Envelope) -> None:
+        self.lease.keep()
         self.counts[filer.handle(envelope)] += 1
         self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
-    def _keep_lease(self) -> None:
-        """A page of large mails may take longer than the lease."""
-        until = self.lease.held.value.until
-        if until is None or until - self.app.clock() < LEASE / 2:
-            self.lease.save(until=self.app.clock() + LEASE)
-
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
-        while wanted := self.lease.held.value.look[:LOOKED_AT]:
+        while (wanted := self.lease.held.value.look[:LOOKED_AT]) and not self.unfinished:
             for envelope in receiver.look(wanted):
                 self._handle(filer, envelope)
             self.lease.looked_for(wanted)
+            self.unfinished = self.app.clock() > self.ends_at
 
     def _read(self, outcome: str) -> Add:
         return self._event("mailbox.read", outcome, counts=dict(self.counts))

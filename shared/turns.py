@@ -15,7 +15,7 @@ from typing import Literal
 from shared import logs
 from shared.errors import Busy, Raced, Temporary
 from shared.model import Turn
-from shared.storage.base import Add, Move, Records, Remove, Stored
+from shared.storage.base import Add, Move, Records, Remove, Stored, Write
 
 Lane = Literal["send", "live"]
 
@@ -30,17 +30,35 @@ PAUSE = 0.2
 
 @contextmanager
 def taken(
-    records: Records, clock: Callable[[], datetime], org_id: str, mailbox_id: str, lane: Lane
+    records: Records,
+    clock: Callable[[], datetime],
+    org_id: str,
+    mailbox_id: str,
+    lane: Lane,
+    leaving: list[Write] | None = None,
 ) -> Iterator[None]:
-    """Hold the turn. Raises Busy where it was not to be had in time; giving it back never raises."""
+    """Hold the turn. Raises Busy where it was not to be had in time; giving it back never raises.
+
+    With `leaving` it is given back by the caller's next commit: the write for it is put there.
+    """
     turn = _take(records, clock, org_id, Turn(mailbox_id, lane, secrets.token_hex(8), clock() + LONGEST))
+    handed_on = False
     try:
         yield
+        handed_on = leaving is not None
     finally:
-        try:
-            records.commit(org_id, Remove(turn.value, turn.etag))
-        except Temporary as error:  # overtaken, or the store is away: what was done is done, it runs out
-            logs.log("turn.kept", mailbox_id=mailbox_id, code=error.code)
+        if leaving is not None and handed_on:
+            # whosever it is by then: a wrong one lets a fourth speak, an etag would cost the commit
+            leaving.append(Remove(turn.value))
+        else:
+            _give_back(records, org_id, turn)
+
+
+def _give_back(records: Records, org_id: str, turn: Stored[Turn]) -> None:
+    try:
+        records.commit(org_id, Remove(turn.value, turn.etag))
+    except Temporary as error:  # overtaken, or the store is away: what was done is done, it runs out
+        logs.log("turn.kept", mailbox_id=turn.value.mailbox_id, code=error.code)
 
 
 def _take(records: Records, clock: Callable[[], datetime], org_id: str, turn: Turn) -> Stored[Turn]:

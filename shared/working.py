@@ -5,7 +5,18 @@ import secrets
 
 import msgspec
 
-from shared import casework, delivering, jobs, logs, noticing, registering, scheduling, subscribing, syncing
+from shared import (
+    casework,
+    connecting,
+    delivering,
+    jobs,
+    logs,
+    noticing,
+    registering,
+    scheduling,
+    subscribing,
+    syncing,
+)
 from shared.app import App
 from shared.errors import Busy, Temporary, ZalionError
 from shared.jobs import Job
@@ -21,8 +32,8 @@ LONGEST_PAUSE = 900.0
 def run(app: App, text: str) -> None:
     """Run a queue message.
 
-    What should be tried later goes back as a new message with the delay the other side asked for, in
-    the end to the poison queue; what is final is done. A bug is raised: the host retries, then poisons.
+    What should be tried later goes back as a new message with the delay the other side asked for, see
+    `_later`; what is final is done. A bug is raised: the host retries, then poisons.
     """
     job = jobs.read(text)
     correlation_id = job.correlation_id or secrets.token_hex(8)
@@ -52,6 +63,8 @@ def _carry_out(app: App, job: Job) -> None:
             delivering.deliver(app, job)
         case "carry":
             casework.carry(app, job.org_id, job.id)
+        case "disconnect":
+            connecting.finish(app, job.org_id, job.id)
 
 
 def _look(app: App, job: Job) -> None:
@@ -62,7 +75,14 @@ def _look(app: App, job: Job) -> None:
 
 
 def _later(app: App, job: Job, error: Temporary) -> None:
+    """Put a job back, in the end to the poison queue; but no look at a mailbox.
+
+    What keeps us from one is mostly the customer's server. The mailbox says so, and its polls go on.
+    """
     again = msgspec.structs.replace(job, attempt=job.attempt + 1)
+    if again.attempt >= ATTEMPTS and job.type == "sync":
+        logs.log("job.left_to_the_polls", code=error.code, mailbox_id=job.id)
+        return
     if again.attempt >= ATTEMPTS:
         logs.log("job.poisoned", code=error.code)
         app.queues.put(f"{jobs.queue_of(job)}-poison", msgspec.json.encode(again).decode())

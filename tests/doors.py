@@ -57,6 +57,18 @@ class Guard:
         return Counter(self.calls)
 
 
+@dataclass
+class Acting(Guard):
+    """Has something happen right after a call: `then` gets the call's name, and how often it was made."""
+
+    then: Callable[[str, int], None] = lambda _name, _times: None
+
+    def around(self, name: str, call: Callable[[], Any]) -> Any:
+        found = super().around(name, call)
+        self.then(name, self.calls.count(name))
+        return found
+
+
 class Door:
     """Stands in front of one object; iterators it hands out are watched step by step."""
 

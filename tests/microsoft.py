@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from sandbox.web import Reply, Request, WebServer
-from shared import authorizing, bootstrap, casework, integrating, noticing, scheduling
+from shared import authorizing, bootstrap, casework, integrating, noticing, scheduling, subscribing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
@@ -203,7 +203,9 @@ class Gauge:
 def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     """Make mailboxes directly in storage whose push ends within the hour; returns Graph's subscriptions."""
     app, org_id, now = scene.app, scene.org_id, datetime.now(UTC)
-    [alices] = scene.subscriptions()
+    if not scene.subscriptions():  # a host took the job, and Graph cannot reach it
+        subscribing.subscribe(app, org_id, scene.mailbox.id, "renew")
+    alices = scene.subscriptions()[0]
     token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
     kept = app.records.get(org_id, Grant, f"{scene.mailbox.id}!microsoft").value
     made, writes = [], []

@@ -1,5 +1,6 @@
 """Invariants of the templates, as far as they can be checked without Azure's compiler."""
 
+import json
 import re
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def test_every_setting_that_the_code_reads_is_set():
 def test_every_queue_is_declared_with_its_poison_twin():
     queues = set(re.findall(r"'([a-z-]+)'", re.search(r"queueNames = \[(.*)\]", MAIN)[1]))
     assert queues == {SYNC, f"{SYNC}-poison", DELIVER, f"{DELIVER}-poison"}
+
+
+def test_threads_are_left_for_callers_when_every_job_of_both_queues_hangs():
+    """One process serves all three on a developer's machine; in Azure each queue scales by itself."""
+    queues = json.loads((INFRA.parent / "host.json").read_text())["extensions"]["queues"]
+    busy = 2 * (queues["batchSize"] + queues["newBatchThreshold"])
+    sample = json.loads((INFRA.parent / "local.settings.sample.json").read_text())["Values"]
+    in_azure = re.search(r"PYTHON_THREADPOOL_THREAD_COUNT: '(\d+)'", MAIN)[1]
+    for threads in (sample["PYTHON_THREADPOOL_THREAD_COUNT"], in_azure):
+        assert int(threads) - busy >= 8
 
 
 def test_no_shared_key_and_no_public_access_anywhere():

@@ -29,6 +29,7 @@ JWT = f"eyJhbGciOiJSUzI1NiJ9.{secrets.token_urlsafe(300)}.{secrets.token_urlsafe
         f"<a href='{TOKEN}'>",
         f"Authorization: Basic {TOKEN}==",
     ],
+    ids=["as a bearer", "in an address", "in a quoted address", "in JSON", "in HTML", "in Basic"],
 )
 def test_a_planted_token_is_found_however_it_is_quoted(text):
     assert scan.leaks({TOKEN}, [("here", text.encode())]) == ["here"]

@@ -142,7 +142,9 @@ def _text(part: MIMEPart) -> str:
 
 
 def _index(item: Item) -> str:
-    """A header of 22 octets and five more for every answer (MS-OXOMSG 2.2.1.3)."""
+    """What its sender wrote, else 22 octets and five for every answer (MS-OXOMSG 2.2.1.3)."""
+    if given := str(item.message.get("Thread-Index", "")).strip():
+        return given
     depth = len(str(item.message.get("References", "")).split())
     digest = hashlib.sha256(item.conversation.encode()).digest()
     return base64.b64encode(digest[:22] + bytes(5 * depth)).decode()

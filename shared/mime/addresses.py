@@ -13,6 +13,9 @@ from shared.mime.charsets import clean, decode_words
 from shared.model import Address
 
 MOST_ADDRESSES = 2000
+LONGEST_ADDRESS = 320
+"""RFC 5321 §4.5.3.1: 64 octets, the @ and 255; what is longer reaches nobody and is no address."""
+
 LONGEST_NAME = 320
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', re.DOTALL)
@@ -23,11 +26,12 @@ _DOTS = re.compile("[\u3002\uff0e\uff61]")  # IDNA's other full stops (RFC 3490 
 
 
 def read(values: Iterable[str]) -> tuple[Address, ...]:
-    """Read address headers: what has no `@` is dropped, groups are opened, at most 2,000 are returned."""
+    """Read address headers: what has no `@` or is too long is dropped, groups are opened, 2,000 at most."""
     found: list[Address] = []
     for value in values:
         for name, specs, comment in _mailboxes(value):
-            found += [_address(spec, name or decode_words(comment)) for spec in specs if "@" in spec]
+            people = (_address(spec, name or decode_words(comment)) for spec in specs if "@" in spec)
+            found += [person for person in people if len(person.address) <= LONGEST_ADDRESS]
             if len(found) >= MOST_ADDRESSES:
                 return tuple(found[:MOST_ADDRESSES])
     return tuple(found)

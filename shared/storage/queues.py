@@ -12,6 +12,9 @@ SERVICE = "Queue storage"
 MOST_OCTETS = 48 * 1024
 """64 KiB is the limit of the base64 text."""
 WEEK = 7 * 24 * 3600
+FOR_EVER = -1
+POISON = "-poison"
+"""The Functions host gives its own poison queues this ending."""
 
 
 def connect(access: StorageAccess) -> QueueServiceClient:
@@ -34,11 +37,12 @@ class AzureQueues:
         if len(text.encode()) > MOST_OCTETS or not 0 <= delay <= WEEK:
             raise ValueError("A queue message has at most 48 KiB and waits at most 7 days.")
         wait = math.ceil(delay)
+        # It must outlive its invisibility: a week is also the service's default. Poison waits for a human.
+        life = FOR_EVER if queue.endswith(POISON) else wait + WEEK
         client = self._queue(queue)
         with translated(SERVICE):
-            # It must outlive its invisibility: a week is also the service's default life.
             ensuring(
-                lambda: client.send_message(text, visibility_timeout=wait, time_to_live=wait + WEEK),
+                lambda: client.send_message(text, visibility_timeout=wait, time_to_live=life),
                 client.create_queue,
             )
 

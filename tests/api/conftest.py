@@ -40,7 +40,7 @@ class Client:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         url = f"{self.api}{path}"
-        answer = requests.request(method, url, json=json, headers=headers, timeout=60, **options)
+        answer = requests.request(method, url, json=json, headers=headers, **{"timeout": 60, **options})
         scan.ANSWERS.append(answer.content[: scan.LARGEST] + str(answer.headers).encode())
         return answer
 

@@ -7,9 +7,11 @@ import time
 import jwt
 import pytest
 
-from tests.api.conftest import Client, draft, key
+from tests.api.conftest import Client, draft, key, open_office
+from tests.scenes import someone, write
 
 EMAIL = "1763943000123-0123456789ab"
+HELD = "1763943000123-ba9876543210"
 
 
 def routes(office):
@@ -24,7 +26,7 @@ def routes(office):
         ("GET", f"{box}/folders", None),
         ("GET", f"{box}/search?q=x", None),
         ("GET", f"{box}/reviews", None),
-        ("POST", f"{box}/reviews/{EMAIL}", {"action": "dismiss"}),
+        ("POST", f"{box}/reviews/{HELD}", {"action": "dismiss"}),
         ("POST", "/cases/C-1/emails", draft(office)),
         ("POST", "/cases/C-1/drafts", draft(office)),
         ("GET", "/cases/C-1/emails", None),
@@ -43,7 +45,7 @@ LISTS = [
     ("PUT", "/integrations/imap", {"approved": False}),
     ("DELETE", "/integrations/imap", None),
     ("POST", "/integrations/microsoft/consent", {}),
-    ("POST", "/integrations/google/test", None),
+    ("POST", "/integrations/microsoft/test", None),
     ("GET", "/mailboxes", None),
     ("POST", "/mailboxes", {"address": "x@imap.example"}),
     ("POST", "/mailboxes/autodetect", {"address": "x@imap.example"}),
@@ -77,7 +79,7 @@ def test_the_list_of_routes_is_complete(office, api):
     }
     tested = set(OPEN)
     for method, path, _ in [*routes(office), *LISTS]:
-        path = path.partition("?")[0].replace(office.mailbox_id, "*").replace(EMAIL, "*")
+        path = path.partition("?")[0].replace(office.mailbox_id, "*").replace(EMAIL, "*").replace(HELD, "*")
         path = re.sub(r"/cases/[^/]+", "/cases/*", path)
         path = re.sub(r"/(integrations|domains)/[^/]+", r"/\1/*", path)
         tested.add((method, re.sub(r"/attachments/0", "/attachments/*", path)))
@@ -100,6 +102,77 @@ def test_who_is_neither_owner_nor_member_is_refused(office, number):
     method, path, body = routes(office)[number]
     answer = office.bob(method, path, body, headers=key())
     assert answer.status_code in {403, 404}, (method, path, answer.text)
+
+
+@pytest.fixture(scope="module")
+def lived_in(api, world):
+    """An organisation with a mail with an attachment filed in its case, and one held for Alice's decision."""
+    office = open_office(api, world)
+    files = [{"name": "a.txt", "contentType": "text/plain", "contentBase64": "YQ=="}]
+    office.alice_("POST", "/cases/C-1/emails", draft(office, attachments=files), headers=key())
+    until(office.supplier.inbox)
+    answer = office.supplier.reply(office.supplier.inbox()[0])
+    until(lambda: len(looked(office, "/cases/C-1/emails")) == 2)
+    stranger = someone(world, "stranger", "supplier.example")
+    quoting = {"In-Reply-To": answer["Message-ID"]}
+    office.alice.receive(
+        write(stranger.address, office.alice.address, "Re: Offer", "x", **quoting).as_bytes()
+    )
+    until(lambda: looked(office, f"/mailboxes/{office.mailbox_id}/reviews"))
+    return office
+
+
+def looked(office, path):
+    office.alice_("POST", f"/mailboxes/{office.mailbox_id}/sync")
+    return office.alice_("GET", path).json()["items"]
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def real(office):
+    """The routes, naming a mail and a held mail that are there."""
+    [email, *_] = office.alice_("GET", "/cases/C-1/emails").json()["items"]
+    [review] = office.alice_("GET", f"/mailboxes/{office.mailbox_id}/reviews").json()["items"]
+    return [
+        (method, path.replace(EMAIL, email["id"]).replace(HELD, review["id"]), body)
+        for method, path, body in routes(office)
+    ]
+
+
+FOR_ADMINS = {"", "/sync", "/test"}
+"""What IT may do with somebody's mailbox: all but look into it."""
+
+
+def test_of_a_mail_that_is_there_nothing_is_shown_or_done_to_whom_it_is_none_of_business(lived_in):
+    box, refused = f"/mailboxes/{lived_in.mailbox_id}", 0
+    for who in (lived_in.bob, lived_in.admin):
+        for method, path, body in real(lived_in):
+            if who is lived_in.admin and path.startswith(box) and path.removeprefix(box) in FOR_ADMINS:
+                continue
+            answer = who(method, path, body, headers=key())
+            assert answer.status_code == 403, (method, path, answer.text)
+            refused += 1
+    assert refused == 17 + 17 - 5
+    assert len(lived_in.alice_("GET", "/cases/C-1/emails").json()["items"]) == 2
+    read = [route for route in real(lived_in) if route[0] == "GET"]
+    assert {lived_in.alice_(*route).status_code for route in read} == {200}, "all of it is really there"
+
+
+def test_another_organisation_with_a_case_of_the_same_name_finds_nothing_of_it(lived_in, stranger):
+    for method, path, body in real(lived_in):
+        answers = {
+            who: stranger.clients[who](method, path, body, headers=key()) for who in ("alice_", "admin")
+        }
+        assert answers["admin"].status_code == (403 if path.startswith("/cases") else 404), (method, path)
+        if (method, path) == ("GET", "/cases/C-1/emails"):
+            assert answers["alice_"].json()["items"] == []
+        else:
+            assert answers["alice_"].status_code == 404, (method, path)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), LISTS)

@@ -5,6 +5,7 @@ import os
 import socket
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
@@ -12,12 +13,12 @@ import pytest
 from sandbox.ca import Authority
 from shared.errors import Temporary
 from shared.providers import http
-from shared.providers.base import Query, Registration
+from shared.providers.base import Notification, Query, Registration
 from shared.providers.http import NotSent
 from shared.providers.microsoft import notices
 from shared.providers.microsoft.entra import Entra
 from tests.contracts.stages import Microsoft
-from tests.providers.parts import HOSTS, mail
+from tests.providers.parts import HOSTS, id_of, mail
 
 
 @pytest.fixture
@@ -52,6 +53,22 @@ class TestEntra:
             Entra().application(replace(registration, secret="another"))
 
 
+class TestIds:
+    def test_every_mail_is_known_by_an_id_that_outlives_a_move(self, stage):
+        since = datetime.now(UTC) - timedelta(minutes=1)
+        raw = mail("Screws", To=stage.address)
+        stage.put(raw)
+        stage.put(mail("Sent", From=stage.address), "sent")
+        receiver = stage.receiver()
+        found = [envelope for page in receiver.pages(None, since) for envelope in page.envelopes]
+        found += [*receiver.look([id_of(raw)]), *stage.searcher().search(Query(text="Screws"))]
+        for item in list(stage.box.items.values()):
+            stage.box.move(item, "archive")
+        assert len(found) == 4
+        for envelope in found:
+            assert receiver.fetch(envelope.ref)
+
+
 class TestSearching:
     def test_pages_stay_small_however_much_is_wanted(self, stage):
         for number in range(60):
@@ -64,7 +81,8 @@ class TestSearching:
 class TestNotices:
     def test_one_without_a_secret_does_not_spoil_the_others(self):
         items = [{"subscriptionId": "a", "clientState": None, "lifecycleEvent": None}, {"clientState": "s"}]
-        assert [one.secret for one in notices(json.dumps({"value": items}).encode())] == ["", "s"]
+        posted = Notification(json.dumps({"value": items}).encode())
+        assert [one.secret for one in notices(posted)] == ["", "s"]
 
 
 class TestHttp:

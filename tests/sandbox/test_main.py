@@ -11,20 +11,22 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import requests
 
-from sandbox.ports import HOST, NAMES, free
+from sandbox.host.process import HostProcess
+from sandbox.ports import HOST, NAMES, row
 
 ROOT = Path(__file__).parents[2]
 
 
-def launch(directory, port, **environment):
+def launch(directory, port, *options, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--directory", str(directory)],
+        [sys.executable, "-m", "sandbox", "--directory", str(directory), *map(str, options)],
         cwd=ROOT,
         env={**os.environ, "SANDBOX_PORT": str(port), **environment},
         stdout=subprocess.PIPE,
@@ -42,8 +44,8 @@ def answering(port):
 
 
 @contextlib.contextmanager
-def running(directory, port):
-    process = launch(directory, port)
+def running(directory, port, *options):
+    process = launch(directory, port, *options)
     file = directory / "sandbox.json"
     try:
         deadline = time.monotonic() + 60
@@ -60,15 +62,6 @@ def running(directory, port):
 @pytest.fixture
 def base():
     return row()
-
-
-def row():
-    """The first of enough free ports in a row; `free` gives each only once."""
-    ports = [free()]
-    while len(ports) < len(NAMES):
-        port = free()
-        ports = [*ports, port] if port == ports[-1] + 1 else [port]
-    return ports[0]
 
 
 @pytest.fixture
@@ -102,6 +95,47 @@ def test_two_sandboxes_live_side_by_side_and_know_nothing_of_each_other(tmp_path
     with running(tmp_path / "one", base) as (_, one), running(tmp_path / "two", row()) as (_, two):
         for facts in (one, two):
             assert len(tell(facts, facts["organisations"]["imap"])) == 2
+
+
+def test_another_host_serves_the_app_with_nothing_but_the_settings_that_are_written(
+    tmp_path, base, monkeypatch
+):
+    """As `func start` would, for which our own host stands in."""
+    file = tmp_path / "local.settings.json"
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())
+    for name in (
+        *sample["Values"],
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    app = HostProcess(ROOT, base, settings_file=file)
+
+    def serve():
+        wait_for(file.exists)
+        app.start()
+
+    starter = threading.Thread(target=serve)
+    starter.start()
+    try:
+        with running(tmp_path, base, "--no-app", file) as (_, facts):
+            assert len(tell(facts, facts["organisations"]["imap"])) == 2
+            assert file.stat().st_mode & 0o077 == 0
+    finally:
+        starter.join()
+        app.stop()
+    assert not file.exists()
+
+
+def test_settings_that_somebody_else_wrote_are_not_overwritten(tmp_path, base):
+    file = tmp_path / "local.settings.json"
+    file.write_text("{}")
+    process = launch(tmp_path, base, "--no-app", file)
+    _, complaints = process.communicate(timeout=60)
+    assert (process.returncode, file.read_text()) == (1, "{}")
+    assert "move it away" in complaints
 
 
 def tell(facts, organisation):

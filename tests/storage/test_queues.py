@@ -46,6 +46,19 @@ def test_the_largest_message_waits_the_longest(store: AzureQueues, name: str) ->
     assert store.length(name) == 1
 
 
+def test_poison_waits_for_ever_and_everything_else_a_week(
+    store: AzureQueues, access: StorageAccess, name: str
+) -> None:
+    service = QueueServiceClient.from_connection_string(access.connection_string or "")
+    years = []
+    for queue in (name, f"{name}-poison"):
+        store.put(queue, "x")
+        [message] = service.get_queue_client(queue).receive_messages()
+        years.append(message.expires_on.year)
+    assert years[0] < 2100
+    assert years[1] == 9999
+
+
 @pytest.mark.parametrize(("text", "delay"), [("ž" * (MOST_OCTETS // 2) + "x", 0), ("x", WEEK + 1), ("x", -1)])
 def test_a_message_beyond_the_limits_is_a_bug(store: AzureQueues, name: str, text: str, delay: float) -> None:
     with pytest.raises(ValueError, match="queue message"):

@@ -6,16 +6,19 @@ import socket
 import threading
 import time
 
+import msgspec
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
+from sandbox.wire import Wire
 from shared import connecting, jobs, logs, scheduling, working
 from shared.contract import PatchMailbox
 from shared.errors import Temporary
 from shared.jobs import Job
-from shared.model import AuditRecord
+from shared.model import AuditRecord, SyncState
 from tests.doors import Guard, guarded
-from tests.scenes import encoded
+from tests.scenes import build, encoded
 
 
 def job(scene, **changes):
@@ -39,8 +42,10 @@ def next_read(scene, app, guard):
 
 def in_queue(scene, name):
     service = QueueServiceClient.from_connection_string(scene.world.environment()["STORAGE"])
-    found = service.get_queue_client(name).get_queue_properties()
-    return found.approximate_message_count
+    try:
+        return service.get_queue_client(name).get_queue_properties().approximate_message_count
+    except ResourceNotFoundError:
+        return 0
 
 
 def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
@@ -55,13 +60,41 @@ def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
 def test_after_five_attempts_it_is_poison_and_health_shows_it(scene):
     from shared import checking
 
-    before = checking.health(scene.app).poison.get("sync-poison", 0)
-    app, _ = broken(scene)
-    working.run(app, job(scene, attempt=4))
+    before = checking.health(scene.app).poison.get("deliver-poison", 0)
+    app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Busy.")))
+    working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
     health = checking.health(scene.app)
-    assert health.poison["sync-poison"] == before + 1
+    assert health.poison["deliver-poison"] == before + 1
     assert health.status == "degraded"
-    assert in_queue(scene, "sync-poison") == before + 1
+    assert in_queue(scene, "deliver-poison") == before + 1
+
+
+def test_a_customers_server_that_is_down_all_day_poisons_nothing_and_its_polls_go_on(world, app, clock):
+    with Wire(world.authority, world.ports["imap"]) as wire:
+        place = {"host": "localhost", "port": wire.port, "security": "tls"}
+        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        scene.work()
+        before = in_queue(scene, "sync-poison")
+        wire.faults.refusing = True
+        for _ in range(3):
+            clock.advance(minutes=11)
+            scheduling.tick(app)
+            [poll] = [jobs.read(text) for text in scene.waiting()]
+            assert poll.token
+            working.run(app, encoded(msgspec.structs.replace(poll, attempt=4)))
+        working.run(app, job(scene, attempt=4))  # nor does somebody's wish to look now
+        assert synced(scene).problem.code == "temporary"
+        assert in_queue(scene, "sync-poison") == before
+        wire.heal()
+        clock.advance(minutes=11)
+        scheduling.tick(app)
+        scene.work()
+        assert synced(scene).problem is None
+
+
+def synced(scene):
+    return scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
 
 
 def test_a_bug_is_raised_so_that_the_host_retries_and_poisons(scene):

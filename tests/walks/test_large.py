@@ -1,9 +1,12 @@
 """Mails that are large in some direction: all are filed, none is too much for a record."""
 
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import format_datetime
 
+from shared.keeping import SHORTENED
 from tests.scenes import Person_, write
 
 
@@ -42,6 +45,48 @@ def test_thousands_of_recipients_and_references_and_hundreds_of_parts_are_filed(
     assert len(filed.to) <= 150
     assert len(filed.attachments) <= 200
     assert scene.raw(filed) == raw.encode()
+
+
+def crafted(kind, scene, ours, sender):
+    """A mail that is nothing but large in one direction, below every other limit."""
+    slashes = "\\" * 63_000
+    addresses = [f"<{slashes}@{n}.example>" for n in range(4)]
+    people = f"To: {addresses[0]}\r\nTo: {addresses[1]}\r\nTo: {addresses[2]}\r\nCc: {addresses[3]}"
+    long = ", ".join(f'"{chr(92) * 238}" <{"a" * 300}{n}@x.example>' for n in range(150))
+    parts = "".join(
+        f"--b\r\nContent-Type: application/{'a' * 90}; name={'n' * 190}{n}\r\nContent-ID: <{chr(92) * 495}>\r\n\r\nx\r\n"
+        for n in range(300)
+    )
+    recipients = people if kind == "addresses" else f"To: {long}\r\nCc: {long}"
+    many = " ".join(f"<{chr(92) * 900}{n}@x.example>" for n in range(60))
+    references = f"References: {many} {ours}\r\n" if kind == "everything" else ""
+    return (
+        f"From: {sender}\r\n{recipients}\r\nSubject: Re: Offer 4711\r\nMessage-ID: <{kind}@supplier.example>\r\n"
+        f"Date: {format_datetime(datetime.now(UTC))}\r\nIn-Reply-To: {ours}\r\n{references}"
+        f"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        f"--b\r\n\r\n{chr(1) * 29_000}\r\n{parts if kind == 'everything' else ''}--b--\r\n"
+    ).encode()
+
+
+def test_a_mail_crafted_to_be_too_large_for_a_record_is_filed_or_held_and_stops_nothing(scene):
+    """Long addresses, names that JSON writes twice as long, control characters that it writes six times."""
+    ours = arrived(scene)
+    for kind in ("addresses", "names", "everything"):
+        scene.alice.receive(crafted(kind, scene, ours, scene.supplier.address))
+    scene.sync()
+    filed = {message.message_id: message for message in scene.timeline()[1:]}
+    assert filed.keys() == {f"<{kind}@supplier.example>" for kind in ("addresses", "names", "everything")}
+    assert not filed["<addresses@supplier.example>"].to
+    assert len(filed["<names@supplier.example>"].to) > 30
+    assert len(filed["<everything@supplier.example>"].attachments) == 50
+    assert SHORTENED in filed["<everything@supplier.example>"].evidence.notes
+    assert filed["<names@supplier.example>"].text == "\x01" * 29_000
+    stranger = "somebody@elsewhere.example"
+    known = "<names@supplier.example>"
+    for kind in ("addresses", "names"):
+        raw = crafted(kind, scene, known, stranger).replace(b"Message-ID: <", b"Message-ID: <held-")
+        scene.alice.receive(raw)
+    assert scene.sync()["review"] == 2
 
 
 def test_two_different_mails_under_one_message_id_are_both_filed_once(scene):

@@ -9,7 +9,7 @@ import pytest
 
 from shared import connecting, integrating, scheduling
 from shared.contract import ConnectMailbox, PutIntegration
-from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
+from shared.errors import Busy, ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
 from shared.model import Mailbox, OutboxItem, SyncState
 from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, write
@@ -241,7 +241,8 @@ def test_a_lease_asked_for_again_looks_again(stage, mail):
 
     lease = Lease.take(stage.app, stage.org_id, stage.mailbox.id)
     assert lease
-    assert Lease.take(stage.app, stage.org_id, stage.mailbox.id) is None
+    with pytest.raises(Busy):
+        Lease.take(stage.app, stage.org_id, stage.mailbox.id)
     assert Lease.take(stage.app, stage.org_id, stage.mailbox.id) is None
     assert lease.release() is False
     assert lease.release() is True

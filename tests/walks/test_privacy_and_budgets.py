@@ -25,8 +25,10 @@ def fill(scene, count):
 
 
 def rows(scene):
+    """Everything that lies in tables: the organisation's records, and what is due, of whomever."""
     found = scene.app.records._table.query_entities("PartitionKey eq @org", parameters={"org": scene.org_id})
-    return {row["RowKey"]: str(dict(row)) for row in found}
+    due = [row for row in scene.app.schedule._table.list_entities() if scene.org_id in str(dict(row))]
+    return {row["RowKey"]: str(dict(row)) for row in [*found, *due]}
 
 
 @pytest.mark.every_provider

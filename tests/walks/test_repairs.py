@@ -10,14 +10,25 @@ import pytest
 from sandbox.world import World
 from shared import bootstrap, casework, connecting, reviewing, scheduling
 from shared.contract import PatchMailbox, Person
-from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary
+from shared.errors import (
+    Busy,
+    ConsentRequired,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    Raced,
+    Rejected,
+    Temporary,
+)
 from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
+from shared.promises import Promised
 from shared.settings import load
 from shared.storage.base import Save
 from shared.syncing import Lease
 from tests.doors import Guard, guarded
 from tests.fakes import FakeMail
-from tests.scenes import Clock, build, someone, write
+from tests.scenes import Clock, build, caller, imap, someone, write
+from tests.walks.test_no_loss import together
 from tests.walks.test_other_providers import arrive, ids, later, mail, stage
 
 __all__ = ["mail", "stage"]
@@ -97,7 +108,8 @@ def test_a_failed_look_that_somebody_waits_for_gives_its_lease_back(stage, mail)
     original = mail.pages
 
     def asked_meanwhile(cursor, since):
-        assert Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"]) is None
+        with pytest.raises(Busy):
+            Lease.take(stage.app, stage.org_id, stage.mailbox.id, ["<late@x.example>"])
         raise Temporary("Away.")
 
     mail.pages = asked_meanwhile
@@ -159,6 +171,23 @@ def test_a_confirmed_mail_that_reuses_a_message_id_is_filed_itself(scene, held):
     assert scene.app.records.get(scene.org_id, DecidedReview, held.key).value.decision == "filed"
 
 
+def test_a_held_mail_that_was_deleted_is_not_taken_for_another_one_under_its_message_id(scene, held):
+    with imap(scene.world, scene.alice.address) as client:
+        client.select_folder("INBOX")
+        client.delete_messages(client.search(["TEXT", "The other one"]))
+        client.expunge()
+    with pytest.raises(NotFound):
+        reviewing.decide(scene.app, scene.caller, scene.mailbox.id, held.id, "file")
+    assert scene.reviews() == [held]
+    assert len(scene.timeline()) == 2
+
+
+def test_a_held_mail_that_was_moved_is_found_among_others_under_its_message_id(scene, held):
+    scene.alice.move_all("Later")
+    filed = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, held.id, "file")
+    assert filed.text.strip() == "The other one"
+
+
 def test_a_confirmed_mail_stands_where_it_arrived_whatever_its_date_says(scene):
     scene.sent()
     answer = scene.supplier.reply(scene.supplier.inbox()[0])
@@ -194,6 +223,44 @@ def test_two_workers_while_the_copy_is_being_filed_file_one(stage, mail):
     assert len(mail.raws) == 1
 
 
+def test_two_workers_after_the_one_that_sent_it_died_file_one_copy(stage, mail):
+    """Both find it `sent`, its time over and no copy in Sent."""
+    mail.files = False
+    mail.fails["keep_sent"] = [Temporary("Away.")]
+    message = stage.sent()
+    stage.clock.advance(minutes=20)
+    both = threading.Barrier(2)
+    original = mail.find_sent
+
+    def at_the_same_moment(message_id):
+        found = original(message_id)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(3)
+        return found
+
+    mail.find_sent = at_the_same_moment
+    raced = together(2, lambda: stage.deliver(message))
+    assert raced == []
+    assert len(mail.raws) == 1
+    stage.work()
+    later(stage, minutes=20)
+    assert len(mail.raws) == 1
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_two_workers_whose_clocks_agree_to_the_microsecond_do_not_both_win(stage):
+    message = stage.send()
+    now = stage.clock()
+    app = replace(stage.app, clock=lambda: now)
+    stored = app.records.get(stage.org_id, Message, message.key)
+    first, second = Promised(app, stage.org_id, stored), Promised(app, stage.org_id, stored)
+    first.begin()
+    with pytest.raises(Raced):
+        second.begin()
+    assert first.ours(first.message.value)
+    assert not second.ours(first.message.value)
+
+
 @pytest.mark.parametrize("error", [InvalidRequest("Expired certificate."), Rejected("No.")])
 def test_a_look_that_can_never_succeed_ends_as_uncertain_after_a_day(stage, mail, error):
     mail.fails["lost"] = [OutcomeUnknown("Broken.")]
@@ -206,8 +273,6 @@ def test_a_look_that_can_never_succeed_ends_as_uncertain_after_a_day(stage, mail
 
 def test_the_owners_own_answer_is_outgoing_whoevers_copy_was_seen_first(scene):
     import email.policy
-
-    from tests.scenes import imap
 
     scene.sent()
     scene.supplier.reply(scene.supplier.inbox()[0])
@@ -259,14 +324,23 @@ def test_a_repeated_request_leaves_no_bytes_behind(scene, watched, guard):
 
 
 def test_a_long_body_comes_back_whole_from_a_repeat_and_a_move(scene):
-    from tests.scenes import caller
-
     long = "Zeile\n" * 9000
     scene.send(key="one", text=long)
     again = scene.send(key="one", text=long)
     assert again.text.strip() == long.strip()
     casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Two", [scene.alice.address])
     assert casework.move(scene.app, scene.caller, "C-1", again.id, "C-2").text.strip() == long.strip()
+
+
+def test_a_long_conversation_in_another_alphabet_is_moved_whole(scene):
+    """Forty mails of 29,000 letters are 7 MB on the wire; a transaction takes 4 MiB."""
+    first = scene.sent()
+    for n in range(2):
+        copies = [replace(first, id=f"{n * 20 + m:013d}-0123456789ab", text="Ж" * 29_000) for m in range(20)]
+        scene.app.records.commit(scene.org_id, *(Save(copy) for copy in copies))
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Two", [scene.alice.address])
+    casework.move(scene.app, scene.caller, "C-1", first.id, "C-2")
+    assert (len(scene.timeline("C-2")), scene.timeline("C-1")) == (41, [])
 
 
 def test_an_answer_to_a_mail_without_a_message_id_invents_none(scene):

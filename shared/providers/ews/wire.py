@@ -21,6 +21,7 @@ from shared.providers.ews.refusals import Broken, Policy
 
 TITLE = "The Exchange server"
 PATH = "/EWS/Exchange.asmx"
+PIECE = 32 * 1024
 USER_AGENT = "Zalion/1 (EWS)"
 """Fixed, so that an administrator can name it in EwsApplicationAccessPolicy."""
 
@@ -47,6 +48,7 @@ class Adapter:
                 response = self._inner.send(request, **options)
                 if response.status_code != 401:  # noqa: PLR2004 - NTLM reads on in the connection itself
                     http.take(response, TITLE)
+                    _in_pieces(response)
         except ZalionError as error:
             raise Broken(_certificate(error) or error) from error
         response.connection = self  # type: ignore[assignment]  # NTLM sends its next message through it
@@ -116,6 +118,14 @@ def _host(connection: Connection) -> str:
             fix="Connect the mailbox as Microsoft 365, which goes through Microsoft Graph.",
         )
     return f"[{name}]" if ":" in name else name
+
+
+def _in_pieces(response: Any) -> None:
+    """Give the body out in pieces: exchangelib asks for single bytes, a minute for a large mail."""
+    body = response.content
+    response.iter_content = lambda *_, **__: (
+        body[start : start + PIECE] for start in range(0, len(body), PIECE)
+    )
 
 
 def _certificate(error: BaseException) -> ZalionError | None:

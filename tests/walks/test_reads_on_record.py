@@ -1,0 +1,53 @@
+"""Whoever has looked into a mailbox is on record, also where the look came to nothing."""
+
+import pytest
+
+from shared import looking, reviewing
+from shared.errors import NotFound, Temporary
+from shared.model import AuditRecord
+from shared.providers.base import Query
+from tests.doors import Guard, guarded
+
+
+def told(scene):
+    """(event, outcome) of what Alice did, without her sync requests."""
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    return [
+        (row.event, row.outcome)
+        for row in rows
+        if row.actor == scene.alice.address and row.mailbox_id == scene.mailbox.id
+    ]
+
+
+LOOKS = {
+    "mailbox.searched": lambda scene, app: looking.search(
+        app, scene.caller, scene.mailbox.id, Query(subject="Offer"), None
+    ),
+    "mailbox.folders_read": lambda scene, app: looking.folders(app, scene.caller, scene.mailbox.id),
+}
+
+
+@pytest.mark.parametrize("event", LOOKS)
+def test_a_live_look_that_breaks_after_it_has_seen_something_is_on_record(scene, event):
+    name = "search" if event == "mailbox.searched" else "folders"
+    guard = Guard(how="lost", error=lambda _: Temporary("The wire broke."))
+    app = guarded(scene.app, guard)
+    LOOKS[event](scene, app)
+    guard.fail_at = guard.calls.index(f"imap.searcher.{name}") + 1
+    guard.calls.clear()
+    with pytest.raises(Temporary):
+        LOOKS[event](scene, app)
+    assert [entry for entry in told(scene) if entry[0] == event] == [(event, "done"), (event, "temporary")]
+
+
+def test_every_attempt_to_link_a_mail_is_on_record(scene):
+    scene.supplier.send(scene.alice.address, "An old offer")
+    [found], _ = looking.search(
+        scene.app, scene.caller, scene.mailbox.id, Query(subject="An old offer"), None
+    )
+    for _ in range(2):
+        reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, found.ref)
+    with pytest.raises(NotFound):
+        reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, "nothing")
+    linked = [outcome for event, outcome in told(scene) if event == "mailbox.linked"]
+    assert linked == ["done", "done", "not_found"]
