@@ -25,6 +25,7 @@ def stage(world):
     clock = Clock()
     scene = build(world, bootstrap.build(load(world.environment()), clock), clock)
     scene.settle()
+    scene.settle()  # watching a mailbox is told at once
     return scene
 
 
