@@ -2,7 +2,7 @@
 
 from handlers.http import Answer, Call, Query, Routes, whole
 from handlers.mailboxes import CURSOR
-from shared import casework, drafts, mime, reviewing, sending, views
+from shared import casework, drafting, drafts, mime, reviewing, sending, views
 from shared import contract as c
 from shared.errors import InvalidRequest
 
@@ -35,6 +35,16 @@ def send_email(call: Call[c.SendEmail]) -> Answer:
     draft = drafts.checked(call.body)
     message = sending.accept(call.app, call.caller, call.path("caseId"), draft, key)
     return Answer(views.email(message), status=202)
+
+
+@bp.endpoint(
+    "POST", "cases/{caseId}/drafts", who="member", body=c.SendEmail, answer=c.DraftResource, status=201
+)
+def put_draft(call: Call[c.SendEmail]) -> Answer:
+    """Put a mail of the case into the caller's own drafts; once it is sent there, it is in the case."""
+    draft = drafts.checked(call.body)
+    message, receipt = drafting.put(call.app, call.caller, call.path("caseId"), draft)
+    return Answer(views.draft(message, receipt.ref), status=201)
 
 
 @bp.endpoint("GET", "cases/{caseId}/emails", who="member", answer=c.Timeline, query=PAGE)

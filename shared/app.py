@@ -19,6 +19,7 @@ from shared.model import Mailbox
 from shared.providers.base import (
     Connection,
     Credential,
+    Drafter,
     Provider,
     Pusher,
     Receiver,
@@ -108,6 +109,10 @@ class App:
         `leaving` takes what the caller has to write after a success (see `turns`).
         """
         return self._door(org_id, mailbox, mailbox.sends_with, "sender", "send", "send", leaving)
+
+    def drafting(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Drafter]:
+        """Open the mailbox for drafts. Raises Unsupported where its sending provider has none."""
+        return self._door(org_id, mailbox, mailbox.sends_with, "drafter", "keep drafts", "live")
 
     def pushing(self, org_id: str, mailbox: Mailbox) -> AbstractContextManager[Pusher]:
         """Open the mailbox for its push. Raises Unsupported where its provider has none."""

@@ -388,6 +388,16 @@ class EmailResource(Resource, frozen=True, kw_only=True):
     error: ProblemDetail | None = None
 
 
+class DraftResource(Resource, frozen=True, kw_only=True):
+    """A draft in the user's own mailbox; it appears in the case once the user has sent it there."""
+
+    ref: str | None
+    mailbox_id: str
+    case_id: str
+    conversation_id: str
+    message_id: str | None
+
+
 class ReviewResource(Resource, frozen=True, kw_only=True):
     """A held mail: headers and reason only."""
 

@@ -57,7 +57,7 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
     """
     for tries in range(TRIES):
         try:
-            outgoing = _prepare(app, caller, case_id, draft, key)
+            outgoing = prepare(app, caller, case_id, draft, key)
         except ZalionError:
             kept = _kept(app, caller, case_id, draft, key)  # a promise outlives what has changed since
             if kept is None:
@@ -81,7 +81,7 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
 
 
 @dataclass(frozen=True)
-class _Outgoing:
+class Outgoing:
     """Everything one promise writes."""
 
     raw: bytes
@@ -136,7 +136,8 @@ def nudge(app: App, org_id: str, message: Message) -> None:
         logs.log("nudge.lost", email_id=message.id, code=error.code)
 
 
-def _prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> _Outgoing:
+def prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Outgoing:
+    """Compose a mail and all that its promise would write, and write nothing. Raises as `accept`."""
     case = member_case(app, caller, case_id)
     mailbox = _sendable(app, caller, draft.mailbox_id)
     counted = relaying.admit(app, caller.org_id, mailbox, draft)
@@ -156,7 +157,7 @@ def _prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> 
         told = f"The mail is larger than {limit / 1_000_000:.0f} MB when encoded."
         raise InvalidRequest(told, field="attachments", fix="Send smaller files, or a link to them.")
     message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
-    return _Outgoing(
+    return Outgoing(
         raw,
         message,
         Promise(case.id, key, draft.fingerprint, conversation_id, signed.email_id),

@@ -165,6 +165,17 @@ def domain(proof: DomainProof) -> c.DomainResource:
     )
 
 
+def draft(message: Message, ref: str | None) -> c.DraftResource:
+    """Show a draft that lies in the user's mailbox."""
+    return c.DraftResource(
+        ref=ref,
+        mailbox_id=message.mailbox_id or "",
+        case_id=message.case_id,
+        conversation_id=message.conversation_id,
+        message_id=message.message_id,
+    )
+
+
 def decided(message: Message | None) -> c.Decided:
     """Show what the owner's decision came to."""
     if message is None:

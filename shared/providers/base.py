@@ -177,6 +177,21 @@ class Sender(Protocol):
         ...
 
 
+class Drafter(Protocol):
+    """Keeps mails that the mailbox's owner is to change and send in the own mail program."""
+
+    def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
+        """Put `raw` into the drafts, to whom it does not name as Bcc; called by `drafting`.
+
+        Raises ConsentRequired, Temporary, RateLimited or Rejected.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        ...
+
+
 class SentFolder(Protocol):
     """The mailbox's Sent mail, for senders that do not keep a copy themselves."""
 
@@ -424,6 +439,7 @@ class Provider:
     form: tuple[Field, ...]
     receiver: Callable[[Connection], Receiver] | None = None
     sender: Callable[[Connection], Sender] | None = None
+    drafter: Callable[[Connection], Drafter] | None = None
     sent_folder: Callable[[Connection], SentFolder] | None = None
     searcher: Callable[[Connection], Searcher] | None = None
     pusher: Callable[[Connection], Pusher] | None = None

@@ -13,7 +13,7 @@ import pytest
 from sandbox.ca import Authority
 from shared.errors import Temporary
 from shared.providers import http
-from shared.providers.base import Query, Registration
+from shared.providers.base import Notification, Query, Registration
 from shared.providers.http import NotSent
 from shared.providers.microsoft import notices
 from shared.providers.microsoft.entra import Entra
@@ -81,7 +81,8 @@ class TestSearching:
 class TestNotices:
     def test_one_without_a_secret_does_not_spoil_the_others(self):
         items = [{"subscriptionId": "a", "clientState": None, "lifecycleEvent": None}, {"clientState": "s"}]
-        assert [one.secret for one in notices(json.dumps({"value": items}).encode())] == ["", "s"]
+        posted = Notification(json.dumps({"value": items}).encode())
+        assert [one.secret for one in notices(posted)] == ["", "s"]
 
 
 class TestHttp:

@@ -34,6 +34,7 @@ ANONYMOUS = {
     "POST mailboxes/{}/reviews/{}",
     "PUT cases/{}",
     "GET cases/{}/emails",
+    "POST cases/{}/drafts",
     "POST cases/{}/emails",
     "GET cases/{}/emails/{}",
     "GET cases/{}/emails/{}/raw",

@@ -4,12 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from shared import authorizing, bootstrap, casework, checking, connecting, integrating, syncing
+from shared import (
+    authorizing,
+    bootstrap,
+    casework,
+    checking,
+    connecting,
+    drafting,
+    drafts,
+    integrating,
+    syncing,
+)
 from shared.authorizing import Refused
-from shared.contract import AskConsent, PutIntegration
+from shared.contract import AskConsent, Person, PutIntegration, SendEmail
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.explanations import TEXTS
-from shared.model import Mailbox
+from shared.model import Conversation, Mailbox
 from shared.settings import load
 from tests.google import (
     MODIFY,
@@ -96,6 +106,63 @@ class TestStory:
         found = {one.name: one.status for one in checking.doctor(stage.app, stage.caller, stage.mailbox.id)}
         trip = ("sign_in_receiving", "sign_in_sending", "round_trip", "sent_copy", "push")
         assert {found[name] for name in trip} == {"ok"}
+
+
+class TestDrafts:
+    @pytest.fixture
+    def stage(self, world, app, clock):
+        return build(world, app, clock, drafts=True)
+
+    def body(self, stage, **changes):
+        return drafts.checked(
+            SendEmail(
+                **{
+                    "mailbox_id": stage.mailbox.id,
+                    "to": [Person(address=stage.supplier.address)],
+                    "subject": "Offer 4711",
+                    "text": "Please send it.",
+                    **changes,
+                }
+            )
+        )
+
+    def test_a_draft_lies_in_gmail_and_is_in_the_case_once_it_was_changed_and_sent_there(self, stage, world):
+        boss = stage.person("boss").address
+        body = self.body(stage, bcc=[Person(address=boss)])
+        _, receipt = drafting.put(stage.app, stage.caller, "C-1", body)
+        [draft] = stage.alice.box.listed("drafts")
+        assert receipt.ref
+        assert f"Bcc: {boss}".encode() in draft.raw
+        stage.settle()
+        assert stage.timeline() == []
+        stage.alice.box.remove(draft)  # what Gmail does when a draft is sent
+        world.google.send_as_user(stage.alice.address, draft.raw.replace(b"Please", b"Kindly"))
+        stage.settle()
+        [sent] = stage.timeline()
+        assert (sent.direction, sent.origin, sent.text.strip()) == ("out", "mailbox", "Kindly send it.")
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.settle()
+        assert [message.direction for message in stage.timeline()] == ["out", "in"]
+
+    def test_a_draft_stands_in_the_thread_of_what_it_answers(self, stage):
+        stage.sent()
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.settle()
+        answered = stage.timeline()[-1]
+        body = self.body(stage, in_reply_to=answered.id, subject="Re: Offer 4711")
+        _, receipt = drafting.put(stage.app, stage.caller, "C-1", body)
+        assert receipt.thread in {item.thread for item in stage.alice.box.listed("inbox")}
+
+    def test_where_it_may_not_it_says_so_and_leaves_nothing(self, shared):
+        before = shared.app.records.range(shared.org_id, Conversation)
+        with pytest.raises(Unsupported) as caught:
+            drafting.put(shared.app, shared.caller, "C-1", self.body(shared))
+        assert "IT" in caught.value.fix
+        assert shared.app.records.range(shared.org_id, Conversation) == before
+
+    def test_a_system_without_drafts_says_so(self, scene):
+        with pytest.raises(Unsupported):
+            drafting.put(scene.app, scene.caller, "C-1", self.body(scene))
 
 
 class TestSigningIn:

@@ -4,7 +4,7 @@ from shared.providers.base import Field, Provider
 from shared.providers.google.pushing import GmailPusher, notices
 from shared.providers.google.reading import GmailMailbox
 from shared.providers.google.searching import GmailSearcher
-from shared.providers.google.sending import GmailSender, largest
+from shared.providers.google.sending import GmailDrafter, GmailSender, largest
 from shared.providers.google.signing import Google
 
 PROVIDER = Provider(
@@ -41,6 +41,7 @@ PROVIDER = Provider(
     ),
     receiver=GmailMailbox,
     sender=GmailSender,
+    drafter=GmailDrafter,
     sent_folder=GmailMailbox,
     searcher=GmailSearcher,
     pusher=GmailPusher,

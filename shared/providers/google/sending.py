@@ -16,9 +16,10 @@ from shared.errors import (
     RateLimited,
     Rejected,
     Temporary,
+    Unsupported,
     ZalionError,
 )
-from shared.providers.base import Receipt
+from shared.providers.base import Connection, Receipt
 from shared.providers.google.client import ME, Session, Transport, envelope
 from shared.providers.http import NotSent
 
@@ -58,7 +59,7 @@ class GmailSender(Session):
         addressed = with_bcc(raw, envelope_to)
         if len(addressed) > LARGEST:
             raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
-        thread = self._thread(raw)
+        thread = thread_of(self, raw)
         if len(addressed) > SMALL:
             return self._receipt(self._handed_over(self._upload(addressed, thread), commit, "PUT"))
         return self._receipt(self._handed_over(self._plain(addressed, thread), commit, "POST"))
@@ -73,11 +74,7 @@ class GmailSender(Session):
         return self.api("messages").send(userId=ME, body=body)
 
     def _upload(self, raw: bytes, thread: Mapping[str, str]) -> Any:
-        """Announce an upload (resumable, because the mail itself is then sent as it is, in one piece)."""
-        from googleapiclient.http import MediaInMemoryUpload
-
-        media = MediaInMemoryUpload(raw, mimetype="message/rfc822", chunksize=-1, resumable=True)
-        return self.api("messages").send(userId=ME, body=dict(thread), media_body=media)
+        return self.api("messages").send(userId=ME, body=dict(thread), media_body=_uploaded(raw))
 
     def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
         """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
@@ -94,19 +91,6 @@ class GmailSender(Session):
             raise Temporary("Gmail no longer knows the thread.", retry_after=60) from error
         return found
 
-    def _thread(self, raw: bytes) -> Mapping[str, str]:
-        """Find the thread of the mail that is answered; also the proof that the sign-in works.
-
-        A thread is kept only if it is named, beside References and the subject.
-        """
-        answered = mime.envelope(raw, ref="").in_reply_to
-        if answered is None:
-            self.profile()
-            return {}
-        query = f"rfc822msgid:{answered.strip('<>')}"
-        found = self.run(self.api("messages").list(userId=ME, q=query, maxResults=1)).get("messages")
-        return {"threadId": found[0]["threadId"]} if found else {}
-
     def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
         try:
             copies = self.metadata([sent["id"]])
@@ -114,6 +98,50 @@ class GmailSender(Session):
             copies = []  # it has left; the copy in Sent tells the id when it is read
         final = envelope(copies[0]).message_id if copies else None
         return Receipt(sent["id"], final, sent.get("threadId"))
+
+
+class GmailDrafter(Session):
+    """Drafter of `base` over Gmail; there for those whose IT lets Zalion write into Gmail."""
+
+    def __init__(self, connection: Connection) -> None:
+        if not connection.settings.get("drafts"):
+            fix = "Ask IT to switch on drafts for Google, then connect the mailbox again."
+            raise Unsupported("Zalion may not put drafts into this Gmail.", fix=fix)
+        super().__init__(connection)
+
+    def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
+        """See `Drafter.put`. The draft stands in the thread of what it answers."""
+        addressed = with_bcc(raw, envelope_to)
+        if len(addressed) > LARGEST:
+            raise Rejected("The mail is too large for Gmail.", fix="Send fewer or smaller files.")
+        message, media = dict(thread_of(self, raw)), {}
+        if len(addressed) > SMALL:
+            media = {"media_body": _uploaded(addressed)}
+        else:
+            message["raw"] = base64.urlsafe_b64encode(addressed).decode()
+        made = self.run(self.api("drafts").create(userId=ME, body={"message": message}, **media))
+        return Receipt(made["id"], thread=made["message"].get("threadId"))
+
+
+def thread_of(session: Session, raw: bytes) -> Mapping[str, str]:
+    """Find the thread of the mail that is answered; also the proof that the sign-in works.
+
+    A thread is kept only if it is named, beside References and the subject.
+    """
+    answered = mime.envelope(raw, ref="").in_reply_to
+    if answered is None:
+        session.profile()
+        return {}
+    query = f"rfc822msgid:{answered.strip('<>')}"
+    found = session.run(session.api("messages").list(userId=ME, q=query, maxResults=1)).get("messages")
+    return {"threadId": found[0]["threadId"]} if found else {}
+
+
+def _uploaded(raw: bytes) -> Any:
+    """Hand over a mail as it is and in one piece, after it was announced."""
+    from googleapiclient.http import MediaInMemoryUpload
+
+    return MediaInMemoryUpload(raw, mimetype="message/rfc822", chunksize=-1, resumable=True)
 
 
 @dataclass
