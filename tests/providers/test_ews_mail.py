@@ -1,0 +1,214 @@
+"""The EWS provider's reading, searching and sending; what it leaves alone."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.errors import CursorExpired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.providers.base import Query
+from shared.providers.ews.searching import EwsSearcher
+from shared.providers.ews.sending import EwsSender
+from tests.providers.exchange_parts import PASSWORD, SINCE, Box
+from tests.providers.parts import id_of, mail
+
+OLD = mail("Old")
+
+
+@pytest.fixture
+def box(server):
+    return Box(server.exchange)
+
+
+class TestReading:
+    def test_an_idle_look_costs_three_requests(self, box):
+        _, cursor = box.read()
+        with box.asked() as asked:
+            assert box.read(cursor)[0] == []
+        assert asked == ["FindFolder", "SyncFolderItems", "SyncFolderItems", 3]
+
+    def test_a_large_mailbox_is_begun_without_reading_it_and_its_cursor_is_small(self, box):
+        long_ago = SINCE - timedelta(days=30)
+        for _ in range(600):
+            box.mailbox.add(OLD, at=long_ago)
+        box.mailbox.add(mail("New"))
+        with box.asked() as asked:
+            found, cursor = box.read()
+        assert [e.subject for e in found] == ["New"]
+        assert asked.count("SyncFolderItems") == 1 + 2
+        assert asked.count("GetItem") == 1
+        assert len(cursor) < 4096
+
+    def test_no_body_is_asked_for_but_by_fetch(self, box):
+        raw = mail("Hello")
+        box.mailbox.add(raw)
+        box.mailbox.add(mail("Mine"), "sentitems", sent=True)
+        asked = box.exchange.mime_asked.total()
+        [_, found], _ = box.read()
+        with box.opened() as receiver, box.opened(EwsSearcher) as searcher:
+            list(receiver.look([id_of(raw)]))
+            receiver.find_sent(id_of(raw))
+            searcher.search(Query(text="Hello"))
+            assert box.mailbox.bodies_read.total() == 0
+            assert box.exchange.mime_asked.total() == asked
+            assert receiver.fetch(found.ref) == raw
+        assert box.exchange.mime_asked.total() == asked + 1
+
+    @pytest.mark.parametrize("bare", [False, True])
+    def test_a_lost_sync_state_is_an_expired_cursor(self, box, bare):
+        box.mailbox.add(mail("One"))
+        _, cursor = box.read()
+        box.mailbox.lose_sync_states()
+        box.exchange.faults.bare_errors = bare
+        with pytest.raises(CursorExpired):
+            box.read(cursor)
+
+    def test_a_cursor_of_another_kind_is_expired(self, box):
+        with pytest.raises(CursorExpired):
+            box.read("nonsense")
+
+    def test_sent_mail_has_no_headers_and_its_envelope_comes_from_its_properties(self, box):
+        raw = mail(
+            "=?utf-8?q?kept?= as it is", In_Reply_To="<a@x.example>", References="<z@x.example> <a@x.example>"
+        )
+        box.mailbox.add(raw, "sentitems", sent=True)
+        [found], _ = box.read()
+        assert found.message_id == id_of(raw)
+        assert found.references == ("<z@x.example>", "<a@x.example>")
+        assert (found.in_reply_to, found.sender.address) == ("<a@x.example>", "supplier@supplier.example")
+        assert [one.address for one in found.recipients] == ["alice@imap.example"]
+        assert found.is_sent
+
+    def test_chosen_folders_are_followed_by_their_paths_and_may_go_away(self, box):
+        projects = box.mailbox.add_folder("Projects")
+        inner = box.mailbox.add_folder("2026", parent=projects.id)
+        box.mailbox.add(mail("Inside"), inner.id)
+        found, cursor = box.read(folders=["Projects/2026"])
+        assert [(e.subject, e.folder) for e in found] == [("Inside", "Projects/2026")]
+        box.mailbox.add(mail("Next"), inner.id)
+        found, cursor = box.read(cursor, folders=["Projects/2026"])
+        assert [e.subject for e in found] == ["Next"]
+        del box.mailbox.folders[inner.id]
+        assert box.read(cursor, folders=["Projects/2026"])[0] == []
+        with pytest.raises(InvalidRequest) as caught:
+            box.check(folders=["Projects/2026"])
+        assert caught.value.field == "folders"
+
+    def test_what_a_rule_moved_elsewhere_is_found_once_and_trash_and_drafts_never(self, box):
+        _, cursor = box.read()
+        trash = box.mailbox.folder("deleteditems")
+        box.mailbox.add(mail("By a rule"), box.mailbox.add_folder("Suppliers").id)
+        box.mailbox.add(mail("Deleted"), box.mailbox.add_folder("Old", parent=trash.id).id)
+        box.mailbox.add(mail("Draft"), "drafts", draft=True)
+        box.mailbox.add(mail("Draft elsewhere"), "Suppliers", draft=True)
+        found, cursor = box.read(cursor)
+        assert [(e.subject, e.folder) for e in found] == [("By a rule", "Suppliers")]
+        assert box.read(cursor)[0] == []
+
+    def test_search_combines_its_terms_and_keeps_to_the_second(self, box):
+        now = datetime.now(UTC).replace(microsecond=0)
+        for minutes, subject in ((1, "Offer screws"), (3, "Offer nuts"), (9, "Invoice screws")):
+            box.mailbox.add(mail(subject), at=now - timedelta(minutes=minutes))
+        with box.opened(EwsSearcher) as searcher:
+            after = searcher.search(Query(subject="Offer", after=now - timedelta(minutes=2)))
+            before = searcher.search(Query(text='"screws"', before=now - timedelta(minutes=2)))
+            sender = searcher.search(Query(sender="supplier@supplier.example", has_attachment=False))
+            with pytest.raises(InvalidRequest):
+                searcher.search(Query(text="two\nlines"))
+        assert [e.subject for e in after] == ["Offer screws"]
+        assert [e.subject for e in before] == ["Invoice screws"]
+        assert len(sender) == 3
+
+
+class TestSending:
+    def test_hidden_recipients_get_it_and_nobody_sees_them(self, box, server):
+        shown, hidden = server.account("shown"), server.account("hidden")
+        raw = mail(From=box.address, To=shown.address)
+        box.send(raw, (shown.address, hidden.address))
+        for account in (shown, hidden):
+            [(arrived, _)] = account.read("INBOX")
+            assert id_of(arrived) == id_of(raw)
+            assert b"hidden" not in arrived.partition(b"From: ")[2]
+
+    @pytest.mark.parametrize("rewriting", [False, True])
+    def test_the_copy_is_found_although_exchange_may_rename_it(self, box, server, rewriting):
+        box.exchange.faults.rewrite_message_id = rewriting
+        ours = "<ours@exchange.example>"
+        raw = mail(From=box.address, To=server.account().address, Message_ID=ours, References=ours)
+        with box.opened() as receiver:
+            assert receiver.find_sent(ours) is None
+            box.send(raw, (server.account().address,))
+            found = receiver.find_sent(ours)
+            assert receiver.fetch(found.ref).partition(b"\r\n\r\n")[2] == raw.partition(b"\r\n\r\n")[2]
+        assert (found.message_id == ours) is not rewriting
+
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [
+            ("ErrorServerBusy", RateLimited),
+            ("ErrorSubmissionQuotaExceeded", RateLimited),
+            ("ErrorMailboxMoveInProgress", Temporary),
+            ("ErrorSendAsDenied", Rejected),
+            ("ErrorMessageSizeExceeded", Rejected),
+            ("ErrorQuotaExceeded", Rejected),
+            ("ErrorInternalServerError", OutcomeUnknown),
+            ("ErrorInternalServerTransientError", OutcomeUnknown),
+            ("ErrorTimeoutExpired", OutcomeUnknown),
+        ],
+    )
+    def test_what_exchange_refuses_is_certain_unless_it_broke_itself(self, box, code, error):
+        box.exchange.faults.errors["CreateItem"] = [code]
+        commits = []
+        with box.asked() as asked, pytest.raises(error):
+            box.send(commit=lambda: commits.append(1))
+        assert commits == [1]
+        assert asked == ["GetFolder", "CreateItem", 2]
+
+    def test_sending_as_somebody_else_is_rejected(self, box):
+        other = Box(box.exchange, "other")
+        with pytest.raises(Rejected, match="send as"):
+            box.send(mail(From=other.address))
+
+    def test_a_connection_that_ended_meanwhile_is_noticed_before_commit(self, box, server):
+        with box.opened(EwsSender) as sender:
+            sender.check()
+            box.exchange.faults.half_closed = 1
+            commits = []
+            with pytest.raises(Temporary):
+                sender.send(
+                    mail(From=box.address), box.address, ["x@imap.example"], lambda: commits.append(1)
+                )
+        assert commits == []
+
+
+class TestContainment:
+    def test_the_librarys_process_wide_settings_stay_as_they_are(self, box):
+        from exchangelib.protocol import BaseProtocol, CachingProtocol
+        from requests.adapters import HTTPAdapter
+
+        box.check()
+        assert BaseProtocol.TIMEOUT == 120
+        assert BaseProtocol.HTTP_ADAPTER_CLS is HTTPAdapter
+        assert "Zalion" not in str(BaseProtocol.USERAGENT)
+        assert not CachingProtocol._protocol_cache
+
+    def test_nothing_of_a_mail_or_a_password_is_logged_whatever_breaks(self, box, caplog):
+        box.exchange.faults.errors["CreateItem"] = ["ErrorInternalServerError"]
+        with caplog.at_level("DEBUG"):
+            for options in ({"auth": "ntlm"}, {"port": 1}):
+                with pytest.raises((Temporary, OutcomeUnknown)), box.opened(EwsSender, **options) as sender:
+                    sender.send(
+                        mail("Secret words", "Secret words"), box.address, ["x@imap.example"], lambda: None
+                    )
+        assert "Secret words" not in caplog.text
+        assert PASSWORD not in caplog.text
+
+
+@pytest.mark.fast
+def test_the_provider_is_described_without_loading_its_library():
+    code = (
+        "import sys; from shared.providers.registry import provider; provider('ews');"
+        "sys.exit('exchangelib' in sys.modules or 'lxml' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
