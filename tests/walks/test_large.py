@@ -71,11 +71,14 @@ def crafted(kind, scene, ours, sender):
 def test_a_mail_crafted_to_be_too_large_for_a_record_is_filed_or_held_and_stops_nothing(scene):
     """Long addresses, names that JSON writes twice as long, control characters that it writes six times."""
     ours = arrived(scene)
-    for kind in ("addresses", "names", "everything"):
-        scene.alice.receive(crafted(kind, scene, ours, scene.supplier.address))
+    raws = {
+        f"<{kind}@supplier.example>": crafted(kind, scene, ours, scene.supplier.address)
+        for kind in ("addresses", "names", "everything")
+    }
+    scene.alice.receive(*raws.values())
     scene.sync()
     filed = {message.message_id: message for message in scene.timeline()[1:]}
-    assert filed.keys() == {f"<{kind}@supplier.example>" for kind in ("addresses", "names", "everything")}
+    assert {message_id: scene.raw(message) for message_id, message in filed.items()} == raws
     assert not filed["<addresses@supplier.example>"].to
     assert len(filed["<names@supplier.example>"].to) > 30
     assert len(filed["<everything@supplier.example>"].attachments) == 50

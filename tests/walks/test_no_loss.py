@@ -6,10 +6,12 @@ from email import message_from_bytes
 
 import pytest
 
+from sandbox.wire import Wire
 from shared.errors import Busy, Temporary, ZalionError
 from shared.model import SyncState
 from shared.storage.base import Save
-from tests.scenes import imap
+from tests.doors import Guard, guarded
+from tests.scenes import build, imap
 
 
 @pytest.fixture
@@ -171,6 +173,49 @@ def test_the_mail_server_stopped_and_started_in_the_middle_loses_nothing(scene, 
     assert ids(scene)[1:] == [wanted]
 
 
+@pytest.fixture
+def wired(world, app, clock):
+    """A scene whose IMAP server is behind a wire."""
+    with Wire(world.authority, world.ports["imap"]) as wire:
+        place = {"host": "localhost", "port": wire.port, "security": "tls"}
+        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        yield scene, wire
+
+
+def test_a_wire_cut_in_the_middle_of_a_look_loses_and_doubles_nothing(wired):
+    """While headers are listed, and while a body comes; the server got the command, or never did."""
+    scene, wire = wired
+    scene.sent()
+    scene.sync()
+    [raw] = scene.supplier.inbox()
+    wanted = []
+    for pattern in (r"FETCH .*BODY\.PEEK\[HEADER", r"FETCH .*BODY\.PEEK\[\]"):
+        for passed in (True, False):
+            wanted += [reply(scene, raw, f"Answer {n}") for n in range(2)]
+            wire.cut(pattern, passed=passed)
+            with pytest.raises(Temporary):
+                scene.sync()
+            assert wire.faults.cut_times == 0
+            wire.heal()
+            scene.sync()
+            assert sorted(ids(scene)[1:]) == sorted(wanted)
+    assert scene.reviews() == []
+
+
+def test_a_mail_moved_between_listing_and_fetching_is_fetched_where_it_lies(scene, arrived):
+    class Moving(Guard):
+        def around(self, name, call):
+            if name == f"{scene.receiver}.fetch" and not self.calls:
+                self.calls.append(name)
+                scene.alice.move_all("Later")
+            return call()
+
+    wanted, guard = reply(scene, arrived), Moving()
+    assert scene.sync(app=guarded(scene.app, guard))["file"] == 1
+    assert (ids(scene)[1:], scene.reviews(), len(guard.calls)) == ([wanted], [], 1)
+
+
 def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
     from shared import scheduling
 
@@ -190,7 +235,7 @@ def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
 
 
 @pytest.mark.every_provider
-def test_a_mail_that_cannot_be_parsed_is_filed_with_a_note_and_stops_nothing(scene, arrived):
+def test_a_mail_of_broken_structure_is_filed_with_a_note_and_stops_nothing(scene, arrived):
     ours = message_from_bytes(arrived)["Message-ID"]
     raw = (
         f"From: {scene.supplier.address}\r\nReferences: {ours}\r\nMessage-ID: <broken@x>\r\n"

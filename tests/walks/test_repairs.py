@@ -401,13 +401,17 @@ def test_storage_stopped_and_started_in_the_middle_loses_and_doubles_nothing(tmp
         assert [message.message_id for message in scene.timeline()].count(answer["Message-ID"]) == 1
         assert len(scene.timeline()) == 2
         promised = scene.send()
-        world.azurite.stop()
+        list(scene.waiting())
+        written = Guard(how="lost", error=lambda _: gone(world), only=r"records\.commit", fail_at=2)
         with pytest.raises(Temporary):
-            scene.app.records.get(scene.org_id, Message, f"C-1!{promised.id}")
+            scene.deliver(promised, app=guarded(scene.app, written))
+        assert written.calls == ["records.commit"] * 2  # it left, and that was written; no copy was filed
         world.azurite.start()
+        assert len(scene.alice.inbox("Sent")) == 1
+        clock.advance(minutes=20)
         scene.deliver(promised)
         assert scene.email(promised.id).state == "sent"
-        assert len(scene.supplier.inbox()) == 2
+        assert (len(scene.supplier.inbox()), len(scene.alice.inbox("Sent"))) == (2, 2)
 
 
 def gone(world):
