@@ -3,6 +3,7 @@
 Nothing of our own code is patched: an `App` is built with doors in front of its ports.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class Guard:
 
     Attributes:
         fail_at: the number of the call (from 1) that fails; 0 for none.
+        only: pattern of the calls that are seen at all; what it leaves out passes.
         how: `before` dies without the call, `after` dies once it took effect, `error` raises
             `error(name)` instead of the call, `lost` lets it take effect and then raises.
     """
@@ -35,10 +37,13 @@ class Guard:
     error: Callable[[str], BaseException] = lambda _: Crash()
     calls: list[str] = field(default_factory=list)
     dead: bool = False
+    only: str = ""
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
         if self.dead:
             raise Crash
+        if not re.search(self.only, name):
+            return call()
         self.calls.append(name)
         if len(self.calls) != self.fail_at:
             return call()
