@@ -52,7 +52,7 @@ def _poison(app: App) -> tuple[dict[str, int], CheckResource]:
     except ZalionError as error:
         return {}, CheckResource(name="queues", status="failed", detail=error.detail, fix=error.fix)
     if any(counts.values()):
-        fix = "Find the error by the job's correlation id in the logs, then put the messages back."
+        fix = "Find the error by the correlation id in the logs; then `python -m tools.requeue` puts it back."
         detail = "Some jobs failed for good and wait in a poison queue."
         return counts, CheckResource(name="queues", status="warning", detail=detail, fix=fix)
     return counts, CheckResource(name="queues", status="ok", detail="no poison")

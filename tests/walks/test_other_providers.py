@@ -12,7 +12,7 @@ from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import Busy, ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
 from shared.model import Mailbox, OutboxItem, SyncState
 from tests.fakes import FakeMail, renamed, with_fake
-from tests.scenes import Scene, build, caller, write
+from tests.scenes import Scene, build, caller, connect, someone, write
 
 
 @pytest.fixture
@@ -282,7 +282,8 @@ def test_twenty_mailboxes_filing_into_one_conversation_take_turns(stage, mail):
 
     message = stage.sent()
     stage.sync()
-    boxes = [stage.colleague(f"user{n}") for n in range(4)]
+    people = [someone(stage.world, f"user{n}", stage.alice.address.rpartition("@")[2]) for n in range(4)]
+    boxes = [(person, connect(stage.world, stage.app, stage.org_id, person)) for person in people]
     for person, _ in boxes:
         for number in range(5):
             raw, _, _ = answer(

@@ -27,7 +27,8 @@ def fill(scene, count):
 def rows(scene):
     """Everything that lies in tables: the organisation's records, and what is due, of whomever."""
     found = scene.app.records._table.query_entities("PartitionKey eq @org", parameters={"org": scene.org_id})
-    due = [row for row in scene.app.schedule._table.list_entities() if scene.org_id in str(dict(row))]
+    dues = scene.app.schedule._table.query_entities("PartitionKey ge @first", parameters={"first": "0"})
+    due = [row for row in dues if scene.org_id in str(dict(row))]
     return {row["RowKey"]: str(dict(row)) for row in [*found, *due]}
 
 
