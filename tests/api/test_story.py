@@ -72,6 +72,11 @@ def test_the_doctor_finds_a_healthy_mailbox_healthy(office):
         "round_trip": "ok",
         "sent_copy": "ok",
         "push": "skipped",
+        "mx": "ok",
+        "mx_tls": "ok",
+        "spf": "ok",
+        "dkim": "skipped",
+        "dmarc": "ok",
     }
 
 

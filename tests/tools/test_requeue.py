@@ -3,7 +3,7 @@
 import secrets
 
 import pytest
-from azure.storage.queue import QueueServiceClient, TextBase64EncodePolicy
+from azure.storage.queue import QueueServiceClient
 
 from shared import jobs, working
 from shared.errors import Temporary
@@ -17,17 +17,21 @@ from tools import requeue
 def poisoned(scene, monkeypatch, world):
     """A job that failed for good, by its correlation id; and one that nobody can read."""
     monkeypatch.setenv("STORAGE", world.environment()["STORAGE"])
-    list(scene.waiting())
     service = QueueServiceClient.from_connection_string(world.environment()["STORAGE"])
-    for queue in ("sync", "deliver"):
-        poison = service.get_queue_client(f"{queue}-poison", message_encode_policy=TextBase64EncodePolicy())
-        scene.app.queues.put(f"{queue}-poison", "x")
-        poison.clear_messages()
+
+    def clear():
+        """Have every queue there, as the host does, and nothing in it."""
+        for queue in ("sync", "deliver", "sync-poison", "deliver-poison"):
+            scene.app.queues.put(queue, "x")
+            service.get_queue_client(queue).clear_messages()
+
+    clear()
     name = secrets.token_hex(8)
     app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Away.")))
     working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4, correlation_id=name)))
     scene.app.queues.put("sync-poison", "no job")
-    return name
+    yield name
+    clear()
 
 
 def test_without_arguments_it_shows_what_lies_there_and_leaves_it(scene, poisoned, capsys):
@@ -50,12 +54,9 @@ def test_a_job_is_put_back_by_its_correlation_id_and_its_attempts_begin_anew(sce
     assert scene.app.queues.length("sync-poison") == 1
 
 
-def test_all_are_put_back(scene, poisoned, world):
+def test_all_are_put_back(scene, poisoned):
     assert requeue.main(["--all"]) == 0
     assert [scene.app.queues.length(f"{queue}-poison") for queue in ("sync", "deliver")] == [0, 0]
-    QueueServiceClient.from_connection_string(world.environment()["STORAGE"]).get_queue_client(
-        "sync"
-    ).clear_messages()
 
 
 def test_without_an_account_it_says_what_to_name(monkeypatch):

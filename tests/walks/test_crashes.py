@@ -18,8 +18,8 @@ pytestmark = pytest.mark.every_provider
 SENDING = {"message.sent", "message.queued"}
 
 
-def failing(how):
-    return Guard(how=how, error=lambda name: broken(name, how))
+def failing(how, only=""):
+    return Guard(how=how, error=lambda name: broken(name, how), only=only)
 
 
 def broken(name, how):
@@ -53,7 +53,7 @@ def rarely_polled(scene):
     connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(poll_seconds=86_400))
 
 
-def test_a_sync_ends_the_same_wherever_it_breaks(scene, how):
+def test_a_sync_ends_the_same_wherever_it_breaks(scene, how, broken_calls):
     scene.sent()
     scene.sync()
     [raw] = scene.supplier.inbox()
@@ -62,7 +62,7 @@ def test_a_sync_ends_the_same_wherever_it_breaks(scene, how):
         k += 1
         before = len(scene.timeline())
         answer = scene.supplier.reply(raw, f"Answer {k}")
-        guard = failing(how)
+        guard = failing(how, broken_calls)
         guard.fail_at = k
         attempt(lambda: scene.sync(app=guarded(scene.app, guard)))
         scene.clock.advance(minutes=10)
@@ -74,7 +74,7 @@ def test_a_sync_ends_the_same_wherever_it_breaks(scene, how):
         assert scene.reviews() == []
         if len(guard.calls) < k:
             break
-    assert k > 10
+    assert k > (2 if broken_calls else 10)
 
 
 @pytest.mark.only("imap")  # a promise is made without a word to any provider
@@ -98,14 +98,16 @@ def test_an_accepted_send_ends_the_same_wherever_it_breaks(scene, how):
     assert k > 5
 
 
-def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(scene, how):
+def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(
+    scene, how, broken_calls
+):
     rarely_polled(scene)
     k = 0
     while True:
         k += 1
         promised = scene.send()
         list(scene.waiting())  # this worker took the job
-        guard = failing(how)
+        guard = failing(how, broken_calls)
         guard.fail_at = k
         attempt(lambda: scene.deliver(promised, app=guarded(scene.app, guard)))
         settle(scene)
@@ -123,12 +125,14 @@ def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_w
         assert scene.app.records.range(scene.org_id, OutboxItem) == []
         if len(guard.calls) < k:
             break
-    assert k > 6
+    assert k > (1 if broken_calls else 6)
 
 
 def in_the_window(calls, k, how) -> bool:
     """Whether it broke after the hand-over was committed and before its outcome was written down."""
     names = calls[:k]
+    if not any(name.startswith("records.") for name in names):
+        return names[-1].endswith(".sender.send")  # only the provider's calls are seen
     committed = any(name.endswith(".sender.send") for name in names)
     written = names.count("records.commit") - (
         1 if how in {"before", "error"} and names[-1] == "records.commit" else 0
