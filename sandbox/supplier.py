@@ -2,7 +2,7 @@
 
 Plain SMTP and IMAP; where Alice's mail system speaks neither, the sandbox's stand-in for Outlook or Gmail.
 
-    python -m sandbox.supplier read                     print the newest mail in the supplier's inbox
+    python -m sandbox.supplier read                     print Alice's newest mail in the supplier's inbox
     python -m sandbox.supplier reply "Here it is."      answer it
     python -m sandbox.supplier answer-as-alice "Thanks" answer the supplier's newest mail as Alice would
 
@@ -36,21 +36,21 @@ class Program:
         self._ca = ca
         self._context = ssl.create_default_context(cafile=ca)
 
-    def newest(self) -> EmailMessage:
-        """Read the newest mail, waiting a little for the first. Ends the program where none comes."""
+    def newest(self, sender: str) -> EmailMessage:
+        """Read the newest mail of a sender, waiting a little. Ends the program where none comes."""
         for _ in range(PATIENCE):
-            if raw := self._newest():
+            if raw := self._newest(sender):
                 parsed = BytesParser(policy=email.policy.default).parsebytes(raw)
                 if not isinstance(parsed, EmailMessage):
                     raise TypeError(type(parsed))
                 return parsed
             time.sleep(1)
-        raise SystemExit(f"{self.account['address']} has no mail.")
+        raise SystemExit(f"{self.account['address']} has no mail from {sender}.")
 
-    def _newest(self) -> bytes | None:
+    def _newest(self, sender: str) -> bytes | None:
         with self._imap() as client:
             client.select("INBOX", readonly=True)
-            numbers = client.search(None, "ALL")[1][0].split()
+            numbers = client.search(None, "FROM", f'"{sender}"')[1][0].split()
             answer: Any = client.fetch(numbers[-1].decode(), "(BODY.PEEK[])")[1] if numbers else None
         return answer[0][1] if answer else None
 
@@ -101,7 +101,7 @@ class Program:
 class WebProgram(Program):
     """The program of somebody whose mail system speaks neither IMAP nor SMTP: see `programs`."""
 
-    def _newest(self) -> bytes | None:
+    def _newest(self, sender: str) -> bytes | None:  # noqa: ARG002 - nobody else writes to her in the story
         answer = self._call("GET")
         return answer.content if answer.ok else None
 
@@ -122,16 +122,18 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=Path(".sandbox/sandbox.json"))
     given = parser.parse_args()
     facts = json.loads(given.file.read_text())
-    supplier = Program(facts["supplier"], facts["ca"])
+    supplier, organisation = (
+        Program(facts["supplier"], facts["ca"]),
+        facts["organisations"][given.organisation],
+    )
     if given.command == "read":
-        print(supplier.newest().as_string())
+        print(supplier.newest(organisation["address"]).as_string())
     elif given.command == "reply":
-        print("sent", supplier.answer(supplier.newest(), given.text)["Message-ID"])
+        print("sent", supplier.answer(supplier.newest(organisation["address"]), given.text)["Message-ID"])
     else:
-        organisation = facts["organisations"][given.organisation]
         kind = WebProgram if "program" in organisation else Program
         alice = kind({"imap": facts["supplier"]["imap"], **organisation}, facts["ca"])
-        print("sent", alice.answer(alice.newest(), given.text)["Message-ID"])
+        print("sent", alice.answer(alice.newest(facts["supplier"]["address"]), given.text)["Message-ID"])
 
 
 if __name__ == "__main__":
