@@ -232,6 +232,13 @@ def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
     return build(world, app, clock, "pop3", **mailbox)
 
 
+def leave(scene: "Scene") -> None:
+    """Take what is due of a scene off the schedule: every later tick of this world would do it again."""
+    for due in list(scene.app.schedule.until(scene.clock() + timedelta(days=800))):
+        if due.org_id == scene.org_id:
+            scene.app.schedule.remove(due)
+
+
 def build(world: Any, app: App, clock: Clock, receives_with: str = "imap", **mailbox: Any) -> Scene:
     """Set the stage."""
     org_id = f"org-{secrets.token_hex(4)}"

@@ -55,4 +55,6 @@ def broken_calls(row, scene):
 
 @pytest.fixture
 def scene(world, app, clock, row):
-    return ROWS[row](world, app, clock)
+    made = ROWS[row](world, app, clock)
+    yield made
+    scenes.leave(made)

@@ -8,6 +8,7 @@ import pytest
 
 from shared import casework, reviewing
 from shared.contract import Person
+from shared.mime.verdicts import NAMELESS
 from tests.scenes import build, write
 
 pytestmark = pytest.mark.every_provider
@@ -226,6 +227,8 @@ def test_a_dismissed_mail_stays_dismissed(scene, held):
 
 
 def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):
+    stamps = scene.app.provider(scene.mailbox.receives_with).stamps or "mx.imap.example"
+    writer = "" if stamps == NAMELESS else f"{stamps}; "
     raw = write(
         scene.supplier.address,
         scene.alice.address,
@@ -233,7 +236,7 @@ def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, ar
         "Pay here",
         **{
             "In-Reply-To": message_from_bytes(arrived)["Message-ID"],
-            "Authentication-Results": "mx.imap.example; dmarc=fail header.from=supplier.example",
+            "Authentication-Results": f"{writer}dmarc=fail header.from=supplier.example",
         },
     ).as_bytes(policy=email.policy.SMTP)
     scene.alice.receive(raw)
