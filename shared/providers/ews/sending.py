@@ -27,7 +27,7 @@ class EwsSender(Session):
         commit: Callable[[], None],
     ) -> Receipt:
         """See `Sender.send`. What Exchange refuses did not leave, unless the error is its own."""
-        addressed = _with_bcc(raw, envelope_to)
+        addressed = mime.with_bcc(raw, envelope_to)
         self.check()  # connection and sign-in can fail without consequence before `commit`
         commit()
         try:
@@ -44,9 +44,3 @@ class EwsSender(Session):
     def files_copy(self) -> bool:
         """See `Sender.files_copy`."""
         return True
-
-
-def _with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
-    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
-    hidden = [address for address in envelope_to if address not in shown]
-    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw

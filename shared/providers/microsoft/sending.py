@@ -66,7 +66,7 @@ class GraphSender(Session):
         commit: Callable[[], None],
     ) -> Receipt:
         """See `Sender.send`. Bcc goes into the mail, as Exchange takes recipients from there only."""
-        addressed = self._threaded(_with_bcc(raw, envelope_to))
+        addressed = self._threaded(mime.with_bcc(raw, envelope_to))
         if len(addressed) <= SMALL:
             return self._hand_over("/sendMail", base64.b64encode(addressed), commit)
         return self._send_large(addressed, commit)
@@ -182,12 +182,6 @@ def _prolonged(index: str) -> str:
     late = passed >> 49 > 0
     moment = (late << 31) | ((passed >> (23 if late else 18)) & 0x7FFFFFFF)
     return base64.b64encode(known + moment.to_bytes(4) + secrets.token_bytes(1)).decode()
-
-
-def _with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
-    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
-    hidden = [address for address in envelope_to if address not in shown]
-    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw
 
 
 def _taken_apart(raw: bytes) -> tuple[bytes, list[_File]]:
