@@ -56,7 +56,7 @@ class GmailSender(Session):
 
         A large mail is announced before `commit`; it leaves with its last octet.
         """
-        addressed = with_bcc(raw, envelope_to)
+        addressed = mime.with_bcc(raw, envelope_to)
         if len(addressed) > LARGEST:
             raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
         thread = thread_of(self, raw)
@@ -111,7 +111,7 @@ class GmailDrafter(Session):
 
     def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
         """See `Drafter.put`. The draft stands in the thread of what it answers."""
-        addressed = with_bcc(raw, envelope_to)
+        addressed = mime.with_bcc(raw, envelope_to)
         if len(addressed) > LARGEST:
             raise Rejected("The mail is too large for Gmail.", fix="Send fewer or smaller files.")
         message, media = dict(thread_of(self, raw)), {}
@@ -159,10 +159,3 @@ class _Gate:
             self.commit()
             self.passed = True
         return self.transport.request(uri, method, **options)
-
-
-def with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
-    """Return the mail with a Bcc for those whom it does not name."""
-    shown = {person.address for person in mime.envelope(raw, ref="").recipients}
-    hidden = [address for address in envelope_to if address not in shown]
-    return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw
