@@ -3,9 +3,9 @@
 import azure.functions as func
 
 from shared import explaining, logs, pages
-from shared.authorizing import Outcome
 from shared.errors import Temporary, ZalionError
 from shared.explaining import Explanation
+from shared.returning import Outcome
 
 
 def success(request: func.HttpRequest, outcome: Outcome) -> bytes:
@@ -15,11 +15,12 @@ def success(request: func.HttpRequest, outcome: Outcome) -> bytes:
     html = pages.page(
         explanation,
         language=language,
-        mood="waiting" if outcome.after else "good",
+        mood="waiting" if outcome.after or outcome.ask else "good",
         correlation_id=logs.correlation_id(),
         return_url=outcome.return_url,
         retry_url=outcome.url,
         retry_after=outcome.after,
+        ask=outcome.ask,
     )
     return html.encode()
 

@@ -3,15 +3,15 @@
 Nobody is signed in here: the `state` in the query is what proves who began it (`authorizing`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from handlers import browser
 from handlers.http import Answer, Call, Routes
-from shared import authorizing, logs, pages
+from shared import authorizing, logs, pages, returning
 from shared.app import App
-from shared.authorizing import Outcome
 from shared.contract import AskConsent, ConsentLink
 from shared.flows import Refused
+from shared.returning import Outcome
 
 bp = Routes()
 
@@ -26,19 +26,27 @@ def ask_consent(call: Call[AskConsent]) -> Answer:
 @bp.endpoint("GET", "consent/{provider}/callback", who="browser", answer=str)
 def consent_callback(call: Call[None]) -> Answer:
     """Come back from the provider's consent page."""
-    return _shown(call, authorizing.consented)
+    return _shown(call, returning.consented, call.request.params)
 
 
 @bp.endpoint("GET", "oauth/{provider}/callback", who="browser", answer=str)
 def oauth_callback(call: Call[None]) -> Answer:
     """Come back from the provider's sign-in page."""
-    return _shown(call, authorizing.signed_in)
+    return _shown(call, returning.signed_in, call.request.params)
 
 
-def _shown(call: Call[None], finish: Callable[[App, str, dict[str, str]], Outcome]) -> Answer:
+@bp.endpoint("POST", "oauth/{provider}/answer", who="browser", answer=str)
+def oauth_answer(call: Call[None]) -> Answer:
+    """Say whether to go on with what somebody else asked for (the form of the page after a sign-in)."""
+    return _shown(call, returning.answered, call.form())
+
+
+def _shown(
+    call: Call[None], finish: Callable[[App, str, Mapping[str, str]], Outcome], given: Mapping[str, str]
+) -> Answer:
     """Finish what the browser comes back with, and show what came of it; refusals are shown by the edge."""
     try:
-        outcome = finish(call.app, call.path("provider"), dict(call.request.params))
+        outcome = finish(call.app, call.path("provider"), given)
     except Refused as refused:
         logs.log("sign_in.refused", code=refused.error.reason or refused.error.code)
         html = browser.refusal(call.request, refused.error, refused.return_url)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import azure.functions as func
 import msgspec
@@ -29,6 +30,7 @@ ANONYMOUS = {"anyone", "browser", "provider"}
 
 MAX_BODY = 60_000_000
 """Octets: the largest mail as base64, and its JSON."""
+MAX_FORM = 4096
 LONGEST_NUMBER = 9
 FIRST_YEAR, LAST_YEAR = 1900, 9999
 """What comes of a time, a day before it or a little after, must still be one."""
@@ -80,6 +82,15 @@ class Call[B]:
             raise InvalidRequest("This must be printable text.", field=name)
         return value
 
+    def form(self) -> Mapping[str, str]:
+        """Return what a form of our own pages sends. Raises InvalidRequest."""
+        kind, content = media_type(self.request), self.request.get_body()
+        if kind != "application/x-www-form-urlencoded" or len(content) > MAX_FORM:
+            raise InvalidRequest(
+                "This is not the form of our page.", field="body", fix="Start again in Zalion."
+            )
+        return dict(parse_qsl(content.decode("ascii", "replace")))
+
     def number(self, name: str, *, default: int, least: int = 1, most: int = 100) -> int:
         """Return a whole number from the query. Raises InvalidRequest."""
         value = self.request.params.get(name, str(default))
@@ -108,6 +119,11 @@ class Call[B]:
         if value not in {None, "true", "false"}:
             raise InvalidRequest("This must be true or false.", field=name)
         return None if value is None else value == "true"
+
+
+def media_type(req: func.HttpRequest) -> str:
+    """Return the type of a request's body, without parameters."""
+    return (req.headers.get("content-type") or "").partition(";")[0].strip().lower()
 
 
 def whole(text: str) -> int | None:
@@ -241,7 +257,7 @@ def _body(req: func.HttpRequest, shape: type | None) -> Any:
     content = req.get_body()
     if len(content) > MAX_BODY:
         raise InvalidRequest(f"The body is larger than {MAX_BODY // 1_000_000} MB.", field="body")
-    kind = (req.headers.get("content-type") or "").partition(";")[0].strip().lower()
+    kind = media_type(req)
     if kind != "application/json":
         raise InvalidRequest("The body must be JSON.", field="Content-Type", fix="Send application/json.")
     try:

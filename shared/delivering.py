@@ -7,7 +7,7 @@ State machine of a promised message, every step conditional on the version read:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import jobs, relaying, scheduling
@@ -38,7 +38,7 @@ from shared.model import (
     digest,
 )
 from shared.promises import GIVE_UP, Promised
-from shared.providers.base import Receipt, Sender
+from shared.providers.base import Receipt, Sender, SentFolder
 from shared.storage.base import Move, Remove, Save, Stored, Write
 
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
@@ -103,7 +103,6 @@ class _Delivery(Promised):
 
     mailbox: Stored[Mailbox] | None
     raw: bytes = b""
-    leaving: list[Write] = field(default_factory=list)
 
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
@@ -112,7 +111,7 @@ class _Delivery(Promised):
             return
         try:
             relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
-            with self.app.sending(self.org_id, self.mailbox.value, self.leaving) as sender:
+            with self.app.sending(self.org_id, self.mailbox.value, self.riding) as sender:
                 receipt, copied = self._send(sender), sender.files_copy
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
@@ -175,7 +174,7 @@ class _Delivery(Promised):
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
             return None
         with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
-            return sent.find_sent(self.message.value.message_id or "")
+            return self._searched(sent)
 
     def _files_copy(self) -> bool:
         if self.mailbox is None:
@@ -183,10 +182,15 @@ class _Delivery(Promised):
         with self.app.sending(self.org_id, self.mailbox.value) as sender:
             return sender.files_copy
 
+    def _searched(self, sent: SentFolder) -> Receipt | None:
+        """Look for our own copy; that we have looked into the mailbox goes on record with what follows."""
+        self.riding.append(self.event("mailbox.sent_searched"))
+        return sent.find_sent(self.message.value.message_id or "")
+
     def _keep(self, mailbox: Mailbox) -> Delivery:
         message = self.message.value
         with self.app.sent_folder(self.org_id, mailbox) as sent:
-            there = sent.find_sent(message.message_id or "")
+            there = self._searched(sent)
             if there:
                 return Delivery(mailbox.id, there.ref)
             raw = self.raw or bytes_of(self.app, self.org_id, message)
@@ -196,7 +200,7 @@ class _Delivery(Promised):
         """Write down that it left; then, where the server files no copy, file one."""
         final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        writes: list[Write] = [*self.leaving, *([Remove(self.item())] if copied else [])]
+        writes: list[Write] = [Remove(self.item())] if copied else []
         if final:
             writes.append(Save(self._alias(final)))
         writes.append(self.event("message.sent"))

@@ -44,6 +44,42 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Sagen Sie Ihren Kolleginnen und Kollegen, dass sie ihre Postfächer verbinden können.",
         ),
     },
+    "ask_approval": {
+        "en": (
+            "Connect your organisation with Zalion?",
+            "{actor} asked for this; you have signed in as {address}. If you agree, {actor}'s organisation at Zalion may connect mailboxes of your directory, as far as their users sign in.",
+            "Answer Yes only if you know who asked. With No, nothing is connected.",
+        ),
+        "de": (
+            "Ihre Organisation mit Zalion verbinden?",
+            "Veranlasst hat es {actor}; angemeldet haben Sie sich als {address}. Stimmen Sie zu, darf die Organisation von {actor} in Zalion Postfächer Ihres Verzeichnisses verbinden, sobald deren Benutzer sich anmelden.",
+            "Antworten Sie nur mit Ja, wenn Sie wissen, wer das ist. Bei Nein wird nichts verbunden.",
+        ),
+    },
+    "ask_mailbox": {
+        "en": (
+            "Connect the mailbox with Zalion?",
+            "{actor} asked that {address} is connected. If you agree, the e-mails of cases in it are shown to the members of these cases in {actor}'s organisation.",
+            "Answer Yes only if you know who asked. With No, nothing is connected.",
+        ),
+        "de": (
+            "Das Postfach mit Zalion verbinden?",
+            "{actor} möchte, dass {address} verbunden wird. Stimmen Sie zu, sehen die Mitglieder von Fällen in der Organisation von {actor} die E-Mails dieser Fälle.",
+            "Antworten Sie nur mit Ja, wenn Sie wissen, wer das ist. Bei Nein wird nichts verbunden.",
+        ),
+    },
+    "not_wanted": {
+        "en": (
+            "Nothing was connected",
+            "You answered No to what {actor} asked for, and Zalion has forgotten the sign-in.",
+            "You can close this page. To take back the permission, too, remove Zalion from the apps of your account or directory.",
+        ),
+        "de": (
+            "Es wurde nichts verbunden",
+            "Sie haben die Anfrage von {actor} mit Nein beantwortet; Zalion hat die Anmeldung vergessen.",
+            "Sie können diese Seite schließen. Um auch die Erlaubnis zurückzunehmen, entfernen Sie Zalion aus den Apps Ihres Kontos oder Verzeichnisses.",
+        ),
+    },
     "waiting": {
         "en": (
             "Waiting for Microsoft",

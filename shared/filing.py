@@ -17,7 +17,7 @@ from shared import audit, logs, mime
 from shared.app import App
 from shared.conversations import Decision, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
-from shared.keeping import first, participants, store
+from shared.keeping import first, pack, participants
 from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
     Alias,
@@ -155,11 +155,14 @@ class Filer:
     ) -> str:
         app, org_id = self.app, self.org_id
         message = self._message(envelope, decision, conversation.value, mime.parse(raw))
-        message, kept = store(app, org_id, message, raw)
+        packed = pack(message, raw)
+        for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
+            app.blobs.put(org_id, blob, data)
+        message = packed.message
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
         self._commit(
             conversation,
-            *kept,
+            *packed.writes,
             *self._index(envelope, message, decision),
             *consequences,
             self._audit("message.filed", message, decision),

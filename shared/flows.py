@@ -48,7 +48,7 @@ def begun(
     app: App,
     org_id: str,
     provider: str,
-    purpose: Literal["consent", "proof", "sign_in"],
+    purpose: Literal["consent", "proof", "sign_in", "answer"],
     actor: str,
     return_url: str | None,
 ) -> tuple[str, Flow]:
@@ -67,7 +67,7 @@ def begun(
 
 
 def keep(app: App, org_id: str, flow: Flow, known: str) -> None:
-    """Store a flow with what the provider must know again, sealed for this flow alone."""
+    """Store a flow with what is to be known again when it comes back, sealed for this flow alone."""
     kid, key = app.keys.key(org_id)
     sealed = sealing.seal(key, known, kid=kid, aad=(org_id, "flow", flow.id))
     app.records.commit(org_id, Add(replace(flow, sealed=sealed)))

@@ -1,7 +1,7 @@
 """How a mail becomes bytes and records: bodies, participants, and what no mail may outgrow."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -31,27 +31,34 @@ MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
 
-def store(app: App, org_id: str, message: Message, raw: bytes) -> tuple[Message, list[Write]]:
-    """Put away the bytes, named `message.raw`; return the message as it fits a record, and its writes.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A message as it fits a record, the writes of its transaction, and the blobs to put before it."""
 
-    Small bytes are a write of the message's own transaction; large ones are a blob from now on.
-    A record holds less than 1 MiB and a timeline many records: a long body lies in a blob of its own,
-    and of what strangers may pile up (recipients, references, parts) the record keeps the first ones.
-    The bytes keep everything.
+    message: Message
+    writes: Sequence[Write]
+    blobs: Mapping[str, bytes]
+
+
+def pack(message: Message, raw: bytes) -> Packed:
+    """Lay out a message and its bytes, named `message.raw`, for the store. Pure.
+
+    Small bytes are a write of the message's own transaction; large ones are a blob. A record holds less
+    than 1 MiB and a timeline many records: a long body lies in a blob of its own, and of what strangers
+    may pile up (recipients, references, parts) the record keeps the first ones. The bytes keep everything.
     """
-    body, letters = None, list[Write]()
+    letters, blobs = list[Write](), dict[str, bytes]()
     if len(raw) <= SMALL:
         letters.append(Save(Letter(message.raw, raw)))
     else:
         message = replace(message, raw=BLOB + message.raw)
-        app.blobs.put(org_id, message.raw, raw)
+        blobs[message.raw] = raw
     texts = msgspec.json.encode([message.text, message.html])
     if len(texts.decode()) > INLINE_CHARACTERS:
-        body = body_of(message)
-        app.blobs.put(org_id, body, texts)
-        message = replace(message, text=None, html=None, body=body)
+        message = replace(message, text=None, html=None, body=body_of(message))
+        blobs[body_of(message)] = texts
     kept = _fitting(message)
-    return kept, [Add(kept), *letters]
+    return Packed(kept, [Add(kept), *letters], blobs)
 
 
 def _fitting(message: Message) -> Message:
@@ -84,13 +91,6 @@ def bytes_of(app: App, org_id: str, message: Message) -> bytes:
     if message.raw.startswith(BLOB):
         return app.blobs.get(org_id, message.raw)
     return app.records.get(org_id, Letter, message.raw).value.data
-
-
-def withdraw(app: App, org_id: str, message: Message) -> None:
-    """Remove the blobs of a stored message whose transaction was lost."""
-    for name in (message.raw, message.body):
-        if name and "/" in name:
-            app.blobs.remove(org_id, name)
 
 
 def body_of(message: Message) -> str:

@@ -238,7 +238,9 @@ class Flow:
 
     Attributes:
         id: the hashed state.
-        purpose: `consent` of an administrator, its `proof` by signing in, or the `sign_in` of a mailbox.
+        purpose: `consent` of an administrator, its `proof` by signing in, the `sign_in` of a mailbox, or the
+            `answer` of who signed in for what somebody else asked for.
+        answers: whether that is a `proof` or a `sign_in`.
         tenant: the directory that the redirect of a consent claimed.
         sealed: what the provider needs to know again, sealed.
         spent: it came back; it is kept for a while, so that a page loaded again can say how things stand.
@@ -248,7 +250,7 @@ class Flow:
 
     id: str
     provider: str
-    purpose: Literal["consent", "proof", "sign_in"]
+    purpose: Literal["consent", "proof", "sign_in", "answer"]
     expires_at: datetime
     actor: str
     mailbox_id: str = ""
@@ -256,6 +258,7 @@ class Flow:
     sealed: str = ""
     return_url: str | None = None
     spent: bool = False
+    answers: Literal["", "proof", "sign_in"] = ""
 
     @property
     def key(self) -> str:
@@ -606,6 +609,23 @@ class OutboxItem:
     def key(self) -> str:
         """The message's id."""
         return self.email_id
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Blobs put for a transaction still to come; `condemned` once they are about to be removed."""
+
+    kind: ClassVar[str] = "upload"
+
+    id: str
+    names: tuple[str, ...]
+    until: datetime
+    condemned: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,26 @@ h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25;overflow-wrap:anywhere;hyph
 p{margin:0 0 1rem;overflow-wrap:anywhere}
 .next{font-weight:600}
 a{color:var(--act)}
-a.button{display:inline-block;padding:.6rem 1.1rem;border:.125rem solid var(--act);border-radius:.5rem;text-decoration:none;font-weight:600}
-a:focus-visible{outline:.2rem solid var(--act);outline-offset:.2rem}
+.button{display:inline-block;padding:.6rem 1.1rem;border:.125rem solid var(--act);border-radius:.5rem;background:none;color:var(--act);font:inherit;font-weight:600;text-decoration:none;cursor:pointer}
+button.button{margin:0 .75rem .75rem 0}
+:focus-visible{outline:.2rem solid var(--act);outline-offset:.2rem}
 footer{margin-top:1.5rem;color:var(--faint);font-size:.875rem}
 code{font-size:.9em}
 """
 
 _WORDS: Mapping[str, Mapping[str, str]] = {
-    "en": {"back": "Back to Zalion", "again": "Try again now", "id": "Correlation ID for support:"},
+    "en": {
+        "back": "Back to Zalion",
+        "again": "Try again now",
+        "yes": "Yes, connect",
+        "no": "No",
+        "id": "Correlation ID for support:",
+    },
     "de": {
         "back": "Zurück zu Zalion",
         "again": "Jetzt noch einmal versuchen",
+        "yes": "Ja, verbinden",
+        "no": "Nein",
         "id": "Korrelations-ID für den Support:",
     },
 }
@@ -39,7 +48,7 @@ CSP = "; ".join(
         "default-src 'none'",
         f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'",
         "base-uri 'none'",
-        "form-action 'none'",
+        "form-action 'self'",
         "frame-ancestors 'none'",
     )
 )
@@ -63,12 +72,14 @@ def page(
     return_url: str | None = None,
     retry_url: str | None = None,
     retry_after: int | None = None,
+    ask: str = "",
 ) -> str:
     """Render a whole HTML document.
 
     Args:
         return_url: where the button back leads; the caller has checked it against the allowed ones.
         retry_url: where a further attempt leads; with `retry_after` (seconds) the browser goes by itself.
+        ask: the state to come back with, beside the `answer` to the page's question, by POST to `answer`.
     """
     words = _WORDS[language]
     refresh = (
@@ -77,6 +88,13 @@ def page(
         else ""
     )
     again = f'<p><a class="button" href="{escape(retry_url)}">{words["again"]}</a></p>' if retry_url else ""
+    question = (
+        f'<form method="post" action="answer"><input type="hidden" name="state" value="{escape(ask)}">'
+        f'<button class="button" name="answer" value="yes">{words["yes"]}</button>'
+        f'<button class="button" name="answer" value="no">{words["no"]}</button></form>'
+        if ask
+        else ""
+    )
     back = f'<p><a class="button" href="{escape(return_url)}">{words["back"]}</a></p>' if return_url else ""
     return (
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
@@ -85,6 +103,6 @@ def page(
         f"<style>{_STYLE}</style>\n</head>\n<body>\n"
         f'<main class="{mood}" role="{"alert" if mood == "bad" else "status"}">\n'
         f"<h1>{escape(explanation.title)}</h1>\n<p>{escape(explanation.detail)}</p>\n"
-        f'<p class="next">{escape(explanation.fix)}</p>\n{again}{back}'
+        f'<p class="next">{escape(explanation.fix)}</p>\n{question}{again}{back}'
         f"<footer>{words['id']} <code>{escape(correlation_id)}</code></footer>\n</main>\n</body>\n</html>\n"
     )

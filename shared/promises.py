@@ -28,7 +28,8 @@ class Promised:
     """One promised message.
 
     `message` is the version that the next write insists on. `found` is what its claim and time were then,
-    `own` what this worker wrote when it claimed it: anything else is another worker's.
+    `own` what this worker wrote when it claimed it: anything else is another worker's. `riding` goes with
+    the next fact that is written down, for no operation of its own.
     """
 
     app: App
@@ -36,6 +37,7 @@ class Promised:
     message: Stored[Message]
     found: tuple[str, datetime | None] = field(init=False)
     own: tuple[str, datetime | None] | None = field(default=None, init=False)
+    riding: list[Write] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.found = _claim(self.message.value)
@@ -73,7 +75,9 @@ class Promised:
             if new is None:
                 return
             try:
-                etag, *_ = self.app.records.commit(self.org_id, Move(self.message, new), *writes)
+                etag, *_ = self.app.records.commit(
+                    self.org_id, Move(self.message, new), *writes, *self.riding
+                )
             except Raced:
                 message = self.message.value
                 found = find(self.app, self.org_id, message.conversation_id, message.id)
@@ -82,6 +86,7 @@ class Promised:
                 self.message = found
             else:
                 self.message = Stored(new, etag)
+                self.riding.clear()
                 return
         raise Raced
 

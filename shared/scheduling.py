@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared import jobs
+from shared import jobs, uploading
 from shared.app import App
 from shared.jobs import Job
 from shared.model import Mailbox, OutboxItem
@@ -87,8 +87,8 @@ def _poll(app: App, due: Due, now: datetime) -> None:
 
 
 def _sweep(app: App, due: Due, now: datetime) -> None:
-    """Nudge every promise whose time has come, and come back while any is left."""
-    times = []
+    """Nudge every promise whose time has come, clear what never became one; come back while any is left."""
+    times = uploading.sweep(app, due.org_id, now)
     for item in outbox(app, due.org_id):
         times.append(item.not_before)
         if item.not_before <= now:

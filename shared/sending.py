@@ -1,6 +1,6 @@
 """Promising a mail: once per case and Idempotency-Key, for ever. Handing it over is `delivering`'s work.
 
-Order: bytes, sweep mark, then promise, message, Message-ID, outbox and audit in one transaction,
+Order: sweep mark, bytes, then promise, message, Message-ID, outbox and audit in one transaction,
 then the nudge. A crash before the transaction promised nothing; after it, the sweep delivers.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared import audit, identity, jobs, logs, mime, relaying, scheduling
+from shared import audit, identity, jobs, logs, mime, relaying, scheduling, uploading
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
@@ -29,7 +29,7 @@ from shared.errors import (
 )
 from shared.identity import SignedId
 from shared.jobs import Job
-from shared.keeping import participants, store, withdraw
+from shared.keeping import pack, participants
 from shared.knowing import find
 from shared.model import (
     Address,
@@ -63,17 +63,12 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
             if kept is None:
                 raise
             return kept
-        stored, kept_bytes = store(app, caller.org_id, outgoing.message, outgoing.raw)
         try:
-            outgoing.promise(app, caller, kept_bytes)
+            outgoing.promise(app, caller)
         except Raced:
             kept = _kept(app, caller, case_id, draft, key)
-            if kept is None or kept.id != stored.id:
-                withdraw(app, caller.org_id, stored)
             if kept:
                 return kept
-            if not outgoing.counted:
-                raise
             time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers, protects nothing
         else:
             return outgoing.message
@@ -91,11 +86,12 @@ class Outgoing:
     thread: Write
     counted: Sequence[Write]
 
-    def promise(self, app: App, caller: Caller, kept: Sequence[Write]) -> None:
-        """Write the promise, and the message as `kept`. Raises Raced where there is one already."""
-        org_id, message = caller.org_id, self.message
+    def promise(self, app: App, caller: Caller) -> None:
+        """Put the bytes and write the promise. Raises Raced where there is one already."""
+        org_id, message, packed = caller.org_id, self.message, pack(self.message, self.raw)
         now = message.received_at
         scheduling.promise_sweep(app, org_id, now + scheduling.GRACE)
+        noted = uploading.put(app, org_id, packed.blobs)
         item = OutboxItem(
             message.id, message.conversation_id, message.mailbox_id or "", now, now + scheduling.GRACE
         )
@@ -105,7 +101,8 @@ class Outgoing:
             self.thread,
             *self.counted,
             Add(self.promise_),
-            *kept,
+            *packed.writes,
+            *noted,
             Add(self.alias),
             Add(item),
             *participants(message.conversation_id, people),
@@ -232,7 +229,7 @@ def _message(
         subject=draft.subject,
         received_at=now,
         sent_at=outgoing.date,
-        raw=digest(outgoing.message_id),
+        raw=secrets.token_hex(16),  # of this attempt alone, as are the blobs
         evidence=Evidence("sent-from-case", outgoing.message_id),
         message_id=outgoing.message_id,
         references=outgoing.references,

@@ -13,7 +13,7 @@ import requests
 
 from sandbox.web import Reply, Request, WebServer
 from sandbox.world import GOOGLE_PROJECT
-from shared import authorizing, casework, integrating, noticing
+from shared import authorizing, casework, integrating, noticing, returning
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
@@ -121,7 +121,7 @@ def sign_in(world: Any, app: App, url: str, user: str, *, unticked: set[str] = f
     """Sign in at Google and come back; returns the outcome."""
     world.google.auto_sign_in = user
     world.google.faults.partial_consent = set(unticked)
-    return authorizing.signed_in(app, "google", follow(world, url))
+    return returning.signed_in(app, "google", follow(world, url))
 
 
 def connect(world: Any, app: App, org_id: str, who: Person, **changes: Any) -> Mailbox:

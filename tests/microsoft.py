@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from sandbox.web import Reply, Request, WebServer
-from shared import authorizing, bootstrap, casework, integrating, noticing, scheduling, subscribing
+from shared import authorizing, bootstrap, casework, integrating, noticing, returning, scheduling, subscribing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
@@ -249,8 +249,8 @@ def approve(world: Any, app: App, admin: Caller, **settings: Any) -> str:
     integrating.put(app, admin, "microsoft", PutIntegration(approved=True, settings=settings))
     url, _ = authorizing.ask_consent(app, admin, "microsoft", AskConsent())
     world.entra.auto_sign_in = admin.email
-    proof = authorizing.consented(app, "microsoft", follow(world, url)).url
-    return authorizing.signed_in(app, "microsoft", follow(world, proof)).key
+    proof = returning.consented(app, "microsoft", follow(world, url)).url
+    return returning.signed_in(app, "microsoft", follow(world, proof)).key
 
 
 def connect(
@@ -269,7 +269,7 @@ def connect(
     mailbox, url = authorizing.connect(app, caller(org_id, user or who.address), body)
     assert url
     world.entra.auto_sign_in = user or who.address
-    authorizing.signed_in(app, "microsoft", follow(world, url))
+    returning.signed_in(app, "microsoft", follow(world, url))
     return app.records.get(org_id, Mailbox, mailbox.id).value
 
 

@@ -11,6 +11,7 @@ import secrets
 import smtplib
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -19,6 +20,7 @@ from typing import Any
 
 import imapclient
 from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
 
 from shared import casework, connecting, drafts, integrating, jobs, sending, syncing, working
@@ -216,6 +218,14 @@ class Scene:
 
     def raw(self, message: Message) -> bytes:
         return casework.raw(self.app, self.caller, self.case_id, message.id)
+
+    def blobs(self) -> set[str]:
+        """Name every blob of the organisation."""
+        service = BlobServiceClient.from_connection_string(self.world.environment()["STORAGE"])
+        with suppress(ResourceNotFoundError):  # there is no container before the first blob
+            names = service.get_container_client("mail").list_blob_names(name_starts_with=f"{self.org_id}/")
+            return {name.partition("/")[2] for name in names}
+        return set()
 
     def reviews(self) -> list[Review]:
         rows = self.app.records.range(self.org_id, Review, prefix=f"{self.mailbox.id}!")

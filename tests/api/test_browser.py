@@ -235,6 +235,45 @@ def test_a_consent_that_is_late_is_waited_for_in_the_browser(world, company, ope
     assert page.locator("h1").inner_text() == "Ihre Organisation hat Zalion freigegeben"
 
 
+@pytest.mark.parametrize(
+    ("button", "heading"), [("yes", "Ihr Postfach ist verbunden"), ("no", "Es wurde nichts verbunden")]
+)
+def test_who_signs_in_for_what_another_one_asked_for_is_asked(approved, opened, button, heading):
+    who = approved.person("alice")
+    body = {"address": who.address, "receivesWith": "microsoft"}
+    url = approved.call("POST", "/mailboxes", body).json()["authorizeUrl"]
+    page = opened(**GERMAN)
+    page.goto(url)
+    sign_in(page, who.address)
+    assert page.locator("h1").inner_text() == "Das Postfach mit Zalion verbinden?"
+    assert approved.it.address in page.locator("main").inner_text()
+    shoot(page, "asked-de")
+    check(page)
+    page.click(f"button[value={button}]")
+    assert page.locator("h1").inner_text() == heading
+    shoot(page, f"answered-{button}-de")
+    check(page)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/x-www-form-urlencoded", "", 409),
+        ("application/x-www-form-urlencoded", "state=org-x.abc&answer=yes", 409),
+        ("application/x-www-form-urlencoded", b"state=\xff%00&answer=yes&" + b"x=1&" * 500, 409),
+        ("application/x-www-form-urlencoded", "x" * 5000, 400),
+        ("application/json", '{"state": "x"}', 400),
+        ("multipart/form-data; boundary=x", "--x--", 400),
+    ],
+)
+def test_a_forged_answer_is_a_page_that_connects_nothing(company, kind, body, status):
+    url = f"{company.api}/oauth/microsoft/answer"
+    answer = requests.post(url, data=body, headers={"Content-Type": kind}, timeout=30)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "href" not in answer.text
+
+
 def test_a_declined_consent_is_told(world, company, opened):
     put(company)
     page = opened(**ENGLISH)

@@ -60,6 +60,7 @@ OPEN = [
     ("GET", "/openapi.json"),
     ("GET", "/consent/*/callback"),
     ("GET", "/oauth/*/callback"),
+    ("POST", "/oauth/*/answer"),
     ("POST", "/notifications/*"),
     ("POST", "/notifications/*/lifecycle"),
 ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared import authorizing, connecting, integrating
+from shared import authorizing, connecting, integrating, returning
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import Temporary, ZalionError
 from shared.flows import Refused
@@ -55,7 +55,7 @@ def sign_in(company, app, who):
     """What a user does: connect, and sign in in the browser."""
     body = ConnectMailbox(address=who.address, receives_with="microsoft", sends_with="microsoft")
     mailbox, url = authorizing.connect(app, caller(company.org_id, who.address), body)
-    authorizing.signed_in(app, "microsoft", company.browse(url, who.address))
+    returning.signed_in(app, "microsoft", company.browse(url, who.address))
     return mailbox
 
 
@@ -142,8 +142,8 @@ def test_an_approval_ends_the_same_wherever_it_breaks(world, app):
     def act(guard, company=None):
         company = company or Company(world, app)
         company.put()
-        proof = authorizing.consented(app, "microsoft", company.browse(company.link())).url
-        return authorizing.signed_in(guarded(app, guard), "microsoft", company.browse(proof))
+        proof = returning.consented(app, "microsoft", company.browse(company.link())).url
+        return returning.signed_in(guarded(app, guard), "microsoft", company.browse(proof))
 
     for number, (k, name) in enumerate(changes(act)):
         company = Company(world, app)

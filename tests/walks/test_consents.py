@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from shared import authorizing, connecting, integrating
+from shared import authorizing, connecting, integrating, returning
 from shared.contract import AskConsent, ConnectMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
@@ -41,8 +41,8 @@ def approve(company, **settings):
     """IT's whole way: approve, follow the link, consent, sign in."""
     company.put(**settings)
     back = company.browse(company.link())
-    proof = authorizing.consented(company.app, "microsoft", back).url
-    outcome = authorizing.signed_in(company.app, "microsoft", company.browse(proof))
+    proof = returning.consented(company.app, "microsoft", back).url
+    outcome = returning.signed_in(company.app, "microsoft", company.browse(proof))
     assert outcome.key == "approved"
     return back
 
@@ -95,14 +95,14 @@ def test_more_permissions_need_another_consent(company):
 def test_a_link_works_once(company):
     back = approve(company)
     company.put(largeAttachments=True)
-    assert refused(authorizing.consented, company.app, "microsoft", back) == "already_used"
+    assert refused(returning.consented, company.app, "microsoft", back) == "already_used"
 
 
 def test_a_link_ends_after_a_week(company, clock):
     company.put()
     link = company.link()
     clock.advance(days=7, minutes=1)
-    assert refused(authorizing.consented, company.app, "microsoft", company.browse(link)) == "expired"
+    assert refused(returning.consented, company.app, "microsoft", company.browse(link)) == "expired"
     assert nothing_connected(company)
 
 
@@ -111,9 +111,9 @@ def test_a_strangers_tenant_in_the_redirect_connects_nothing(company, other):
     company.put()
     state = dict(parse_qsl(urlsplit(company.link()).query))["state"]
     forged = {"admin_consent": "True", "tenant": other.tenant.id, "state": state}
-    proof = authorizing.consented(company.app, "microsoft", forged).url
+    proof = returning.consented(company.app, "microsoft", forged).url
     back = company.browse(proof)  # our own administrator signs in: not an account of that directory
-    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "tenant_mismatch"
+    assert refused(returning.signed_in, company.app, "microsoft", back) == "tenant_mismatch"
     assert nothing_connected(company)
     assert binding(company, other.tenant.id) == other.org_id
 
@@ -122,10 +122,10 @@ def test_whoever_signs_in_to_another_directory_than_the_consented_one_connects_n
     """An answer of another directory's sign-in is put under our state."""
     company.put()
     back = company.browse(company.link())
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     elsewhere = proof.replace(company.tenant.id, other.tenant.id)
     swapped = company.browse(elsewhere, other.it.address)
-    assert refused(authorizing.signed_in, company.app, "microsoft", swapped) in {
+    assert refused(returning.signed_in, company.app, "microsoft", swapped) in {
         "tenant_mismatch",
         "start_again",
     }
@@ -135,9 +135,9 @@ def test_whoever_signs_in_to_another_directory_than_the_consented_one_connects_n
 def test_a_second_organisation_that_consents_with_the_first_ones_tenant_is_refused(company, other):
     company.put()
     back = company.browse(company.link(), other.it.address)  # their administrator follows our link
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     back = company.browse(proof, other.it.address)
-    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "tenant_taken"
+    assert refused(returning.signed_in, company.app, "microsoft", back) == "tenant_taken"
     assert nothing_connected(company)
     assert binding(company, other.tenant.id) == other.org_id
 
@@ -159,9 +159,10 @@ def test_a_released_directory_can_be_taken_by_who_proves_it(company, world):
     assert binding(company, first.tenant.id) is None
     company.put()
     back = company.browse(company.link(), first.it.address)
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     back = company.browse(proof, first.it.address)
-    assert authorizing.signed_in(company.app, "microsoft", back).key == "approved"
+    outcome = returning.signed_in(company.app, "microsoft", back)
+    assert answer(company, outcome.ask, "yes").key == "approved"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_tenant_that_is_no_directorys_id_is_refused(company, tenant):
     company.put()
     state = dict(parse_qsl(urlsplit(company.link()).query))["state"]
     forged = {"admin_consent": "True", "tenant": tenant, "state": state}
-    assert refused(authorizing.consented, company.app, "microsoft", forged) == "start_again"
+    assert refused(returning.consented, company.app, "microsoft", forged) == "start_again"
     assert nothing_connected(company)
 
 
@@ -193,26 +194,25 @@ def test_a_damaged_state_connects_nothing_and_uses_nothing_up(company):
     back = company.browse(company.link())
     for state in damaged(back["state"]):
         assert (
-            refused(authorizing.consented, company.app, "microsoft", {**back, "state": state})
-            == "start_again"
+            refused(returning.consented, company.app, "microsoft", {**back, "state": state}) == "start_again"
         )
     assert nothing_connected(company)
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     signed = company.browse(proof)
     for state in damaged(signed["state"]):
         assert (
-            refused(authorizing.signed_in, company.app, "microsoft", {**signed, "state": state})
+            refused(returning.signed_in, company.app, "microsoft", {**signed, "state": state})
             == "start_again"
         )
     assert nothing_connected(company)
-    assert authorizing.signed_in(company.app, "microsoft", signed).key == "approved"
+    assert returning.signed_in(company.app, "microsoft", signed).key == "approved"
 
 
 def test_a_state_that_a_localised_page_damaged_is_not_repaired(company, world):
     company.put()
     world.entra.damage_state = True
     assert (
-        refused(authorizing.consented, company.app, "microsoft", company.browse(company.link()))
+        refused(returning.consented, company.app, "microsoft", company.browse(company.link()))
         == "start_again"
     )
 
@@ -220,11 +220,11 @@ def test_a_state_that_a_localised_page_damaged_is_not_repaired(company, world):
 def test_a_state_serves_its_own_purpose_only(company):
     company.put()
     back = company.browse(company.link())
-    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "start_again"
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    assert refused(returning.signed_in, company.app, "microsoft", back) == "start_again"
+    proof = returning.consented(company.app, "microsoft", back).url
     signed = company.browse(proof)
-    assert refused(authorizing.consented, company.app, "microsoft", signed) == "start_again"
-    assert authorizing.signed_in(company.app, "microsoft", signed).key == "approved"
+    assert refused(returning.consented, company.app, "microsoft", signed) == "start_again"
+    assert returning.signed_in(company.app, "microsoft", signed).key == "approved"
 
 
 def test_a_code_of_somebody_elses_sign_in_is_worthless_under_our_state(connected):
@@ -233,7 +233,7 @@ def test_a_code_of_somebody_elses_sign_in_is_worthless_under_our_state(connected
     stolen = connected.browse(theirs[1], theirs[0].address)
     own = connected.browse(mine[1], mine[0].address)
     mixed = {**own, "code": stolen["code"]}
-    assert refused(authorizing.signed_in, connected.app, "microsoft", mixed) == "start_again"
+    assert refused(returning.signed_in, connected.app, "microsoft", mixed) == "start_again"
     assert grants(connected, mine[2]) == grants(connected, theirs[2]) == []
 
 
@@ -259,7 +259,7 @@ def test_a_declined_consent_says_so_although_the_redirect_claims_success(company
         "tenant": company.tenant.id,
         "state": state,
     }
-    assert refused(authorizing.consented, company.app, "microsoft", back) == "declined"
+    assert refused(returning.consented, company.app, "microsoft", back) == "declined"
     assert nothing_connected(company)
 
 
@@ -284,18 +284,18 @@ def test_an_unknown_return_url_is_refused_before_anything_begins(company):
 
 def test_withdrawn_meanwhile_the_consent_connects_nothing(company):
     company.put()
-    proof = authorizing.consented(company.app, "microsoft", company.browse(company.link())).url
+    proof = returning.consented(company.app, "microsoft", company.browse(company.link())).url
     company.put(approved=False)
-    assert refused(authorizing.signed_in, company.app, "microsoft", company.browse(proof)) == "not_approved"
+    assert refused(returning.signed_in, company.app, "microsoft", company.browse(proof)) == "not_approved"
     assert binding(company, company.tenant.id) is None
 
 
 def test_another_directory_does_not_quietly_replace_the_first(connected, world):
     second = Company(world, connected.app)
     back = connected.browse(connected.link(), second.it.address)
-    proof = authorizing.consented(connected.app, "microsoft", back).url
+    proof = returning.consented(connected.app, "microsoft", back).url
     back = connected.browse(proof, second.it.address)
-    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "other_directory"
+    assert refused(returning.signed_in, connected.app, "microsoft", back) == "other_directory"
     assert connected.integration().tenant == connected.tenant.id
     assert binding(connected, second.tenant.id) is None
 
@@ -320,7 +320,7 @@ def test_an_approval_withdrawn_during_a_sign_in_connects_nothing(company):
     who, url, _mailbox = connecting_of(company, "alice")
     company.put(approved=False)
     assert (
-        refused(authorizing.signed_in, company.app, "microsoft", company.browse(url, who.address))
+        refused(returning.signed_in, company.app, "microsoft", company.browse(url, who.address))
         == "not_approved"
     )
     assert company.app.records.range(company.org_id, Grant) == []
@@ -329,69 +329,166 @@ def test_an_approval_withdrawn_during_a_sign_in_connects_nothing(company):
 def test_a_consent_that_takes_effect_late_is_waited_for(company, world):
     company.put()
     back = company.browse(company.link())
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     signed = company.browse(proof)
     world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
-    outcome = authorizing.signed_in(company.app, "microsoft", signed)
-    assert (outcome.key, outcome.after) == ("waiting", authorizing.PAUSE)
-    again = authorizing.signed_in(company.app, "microsoft", signed)  # the page is loaded again meanwhile
+    outcome = returning.signed_in(company.app, "microsoft", signed)
+    assert (outcome.key, outcome.after) == ("waiting", returning.PAUSE)
+    again = returning.signed_in(company.app, "microsoft", signed)  # the page is loaded again meanwhile
     assert again.key == "waiting"
     assert nothing_connected(company)
-    assert authorizing.signed_in(company.app, "microsoft", company.browse(outcome.url)).key == "approved"
+    assert returning.signed_in(company.app, "microsoft", company.browse(outcome.url)).key == "approved"
 
 
 def test_a_consent_that_never_takes_effect_is_given_up_after_a_while(company, world, clock):
     company.put()
-    proof = authorizing.consented(company.app, "microsoft", company.browse(company.link())).url
+    proof = returning.consented(company.app, "microsoft", company.browse(company.link())).url
     clock.advance(minutes=14)
     world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
-    proof = authorizing.signed_in(company.app, "microsoft", company.browse(proof)).url
+    proof = returning.signed_in(company.app, "microsoft", company.browse(proof)).url
     clock.advance(minutes=2)
     world.entra.refuse_next(65001, error="invalid_grant", suberror="consent_required")
     back = company.browse(proof)
-    assert refused(authorizing.signed_in, company.app, "microsoft", back) == "approval_needed"
+    assert refused(returning.signed_in, company.app, "microsoft", back) == "approval_needed"
     assert nothing_connected(company)
 
 
 def test_a_page_loaded_again_says_how_things_stand(company):
     company.put()
     back = company.browse(company.link())
-    proof = authorizing.consented(company.app, "microsoft", back).url
+    proof = returning.consented(company.app, "microsoft", back).url
     signed = company.browse(proof)
-    authorizing.signed_in(company.app, "microsoft", signed)
-    for act, query in ((authorizing.consented, back), (authorizing.signed_in, signed)):
+    returning.signed_in(company.app, "microsoft", signed)
+    for act, query in ((returning.consented, back), (returning.signed_in, signed)):
         assert act(company.app, "microsoft", query).key == "approved"
     who, url, mailbox = connecting_of(company, "alice")
     once = company.browse(url, who.address)
-    assert authorizing.signed_in(company.app, "microsoft", once).key == "connected"
-    again = authorizing.signed_in(company.app, "microsoft", once)
+    assert returning.signed_in(company.app, "microsoft", once).key == "connected"
+    again = returning.signed_in(company.app, "microsoft", once)
     assert (again.key, again.address) == ("connected", who.address)
     connecting.disconnect(company.app, caller(company.org_id, who.address), mailbox.id)
-    assert refused(authorizing.signed_in, company.app, "microsoft", once) == "already_used"
+    assert refused(returning.signed_in, company.app, "microsoft", once) == "already_used"
 
 
 def test_a_code_that_was_redeemed_before_shows_how_things_stand(connected, world):
     who, url, _ = connecting_of(connected, "alice")
     back = connected.browse(url, who.address)
     world.entra.refuse_next(54005)
-    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "already_used"
+    assert refused(returning.signed_in, connected.app, "microsoft", back) == "already_used"
 
 
 def test_who_signs_in_with_another_account_connects_nothing(connected):
     """Also a colleague's, whose mailbox would else be read in its place."""
     _, url, mailbox = connecting_of(connected, "alice")
     back = connected.browse(url, connected.person("bob").address)
-    assert refused(authorizing.signed_in, connected.app, "microsoft", back) == "wrong_account"
+    assert refused(returning.signed_in, connected.app, "microsoft", back) == "wrong_account"
     assert grants(connected, mailbox) == []
     assert connected.app.records.get(connected.org_id, Mailbox, mailbox.id).value.state == "needs_consent"
 
 
-def test_whoever_is_sent_a_link_for_their_own_mailbox_is_told_who_asked_for_it(connected):
-    who, curious = connected.person("alice"), connected.person("mallory")
+def sent_to(company, who):
+    """The link that a curious colleague made for somebody's mailbox, followed by who owns it."""
+    curious = company.person("mallory")
     body = ConnectMailbox(address=who.address, receives_with="microsoft")
-    _, url = authorizing.connect(connected.app, caller(connected.org_id, curious.address), body)
-    outcome = authorizing.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
-    assert (outcome.key, outcome.address, outcome.actor) == ("connected_for", who.address, curious.address)
+    mailbox, url = authorizing.connect(company.app, caller(company.org_id, curious.address), body)
+    back = company.browse(url, who.address)
+    outcome = returning.signed_in(company.app, "microsoft", back)
+    assert (outcome.key, outcome.address, outcome.actor) == ("ask_mailbox", who.address, curious.address)
+    return mailbox, outcome.ask, back
+
+
+def answer(company, state, word):
+    return returning.answered(company.app, "microsoft", {"state": state, "answer": word})
+
+
+def unconnected(company, mailbox):
+    state = company.app.records.get(company.org_id, Mailbox, mailbox.id).value.state
+    return state == "needs_consent" and grants(company, mailbox) == []
+
+
+def test_whoever_is_sent_a_link_for_their_own_mailbox_is_asked_before_it_is_connected(connected):
+    who = connected.person("alice")
+    mailbox, state, back = sent_to(connected, who)
+    assert unconnected(connected, mailbox)
+    outcome = answer(connected, state, "yes")
+    assert (outcome.key, outcome.address) == ("connected_for", who.address)
+    assert connected.app.records.get(connected.org_id, Mailbox, mailbox.id).value.state == "active"
+    assert answer(connected, state, "yes").key == "connected_for"  # the page is sent again
+    assert returning.signed_in(connected.app, "microsoft", back).key == "connected_for"
+
+
+@pytest.mark.parametrize("word", ["no", "", "YES!"])
+def test_whoever_does_not_say_yes_connects_nothing_and_their_sign_in_is_forgotten(connected, word):
+    mailbox, state, _ = sent_to(connected, connected.person("alice"))
+    assert refused(answer, connected, state, word) == "not_wanted"
+    assert unconnected(connected, mailbox)
+    assert refused(answer, connected, state, "yes") == "already_used"
+    assert unconnected(connected, mailbox)
+    kept = [row.value for row in connected.app.records.range(connected.org_id, Flow)]
+    assert {flow.sealed for flow in kept if flow.mailbox_id == mailbox.id} == {""}
+    told = [row.value for row in connected.app.records.range(connected.org_id, AuditRecord)]
+    assert ("sign_in.refused", "not_wanted") in {(one.event, one.outcome) for one in told}
+
+
+def test_an_answer_nobody_was_asked_for_connects_nothing(connected):
+    mailbox, state, back = sent_to(connected, connected.person("alice"))
+    assert refused(answer, connected, back["state"], "yes") == "start_again"
+    assert refused(answer, connected, state + "x", "yes") == "start_again"
+    assert refused(returning.signed_in, connected.app, "microsoft", {**back, "state": state}) == "start_again"
+    assert refused(returning.answered, connected.app, "google", {"state": state, "answer": "yes"}) == (
+        "start_again"
+    )
+    assert unconnected(connected, mailbox)
+
+
+def test_an_answer_that_comes_too_late_connects_nothing(company, clock):
+    approve(company)
+    mailbox, state, _ = sent_to(company, company.person("alice"))
+    clock.advance(minutes=11)
+    assert refused(answer, company, state, "yes") == "expired"
+    assert unconnected(company, mailbox)
+
+
+@pytest.mark.parametrize("word", ["yes", "no"])
+def test_a_consent_link_sent_to_a_foreign_administrator_binds_nothing_before_they_say_yes(
+    company, world, app, word
+):
+    victim = Company(world, app)
+    company.put()
+    back = victim.browse(company.link())
+    proof = returning.consented(app, "microsoft", back).url
+    outcome = returning.signed_in(app, "microsoft", victim.browse(proof))
+    assert (outcome.key, outcome.actor) == ("ask_approval", company.admin.email)
+    assert outcome.address == victim.it.address
+    assert nothing_connected(company)
+    assert binding(company, victim.tenant.id) is None
+    if word == "no":
+        assert refused(answer, company, outcome.ask, word) == "not_wanted"
+        assert nothing_connected(company)
+    else:
+        assert answer(company, outcome.ask, word).key == "approved"
+        assert binding(company, victim.tenant.id) == company.org_id
+
+
+def test_a_directory_that_another_organisation_took_while_somebody_was_asked_stays_theirs(
+    company, world, app
+):
+    victim = Company(world, app)
+    company.put()
+    proof = returning.consented(app, "microsoft", victim.browse(company.link())).url
+    outcome = returning.signed_in(app, "microsoft", victim.browse(proof))
+    approve(victim)
+    assert refused(answer, company, outcome.ask, "yes") == "tenant_taken"
+    assert nothing_connected(company)
+    assert binding(company, victim.tenant.id) == victim.org_id
+
+
+def test_what_changed_while_somebody_was_asked_counts(company):
+    approve(company)
+    mailbox, state, _ = sent_to(company, company.person("alice"))
+    integrating.disconnect(company.app, company.admin, "microsoft")
+    assert refused(answer, company, state, "yes") == "disconnected"
+    assert grants(company, mailbox) == []
 
 
 def sign_ins(company, mailbox=None):
@@ -414,7 +511,7 @@ def test_what_a_flow_keeps_is_sealed_and_gone_once_it_came_back(connected):
     [flow] = sign_ins(connected, mailbox)
     assert flow.sealed.startswith("v1.")
     assert dict(parse_qsl(urlsplit(url).query))["state"] not in str(flow)
-    authorizing.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
+    returning.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
     [flow] = sign_ins(connected, mailbox)
     assert (flow.sealed, flow.spent) == ("", True)
 

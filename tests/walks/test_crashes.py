@@ -6,10 +6,10 @@ The end state must be the same as without it: filed once, sent once. A hand-over
 
 import pytest
 
-from shared import connecting
-from shared.contract import PatchMailbox
-from shared.errors import OutcomeUnknown, Temporary, ZalionError
-from shared.model import AuditRecord, OutboxItem
+from shared import connecting, uploading
+from shared.contract import NewAttachment, PatchMailbox
+from shared.errors import OutcomeUnknown, Raced, Temporary, ZalionError
+from shared.model import AuditRecord, OutboxItem, Upload
 from tests.doors import Guard, dying, guarded
 
 pytestmark = pytest.mark.every_provider
@@ -96,6 +96,62 @@ def test_an_accepted_send_ends_the_same_wherever_it_breaks(scene, how):
         if len(guard.calls) < k:
             break
     assert k > 5
+
+
+@pytest.mark.only("imap")
+def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scene, how):
+    """Its bytes and its long text are blobs, put before the promise that names them."""
+    rarely_polled(scene)
+    file = NewAttachment(
+        name="plan.bin", content_type="application/octet-stream", content_base64="QUJD" * 90_000
+    )
+    k = 0
+    while True:
+        k += 1
+        guard = failing(how)
+        guard.fail_at = k
+        attempt(
+            lambda: scene.send(
+                app=guarded(scene.app, guard), text="A long line.\n" * 3000, attachments=[file]
+            )
+        )
+        settle(scene)  # nobody repeats the request
+        promised = scene.timeline()
+        assert all(message.state == "sent" for message in promised), f"call {k}: {guard.calls}"
+        named = {name for message in promised for name in (message.raw, message.body)}
+        assert scene.blobs() == named, f"call {k}: {guard.calls}"
+        assert scene.app.records.range(scene.org_id, Upload) == []
+        if len(guard.calls) < k:
+            break
+    assert guard.calls.count("blobs.put") == 2
+
+
+@pytest.mark.only("imap")
+def test_a_sweep_that_breaks_anywhere_removes_what_nobody_promised(scene, how):
+    k = 0
+    while True:
+        k += 1
+        uploading.put(scene.app, scene.org_id, {"raw/1": b"1", "body/1": b"2"})
+        assert len(scene.blobs()) == 2
+        assert uploading.sweep(scene.app, scene.org_id, scene.clock()) != []
+        assert len(scene.blobs()) == 2, "its time was not over"
+        over = scene.clock() + uploading.TIME
+        guard = failing(how)
+        guard.fail_at = k
+        attempt(lambda: uploading.sweep(guarded(scene.app, guard), scene.org_id, over))
+        assert uploading.sweep(scene.app, scene.org_id, over) == []
+        assert (scene.blobs(), scene.app.records.range(scene.org_id, Upload)) == (set(), [])
+        if len(guard.calls) < k:
+            break
+    assert k > 4
+
+
+@pytest.mark.only("imap")
+def test_a_promise_that_comes_after_its_bytes_were_condemned_is_not_made(scene):
+    noted = uploading.put(scene.app, scene.org_id, {"raw/1": b"1"})
+    uploading.sweep(scene.app, scene.org_id, scene.clock() + uploading.TIME)
+    with pytest.raises(Raced):
+        scene.app.records.commit(scene.org_id, *noted)
 
 
 def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(

@@ -8,8 +8,6 @@ from collections import Counter
 from contextlib import suppress
 from email.policy import SMTP
 
-from azure.storage.blob import BlobServiceClient
-
 from shared import casework, reviewing
 from shared.errors import Conflict, NotFound
 from shared.knowing import find_by_id
@@ -88,12 +86,6 @@ def ending(scene, message, since):
     )
 
 
-def blobs(scene):
-    service = BlobServiceClient.from_connection_string(scene.world.environment()["STORAGE"])
-    container = service.get_container_client("mail")
-    return sum(1 for _ in container.list_blob_names(name_starts_with=f"{scene.org_id}/"))
-
-
 def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(scene):
     """A mail too large for a record, a colleague's copy, a stranger's, a bounce, a rewritten copy in Sent."""
     sent = prepared(scene, MOST)
@@ -118,7 +110,7 @@ def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(sc
         endings.append(ending(scene, message, since))
         told = f"call {k}: {guard.calls}"
         assert endings[-1] == endings[0], told
-        assert (len(scene.reviews()), blobs(scene)) == (k + 1, 2 * (k + 1)), told
+        assert (len(scene.reviews()), len(scene.blobs())) == (k + 1, 2 * (k + 1)), told
         learnt = find_by_id(scene.app, scene.org_id, f"<{k}@final.example>")
         assert learnt and learnt.value.id == message.id, told
         if guard.fail_at > len(guard.calls):

@@ -13,12 +13,13 @@ from shared import (
     drafting,
     drafts,
     integrating,
+    returning,
     syncing,
 )
-from shared.authorizing import Refused
 from shared.contract import AskConsent, Person, PutIntegration, SendEmail
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.explanations import TEXTS
+from shared.flows import Refused
 from shared.model import Conversation, Mailbox
 from shared.settings import load
 from tests.google import (
@@ -221,7 +222,7 @@ class TestSigningIn:
         world.google.auto_sign_in = who.address
         query = {"state": follow(world, url)["state"], "error": error}
         with pytest.raises(Refused) as caught:
-            authorizing.signed_in(stage.app, "google", query)
+            returning.signed_in(stage.app, "google", query)
         assert caught.value.error.reason == reason
         assert {"en", "de"} == set(TEXTS[reason])
 

@@ -4,6 +4,7 @@ import email
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ import pytest
 
 from shared import connecting, looking, noticing, scheduling, subscribing, turns, views
 from shared.contract import PatchMailbox
-from shared.errors import InvalidRequest, RateLimited, ZalionError
+from shared.errors import Busy, InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.jobs import Job
 from shared.model import AuditRecord, Turn
 from shared.providers.base import Query
@@ -477,6 +478,39 @@ def test_a_worker_that_died_with_its_turn_keeps_a_mail_waiting_for_minutes_and_l
     assert office.app.queues.length("deliver-poison") == poison
     office.poll(minutes=6)
     assert office.email(message.id).state == "sent"
+
+
+def turns_held(office):
+    return office.app.records.range(office.org_id, Turn, prefix=office.mailbox.id)
+
+
+def test_a_turn_is_given_back_with_the_write_that_says_the_mail_is_sent(office):
+    message, guard = office.send(), Guard()
+    office.deliver(message, app=guarded(office.app, guard))
+    assert office.email(message.id).state == "sent"
+    assert turns_held(office) == []
+    assert guard.counts["records.commit"] == 3  # taken, sending, sent
+
+
+def test_a_turn_whose_send_breaks_is_given_back_at_once(office):
+    leaving = []
+    at = (office.app.records, office.clock, office.org_id, office.mailbox.id, "send")
+    with suppress(Temporary), turns.taken(*at, leaving=leaving):
+        assert len(turns_held(office)) == 1
+        raise Temporary("The wire broke.")
+    assert (turns_held(office), leaving) == ([], [])
+
+
+def test_a_turn_that_is_to_be_given_back_by_the_caller_is_held_until_it_does(office):
+    leaving = []
+    at = (office.app.records, office.clock, office.org_id, office.mailbox.id, "send")
+    with turns.taken(*at, leaving=leaving):
+        pass
+    with pytest.raises(Busy), turns.taken(*at):
+        pass
+    office.app.records.commit(office.org_id, *leaving)
+    with turns.taken(*at):
+        assert len(turns_held(office)) == 1
 
 
 def together(acts):

@@ -2,9 +2,10 @@
 
 import pytest
 
-from shared import authorizing, connecting, integrating
+from shared import authorizing, connecting, integrating, returning
 from shared.contract import ConnectMailbox
 from shared.errors import ConsentRequired
+from shared.flows import Refused
 from shared.model import PLATFORM, Grant, Mailbox, TenantBinding
 from tests.microsoft import build, connect
 
@@ -147,7 +148,7 @@ def test_a_mailbox_disconnected_during_its_sign_in_keeps_nothing(world, scene):
     mailbox, url = authorizing.connect(scene.app, caller(scene.org_id, who.address), body)
     connecting.disconnect(scene.app, caller(scene.org_id, who.address), mailbox.id)
     world.entra.auto_sign_in = who.address
-    with pytest.raises(authorizing.Refused) as caught:
-        authorizing.signed_in(scene.app, "microsoft", follow(world, url))
+    with pytest.raises(Refused) as caught:
+        returning.signed_in(scene.app, "microsoft", follow(world, url))
     assert caught.value.error.reason == "disconnected"
     assert scene.app.records.range(scene.org_id, Grant, prefix=mailbox.id) == []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from shared import authorizing, connecting, integrating, scheduling
+from shared import authorizing, connecting, integrating, returning, scheduling
 from shared.contract import AppSecret, ConnectMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed, ZalionError
 from shared.flows import Refused
@@ -142,7 +142,7 @@ def test_a_registration_without_the_permissions_says_which(company, world):
     who = company.person("alice")
     _, url = _connect(company, who)
     with pytest.raises(Refused) as caught:
-        authorizing.signed_in(company.app, "microsoft", company.browse(url, who.address))
+        returning.signed_in(company.app, "microsoft", company.browse(url, who.address))
     assert caught.value.error.reason == "permissions_missing"
     assert "Mail.Send" in caught.value.error.fix
 
@@ -315,8 +315,8 @@ def test_the_consent_to_zalions_app_proves_its_limits_too(company, world):
     board = second.person("board")
     world.entra.directory.consent(second.tenant, world.microsoft_app)  # somebody granted everything before
     second.put(applicationAccess=True, controlMailbox=board.address)
-    proof = authorizing.consented(second.app, "microsoft", second.browse(second.link())).url
+    proof = returning.consented(second.app, "microsoft", second.browse(second.link())).url
     with pytest.raises(Refused) as caught:
-        authorizing.signed_in(second.app, "microsoft", second.browse(proof))
+        returning.signed_in(second.app, "microsoft", second.browse(proof))
     assert caught.value.error.reason == "access_too_wide"
     assert second.integration().state == "waiting_for_consent"
