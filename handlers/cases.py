@@ -1,14 +1,12 @@
 """/cases: members, sending, the timeline and its e-mails."""
 
-from handlers.http import Answer, Call, Query, Routes, whole
-from handlers.mailboxes import CURSOR
+from handlers.http import Answer, Call, Routes, whole
+from handlers.mailboxes import PAGE
 from shared import casework, drafting, drafts, mime, reviewing, sending, views
 from shared import contract as c
 from shared.errors import InvalidRequest
 
 bp = Routes()
-
-PAGE = (Query("limit", "1 to 100, default 50.", int), CURSOR)
 
 
 @bp.endpoint("PUT", "cases/{caseId}", who="platform", body=c.PutCase, answer=c.CaseResource)

@@ -8,6 +8,7 @@ from shared.providers import base
 bp = Routes()
 
 CURSOR = Query("cursor", "`nextCursor` of the page before.")
+PAGE = (Query("limit", "1 to 100, default 50.", int), CURSOR)
 DOCTOR = (Query("dkimSelector", "DKIM selector to look at; else the one in the mailbox's mail to itself."),)
 SEARCH = (
     Query("q", "Words anywhere in the mail."),
@@ -101,11 +102,16 @@ def search_mailbox(call: Call[None]) -> Answer:
     return Answer(c.Items(items=[views.hit(envelope) for envelope in found], next_cursor=cursor))
 
 
-@bp.endpoint("GET", "mailboxes/{mailboxId}/reviews", who="owner", answer=c.Items[c.ReviewResource])
+@bp.endpoint(
+    "GET", "mailboxes/{mailboxId}/reviews", who="owner", answer=c.Items[c.ReviewResource], query=PAGE
+)
 def list_reviews(call: Call[None]) -> Answer:
     """Mails with strong evidence that failed the gate: headers and reason only."""
-    shown = reviewing.held(call.app, call.caller, call.path("mailboxId"))
-    return Answer(c.Items(items=[views.review(*pair) for pair in shown]))
+    limit = call.number("limit", default=50)
+    shown, cursor = reviewing.held(
+        call.app, call.caller, call.path("mailboxId"), limit=limit, cursor=call.text("cursor")
+    )
+    return Answer(c.Items(items=[views.review(*pair) for pair in shown], next_cursor=cursor))
 
 
 @bp.endpoint(

@@ -107,10 +107,14 @@ def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> 
         # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
         jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=CARRY_DELAY)
         new = replace(conversation.value, case_id=target, moved_from=case_id)
-        event = audit.entry(
-            app, "conversation.moved", actor=caller.email, case_id=target, email_id=email_id, detail=case_id
+        events = (
+            audit.entry(app, event, actor=caller.email, case_id=where, email_id=email_id, detail=other)
+            for event, where, other in (
+                ("conversation.moved_away", case_id, target),
+                ("conversation.moved", target, case_id),
+            )
         )
-        app.records.commit(caller.org_id, Move(conversation, new), event)
+        app.records.commit(caller.org_id, Move(conversation, new), *events)
     carry(app, caller.org_id, conversation.value.id)
     return whole(app, caller.org_id, replace(message, case_id=target))
 

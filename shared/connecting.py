@@ -350,7 +350,7 @@ def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         state="active",
         since=since,
         created_at=now,
-        name=body.name,
+        name=mime.check_name(body.name, "name"),
         folders=tuple(dict.fromkeys(body.folders)),
         poll_seconds=body.poll_seconds,
         schedule=scheduling.new_token(),
@@ -404,6 +404,7 @@ def _changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mail
         for name in ("name", "folders", "poll_seconds", "authserv_id")
         if getattr(body, name) is not UNSET
     }
+    mime.check_name(given.get("name", old.name), "name")
     if "folders" in given:
         given["folders"] = tuple(dict.fromkeys(given["folders"]))
     settings = dict(old.settings)

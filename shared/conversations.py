@@ -85,9 +85,20 @@ class _Match:
 
 IGNORE = Decision("ignore")
 
+RETURNED = "returned-references"
+"""The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
+
+STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
+UNPROVEN = "This report names a mail of the conversation, but nothing in it proves that it had that mail."
+
 
 def decide(
-    envelope: Envelope, lookup: Lookup, *, authserv_id: str | None = None, reported: Sequence[str] = ()
+    envelope: Envelope,
+    lookup: Lookup,
+    *,
+    authserv_id: str | None = None,
+    reported: Sequence[str] = (),
+    returned: Sequence[str] = (),
 ) -> Decision:
     """Decide about one mail.
 
@@ -96,6 +107,7 @@ def decide(
         lookup: what we know; asked lazily, nearest reference first.
         authserv_id: the mailbox's believed writer of Authentication-Results.
         reported: for a bounce or receipt, the Message-IDs it is about.
+        returned: for those, the References of the mail that they return.
     """
     print_ = mime.fingerprint(envelope)
     own = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
@@ -106,6 +118,7 @@ def decide(
     if rewritten:
         return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
     match = _by_reference(envelope, lookup, reported) or _by_hint(envelope, lookup)
+    match = _by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
     return _gate(envelope, lookup, match, authserv_id, trusted_id=own is None)
@@ -144,13 +157,33 @@ def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -
         signed = lookup.signed(message_id)
         if signed is None and found is not None:
             continue  # the place is decided; only a secret could still add something
-        if found is not None and signed and signed.conversation_id == found.conversation.id:
-            return _Match(found.rule, found.matched, found.confidence, found.conversation, secret=True)
+        if found is not None and _leads_to(found.conversation, signed):
+            return replace(found, secret=True)
         if found is None:
             found = _match(message_id, rule, confidence, signed, lookup)
         if found and found.secret:
             return found
     return found
+
+
+def _by_returned(match: _Match | None, lookup: Lookup, returned: Sequence[str]) -> _Match | None:
+    """A report proves by our signed id in the References of what it returns that it had that mail.
+
+    It says nothing about the mail with that id; without any other match it only tells the conversation.
+    """
+    for message_id in reversed(returned):
+        signed = lookup.signed(message_id)
+        if signed is None:
+            continue
+        if match is None:
+            match = _match(message_id, RETURNED, 0.9, signed, lookup)
+        elif _leads_to(match.conversation, signed):
+            return replace(match, secret=True)
+    return match
+
+
+def _leads_to(conversation: Conversation, signed: SignedId | None) -> bool:
+    return signed is not None and signed.conversation_id == conversation.id
 
 
 def _match(
@@ -205,9 +238,7 @@ def _gate(
     if not envelope.is_sent and mime.authentication(envelope, authserv_id) == "fail":
         reason = "The receiving mail system could not verify the sender; the address may be forged."
     elif not known and not match.secret:
-        reason = (
-            "Somebody unknown to this conversation answers it without having received a mail of it from us."
-        )
+        reason = STRANGER if kind in {"mail", "auto_reply"} else UNPROVEN
     return Decision(
         "review" if reason else "file",
         Evidence(match.rule, match.matched, round(match.confidence, 2), notes),

@@ -8,14 +8,14 @@ decides again.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared import audit, logs, mime
 from shared.app import App
-from shared.conversations import Decision, decide
+from shared.conversations import RETURNED, Decision, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.keeping import first, pack, participants
 from shared.knowing import Knowledge, find, find_by_id
@@ -39,6 +39,8 @@ from shared.storage.base import Add, Move, Save, Stored, Write
 TRIES = 30
 TAIL = 12
 """So much of a mail's name ends the ids of messages and reviews."""
+LAST_SECOND = 9_999_999_999
+"""Since 1970, of ten digits: what claims to be from later sorts last."""
 JITTER = 0.1
 """Seconds between two tries, at most: writers of one conversation take turns."""
 
@@ -75,25 +77,32 @@ class Filer:
         `review`, `lost` (gone before it could be fetched). Safe to repeat.
         """
         for _ in range(TRIES):
-            reported = self._reported(envelope)
-            decision = decide(envelope, self.knowledge, authserv_id=self.believed, reported=reported)
+            report = self._report(envelope)
+            decision = decide(
+                envelope,
+                self.knowledge,
+                authserv_id=self.believed,
+                reported=mime.reported_ids(report),
+                returned=mime.returned_references(report),
+            )
             try:
                 return self._carry_out(envelope, decision)
             except Raced:
                 self.knowledge.forget()  # what the decision was based on has changed: decide again
         raise Raced
 
-    def _reported(self, envelope: Envelope) -> Sequence[str]:
+    def _report(self, envelope: Envelope) -> bytes:
+        """The header blocks of what a bounce or receipt is about; nothing for other mail."""
         if mime.classify(envelope) not in {"bounce", "receipt"}:
-            return ()
+            return b""
         if envelope.ref == self.hopeless:
             logs.log("report.unread", mailbox_id=self.mailbox.id)
-            return ()
+            return b""
         with self._minding(envelope):
             try:
-                return mime.reported_ids(self.receiver.returned_headers(envelope.ref))
+                return self.receiver.returned_headers(envelope.ref)
             except (NotFound, Rejected):
-                return ()
+                return b""
 
     def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
         if decision.outcome == "known" and decision.copy_of:
@@ -143,9 +152,11 @@ class Filer:
             new_participant=kind == "mail" and not self.knowledge.knows(conversation.value.id, sender),
             trusted_id=trusted,
         )
-        with suppress(Raced):  # filed before, or at this very moment: the index tells
-            self._store(envelope, decision, conversation, raw)
-        found = find_by_id(self.app, self.org_id, message_id if trusted else mime.synthetic_id(envelope))
+        name = message_id if trusted else mime.synthetic_id(envelope)
+        if self.knowledge.alias(name) is None:  # what is filed keeps its bytes, whatever looks like it
+            with suppress(Raced):  # filed at this very moment: the index tells
+                self._store(envelope, decision, conversation, raw)
+        found = find_by_id(self.app, self.org_id, name)
         if found is None:
             raise Raced
         return found.value
@@ -243,6 +254,8 @@ class Filer:
 
     def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
         """Mark the message a bounce reports on, if we sent it, to that very recipient (RFC 3464 §2.3)."""
+        if decision.evidence.rule == RETURNED:
+            return []
         report = mime.report(raw)
         message = find_by_id(self.app, self.org_id, decision.evidence.matched or "")
         if report is None or message is None or message.value.direction != "out":
@@ -293,7 +306,7 @@ class Filer:
         """Keep the headers for the owner's decision; a mail already held or dismissed stays as it is."""
         review = Review(
             mailbox_id=self.mailbox.id,
-            id=review_id(envelope, self.app.clock()),
+            id=review_id(envelope),
             conversation_id=conversation.id,
             reason=reason or decision.reason,
             evidence=decision.evidence,
@@ -359,11 +372,11 @@ def is_held_as(envelope: Envelope, review: Review) -> bool:
     return review.id.endswith(f"-{name_of(envelope)[:TAIL]}")
 
 
-def review_id(envelope: Envelope, now: datetime) -> str:
+def review_id(envelope: Envelope) -> str:
     """Make the id of a held mail: the same for the same mail, so that a second look adds nothing."""
     seen_at = envelope.sent_at or datetime(1970, 1, 1, tzinfo=UTC)
-    milliseconds = max(0, min(int(seen_at.timestamp()), int(now.timestamp()))) * 1000
-    return f"{milliseconds:013d}-{name_of(envelope)[:TAIL]}"
+    seconds = max(0, min(int(seen_at.timestamp()), LAST_SECOND))
+    return f"{seconds:010d}000-{name_of(envelope)[:TAIL]}"
 
 
 def _milliseconds(received_at: datetime, now: datetime) -> int:

@@ -115,6 +115,21 @@ def bind(
         _bound.reset(token)
 
 
+@contextmanager
+def telling_bugs(event: str) -> Iterator[None]:
+    """Log a bug, and raise it for the host without its words: the host logs what it is raised.
+
+    Raises RuntimeError in place of anything but our own errors, which say nothing that they should not.
+    """
+    try:
+        yield
+    except ZalionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - not swallowed: raised again, under a harmless name
+        log(event, level=logging.ERROR, error=error)
+        raise RuntimeError(f"A bug on our side; our log has it under {correlation_id()}.") from None
+
+
 def correlation_id() -> str:
     """Return the bound correlation id, or an empty string outside of any request or job."""
     return _bound.get().get("correlation_id", "")

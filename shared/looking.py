@@ -6,7 +6,7 @@ from shared import audit, jobs, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.connecting import own
-from shared.errors import Unsupported
+from shared.errors import Conflict, ConsentRequired, Unsupported
 from shared.jobs import Job
 from shared.model import Envelope
 from shared.providers.base import Folder, Query
@@ -15,11 +15,17 @@ from shared.providers.base import Folder, Query
 def soon(app: App, caller: Caller, mailbox_id: str) -> None:
     """Have the mailbox looked at now, for its owner or an administrator.
 
-    Raises Unsupported where it only sends.
+    Raises Unsupported where it only sends, ConsentRequired or Conflict where nothing is looked at now.
     """
     mailbox = own(app, caller, mailbox_id, admin=True).value
     if mailbox.receives_with is None:
         raise Unsupported("This mailbox only sends.", fix="Give it a receiving provider.")
+    if mailbox.state == "needs_consent":
+        fix = mailbox.problem.fix if mailbox.problem else None
+        raise ConsentRequired("This mailbox has to be connected again before it is looked at.", fix=fix)
+    if mailbox.state != "active":
+        fix = 'PATCH it with {"paused": false}.' if mailbox.state == "paused" else "Connect it again."
+        raise Conflict(f"This mailbox is {mailbox.state}.", fix=fix)
     event = audit.entry(app, "mailbox.sync_requested", actor=caller.email, mailbox_id=mailbox.id)
     app.records.commit(caller.org_id, event)
     jobs.put(app, Job("sync", caller.org_id, mailbox.id, actor=caller.email))

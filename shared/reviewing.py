@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from shared import audit, mime
+from shared import audit, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.connecting import own
 from shared.errors import Conflict, NotFound
-from shared.filing import Filer, is_held_as
+from shared.filing import Filer, fetch, is_held_as
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.providers.base import Receiver
@@ -19,13 +19,22 @@ from shared.storage.base import Add, Remove, Save, Stored
 MOST_REFERENCES = 20
 
 
-def held(app: App, caller: Caller, mailbox_id: str) -> list[tuple[Review, str | None]]:
-    """Return the open reviews of the caller's mailbox, each with the case it would go to."""
+def held(
+    app: App, caller: Caller, mailbox_id: str, *, limit: int, cursor: str | None
+) -> tuple[list[tuple[Review, str | None]], str | None]:
+    """Return one page of the mailbox's open reviews, oldest mail first, and the next one's cursor or None.
+
+    Each comes with the case it would go to. Raises InvalidRequest for a cursor that is not ours.
+    """
     own(app, caller, mailbox_id, admin=False)
-    rows = app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!")
+    key, purpose = app.keys.cursors(caller.org_id), f"reviews!{mailbox_id}"
+    after = sealing.unpack_cursor(key, purpose, caller.org_id, cursor)["after"] if cursor else ""
+    rows = app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", after=after, limit=limit + 1)
+    page, more = [row.value for row in rows[:limit]], len(rows) > limit
     event = audit.entry(app, "reviews.read", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, event)
-    return [(row.value, _case_of(app, caller, row.value)) for row in rows]
+    following = sealing.pack_cursor(key, purpose, caller.org_id, {"after": page[-1].key}) if more else None
+    return [(review, _case_of(app, caller, review)) for review in page], following
 
 
 def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: str) -> Message | None:
@@ -46,7 +55,15 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
         raise NotFound("The conversation of this mail no longer exists.")
     known = review.value.evidence
     evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
-    with app.receiving(caller.org_id, mailbox) as receiver:
+    told = audit.recorded(
+        app,
+        caller.org_id,
+        "review.opened",
+        actor=caller.email,
+        mailbox_id=mailbox_id,
+        case_id=conversation.value.case_id,
+    )
+    with told, app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _whole(receiver, review.value.ref, review.value)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
         message = filer.by_hand(envelope, evidence, conversation, raw)
@@ -77,7 +94,7 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
         conversation = _conversation(app, caller, case.id, envelope)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
         message = filer.by_hand(envelope, Evidence("manual", envelope.message_id), conversation, raw)
-        others = _follow(filer, receiver, envelope)
+        others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others
 
 
@@ -107,21 +124,46 @@ def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
             yield found
 
 
-def _follow(filer: Filer, receiver: Receiver, envelope: Envelope) -> int:
-    """The rest of the conversation, by its references; each goes through the same decision as new mail."""
-    ids = [*envelope.references[-MOST_REFERENCES:], *([envelope.message_id] if envelope.message_id else [])]
+def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]) -> int:
+    """File the rest of the conversation: what the mail answers at its owner's word, as the mail itself.
+
+    What answers one of them goes through the same decision as new mail.
+    """
+    named = envelope.references[-MOST_REFERENCES:]
+    ids = [*named, *([envelope.message_id] if envelope.message_id else [])]
     found = sorted(receiver.look(ids), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0)
-    return sum(filer.handle(other) == "file" for other in found)
+    before = [other for other in found if other.message_id in named and _among(envelope, other)]
+    count = sum(_file_before(filer, receiver, other, conversation) for other in before)
+    return count + sum(filer.handle(other) == "file" for other in found if other not in before)
+
+
+def _among(envelope: Envelope, other: Envelope) -> bool:
+    """Whether two mails share somebody besides their reader; References alone can name anything."""
+    people = [
+        {person.address for person in (*mail.recipients, mail.sender) if person} for mail in (envelope, other)
+    ]
+    return len(people[0] & people[1]) > 1
+
+
+def _file_before(
+    filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]
+) -> bool:
+    """File a mail that the linked one answers; returns whether that was new."""
+    name = envelope.message_id or mime.synthetic_id(envelope)
+    if filer.knowledge.alias(name):
+        return False
+    filer.by_hand(envelope, Evidence("manual", name), conversation, fetch(receiver, envelope))
+    return True
 
 
 def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) -> Stored[Conversation]:
-    """The conversation the mail's references lead to, or a new one; made of the mail, so a retry finds it."""
-    known = find_by_id(app, caller.org_id, envelope.message_id or mime.synthetic_id(envelope))
-    conversation_id = (
-        known.value.conversation_id
-        if known
-        else digest(case_id, envelope.message_id or mime.synthetic_id(envelope))[:16]
-    )
+    """The conversation the mail is in, or answers in this case; else a new one.
+
+    That is made of the mail, so a retry finds it. Raises Conflict for a mail of another case.
+    """
+    own_id = envelope.message_id or mime.synthetic_id(envelope)
+    known = find_by_id(app, caller.org_id, own_id) or _answered(app, caller.org_id, case_id, envelope)
+    conversation_id = known.value.conversation_id if known else digest(case_id, own_id)[:16]
     stored = app.records.find(caller.org_id, Conversation, conversation_id)
     if stored is None:
         new = Conversation(conversation_id, case_id, mime.base_subject(envelope.subject))
@@ -131,6 +173,14 @@ def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) ->
     if stored.value.case_id != case_id:
         raise Conflict("This mail belongs to another case.", field="ref", fix="Move it from there.")
     return stored
+
+
+def _answered(app: App, org_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:
+    for message_id in reversed(envelope.references[-MOST_REFERENCES:]):
+        found = find_by_id(app, org_id, message_id)
+        if found and found.value.case_id == case_id:
+            return found
+    return None
 
 
 def _close(app: App, caller: Caller, review: Stored[Review], decision: Literal["filed", "dismissed"]) -> None:

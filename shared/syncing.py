@@ -260,17 +260,23 @@ class _Run:
 
     def fail(self, error: ZalionError) -> None:
         """Note why the look ended early, and give the lease back whatever was asked for meanwhile."""
-        state, stuck = self.lease.held.value, self.filer.fetching if self.filer else ""
         noted = {
             "problem": Problem(error.code, error.detail, error.fix),
-            "stuck": stuck,
-            "tries": state.tries + 1 if stuck and stuck == state.stuck else 1 if stuck else 0,
             "rest_until": self._rest(error),
+            **self._tried(error),
         }
         try:
             self.lease.give_back(self._read(error.code), **noted)
         except LeaseLost:  # what was read until then is on record all the same
             self.app.records.commit(self.org_id, self._read("interrupted"))
+
+    def _tried(self, error: ZalionError) -> dict[str, Any]:
+        """Which mail broke the look, and how often; what stops the whole mailbox is no fault of its mail."""
+        if isinstance(error, RateLimited | Busy | ConsentRequired):
+            return {}
+        state, stuck = self.lease.held.value, self.filer.fetching if self.filer else ""
+        again = stuck == state.stuck
+        return {"stuck": stuck, "tries": state.tries + 1 if stuck and again else 1 if stuck else 0}
 
     def _rest(self, error: ZalionError) -> datetime | None:
         """Until when everybody leaves the mailbox alone: calls made meanwhile count against us, too."""

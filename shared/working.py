@@ -37,7 +37,8 @@ def run(app: App, text: str) -> None:
     """
     job = jobs.read(text)
     correlation_id = job.correlation_id or secrets.token_hex(8)
-    with logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type):
+    bound = logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type)
+    with bound, logs.telling_bugs("job.failed"):
         try:
             _carry_out(app, job)
         except Busy as error:

@@ -84,6 +84,39 @@ def known() -> Known:
     return Known(aliases={OURS: sent, SUPPLIERS: theirs})
 
 
+REPORT = {
+    "content-type": ("multipart/report; report-type=delivery-status",),
+    "from": ("mailer-daemon@x.example",),
+}
+DAEMON = Address("mailer-daemon@x.example")
+
+
+def bounce(**changes) -> Envelope:
+    return envelope(sender=DAEMON, headers=REPORT, subject="Undeliverable", **changes)
+
+
+def test_a_report_that_only_names_a_mail_waits_and_says_why():
+    decision = decide(bounce(), known(), reported=(SUPPLIERS,))
+    assert (decision.outcome, decision.kind) == ("review", "bounce")
+    assert "report" in decision.reason
+
+
+def test_a_report_that_returns_a_mail_with_our_signed_id_is_believed():
+    decision = decide(bounce(), known(), reported=(SUPPLIERS,), returned=(OURS, "<else@x.example>"))
+    assert (decision.outcome, decision.evidence.rule, decision.evidence.matched) == (
+        "file",
+        "report",
+        SUPPLIERS,
+    )
+
+
+def test_our_signed_id_of_another_conversation_proves_nothing_about_this_one():
+    elsewhere = identity.mint(KEY, "org", SignedId(OTHER.id, "1763943000123-0123456789ab"), "imap.example")
+    assert decide(bounce(), known(), reported=(SUPPLIERS,), returned=(elsewhere,)).outcome == "review"
+    foreign = identity.mint(b"x" * 32, "org", SENT, "imap.example")
+    assert decide(bounce(), known(), reported=(SUPPLIERS,), returned=(foreign,)).outcome == "review"
+
+
 def test_a_reply_to_our_message_is_filed_with_its_evidence():
     decision = decide(envelope(references=(OURS,), in_reply_to=OURS), known())
     assert decision.outcome == "file"

@@ -4,7 +4,7 @@ Nothing here does I/O, and nothing raises on what a stranger mailed; `compose` a
 raise InvalidRequest on what a caller typed.
 """
 
-from shared.mime.addresses import check_address
+from shared.mime.addresses import check_address, check_name
 from shared.mime.classifying import classify, is_automatic
 from shared.mime.composing import Outgoing, Part, compose
 from shared.mime.envelopes import arrival, envelope, with_bcc
@@ -12,7 +12,14 @@ from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, parse
 from shared.mime.quotes import plain
-from shared.mime.reports import Recipient, Report, report, reported_ids, returned_headers
+from shared.mime.reports import (
+    Recipient,
+    Report,
+    report,
+    reported_ids,
+    returned_headers,
+    returned_references,
+)
 from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
 from shared.mime.verdicts import NAMELESS, authentication
 
@@ -28,6 +35,7 @@ __all__ = [
     "authentication",
     "base_subject",
     "check_address",
+    "check_name",
     "classify",
     "compose",
     "download_headers",
@@ -42,6 +50,7 @@ __all__ = [
     "report",
     "reported_ids",
     "returned_headers",
+    "returned_references",
     "sanitise",
     "synthetic_id",
     "text_of",

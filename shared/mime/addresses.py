@@ -122,3 +122,23 @@ def check_address(text: str, field: str) -> str:
     if len(local) > 64 or len(address) > 254:  # noqa: PLR2004 - RFC 5321 §4.5.3.1.1, .3
         raise InvalidRequest("The address is too long (RFC 5321 section 4.5.3.1).", field=field)
     return address
+
+
+def check_name(text: str, field: str) -> str:
+    """Check the name beside an address that a user typed. Raises InvalidRequest naming `field`."""
+    name = check_line(text, field)
+    if len(name) > LONGEST_NAME:
+        raise InvalidRequest(f"At most {LONGEST_NAME} characters.", field=field)
+    return name
+
+
+def check_line(text: str, field: str) -> str:
+    """Clean the text of a header; refuse what could become another header on somebody's way.
+
+    RFC 5322 section 2.2, CVE-2024-6923. Raises InvalidRequest naming `field`.
+    """
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
+        raise InvalidRequest("Line breaks and control characters are not allowed here.", field=field)
+    if "=?" in text:
+        raise InvalidRequest("The characters =? are not allowed here.", field=field)
+    return clean(text)

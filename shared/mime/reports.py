@@ -72,6 +72,15 @@ def reported_ids(report: bytes) -> tuple[str, ...]:
     return envelopes.message_ids(*named, *returned, *filter(None, map(_own_reference, blocks)))
 
 
+def returned_references(report: bytes) -> tuple[str, ...]:
+    """Return what the returned mail itself answers or follows: proof that the reporter had that mail.
+
+    Args:
+        report: as for `reported_ids`.
+    """
+    return tuple(id_ for block in _blocks(report) for id_ in envelopes.thread_ids(block)[0])
+
+
 def _own_reference(block: envelopes.Headers) -> str:
     """Our mails repeat their own id at the end of References, for where a relay replaced the Message-ID."""
     references, answered = envelopes.thread_ids(block)

@@ -93,7 +93,11 @@ def test_a_body_that_is_not_our_json_is_refused(office, content, content_type, f
 
 @pytest.mark.parametrize("cursor", ["x", "a.b", "..", "%00", "eyJhIjoxfQ.AAAA"])
 def test_a_cursor_that_is_not_ours_is_refused(office, cursor):
-    for path in ("/cases/C-1/emails", f"/mailboxes/{office.mailbox_id}/search"):
+    for path in (
+        "/cases/C-1/emails",
+        f"/mailboxes/{office.mailbox_id}/search",
+        f"/mailboxes/{office.mailbox_id}/reviews",
+    ):
         answer = office.alice_("GET", f"{path}?cursor={cursor}")
         assert answer.status_code == 400, answer.text
         assert answer.json()["field"] == "cursor"
@@ -184,6 +188,9 @@ def connect(office, world, **changes):
         ({"receivesWith": "pigeon"}, 400, "invalid_request", None),
         ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
         ({"address": "nobody"}, 400, "invalid_request", "address"),
+        ({"name": "Alice\nSales"}, 400, "invalid_request", "name"),
+        ({"name": "=?x?="}, 400, "invalid_request", "name"),
+        ({"name": "x" * 321}, 400, "invalid_request", "name"),
         ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
         ({"pollSeconds": 86_401}, 400, "invalid_request", "pollSeconds"),
         ({"since": "2020-01-01T00:00:00Z"}, 400, "invalid_request", "since"),

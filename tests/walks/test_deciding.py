@@ -9,6 +9,7 @@ import pytest
 from shared import casework, reviewing
 from shared.contract import Person
 from shared.mime.verdicts import NAMELESS
+from shared.providers.base import Query
 from tests.scenes import build, write
 
 pytestmark = pytest.mark.every_provider
@@ -257,8 +258,6 @@ def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
     second = scene.supplier.reply(first, to=scene.alice.address)
     assert scene.sync()["ignore"] == 2
     with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
-        from shared.providers.base import Query
-
         hits = searcher.search(Query(subject="Complaint"))
     ref = next(hit.ref for hit in hits if hit.message_id == first["Message-ID"])
     message, others = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
@@ -267,6 +266,100 @@ def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
     assert set(ids(scene)) == {first["Message-ID"], second["Message-ID"]}
     again, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
     assert again.id == message.id
+
+
+def hit_of(scene, mail):
+    with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
+        hits = searcher.search(Query(subject=mail["Subject"].removeprefix("Re: ")))
+    return next(hit.ref for hit in hits if hit.message_id == mail["Message-ID"])
+
+
+def link(scene, mail):
+    return reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit_of(scene, mail))
+
+
+@pytest.mark.needs("searcher")
+def test_linking_the_last_mail_of_a_conversation_files_all_of_it(scene):
+    first = scene.supplier.send(scene.alice.address, "Complaint")
+    second = scene.supplier.reply(first, to=scene.alice.address)
+    sibling = scene.supplier.reply(first, "Another answer", to=scene.alice.address)
+    third = scene.supplier.reply(second, to=scene.alice.address)
+    unrelated = scene.supplier.send(scene.alice.address, "Complaint")
+    assert scene.sync()["ignore"] == 5
+    message, others = link(scene, third)
+    assert message.message_id == third["Message-ID"]
+    assert others == 3
+    assert {*ids(scene)} == {mail["Message-ID"] for mail in (first, second, sibling, third)}
+    assert unrelated["Message-ID"] not in ids(scene)
+    assert len({message.conversation_id for message in scene.timeline()}) == 1
+    assert link(scene, third)[1] == 0
+
+
+@pytest.mark.needs("searcher")
+def test_linking_pulls_no_mail_of_other_people_along_that_its_references_only_name(scene):
+    """References can name anything: a mail between Alice and somebody else stays hers."""
+    from tests.scenes import someone
+
+    friend = someone(scene.world, "friend", "supplier.example")
+    private = friend.send(scene.alice.address, "Dinner")
+    crafted = scene.supplier.send(
+        scene.alice.address, "Complaint", References=private["Message-ID"], **{"In-Reply-To": ""}
+    )
+    scene.sync()
+    assert link(scene, crafted)[1] == 0
+    assert ids(scene) == [crafted["Message-ID"]]
+
+
+@pytest.mark.needs("searcher")
+def test_a_linked_answer_to_a_mail_of_the_case_joins_its_conversation(scene, arrived):
+    answer = scene.supplier.reply(arrived)
+    message, _ = link(scene, answer)
+    assert message.conversation_id == scene.timeline()[0].conversation_id
+
+
+def own_answer(scene, arrived):
+    """Alice's answer from her own program, to the supplier's answer."""
+    ours, theirs = message_from_bytes(arrived)["Message-ID"], "<theirs@supplier.example>"
+    return write(
+        scene.alice.address,
+        scene.supplier.address,
+        "Re: Offer 4711",
+        "Thank you.",
+        **{"Message-ID": "<own@outlook.example>", "In-Reply-To": theirs, "References": f"{ours} {theirs}"},
+    ).as_bytes(policy=email.policy.SMTP)
+
+
+def bounce_of(scene, raw):
+    head = raw.partition(b"\r\n\r\n")[0].decode()
+    return (
+        f"From: MAILER-DAEMON@imap.example\r\nTo: {scene.alice.address}\r\nSubject: Undeliverable\r\n"
+        "Message-ID: <dsn@imap.example>\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nFailed.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+        f"Reporting-MTA: dns; x\r\n\r\nFinal-Recipient: rfc822; {scene.supplier.address}\r\nAction: failed\r\n"
+        f"Status: 5.1.1\r\n\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\n{head}\r\n\r\n--b--\r\n"
+    ).encode()
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_of_an_answer_from_the_own_mail_program_marks_that_answer(scene, arrived):
+    own = own_answer(scene, arrived)
+    scene.alice.keep(own)
+    scene.sync()
+    scene.alice.receive(bounce_of(scene, own))
+    scene.sync()
+    states = {message.message_id: message.state for message in scene.timeline()}
+    assert scene.reviews() == []
+    assert states["<own@outlook.example>"] == "failed"
+    assert scene.timeline()[0].state == "sent"
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_of_an_answer_that_we_do_not_have_is_filed_and_marks_no_other_mail(scene, arrived):
+    scene.alice.receive(bounce_of(scene, own_answer(scene, arrived)))
+    scene.sync()
+    assert [message.mail_kind for message in scene.timeline()] == ["mail", "bounce"]
+    assert scene.timeline()[0].state == "sent"
 
 
 def test_a_moved_conversation_takes_its_future_replies_along_and_back(scene, arrived):

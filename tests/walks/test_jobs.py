@@ -5,6 +5,7 @@ import secrets
 import socket
 import threading
 import time
+import traceback
 
 import msgspec
 import pytest
@@ -100,6 +101,21 @@ def synced(scene):
 def test_a_bug_is_raised_so_that_the_host_retries_and_poisons(scene):
     with pytest.raises(Exception, match="JSON"):
         working.run(scene.app, "no json")
+
+
+def test_a_bug_is_in_our_log_under_its_correlation_id_and_the_host_hears_no_word_of_it(scene, caplog):
+    def quoting(_name):
+        return ValueError("could not read: private words of a mail")
+
+    app = guarded(scene.app, Guard(fail_at=3, how="error", error=quoting))
+    text = encoded(Job("sync", scene.org_id, scene.mailbox.id, correlation_id="test-correlation"))
+    with caplog.at_level(logging.ERROR, logger="zalion"), pytest.raises(RuntimeError) as caught:
+        working.run(app, text)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "private" not in told + caplog.text
+    assert "test-correlation" in told
+    assert '"event": "job.failed"' in caplog.text
+    assert "builtins.ValueError" in caplog.text
 
 
 def test_a_mailbox_whose_server_hangs_delays_no_other(scene, world):

@@ -6,7 +6,9 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
+from shared import reviewing
 from shared.keeping import SHORTENED
+from shared.providers.base import Query
 from tests.scenes import Person_, write
 
 
@@ -90,6 +92,34 @@ def test_a_mail_crafted_to_be_too_large_for_a_record_is_filed_or_held_and_stops_
         raw = crafted(kind, scene, known, stranger).replace(b"Message-ID: <", b"Message-ID: <held-")
         scene.alice.receive(raw)
     assert scene.sync()["review"] == 2
+
+
+def test_a_linked_twin_of_a_filed_mail_replaces_none_of_its_bytes(scene):
+    """Same Message-ID, sender, date and subject: the evidence that is filed stays what it was."""
+    ours = arrived(scene)
+    headers = {
+        "Message-ID": "<twin@supplier.example>",
+        "References": ours,
+        "Date": format_datetime(datetime.now(UTC)),
+    }
+    twins = [
+        write(scene.supplier.address, scene.alice.address, "Re: Offer", text * 30_000, **headers).as_bytes(
+            policy=SMTP
+        )
+        for text in ("The truth.\n", "Something else.\n")
+    ]
+    scene.alice.receive(twins[0])
+    scene.sync()
+    filed, blobs = scene.timeline()[-1], scene.blobs()
+    assert filed.raw in blobs
+    scene.alice.receive(twins[1])
+    with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
+        hits = searcher.search(Query(subject="Offer"))
+    refs = [hit.ref for hit in hits if hit.message_id == headers["Message-ID"]]
+    linked = [reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)[0].id for ref in refs]
+    assert linked == [filed.id] * 2
+    assert scene.raw(filed) == twins[0]
+    assert scene.blobs() == blobs
 
 
 def test_two_different_mails_under_one_message_id_are_both_filed_once(scene):

@@ -80,6 +80,16 @@ def test_a_paused_mailbox_is_not_looked_at_until_it_goes_on(scene):
     assert len(due(scene)) == 1
 
 
+def test_a_look_now_is_refused_with_the_way_out_where_nothing_would_be_looked_at(scene):
+    patch(scene, paused=True)
+    with pytest.raises(Conflict) as caught:
+        looking.soon(scene.app, scene.caller, scene.mailbox.id)
+    assert "paused" in (caught.value.fix or "")
+    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    with pytest.raises(Conflict, match="disconnected"):
+        looking.soon(scene.app, scene.caller, scene.mailbox.id)
+
+
 def test_the_tick_repeated_after_a_crash_doubles_a_poll_and_ends_no_chain(scene):
     scene.work()
     scene.clock.advance(minutes=12)
@@ -260,11 +270,27 @@ def test_a_review_that_is_decided_or_gone_cannot_be_decided_again(scene):
     stranger = someone(scene.world, "stranger", "supplier.example")
     stranger.send(scene.alice.address, "Re: Offer 4711", **{"In-Reply-To": answer["Message-ID"]})
     scene.sync()
-    [(review, case_id)] = reviewing.held(scene.app, scene.caller, scene.mailbox.id)
+    [(review, case_id)], end = reviewing.held(scene.app, scene.caller, scene.mailbox.id, limit=1, cursor=None)
+    assert end is None
     assert case_id == "C-1"
     reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "dismiss")
     with pytest.raises(Conflict):
         reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+
+
+def test_held_mails_come_in_pages(scene):
+    answer = scene.supplier.reply(scene.sent() and scene.supplier.inbox()[0])
+    scene.sync()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    for number in range(3):
+        stranger.send(scene.alice.address, f"Re: Offer {number}", **{"In-Reply-To": answer["Message-ID"]})
+    scene.sync()
+    seen, cursor = [], None
+    for _ in range(2):
+        page, cursor = reviewing.held(scene.app, scene.caller, scene.mailbox.id, limit=2, cursor=cursor)
+        seen += [review.id for review, _ in page]
+    assert (sorted(seen), cursor) == (sorted({review.id for review in scene.reviews()}), None)
+    assert len(seen) == 3
 
 
 def test_only_known_domains_connect_where_it_says_so(scene):

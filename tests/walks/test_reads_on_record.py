@@ -2,11 +2,12 @@
 
 import pytest
 
-from shared import looking, reviewing
+from shared import casework, looking, reviewing
 from shared.errors import NotFound, Temporary
 from shared.model import AuditRecord
 from shared.providers.base import Query
 from tests.doors import Acting, guarded
+from tests.scenes import caller, someone
 
 
 def told(scene):
@@ -37,6 +38,40 @@ def test_a_live_look_that_breaks_after_it_has_seen_something_is_on_record(scene,
     with pytest.raises(Temporary):
         LOOKS[event](scene, guarded(scene.app, Acting(then=then)))
     assert [entry for entry in told(scene) if entry[0] == event] == [(event, "done"), (event, "temporary")]
+
+
+def test_an_opened_review_is_on_record_also_where_its_mail_is_gone(scene):
+    arrived = scene.sent() and scene.supplier.inbox()[0]
+    answer = scene.supplier.reply(arrived)
+    scene.sync()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    stranger.send(scene.alice.address, "Re: Offer 4711", **{"In-Reply-To": answer["Message-ID"]})
+    scene.sync()
+    [review] = scene.reviews()
+    scene.alice.delete_all()
+    with pytest.raises(NotFound):
+        reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert ("review.opened", "not_found") in told(scene)
+
+
+def test_a_look_into_sent_for_our_own_mail_is_on_record(scene):
+    scene.sent()
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    looks = [row for row in rows if row.event == "mailbox.sent_searched"]
+    assert {(row.actor, row.mailbox_id, row.outcome) for row in looks} == {
+        ("system", scene.mailbox.id, "done")
+    }
+
+
+def test_a_moved_conversation_is_on_record_in_both_cases(scene):
+    message = scene.sent()
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "Other", [scene.alice.address])
+    casework.move(scene.app, scene.caller, "C-1", message.id, "C-2")
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    moved = {
+        (row.event, row.case_id, row.detail) for row in rows if row.event.startswith("conversation.moved")
+    }
+    assert moved == {("conversation.moved", "C-2", "C-1"), ("conversation.moved_away", "C-1", "C-2")}
 
 
 def test_every_attempt_to_link_a_mail_is_on_record(scene):

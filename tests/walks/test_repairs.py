@@ -17,6 +17,7 @@ from shared.errors import (
     NotFound,
     OutcomeUnknown,
     Raced,
+    RateLimited,
     Rejected,
     Temporary,
 )
@@ -48,6 +49,37 @@ def test_a_case_mail_that_cannot_be_fetched_is_held_and_the_mailbox_goes_on(stag
             stage.clock.advance(minutes=1)
     assert good in ids(stage)
     assert len(stage.reviews()) == 1
+
+
+def test_a_throttled_mailbox_is_no_fault_of_the_mail_at_hand(stage, mail):
+    message = stage.sent()
+    good = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": message.message_id})
+    mail.fails["fetch"] = [RateLimited("Too often.", retry_after=30) for _ in range(4)]
+    for _ in range(4):
+        with pytest.raises(RateLimited):
+            stage.sync()
+        stage.clock.advance(minutes=1)
+    stage.sync()
+    assert good in ids(stage)
+    assert stage.reviews() == []
+
+
+def test_a_held_mail_from_the_future_stays_decided(stage, mail):
+    stage.sent()
+    mail.fails["fetch"] = [Rejected("Corrupt.")]
+    arrive(stage, mail, "Re: Offer 4711", Date="Fri, 1 Jan 2038 00:00:00 +0000", References=known_id(stage))
+    stage.sync()
+    [review] = stage.reviews()
+    reviewing.decide(stage.app, stage.caller, stage.mailbox.id, review.id, "dismiss")
+    stage.clock.advance(minutes=5)
+    stage.forget()
+    mail.fails["fetch"] = [Rejected("Corrupt.")]
+    stage.sync()
+    assert stage.reviews() == []
+
+
+def known_id(stage):
+    return stage.timeline()[0].message_id
 
 
 def test_a_bounce_whose_report_cannot_be_read_stops_its_mailbox_only_for_a_while(stage, mail):
