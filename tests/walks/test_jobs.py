@@ -4,7 +4,6 @@ import logging
 import secrets
 import socket
 import threading
-import time
 import traceback
 
 import msgspec
@@ -195,8 +194,9 @@ def test_a_moved_conversation_whose_worker_died_is_carried_over_by_its_job(scene
             casework.move(guarded(scene.app, guard), scene.caller, source, first.id, target)
         except Crash:
             pass
-        time.sleep(casework.CARRY_DELAY if guard.dead else 0)
-        scene.work()
+        if guard.dead and "queues.put" in guard.calls[:-1]:  # the job comes out of the queue after a while
+            carry = Job("carry", scene.org_id, first.conversation_id)
+            working.run(scene.app, encoded(carry))
         here, there = scene.timeline(source), scene.timeline(target)
         assert sorted([len(here), len(there)]) == [0, 3], f"call {k}: {guard.calls}"
         if len(guard.calls) < k:
