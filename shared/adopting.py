@@ -31,8 +31,10 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
         except msgspec.ValidationError as error:
             # msgspec's words name the field and the expected type, never the value
             raise InvalidRequest(str(error), field=path) from None
-        if not (secret.password or secret.access_token or secret.refresh_token):
-            raise InvalidRequest("A password or token is needed.", field=path)
+        tokens = app.provider(name).tokens and (secret.access_token or secret.refresh_token)
+        if not (secret.password or tokens):
+            what = "password or token" if app.provider(name).tokens else "password"
+            raise InvalidRequest(f"A {what} is needed.", field=path)
         secrets_[name] = secret
     if not named and len(names) > 1 and any(secret.refresh_token for secret in secrets_.values()):
         # a rotated token that comes back from the other side counts as stolen (RFC 9700 section 4.14.2)

@@ -35,7 +35,9 @@ def _systems() -> str:
             [
                 f"{provider.title} (`{name}`)",
                 *cells,
-                "at the provider" if provider.oauth else "with a password or token",
+                "at the provider"
+                if provider.oauth
+                else f"with a password{' or token' if provider.tokens else ''}",
             ]
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows]) + "\n"

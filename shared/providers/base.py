@@ -431,6 +431,7 @@ class Provider:
         stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        tokens: whether a mailbox with a password may have a token instead (OAuth 2.0, XOAUTH2).
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
 
@@ -448,4 +449,5 @@ class Provider:
     stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
     one_account: bool = False
+    tokens: bool = True
     takes_turns: bool = False

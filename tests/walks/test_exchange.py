@@ -48,6 +48,15 @@ def test_a_wrong_password_is_refused_at_once_and_nothing_is_kept(scene, world, p
     ]
 
 
+def test_a_token_is_refused_before_exchange_is_asked(scene, world, posts):
+    carol = exchange.person(world, "carol", scene.alice.address.rpartition("@")[2])
+    before = posts()
+    with pytest.raises(InvalidRequest, match="A password is needed") as caught:
+        exchange.connect(world, scene.app, scene.org_id, carol, secret={"accessToken": "x", "expiresIn": 60})
+    assert caught.value.field == "secret"
+    assert posts() == before
+
+
 def test_a_mailbox_in_exchange_online_is_shown_the_way_to_graph(scene, world):
     carol = exchange.person(world, "carol", scene.domain)
     place = {"host": "outlook.office365.com", "port": 443}

@@ -43,6 +43,7 @@ PROVIDER = Provider(
             admin_only=True,
         ),
     ),
+    tokens=False,
     receiver=_later("reading", "EwsMailbox"),
     sender=_later("sending", "EwsSender"),
     sent_folder=_later("reading", "EwsMailbox"),
