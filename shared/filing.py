@@ -11,36 +11,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 
 from shared import audit, logs, mime
 from shared.app import App
 from shared.conversations import RETURNED, Decision, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
-from shared.keeping import first, pack, participants
+from shared.holding import GONE, hold
+from shared.keeping import pack, participants, received
 from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
     Alias,
     Conversation,
-    DecidedReview,
     Delivery,
     Envelope,
     Evidence,
     Mailbox,
     Message,
     Problem,
-    Review,
     ThreadHint,
-    digest,
 )
 from shared.providers.base import Receiver
 from shared.storage.base import Add, Move, Save, Stored, Write
 
 TRIES = 30
-TAIL = 12
-"""So much of a mail's name ends the ids of messages and reviews."""
-LAST_SECOND = 9_999_999_999
-"""Since 1970, of ten digits: what claims to be from later sorts last."""
 JITTER = 0.1
 """Seconds between two tries, at most: writers of one conversation take turns."""
 
@@ -108,7 +101,8 @@ class Filer:
         if decision.outcome == "known" and decision.copy_of:
             return self._confirm(envelope, decision.copy_of)
         if decision.outcome == "review" and decision.conversation:
-            return self._hold(envelope, decision, decision.conversation)
+            self._hold(envelope, decision, decision.conversation)
+            return "review"
         if decision.outcome == "file" and decision.conversation:
             return self.file(envelope, decision, self.knowledge.conversations[decision.conversation.id])
         return "ignore"
@@ -165,7 +159,8 @@ class Filer:
         self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
     ) -> str:
         app, org_id = self.app, self.org_id
-        message = self._message(envelope, decision, conversation.value, mime.parse(raw))
+        parsed = mime.parse(raw)
+        message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
         packed = pack(message, raw)
         for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
             app.blobs.put(org_id, blob, data)
@@ -202,39 +197,6 @@ class Filer:
                 self.knowledge.conversations[conversation.value.id] = known
                 return
         raise Raced
-
-    def _message(
-        self, envelope: Envelope, decision: Decision, conversation: Conversation, parsed: mime.Parsed
-    ) -> Message:
-        name = name_of(envelope)
-        received_at = _moment(envelope, self.app.clock())
-        evidence = decision.evidence
-        return Message(
-            id=f"{_milliseconds(received_at, self.app.clock()):013d}-{name[:TAIL]}",
-            case_id=conversation.case_id,
-            conversation_id=conversation.id,
-            mail_kind=decision.kind,
-            direction="out" if envelope.is_sent else "in",
-            origin="mailbox",
-            state="sent" if envelope.is_sent else "received",
-            sender=parsed.sender or envelope.sender,
-            to=parsed.to,
-            cc=parsed.cc,
-            subject=parsed.subject,
-            received_at=received_at,
-            raw=name,
-            evidence=replace(evidence, notes=evidence.notes + parsed.notes),
-            sent_at=parsed.sent_at,
-            message_id=envelope.message_id,
-            references=envelope.references,
-            snippet=parsed.snippet,
-            text=parsed.text,
-            html=parsed.html,
-            attachments=parsed.attachments,
-            deliveries=(Delivery(self.mailbox.id, envelope.ref, envelope.folder),),
-            mailbox_id=self.mailbox.id if envelope.is_sent else None,
-            new_participant=decision.new_participant,
-        )
 
     def _index(self, envelope: Envelope, message: Message, decision: Decision) -> list[Write]:
         writes: list[Write] = []
@@ -301,40 +263,14 @@ class Filer:
         return self.knowledge.alias(message_id) is None
 
     def _hold(
-        self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str | None = None
-    ) -> str:
-        """Keep the headers for the owner's decision; a mail already held or dismissed stays as it is."""
-        review = Review(
-            mailbox_id=self.mailbox.id,
-            id=review_id(envelope),
-            conversation_id=conversation.id,
-            reason=reason or decision.reason,
-            evidence=decision.evidence,
-            ref=envelope.ref,
-            message_id=envelope.message_id,
-            sender=envelope.sender,
-            recipients=first(envelope.recipients),
-            subject=envelope.subject,
-            sent_at=envelope.sent_at,
-        )
-        decided = self.app.records.find(self.org_id, DecidedReview, review.key)
-        if decided is None and self.app.records.find(self.org_id, Review, review.key) is None:
-            event = audit.entry(
-                self.app,
-                "message.held",
-                actor=self.actor,
-                mailbox_id=self.mailbox.id,
-                case_id=conversation.case_id,
-                email_id=review.id,
-                detail=decision.evidence.rule,
-            )
-            self.app.records.commit(self.org_id, Add(review), event)
-        return "review"
+        self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str = ""
+    ) -> None:
+        place = (self.app, self.org_id, self.mailbox.id)
+        hold(*place, envelope, decision, conversation, actor=self.actor, reason=reason)
 
     def _lose(self, envelope: Envelope, decision: Decision, conversation: Conversation) -> str:
         """A case mail that cannot be fetched or read (deleted, no data, our bug) is shown to its owner."""
-        reason = "This mail of the case was deleted or could not be fetched; confirm to try again."
-        self._hold(envelope, decision, conversation, reason)
+        self._hold(envelope, decision, conversation, GONE)
         return "lost"
 
     def _audit(self, event: str, message: Message, decision: Decision | None = None) -> Add:
@@ -360,35 +296,3 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
             if mime.fingerprint(found) == mime.fingerprint(envelope):
                 return receiver.fetch(found.ref)
         raise
-
-
-def name_of(envelope: Envelope) -> str:
-    """Name a mail by what it is: one name for all its copies, another for others under its Message-ID."""
-    return digest(envelope.message_id or mime.synthetic_id(envelope), mime.fingerprint(envelope))
-
-
-def is_held_as(envelope: Envelope, review: Review) -> bool:
-    """Whether this is the mail that was held, and not another one under its Message-ID."""
-    return review.id.endswith(f"-{name_of(envelope)[:TAIL]}")
-
-
-def review_id(envelope: Envelope) -> str:
-    """Make the id of a held mail: the same for the same mail, so that a second look adds nothing."""
-    seen_at = envelope.sent_at or datetime(1970, 1, 1, tzinfo=UTC)
-    seconds = max(0, min(int(seen_at.timestamp()), LAST_SECOND))
-    return f"{seconds:010d}000-{name_of(envelope)[:TAIL]}"
-
-
-def _milliseconds(received_at: datetime, now: datetime) -> int:
-    """Where the timeline sorts it. IMAP tells whole seconds: then the end of it, but never after now.
-
-    So an answer that comes within the second stands behind what it answers.
-    """
-    whole = received_at.microsecond == 0
-    end = received_at + timedelta(milliseconds=999) if whole else received_at
-    return int(min(end, now).timestamp() * 1000)
-
-
-def _moment(envelope: Envelope, now: datetime) -> datetime:
-    """When we count a mail as received: the provider's word, never the future."""
-    return min(envelope.received_at or envelope.sent_at or now, now)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import msgspec
 
+from shared import mime, naming
 from shared.app import App
-from shared.conversations import NEWEST_REFERENCES
-from shared.model import Address, Letter, Message, Participant
+from shared.conversations import NEWEST_REFERENCES, Decision
+from shared.model import Address, Conversation, Delivery, Envelope, Letter, Message, Participant
 from shared.storage.base import Add, Save, Write
 
 SMALL = 256 * 1024
@@ -29,6 +31,45 @@ SHORTENED = "too many recipients, references or attachments to list: the origina
 
 MOST_PARTICIPANTS = 80
 """A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
+
+
+def received(
+    envelope: Envelope,
+    decision: Decision,
+    conversation: Conversation,
+    parsed: mime.Parsed,
+    mailbox_id: str,
+    now: datetime,
+) -> Message:
+    """Make the message of a mail that was found in a mailbox, named by its identity. Pure."""
+    name, received_at = naming.name_of(envelope), naming.moment(envelope, now)
+    evidence = decision.evidence
+    return Message(
+        id=naming.email_id(name, received_at, now),
+        case_id=conversation.case_id,
+        conversation_id=conversation.id,
+        mail_kind=decision.kind,
+        direction="out" if envelope.is_sent else "in",
+        origin="mailbox",
+        state="sent" if envelope.is_sent else "received",
+        sender=parsed.sender or envelope.sender,
+        to=parsed.to,
+        cc=parsed.cc,
+        subject=parsed.subject,
+        received_at=received_at,
+        raw=name,
+        evidence=replace(evidence, notes=evidence.notes + parsed.notes),
+        sent_at=parsed.sent_at,
+        message_id=envelope.message_id,
+        references=envelope.references,
+        snippet=parsed.snippet,
+        text=parsed.text,
+        html=parsed.html,
+        attachments=parsed.attachments,
+        deliveries=(Delivery(mailbox_id, envelope.ref, envelope.folder),),
+        mailbox_id=mailbox_id if envelope.is_sent else None,
+        new_participant=decision.new_participant,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +96,9 @@ def pack(message: Message, raw: bytes) -> Packed:
         blobs[message.raw] = raw
     texts = msgspec.json.encode([message.text, message.html])
     if len(texts.decode()) > INLINE_CHARACTERS:
-        message = replace(message, text=None, html=None, body=body_of(message))
-        blobs[body_of(message)] = texts
+        body = body_of(message.raw)
+        message = replace(message, text=None, html=None, body=body)
+        blobs[body] = texts
     kept = _fitting(message)
     return Packed(kept, [Add(kept), *letters], blobs)
 
@@ -93,9 +135,9 @@ def bytes_of(app: App, org_id: str, message: Message) -> bytes:
     return app.records.get(org_id, Letter, message.raw).value.data
 
 
-def body_of(message: Message) -> str:
-    """Name the blob that holds a message's body where it is too long for the record."""
-    return f"body/{message.raw.removeprefix(BLOB)}"
+def body_of(raw: str) -> str:
+    """Name the blob that holds a message's body where it is too long for the record, after its bytes."""
+    return f"body/{raw.removeprefix(BLOB)}"
 
 
 def first(people: Sequence[Address], share: int = 1) -> tuple[Address, ...]:

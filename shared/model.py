@@ -612,23 +612,6 @@ class OutboxItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """Blobs put for a transaction still to come; `condemned` once they are about to be removed."""
-
-    kind: ClassVar[str] = "upload"
-
-    id: str
-    names: tuple[str, ...]
-    until: datetime
-    condemned: bool = False
-
-    @property
-    def key(self) -> str:
-        """Its id."""
-        return self.id
-
-
-@dataclass(frozen=True, slots=True)
 class Review:
     """A mail with strong evidence that failed the gate: headers and reason only, until its owner decides."""
 

@@ -10,9 +10,10 @@ from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.connecting import own
 from shared.errors import Conflict, NotFound
-from shared.filing import Filer, fetch, is_held_as
+from shared.filing import Filer, fetch
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
+from shared.naming import is_held_as
 from shared.providers.base import Receiver
 from shared.storage.base import Add, Remove, Save, Stored
 

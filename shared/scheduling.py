@@ -37,7 +37,9 @@ def tick(app: App) -> int:
         elif due.kind == "push":
             jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
         else:
-            _sweep(app, due, now)
+            _sweep(app, due.org_id, now)
+            if due.kind in {uploading.KIND, uploading.LAST}:
+                uploading.settle(app, due, now)
         app.schedule.remove(due)
         count += 1
     return count
@@ -86,15 +88,15 @@ def _poll(app: App, due: Due, now: datetime) -> None:
     app.schedule.put(replace(due, at=following))
 
 
-def _sweep(app: App, due: Due, now: datetime) -> None:
-    """Nudge every promise whose time has come, clear what never became one; come back while any is left."""
-    times = uploading.sweep(app, due.org_id, now)
-    for item in outbox(app, due.org_id):
+def _sweep(app: App, org_id: str, now: datetime) -> None:
+    """Nudge every promise whose time has come, and come back while any is left."""
+    times = []
+    for item in outbox(app, org_id):
         times.append(item.not_before)
         if item.not_before <= now:
-            jobs.put(app, Job("deliver", due.org_id, item.email_id, conversation_id=item.conversation_id))
+            jobs.put(app, Job("deliver", org_id, item.email_id, conversation_id=item.conversation_id))
     if times:
-        app.schedule.put(replace(due, at=max(now + GRACE, min(times))))
+        app.schedule.put(Due(max(now + GRACE, min(times)), "outbox", org_id, "-"))
 
 
 def outbox(app: App, org_id: str) -> Iterator[OutboxItem]:

@@ -90,11 +90,12 @@ class Outgoing:
         """Put the bytes and write the promise. Raises Raced where there is one already."""
         org_id, message, packed = caller.org_id, self.message, pack(self.message, self.raw)
         now = message.received_at
-        scheduling.promise_sweep(app, org_id, now + scheduling.GRACE)
-        noted = uploading.put(app, org_id, packed.blobs)
-        item = OutboxItem(
-            message.id, message.conversation_id, message.mailbox_id or "", now, now + scheduling.GRACE
-        )
+        due = now + scheduling.GRACE
+        if packed.blobs:
+            uploading.put(app, org_id, packed.message, packed.blobs, due)
+        else:
+            scheduling.promise_sweep(app, org_id, due)
+        item = OutboxItem(message.id, message.conversation_id, message.mailbox_id or "", now, due)
         people = [*message.envelope_to, message.sender.address if message.sender else ""]
         app.records.commit(
             org_id,
@@ -102,7 +103,6 @@ class Outgoing:
             *self.counted,
             Add(self.promise_),
             *packed.writes,
-            *noted,
             Add(self.alias),
             Add(item),
             *participants(message.conversation_id, people),

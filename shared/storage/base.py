@@ -143,7 +143,8 @@ class Due:
 
     Attributes:
         at: when, aware UTC; kept to the minute.
-        kind: `poll`, `push`, `outbox` or `expiry` (of an app registration's secret).
+        kind: `poll`, `push`, `outbox`, `upload` (of a mail to be promised) or `expiry` (of an app
+            registration's secret).
         org_id: whose.
         id: mailbox for `poll` and `push`, `-` for `outbox`, provider for `expiry`.
         every: seconds until the next time, 0 for once.

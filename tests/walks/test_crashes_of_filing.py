@@ -39,7 +39,7 @@ def broken_after(k):
 
 def answer(scene, message, sender, text="An answer", known=None):
     known = known or message.message_id
-    related = {"In_Reply_To": known, "Message-ID": f"<{message.id}.{len(text)}.{sender}>"}
+    related = {"In-Reply-To": known, "Message-ID": f"<{message.id}.{len(text)}.{sender}>"}
     raw = write(sender, scene.alice.address, f"Re: {message.subject}", text, **related)
     return raw.as_bytes(policy=SMTP)
 
@@ -87,7 +87,7 @@ def ending(scene, message, since):
 
 
 def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(scene):
-    """A mail too large for a record, a colleague's copy, a stranger's, a bounce, a rewritten copy in Sent."""
+    """A mail too large for a record, a colleague's copy, a stranger's, a bounce, a copy rewritten in Sent, its answer."""
     sent = prepared(scene, MOST)
     carol, carols = scene.colleague()
     shared = [answer(scene, message, scene.supplier.address, "Copied") for message in sent]
@@ -100,6 +100,7 @@ def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(sc
             shared[k],
             answer(scene, message, "stranger@x.example", known=f"<{message.id}.6.{scene.supplier.address}>"),
             bounce(scene, message),
+            answer(scene, message, scene.supplier.address, "Early", known=f"<{k}@final.example>"),
         )
         scene.alice.keep(renamed(scene.raw(message), f"<{k}@final.example>"))
         since, guard = scene.clock(), broken_after(k)
@@ -119,6 +120,7 @@ def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(sc
         raise AssertionError("The sweep did not come to its end.")
     assert [mail[:4] for mail in endings[0][0]] == [
         ("bounce", "in", "received", 1),
+        ("mail", "in", "received", 1),
         ("mail", "in", "received", 1),
         ("mail", "in", "received", 2),
         ("mail", "out", "failed", 1),

@@ -1,0 +1,56 @@
+"""Case mail that is not filed by itself: its headers wait for the mailbox's owner; its body is not kept."""
+
+from shared import audit
+from shared.app import App
+from shared.conversations import Decision
+from shared.keeping import first
+from shared.model import Conversation, DecidedReview, Envelope, Review
+from shared.naming import review_id
+from shared.storage.base import Add
+
+GONE = "This mail of the case was deleted or could not be fetched; confirm to try again."
+
+
+def hold(
+    app: App,
+    org_id: str,
+    mailbox_id: str,
+    envelope: Envelope,
+    decision: Decision,
+    conversation: Conversation,
+    *,
+    actor: str,
+    reason: str = "",
+) -> None:
+    """Keep the headers for the owner's decision; a mail already held or dismissed stays as it is.
+
+    Args:
+        reason: one sentence for the owner; without it the decision's.
+    """
+    review = Review(
+        mailbox_id=mailbox_id,
+        id=review_id(envelope),
+        conversation_id=conversation.id,
+        reason=reason or decision.reason,
+        evidence=decision.evidence,
+        ref=envelope.ref,
+        message_id=envelope.message_id,
+        sender=envelope.sender,
+        recipients=first(envelope.recipients),
+        subject=envelope.subject,
+        sent_at=envelope.sent_at,
+    )
+    if app.records.find(org_id, DecidedReview, review.key):
+        return
+    if app.records.find(org_id, Review, review.key):
+        return
+    event = audit.entry(
+        app,
+        "message.held",
+        actor=actor,
+        mailbox_id=mailbox_id,
+        case_id=conversation.case_id,
+        email_id=review.id,
+        detail=decision.evidence.rule,
+    )
+    app.records.commit(org_id, Add(review), event)
