@@ -92,6 +92,12 @@ def _consent_at_microsoft(world: World, admin: Api, organisation: Organisation) 
     _browse_at_microsoft(world, url, organisation.address("dave"))
 
 
+def _publish_proof(world: World, admin: Api, organisation: Organisation) -> None:
+    """IT publishes that the domain is theirs, so that a delegation can be tried at once."""
+    record = admin.call("PUT", f"/domains/{organisation.domain}")["record"]
+    world.dns.put(record["name"], record["type"], record["value"])
+
+
 def _browse_at_microsoft(world: World, url: str, address: str) -> None:
     _browse(world, world.entra, url, address)
 
@@ -150,6 +156,7 @@ FAMILIES: Mapping[str, Family] = {
         "google.example",
         lambda _: {"google": {}},
         _by_browser("google"),
+        _publish_proof,
         sign_in=_browse_at_google,
         system=lambda world: world.google,
     ),

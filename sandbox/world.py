@@ -205,12 +205,12 @@ class World:
         self.graph.add_mailbox(address)
         return self.entra.directory.add_user(address, password, admin=admin)
 
-    def add_google_domain(self, domain: str) -> None:
-        """Add a customer of Google Workspace, and let its mail go to Gmail."""
+    def add_google_domain(self, domain: str, customer: str = "") -> None:
+        """Add a customer of Google Workspace, or a second domain of one, and let its mail go to Gmail."""
         self._publish(domain, "smtp.google.com", f"include:{SPF_OF_GOOGLE}")
         self.dns.put(SPF_OF_GOOGLE, "TXT", "v=spf1 ip4:192.0.2.0/24 ~all")
         self.post.route(domain, self.google)
-        self.google.directory.add_domain(domain)
+        self.google.directory.add_domain(domain, customer)
 
     def add_google_user(self, address: str, password: str, *, admin: bool = False) -> GoogleUser:
         """Add somebody with a mailbox in Gmail; the domain too."""

@@ -1,19 +1,21 @@
 """Mailboxes that an organisation's administrator delegates at the provider, instead of each user signing in.
 
-Such a grant reaches every mailbox of a domain, for whoever in Zalion claims the domain. So a domain is taken
-by one organisation before its administrator is told what to enter, and given back only once the grant is
-gone. Which mailboxes it is used for is the organisation's own list, asked wherever a token is.
+Such a grant reaches every domain of the customer, for whoever in Zalion claims one of them. So a domain is
+proven by DNS and taken by one organisation before its administrator is told what to enter, and given back
+only once the grant is gone. Which mailboxes it is used for is the organisation's own list, asked wherever
+a token is. The record names a domain before it is taken and until it is given back (`Integration.delegated`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from shared import mime
+from shared import mime, proving
 from shared.app import App
 from shared.contract import AppSecret, CheckResource
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Unsupported, ZalionError
-from shared.model import Integration, Problem
+from shared.model import Grant, Integration, Problem
 from shared.providers.base import Bearer, Connection, Delegation, OAuth, Registration
+from shared.storage.base import Add, Move, Stored
 
 LISTED = "settings.mailboxes"
 MOST_CHECKED = 20
@@ -21,25 +23,50 @@ OUTSIDE = "not-listed"
 """An address that nobody can have listed: it has no domain."""
 
 
-def registered(app: App, org_id: str, integration: Integration, secret: AppSecret | None) -> Integration:
+def registered(
+    app: App,
+    org_id: str,
+    stored: Stored[Integration] | None,
+    integration: Integration,
+    secret: AppSecret | None,
+) -> Integration:
     """Accept the settings of a provider where users sign in, and try the delegation if there is to be one.
 
     A delegation that does not work yet is the integration's problem: it says what is to be entered where.
+    Raises Conflict for a domain that is not proven, or another organisation's; what left the list is given
+    back where it can be.
     """
     if secret:
         raise InvalidRequest("Zalion's own app is used at this provider.", field="secret")
     app.registrations.named(org_id, integration)  # is there an app of ours at all?
-    if integration.state != "approved" or not integration.settings.get("applicationAccess"):
+    listed = _listed(integration)
+    wanted, held = _domains(listed), stored.value.delegated if stored else ()
+    for domain in wanted:
+        _insist(app, org_id, integration, domain)
+    left = [address for address in held if _domain(address) not in wanted]
+    integration = replace(integration, delegated=(*listed, *left))
+    if not {*wanted} <= {*_domains(held)}:
+        before = stored.value if stored else Integration(integration.provider)
+        named = replace(before, delegated=integration.delegated)
+        app.records.commit(org_id, Move(stored, named) if stored else Add(named))
+    for domain in wanted:
+        _take(app, org_id, integration.provider, domain)
+    integration = _given_back(app, org_id, integration, keep=wanted)
+    if not listed:
         return integration
+    integration = replace(integration, settings={**integration.settings, "mailboxes": listed})
+    return replace(integration, problem=_problem(app, org_id, integration))
+
+
+def _listed(integration: Integration) -> list[str]:
+    """Return the mailboxes that are to be used without their users. Raises InvalidRequest."""
+    if integration.state != "approved" or not integration.settings.get("applicationAccess"):
+        return []
     listed = [str(address) for address in integration.settings.get("mailboxes", ())]
     if not listed:
         fix = "Name every mailbox that Zalion may use without its user."
         raise InvalidRequest("The delegation needs a list of mailboxes.", field=LISTED, fix=fix)
-    listed = [mime.check_address(address, f"{LISTED}[{place}]") for place, address in enumerate(listed)]
-    integration = replace(integration, settings={**integration.settings, "mailboxes": listed})
-    for domain in _domains(integration):
-        _take(app, org_id, integration.provider, domain)
-    return replace(integration, problem=_problem(app, org_id, integration))
+    return [mime.check_address(address, f"{LISTED}[{place}]") for place, address in enumerate(listed)]
 
 
 def entered(app: App, org_id: str, integration: Integration) -> Delegation | None:
@@ -47,7 +74,9 @@ def entered(app: App, org_id: str, integration: Integration) -> Delegation | Non
     oauth = app.provider(integration.provider).oauth
     if oauth is None or oauth.by_admin or not integration.settings.get("applicationAccess"):
         return None
-    return oauth.delegation(app.registrations.named(org_id, integration), integration.settings)
+    found = oauth.delegation(app.registrations.named(org_id, integration), integration.settings)
+    used = (scope for scopes in _granted(app, org_id, integration).values() for scope in scopes)
+    return found and replace(found, scopes=tuple(dict.fromkeys([*found.scopes, *used])))
 
 
 def checks(app: App, org_id: str, integration: Integration) -> Iterator[CheckResource]:
@@ -55,9 +84,10 @@ def checks(app: App, org_id: str, integration: Integration) -> Iterator[CheckRes
     if entered(app, org_id, integration) is None:
         fix = "Switch on applicationAccess and name the mailboxes first."
         raise Unsupported("There is no delegation to check.", fix=fix)
+    granted = _granted(app, org_id, integration)
     for address in integration.settings["mailboxes"][:MOST_CHECKED]:
         try:
-            _read(app, org_id, integration, address)
+            _read(app, org_id, integration, address, granted.get(address, ()))
         except ZalionError as error:
             yield CheckResource(name=address, status="failed", detail=error.detail, fix=error.fix)
         else:
@@ -67,29 +97,58 @@ def checks(app: App, org_id: str, integration: Integration) -> Iterator[CheckRes
 
 def forget(app: App, org_id: str, integration: Integration) -> Integration:
     """Give the domains back whose grant is gone; of the others say what is left to do."""
-    if entered(app, org_id, integration) is None:
+    integration = _given_back(app, org_id, integration)
+    if not integration.delegated:
         return integration
-    kept = [domain for domain in _domains(integration) if not _released(app, org_id, integration, domain)]
-    if not kept:
-        return integration
-    detail = f"The delegation is still in force at the provider for {', '.join(kept)}."
+    kept = ", ".join(_domains(integration.delegated))
     fix = (
         "Delete Zalion's client id under domain-wide delegation in the Admin console, then disconnect again."
     )
-    return replace(integration, problem=Problem("delegation_left", detail, fix))
+    problem = Problem("delegation_left", f"The delegation is still in force at the provider for {kept}.", fix)
+    return replace(integration, problem=problem)
+
+
+def _insist(app: App, org_id: str, integration: Integration, domain: str) -> None:
+    """Have a domain proven before it is taken: a customer's delegation reaches domains that nobody named."""
+    owner = app.registrations.owner(integration.provider, domain)
+    if owner == org_id:
+        return
+    proving.insist(app, org_id, domain, integration.updated_by, LISTED)
+    if owner:  # told only to who has proven it
+        raise _taken(domain)
 
 
 def _take(app: App, org_id: str, provider: str, domain: str) -> None:
     if not app.registrations.bind(org_id, provider, domain):
-        raise Conflict(
-            f"{domain} is connected to another organisation.",
-            field=LISTED,
-            fix="Ask Zalion's support if it is yours.",
-        )
+        raise _taken(domain)
 
 
-def _domains(integration: Integration) -> list[str]:
-    return sorted({address.rpartition("@")[2] for address in integration.settings.get("mailboxes", ())})
+def _taken(domain: str) -> Conflict:
+    detail = f"{domain} is connected to another organisation."
+    return Conflict(detail, field=LISTED, fix="Ask Zalion's support if it is yours.")
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2]
+
+
+def _domains(addresses: Iterable[str]) -> list[str]:
+    return sorted({_domain(address) for address in addresses})
+
+
+def _granted(app: App, org_id: str, integration: Integration) -> dict[str, tuple[str, ...]]:
+    """Return what connected mailboxes ask for, by address: it stays what it was when they were connected."""
+    found: dict[str, tuple[str, ...]] = {}
+    after = ""
+    while page := app.records.range(org_id, Grant, after=after):
+        after = page[-1].value.key
+        grants = [stored.value for stored in page]
+        found |= {
+            grant.username: grant.scopes
+            for grant in grants
+            if grant.type == "application" and grant.provider == integration.provider
+        }
+    return found
 
 
 def _problem(app: App, org_id: str, integration: Integration) -> Problem | None:
@@ -100,10 +159,14 @@ def _problem(app: App, org_id: str, integration: Integration) -> Problem | None:
     return None
 
 
-def _read(app: App, org_id: str, integration: Integration, address: str) -> None:
-    """Sign in for a mailbox and look whether it can be read. Raises what the provider says."""
+def _read(app: App, org_id: str, integration: Integration, address: str, granted: Sequence[str] = ()) -> None:
+    """Sign in for a mailbox, now and if it were connected anew, and look whether it can be read.
+
+    Raises what the provider says.
+    """
     oauth, registration = _signing(app, org_id, integration)
-    token = oauth.application(registration, address, oauth.scopes(integration.settings)).access_token
+    scopes = tuple(dict.fromkeys([*granted, *oauth.scopes(integration.settings)]))
+    token = oauth.application(registration, address, scopes).access_token
     receiver = app.provider(integration.provider).receiver
     if receiver is None:
         raise NotFound("This provider reads no mailboxes.")
@@ -132,19 +195,44 @@ def _limit(app: App, org_id: str, integration: Integration) -> CheckResource:
     return CheckResource(name="limit", status="failed", detail="Another mailbox could be reached, too.")
 
 
+def _given_back(app: App, org_id: str, integration: Integration, keep: Collection[str] = ()) -> Integration:
+    """Give back the domains whose grant is certainly gone; those to `keep` are not asked for."""
+    gone = {
+        domain
+        for domain in _domains(integration.delegated)
+        if domain not in keep and _released(app, org_id, integration, domain)
+    }
+    left = [address for address in integration.delegated if _domain(address) not in gone]
+    return replace(integration, delegated=tuple(left))
+
+
 def _released(app: App, org_id: str, integration: Integration, domain: str) -> bool:
-    """Give a domain back if the grant is certainly gone; returns whether it was."""
-    oauth, registration = _signing(app, org_id, integration)
-    address = next(one for one in integration.settings["mailboxes"] if one.endswith(f"@{domain}"))
+    """Give a domain back if the grant is certainly gone; returns whether it is not ours any more."""
+    if app.registrations.owner(integration.provider, domain) != org_id:
+        return True
+    named = [address for address in integration.delegated if _domain(address) == domain]
+    reaching = replace(integration, settings={"applicationAccess": True, "mailboxes": named})
     try:
-        oauth.application(registration, address, oauth.scopes(integration.settings))
-    except ConsentRequired as error:
-        if error.reason == oauth.delegation_missing:
-            app.registrations.release(org_id, integration.provider, domain)
-            return True
+        oauth, registration = _signing(app, org_id, reaching)
     except ZalionError:
-        return False  # nobody knows: it stays taken
-    return False
+        return False  # we cannot ask
+    if not any(_is_gone(oauth, registration, address) for address in named):
+        return False
+    app.registrations.release(org_id, integration.provider, domain)
+    return True
+
+
+def _is_gone(oauth: OAuth, registration: Registration, address: str) -> bool:
+    """Whether each permission is refused for want of a delegation: one that is left gives mail away."""
+    for scope in oauth.delegable:
+        try:
+            oauth.application(registration, address, [scope])
+        except ZalionError as error:
+            if error.reason != oauth.delegation_missing:
+                return False  # nobody knows
+        else:
+            return False
+    return True
 
 
 def _signing(app: App, org_id: str, integration: Integration) -> tuple[OAuth, Registration]:

@@ -122,6 +122,8 @@ class Integration:
         tenant: the organisation's directory at the provider, once it was proven; empty before.
         proof: what the organisation's own app registration signs in with; empty without one.
         consented: the permissions that its directory's tokens carried when Zalion's app was consented to.
+        delegated: addresses whose domains are bound to the organisation, named before they are bound and
+            until they are given back: by them it is found out whether the delegation is gone.
     """
 
     kind: ClassVar[str] = "integration"
@@ -133,6 +135,7 @@ class Integration:
     tenant: str = ""
     proof: Literal["", "secret", "certificate"] = ""
     consented: tuple[str, ...] = ()
+    delegated: tuple[str, ...] = ()
     problem: Problem | None = None
     updated_at: datetime | None = None
     updated_by: str = ""

@@ -5,6 +5,7 @@ own that nobody else writes). The proof is kept; asking again takes it back wher
 """
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 
 from shared import audit, relaying, rules
@@ -24,17 +25,7 @@ def listed(app: App, caller: Caller) -> list[DomainProof]:
 def ask(app: App, caller: Caller, text: str) -> DomainProof:
     """Return the domain with the record to publish; the same one however often it is asked for."""
     caller.need("admin")
-    domain = rules.domain(text, "domain")
-    stored = app.records.find(caller.org_id, DomainProof, domain)
-    if stored:
-        return stored.value
-    proof = DomainProof(domain, secrets.token_urlsafe(24), app.clock())
-    event = audit.entry(app, "domain.asked", actor=caller.email, detail=domain)
-    try:
-        app.records.commit(caller.org_id, Add(proof), event)
-    except Raced:
-        return app.records.get(caller.org_id, DomainProof, domain).value
-    return proof
+    return _asked(app, caller.org_id, rules.domain(text, "domain"), caller.email).value
 
 
 def verify(app: App, caller: Caller, text: str) -> DomainProof:
@@ -48,22 +39,45 @@ def verify(app: App, caller: Caller, text: str) -> DomainProof:
     stored = app.records.find(caller.org_id, DomainProof, domain)
     if stored is None:
         raise NotFound("This domain was not asked for.", fix=f"Begin with PUT /domains/{domain}.")
-    proof = stored.value
-    found = app.lookups.txt(proof.name)
-    there = proof.text in [text.strip() for text in found]
-    _keep(app, caller, stored, there=there)
-    if not there:
-        seen = f"{len(found)} other TXT records are there." if found else "No TXT record is there."
-        fix = f'Publish a TXT record at {proof.name} with the text "{proof.text}", wait, and verify again.'
-        raise Conflict(f"The domain is not proven. {seen}", field="domain", fix=fix)
+    _proven(app, caller.org_id, stored, caller.email, "domain", f"call POST /domains/{domain}/verify again")
     return app.records.get(caller.org_id, DomainProof, domain).value
 
 
-def _keep(app: App, caller: Caller, stored: Stored[DomainProof], *, there: bool) -> None:
+def insist(app: App, org_id: str, domain: str, actor: str, field: str) -> None:
+    """Have a domain proven now, whatever was proven before: something is about to depend on it.
+
+    Raises Conflict naming `field` and the record to publish, Temporary where the DNS does not answer.
+    """
+    _proven(app, org_id, _asked(app, org_id, domain, actor), actor, field, "save this again")
+
+
+def _asked(app: App, org_id: str, domain: str, actor: str) -> Stored[DomainProof]:
+    stored = app.records.find(org_id, DomainProof, domain)
+    if stored:
+        return stored
+    proof = DomainProof(domain, secrets.token_urlsafe(24), app.clock())
+    with suppress(Raced):  # somebody asked at the same moment
+        app.records.commit(org_id, Add(proof), audit.entry(app, "domain.asked", actor=actor, detail=domain))
+    return app.records.get(org_id, DomainProof, domain)
+
+
+def _proven(app: App, org_id: str, stored: Stored[DomainProof], actor: str, field: str, then: str) -> None:
+    """Look the record up and keep what was found. Raises Conflict where it is not there."""
+    proof = stored.value
+    found = app.lookups.txt(proof.name)
+    there = proof.text in [text.strip() for text in found]
+    _keep(app, org_id, stored, actor, there=there)
+    if not there:
+        seen = f"{len(found)} other TXT records are there." if found else "No TXT record is there."
+        fix = f'Publish a TXT record at {proof.name} with the text "{proof.text}", wait, and {then}.'
+        raise Conflict(f"The domain {proof.domain} is not proven. {seen}", field=field, fix=fix)
+
+
+def _keep(app: App, org_id: str, stored: Stored[DomainProof], actor: str, *, there: bool) -> None:
     now, old = app.clock(), stored.value
     proven_at = (old.proven_at or now) if there else None
     new = replace(old, state="proven" if there else "waiting", proven_at=proven_at, checked_at=now)
     outcome = "proven" if there else "not_found"
-    event = audit.entry(app, "domain.verified", actor=caller.email, outcome=outcome, detail=old.domain)
-    app.records.commit(caller.org_id, Move(stored, new), event)
-    relaying.forget(app, caller.org_id)
+    event = audit.entry(app, "domain.verified", actor=actor, outcome=outcome, detail=old.domain)
+    app.records.commit(org_id, Move(stored, new), event)
+    relaying.forget(app, org_id)

@@ -34,7 +34,7 @@ def registered(
     """
     oauth = app.provider(new.provider).oauth
     if oauth and not oauth.by_admin:
-        return delegating.registered(app, org_id, new, secret)
+        return delegating.registered(app, org_id, stored, new, secret)
     if new.state == "not_approved" and secret is None:
         return new
     if new.settings.get("clientId") or new.settings.get("tenantId"):

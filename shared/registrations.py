@@ -60,8 +60,11 @@ class Registrations:
         found = self._made(app.client_id, tenant, self._secret(app.secret_name), ours=True)
         if not (app.key_name and integration.settings.get("applicationAccess")):
             return found
-        listed = frozenset(str(address).lower() for address in integration.settings.get("mailboxes", ()))
-        return replace(found, service_key=self._secret(app.key_name), mailboxes=listed)
+        listed = {str(address).lower() for address in integration.settings.get("mailboxes", ())}
+        domains = {address.rpartition("@")[2] for address in listed}
+        ours = {domain for domain in domains if self.owner(integration.provider, domain) == org_id}
+        usable = frozenset(address for address in listed if address.rpartition("@")[2] in ours)
+        return replace(found, service_key=self._secret(app.key_name), mailboxes=usable)
 
     def mark(self, org_id: str, provider: str, error: InvalidRequest) -> None:
         """Note that the organisation's registration no longer works: IT sees it at the integration."""

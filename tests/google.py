@@ -13,7 +13,7 @@ import requests
 
 from sandbox.web import Reply, Request, WebServer
 from sandbox.world import GOOGLE_PROJECT
-from shared import authorizing, casework, integrating, noticing, returning
+from shared import authorizing, casework, integrating, noticing, proving, returning
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
@@ -147,6 +147,13 @@ def request(address: str, **changes: Any) -> ConnectMailbox:
 def approve(app: App, org_id: str, **settings: Any) -> Any:
     """Approve the integration, with settings; returns it as it is shown."""
     return integrating.put(app, admin_of(org_id), "google", PutIntegration(approved=True, settings=settings))
+
+
+def prove(world: Any, app: App, org_id: str, *domains: str) -> None:
+    """Publish what proves these domains, as their administrator does."""
+    for domain in domains:
+        proof = proving.ask(app, admin_of(org_id), domain)
+        world.dns.put(proof.name, "TXT", proof.text)
 
 
 def admin_of(org_id: str) -> Caller:

@@ -33,10 +33,10 @@ GMAIL_SCOPES = frozenset(
 
 @dataclass
 class Domain:
-    """A customer of Workspace.
+    """A customer of Workspace, called by its primary domain; secondary ones are the same customer.
 
     Attributes:
-        delegations: client id -> scopes it may have of everybody (Admin console, API controls).
+        delegations: client id -> scopes it may have of everybody in all its domains (Admin console).
         blocked_clients: OAuth clients that the administrator does not trust.
         session_control: refresh tokens end with invalid_rapt.
     """
@@ -114,16 +114,17 @@ class ServiceAccount:
 
 @dataclass
 class Directory:
-    """Everything Google knows of people and apps."""
+    """Everything Google knows of people and apps; `domains` has each mail domain's customer."""
 
     domains: dict[str, Domain] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
     service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
 
-    def add_domain(self, name: str) -> Domain:
-        """Add a customer."""
-        return self.domains.setdefault(name.lower(), Domain(name.lower()))
+    def add_domain(self, name: str, customer: str = "") -> Domain:
+        """Add a customer; or a secondary domain of the one whose domain `customer` is."""
+        made = self.add_domain(customer) if customer else Domain(name.lower())
+        return self.domains.setdefault(name.lower(), made)
 
     def add_user(self, address: str, password: str, *, admin: bool = False) -> User:
         """Add somebody, and the domain."""
@@ -146,7 +147,10 @@ class Directory:
         return self.service_accounts.setdefault(email, made)
 
     def delegate(self, domain: str, client_id: str, *scopes: str) -> None:
-        """What an administrator enters under "domain-wide delegation"; replaces what was there."""
+        """What an administrator enters under "domain-wide delegation"; replaces what was there.
+
+        It holds for every domain of the customer, whichever is named.
+        """
         self.add_domain(domain).delegations[client_id] = {full(scope) for scope in scopes}
 
     def undelegate(self, domain: str, client_id: str) -> None:

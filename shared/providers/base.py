@@ -337,10 +337,12 @@ class OAuth(Protocol):
         by_admin: an administrator approves for the whole organisation before anybody may sign in, and a
             directory that was proven so is the only one to sign in from.
         delegation_missing: reason of the refusal that says that there is no delegation.
+        delegable: every scope that a delegation may have been entered with.
     """
 
     by_admin: bool
     delegation_missing: str
+    delegable: tuple[str, ...]
 
     def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
         """Return the least scopes that these settings of a mailbox or an integration need."""

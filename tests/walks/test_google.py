@@ -1,23 +1,19 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
-from dataclasses import replace
-
 import pytest
 
 from shared import (
     authorizing,
     bootstrap,
-    casework,
     checking,
     connecting,
     drafting,
     drafts,
-    integrating,
     returning,
     syncing,
 )
-from shared.contract import AskConsent, Person, PutIntegration, SendEmail
-from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
+from shared.contract import Person, SendEmail
+from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import Conversation, Mailbox
@@ -26,12 +22,12 @@ from tests.google import (
     MODIFY,
     READ,
     SEND,
-    admin_of,
     approve,
     build,
     connect,
     follow,
     person,
+    prove,
     request,
     sign_in,
 )
@@ -227,8 +223,10 @@ class TestSigningIn:
         assert {"en", "de"} == set(TEXTS[reason])
 
     def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world):
-        who = person(world, "carol", f"taken.{stage.domain}")
-        approve(stage.app, "org-other", applicationAccess=True, mailboxes=[f"x@taken.{stage.domain}"])
+        domain = f"taken.{stage.domain}"
+        who = person(world, "carol", domain)
+        prove(world, stage.app, "org-other", domain)
+        approve(stage.app, "org-other", applicationAccess=True, mailboxes=[f"x@{domain}"])
         with pytest.raises(Refused) as caught:
             connect(world, stage.app, stage.org_id, who)
         assert caught.value.error.reason == "tenant_taken"
@@ -316,137 +314,3 @@ class TestOneAccountInTwoOrganisations:
         assert not stage.alice.box.watches
         assert world.google.grants.revocations == before + 1
         assert connecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"
-
-
-class TestDelegation:
-    @pytest.fixture
-    def stage(self, shared):
-        return shared
-
-    @pytest.fixture
-    def service(self, world):
-        return world.google_service.client_id
-
-    def open(self, stage, world, *who, delegated=True):
-        directory, client_id = world.google.directory, world.google_service.client_id
-        directory.undelegate(stage.domain, client_id)
-        if delegated:
-            directory.delegate(stage.domain, client_id, READ, SEND)
-        mailboxes = [one.address for one in who]
-        return approve(stage.app, stage.org_id, applicationAccess=True, mailboxes=mailboxes)[0]
-
-    def connect(self, stage, who):
-        body = request(who.address, owner=who.address, settings={"google": {"access": "application"}})
-        mailbox, url = authorizing.connect(stage.app, admin_of(stage.org_id), body)
-        assert url is None
-        return mailbox
-
-    def test_the_page_says_what_to_enter_and_the_check_proves_it(self, stage, world, service):
-        who = stage.person("carol")
-        shown = self.open(stage, world, who, delegated=False)
-        assert shown.state == "needs_attention"
-        assert service in shown.problem.fix
-        *_, entered = integrating.show(stage.app, admin_of(stage.org_id), "google")
-        assert (entered.client_id, set(entered.scopes)) == (service, {FULL + READ, FULL + SEND})
-        checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
-        assert [(one.name, one.status) for one in checks] == [(who.address, "failed"), ("limit", "ok")]
-        world.google.directory.delegate(stage.domain, service, *entered.scopes)
-        checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
-        assert {one.status for one in checks} == {"ok"}
-        assert integrating.show(stage.app, admin_of(stage.org_id), "google")[0].state == "approved"
-
-    def test_a_listed_mailbox_works_without_its_user(self, stage, world):
-        who = stage.person("carol")
-        self.open(stage, world, who)
-        mailbox = self.connect(stage, who)
-        assert mailbox.state == "active"
-        hers = replace(stage, alice=who, mailbox=mailbox, case_id="C-2")
-        casework.put_case(stage.app, caller(stage.org_id, "", "platform"), "C-2", "Screws", [who.address])
-        assert hers.sent().state == "sent"
-        hers.supplier.reply(hers.supplier.inbox()[-1])
-        hers.settle()
-        assert [m.direction for m in hers.timeline()] == ["out", "in"]
-
-    def test_nobody_asks_google_for_a_mailbox_that_is_not_listed(self, stage, world):
-        listed, other = stage.person("carol"), stage.person("ceo")
-        self.open(stage, world, listed)
-        before = tokens_asked(world)
-        with pytest.raises(ConsentRequired) as caught:
-            self.connect(stage, other)
-        assert caught.value.reason == "google_not_listed"
-        assert tokens_asked(world) == before
-
-    def test_a_mailbox_taken_off_the_list_is_not_asked_for_any_more(self, stage, world):
-        one, two = stage.person("carol"), stage.person("dave")
-        self.open(stage, world, one, two)
-        mailbox = self.connect(stage, two)
-        self.open(stage, world, one)
-        stage.app.grants.forget(stage.org_id, mailbox.id, "google")
-        before = tokens_asked(world)
-        assert look(stage, mailbox) is None
-        assert tokens_asked(world) == before
-        assert "delegation only for the mailboxes" in mailbox_of(stage, mailbox).problem.detail
-
-    def test_a_user_may_not_choose_it(self, stage, world):
-        who = stage.person("carol")
-        self.open(stage, world, who)
-        body = request(who.address, settings={"google": {"access": "application"}})
-        with pytest.raises(NotAllowed):
-            authorizing.connect(stage.app, caller(stage.org_id, who.address), body)
-
-    @pytest.mark.parametrize("end", ["undelegated", "suspended"])
-    def test_a_delegation_that_ends_says_why(self, stage, world, service, end):
-        who = stage.person("carol")
-        self.open(stage, world, who)
-        mailbox = self.connect(stage, who)
-        if end == "undelegated":
-            world.google.directory.undelegate(stage.domain, service)
-        else:
-            who.account.suspended = True
-        stage.app.grants.forget(stage.org_id, mailbox.id, "google")
-        assert look(stage, mailbox) is None
-        problem = mailbox_of(stage, mailbox).problem
-        assert (service in problem.fix) if end == "undelegated" else (who.address in problem.detail)
-
-    def test_a_domain_belongs_to_one_organisation_until_its_delegation_is_gone(self, stage, world, service):
-        domain, app = f"moves.{stage.domain}", stage.app
-        who = person(world, "carol", domain)
-        settings = {"applicationAccess": True, "mailboxes": [who.address]}
-        world.google.directory.delegate(domain, service, READ, SEND)
-        approve(app, "org-first", **settings)
-        with pytest.raises(Conflict) as caught:
-            approve(app, "org-thief", **settings)
-        assert caught.value.field == "settings.mailboxes"
-        left = integrating.disconnect(app, admin_of("org-first"), "google")[0]
-        assert "still in force" in left.problem.detail
-        with pytest.raises(Conflict):
-            approve(app, "org-thief", **settings)
-        world.google.directory.undelegate(domain, service)
-        integrating.disconnect(app, admin_of("org-first"), "google")
-        assert approve(app, "org-heir", **settings)
-
-    @pytest.mark.parametrize(
-        ("settings", "field"),
-        [
-            ({"applicationAccess": True}, "settings.mailboxes"),
-            ({"applicationAccess": True, "mailboxes": ["no address"]}, "settings.mailboxes[0]"),
-            ({"mailboxes": "alice"}, "settings.mailboxes"),
-        ],
-    )
-    def test_wrong_settings_are_named(self, stage, settings, field):
-        with pytest.raises(InvalidRequest) as caught:
-            approve(stage.app, stage.org_id, **settings)
-        assert caught.value.field == field
-
-    def test_without_a_delegation_there_is_nothing_to_check_or_to_approve(self, stage):
-        approve(stage.app, stage.org_id)
-        with pytest.raises(Unsupported):
-            integrating.check(stage.app, admin_of(stage.org_id), "google")
-        with pytest.raises(Unsupported):
-            authorizing.ask_consent(stage.app, admin_of(stage.org_id), "google", AskConsent())
-
-    def test_an_integration_that_it_does_not_approve_connects_nobody(self, stage, world):
-        integrating.put(stage.app, admin_of(stage.org_id), "google", PutIntegration(approved=False))
-        with pytest.raises(Conflict):
-            authorizing.connect(stage.app, stage.caller, request(stage.person("x").address))
-        approve(stage.app, stage.org_id)

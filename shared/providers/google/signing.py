@@ -55,6 +55,7 @@ class Google:
 
     by_admin = False
     delegation_missing = "google_delegation"
+    delegable: tuple[str, ...] = (READ, SEND, MODIFY)
 
     def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
         """See `OAuth.scopes`. `gmail.modify` holds what the other two allow."""
@@ -162,8 +163,12 @@ class Google:
         return _tokens(_token(registration, form, facts), {})
 
     def delegation(self, registration: Registration, settings: Mapping[str, object]) -> Delegation:
-        """See `OAuth.delegation`. The client id is the service account's number."""
-        return Delegation(service_key(registration)["client_id"], self.scopes(settings))
+        """See `OAuth.delegation`. The client id is the service account's number.
+
+        A new entry replaces the old one, and mailboxes that were connected without drafts go on as they are.
+        """
+        scopes = (READ, SEND, MODIFY) if settings.get("drafts") else (READ, SEND)
+        return Delegation(service_key(registration)["client_id"], scopes)
 
     def revoke(self, registration: Registration, token: str) -> bool:
         """See `OAuth.revoke`. It ends all that the person granted to our Cloud project, anywhere."""

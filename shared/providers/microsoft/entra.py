@@ -50,6 +50,7 @@ class Entra:
 
     by_admin = True
     delegation_missing = ""
+    delegable: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, ConfidentialClientApplication] = OrderedDict()

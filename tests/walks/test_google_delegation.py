@@ -1,0 +1,190 @@
+"""Google's domain-wide delegation: proven, taken by one organisation, used for what is listed, and given back."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared import authorizing, bootstrap, casework, integrating
+from shared.contract import AskConsent, PutIntegration
+from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Unsupported
+from shared.settings import load
+from tests.google import MODIFY, READ, SEND, admin_of, approve, build, prove, request
+from tests.scenes import Clock, caller
+from tests.walks.test_google import look, mailbox_of, tokens_asked
+
+FULL = "https://www.googleapis.com/auth/"
+
+
+@pytest.fixture(scope="module")
+def stage(world):
+    """One organisation for tests that connect people of their own, and leave Alice alone."""
+    clock = Clock()
+    return build(world, bootstrap.build(load(world.environment()), clock), clock)
+
+
+@pytest.fixture(autouse=True)
+def _quick(world):
+    """Gmail drops pushes that follow each other within a second, and `heal` switches that on again."""
+    world.google.faults.push_seconds = 0
+
+
+@pytest.fixture
+def service(world):
+    return world.google_service.client_id
+
+
+def delegate(stage, world, *who, delegated=True, **settings):
+    directory, client_id = world.google.directory, world.google_service.client_id
+    directory.undelegate(stage.domain, client_id)
+    if delegated:
+        directory.delegate(stage.domain, client_id, READ, SEND)
+    prove(world, stage.app, stage.org_id, stage.domain)
+    mailboxes = [one.address for one in who]
+    return approve(stage.app, stage.org_id, applicationAccess=True, mailboxes=mailboxes, **settings)[0]
+
+
+def connected(stage, who):
+    body = request(who.address, owner=who.address, settings={"google": {"access": "application"}})
+    mailbox, url = authorizing.connect(stage.app, admin_of(stage.org_id), body)
+    assert url is None
+    return mailbox
+
+
+def test_the_page_says_what_to_enter_and_the_check_proves_it(stage, world, service):
+    who = stage.person("carol")
+    shown = delegate(stage, world, who, delegated=False)
+    assert shown.state == "needs_attention"
+    assert service in shown.problem.fix
+    *_, entered = integrating.show(stage.app, admin_of(stage.org_id), "google")
+    assert (entered.client_id, set(entered.scopes)) == (service, {FULL + READ, FULL + SEND})
+    checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert [(one.name, one.status) for one in checks] == [(who.address, "failed"), ("limit", "ok")]
+    world.google.directory.delegate(stage.domain, service, *entered.scopes)
+    checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert {one.status for one in checks} == {"ok"}
+    assert integrating.show(stage.app, admin_of(stage.org_id), "google")[0].state == "approved"
+
+
+def test_a_listed_mailbox_works_without_its_user(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    assert mailbox.state == "active"
+    hers = replace(stage, alice=who, mailbox=mailbox, case_id="C-2")
+    casework.put_case(stage.app, caller(stage.org_id, "", "platform"), "C-2", "Screws", [who.address])
+    assert hers.sent().state == "sent"
+    hers.supplier.reply(hers.supplier.inbox()[-1])
+    hers.settle()
+    assert [m.direction for m in hers.timeline()] == ["out", "in"]
+
+
+def test_nobody_asks_google_for_a_mailbox_that_is_not_listed(stage, world):
+    listed, other = stage.person("carol"), stage.person("ceo")
+    delegate(stage, world, listed)
+    before = tokens_asked(world)
+    with pytest.raises(ConsentRequired) as caught:
+        connected(stage, other)
+    assert caught.value.reason == "google_not_listed"
+    assert tokens_asked(world) == before
+
+
+def test_a_mailbox_taken_off_the_list_is_not_asked_for_any_more(stage, world):
+    one, two = stage.person("carol"), stage.person("dave")
+    delegate(stage, world, one, two)
+    mailbox = connected(stage, two)
+    delegate(stage, world, one)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    before = tokens_asked(world)
+    assert look(stage, mailbox) is None
+    assert tokens_asked(world) == before
+    assert "delegation only for the mailboxes" in mailbox_of(stage, mailbox).problem.detail
+
+
+def test_a_user_may_not_choose_it(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    body = request(who.address, settings={"google": {"access": "application"}})
+    with pytest.raises(NotAllowed):
+        authorizing.connect(stage.app, caller(stage.org_id, who.address), body)
+
+
+@pytest.mark.parametrize("end", ["undelegated", "suspended"])
+def test_a_delegation_that_ends_says_why(stage, world, service, end):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    if end == "undelegated":
+        world.google.directory.undelegate(stage.domain, service)
+    else:
+        who.account.suspended = True
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    assert look(stage, mailbox) is None
+    problem = mailbox_of(stage, mailbox).problem
+    assert (service in problem.fix) if end == "undelegated" else (who.address in problem.detail)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"applicationAccess": True}, "settings.mailboxes"),
+        ({"applicationAccess": True, "mailboxes": ["no address"]}, "settings.mailboxes[0]"),
+        ({"mailboxes": "alice"}, "settings.mailboxes"),
+    ],
+)
+def test_wrong_settings_are_named(stage, settings, field):
+    with pytest.raises(InvalidRequest) as caught:
+        approve(stage.app, stage.org_id, **settings)
+    assert caught.value.field == field
+
+
+def test_without_a_delegation_there_is_nothing_to_check_or_to_approve(stage):
+    approve(stage.app, stage.org_id)
+    with pytest.raises(Unsupported):
+        integrating.check(stage.app, admin_of(stage.org_id), "google")
+    with pytest.raises(Unsupported):
+        authorizing.ask_consent(stage.app, admin_of(stage.org_id), "google", AskConsent())
+
+
+def test_an_integration_that_it_does_not_approve_connects_nobody(stage, world):
+    integrating.put(stage.app, admin_of(stage.org_id), "google", PutIntegration(approved=False))
+    with pytest.raises(Conflict):
+        authorizing.connect(stage.app, stage.caller, request(stage.person("x").address))
+    approve(stage.app, stage.org_id)
+
+
+def test_drafts_switched_on_leave_connected_mailboxes_as_they_are(stage, world, service):
+    who, another = stage.person("carol"), stage.person("dave")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    approve(stage.app, stage.org_id, applicationAccess=True, mailboxes=[who.address], drafts=True)
+    checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert checks[0].status == "failed"
+    *_, entered = integrating.show(stage.app, admin_of(stage.org_id), "google")
+    world.google.directory.delegate(stage.domain, service, *entered.scopes)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    assert look(stage, mailbox) is not None
+    approve(
+        stage.app,
+        stage.org_id,
+        applicationAccess=True,
+        mailboxes=[who.address, another.address],
+        drafts=True,
+    )
+    assert connected(stage, another).state == "active"
+    assert {one.status for one in integrating.check(stage.app, admin_of(stage.org_id), "google")} == {"ok"}
+
+
+def test_drafts_switched_off_leave_connected_mailboxes_as_they_are(stage, world, service):
+    who = stage.person("carol")
+    delegate(stage, world, who, drafts=True)
+    world.google.directory.delegate(stage.domain, service, READ, SEND, MODIFY)
+    mailbox = connected(stage, who)
+    approve(stage.app, stage.org_id, applicationAccess=True, mailboxes=[who.address])
+    *_, entered = integrating.show(stage.app, admin_of(stage.org_id), "google")
+    assert FULL + MODIFY in entered.scopes  # as long as a mailbox uses it
+    world.google.directory.delegate(stage.domain, service, READ, SEND)
+    checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert checks[0].status == "failed"
+    world.google.directory.delegate(stage.domain, service, *entered.scopes)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    assert look(stage, mailbox) is not None
