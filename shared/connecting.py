@@ -78,9 +78,10 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     )
     try:
         with _named(app, caller.org_id, stored, waiting) as begun:
-            for account in _accounts(app, mailbox):
-                presence.note(app.records, account, (caller.org_id, mailbox.id))
             adopting.adopt(app, caller.org_id, mailbox, secrets_)
+            if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
+                for account in _accounts(app, mailbox):
+                    presence.note(app.records, account, (caller.org_id, mailbox.id))
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
             changes = _afresh(stored.value, mailbox) if stored else {}

@@ -214,8 +214,9 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
         if side == flow.provider:
             adopting.try_out(app, org_id, mailbox, side, power, lambda: credential)
-    if app.provider(flow.provider).one_account and tokens.subject:
-        presence.note(app.records, account_of(flow.provider, tokens.subject), (org_id, mailbox.id))
+    if app.provider(flow.provider).one_account:
+        for name in filter(None, (mailbox.address, tokens.subject)):
+            presence.note(app.records, account_of(flow.provider, name), (org_id, mailbox.id))
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens)
     connecting.activate(app, org_id, mailbox.id, flow.actor)
     return _connected(flow, mailbox)

@@ -305,6 +305,17 @@ class TestOneAccountInTwoOrganisations:
         assert any("withdrawn at the provider" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before + 1
 
+    def test_a_stranger_who_names_the_account_and_never_signs_in_keeps_nothing_alive(self, stage, world):
+        org_id = f"{stage.org_id}-stranger"
+        approve(stage.app, org_id)
+        eve = caller(org_id, "eve@stranger.example")
+        _, url = authorizing.connect(stage.app, eve, request(stage.alice.address))
+        assert url
+        receipt = connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        assert "push" in receipt.destroyed
+        assert "google consent (withdrawn at the provider)" in receipt.destroyed
+        assert not stage.alice.box.watches
+
     def test_the_only_one_to_go_ends_watch_and_consent(self, stage, world):
         assert stage.alice.box.watches
         before = world.google.grants.revocations
