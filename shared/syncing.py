@@ -222,6 +222,7 @@ class _Run:
     actor: str
     filer: Filer | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     late: bool = False
     unfinished: bool = False
 
@@ -244,13 +245,20 @@ class _Run:
             done = {
                 "cursor": cursor,
                 "synced_at": self.app.clock(),
-                "problem": None,
+                "problem": self._withheld(),
                 "stuck": "",
                 "tries": 0,
                 "rest_until": None,
             }
             if self.lease.release(self._read("done"), **done):
                 return
+
+    def _withheld(self) -> Problem | None:
+        """Say that the provider keeps mails from us, while it gives others."""
+        if not self.refused:
+            return None
+        fix = "Zalion asks for them again at each look, for two days. Ask your provider if it stays."
+        return Problem("mail_refused", f"The provider did not give {self.refused} of the mails.", fix)
 
     def _go_on_later(self, cursor: Cursor | None) -> None:
         """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
@@ -309,6 +317,7 @@ class _Run:
             if not self._whole(filer, page.envelopes):
                 break
             cursor = page.cursor
+            self.refused += page.refused
             if self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
@@ -340,7 +349,7 @@ class _Run:
             self.unfinished = self.app.clock() > self.ends_at
 
     def _read(self, outcome: str) -> Add:
-        return self._event("mailbox.read", outcome, counts=dict(self.counts))
+        return self._event("mailbox.read", outcome, counts=dict(self.counts + Counter(refused=self.refused)))
 
     def _event(
         self, event: str, outcome: str, *, counts: dict[str, int] | None = None, detail: str = ""

@@ -8,10 +8,13 @@ from email.message import Message
 from http.client import responses
 from urllib.parse import parse_qsl, urlsplit
 
-from sandbox.google.problems import invalid
+from sandbox.google.problems import Problem, invalid
 from sandbox.web import Reply, Request
 
 MOST = 100
+
+CONCURRENT = 5
+"""Calls of a user that are served at once, as those of a batch are; Google does not say how many."""
 
 
 def answer(request: Request, serve: Callable[[Request], Reply]) -> Reply:
@@ -27,8 +30,8 @@ def answer(request: Request, serve: Callable[[Request], Reply]) -> Reply:
         raise invalid(f"The batch request could not be processed: more than {MOST} calls.")
     boundary = f"batch_{secrets.token_urlsafe(12)}"
     pieces = []
-    for part in parts:
-        reply = serve(_opened(part.get_payload(decode=True), request))
+    for place, part in enumerate(parts):
+        reply = _crowded() if place >= CONCURRENT else serve(_opened(part.get_payload(decode=True), request))
         id_ = str(part.get("Content-ID", "")).strip("<>")
         pieces.append(
             f"--{boundary}\r\nContent-Type: application/http\r\nContent-ID: <response-{id_}>\r\n\r\n".encode()
@@ -37,6 +40,10 @@ def answer(request: Request, serve: Callable[[Request], Reply]) -> Reply:
         )
     body = b"".join(pieces) + f"--{boundary}--\r\n".encode()
     return Reply(200, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
+
+
+def _crowded() -> Reply:
+    return Problem(429, "rateLimitExceeded", "Too many concurrent requests for user.").reply()
 
 
 def _opened(content: object, outer: Request) -> Request:

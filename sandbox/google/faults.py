@@ -21,6 +21,7 @@ class Faults(Mishaps):
         late_history: so many of the next history.list do not see anything new yet.
         hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
+        bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
         push_seconds: a user's pushes within so many seconds of the last one are dropped.
@@ -41,6 +42,8 @@ class Faults(Mishaps):
     late_history: int = 0
     hollow_pages: int = 0
     late_search: int = 0
+    bad_mails: set[str] = field(default_factory=set)
+    bad_status: int = 500
     expired_histories: Counter[str] = field(default_factory=Counter)
     dead_watches: set[str] = field(default_factory=set)
     push_seconds: float = 1.0

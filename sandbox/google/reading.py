@@ -35,7 +35,11 @@ def get_message(call: Call) -> dict[str, Any]:
     """users.messages.get."""
     how = call.one("format", "full")
     _check_format(call, how)
-    return shown(call.mailbox, call.item(), how, call.query.get("metadataHeaders", ()))
+    item, faults = call.item(), call.gmail.faults
+    if item.id in faults.bad_mails:
+        reason = "backendError" if faults.bad_status >= 500 else "failedPrecondition"
+        raise Problem(faults.bad_status, reason, "Internal error encountered.")
+    return shown(call.mailbox, item, how, call.query.get("metadataHeaders", ()))
 
 
 def get_attachment(call: Call) -> dict[str, Any]:

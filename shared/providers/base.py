@@ -19,10 +19,16 @@ Cursor = NewType("Cursor", str)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some envelopes, and the cursor that is true once all of them are dealt with."""
+    """Some envelopes, and the cursor that is true once all of them are dealt with.
+
+    Attributes:
+        refused: so many mails the provider did not give, alone and while it works; the cursor knows them,
+            and they are asked for again.
+    """
 
     envelopes: tuple[Envelope, ...]
     cursor: Cursor
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

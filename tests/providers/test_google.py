@@ -149,6 +149,74 @@ class TestHistory:
         assert position.history == str(int(at) + 99)
 
 
+class TestRefusedMails:
+    @pytest.fixture(params=[500, 400, 403])
+    def bad(self, stage, receiver, request):
+        """A mail among three that Gmail does not give; the cursor stands before them."""
+        cursor = read(receiver)[1]
+        stage.put(mail("First"))
+        item = stage.box.add(mail("Bad"))
+        stage.put(mail("Last"))
+        stage.google.faults.bad_status = request.param
+        stage.google.faults.bad_mails.add(item.id)
+        return item, cursor
+
+    def test_one_stops_no_other_and_comes_once_it_can_be_had(self, stage, receiver, bad):
+        _, cursor = bad
+        pages = list(receiver.pages(cursor, SINCE))
+        assert [one.subject for page in pages for one in page.envelopes] == ["First", "Last"]
+        assert sum(page.refused for page in pages) == 1
+        cursor = pages[-1].cursor
+        stage.put(mail("New"))
+        found, cursor = read(receiver, cursor)
+        assert subjects(found) == ["New"]
+        stage.google.faults.bad_mails.clear()
+        found, cursor = read(receiver, cursor)
+        assert subjects(found) == ["Bad"]
+        assert read(receiver, cursor)[0] == []
+
+    def test_it_is_asked_for_two_days_and_each_time_is_told(self, stage, receiver, bad):
+        item, cursor = bad
+        position = Position.of(read(receiver, cursor)[1])
+        assert [*position.refused] == [item.id]
+        assert sum(page.refused for page in receiver.pages(position.cursor, SINCE)) == 1
+        position.refused[item.id] -= reading.WAITED + 1
+        [page, *_] = receiver.pages(position.cursor, SINCE)
+        assert (page.refused, Position.of(page.cursor).refused) == (1, {})
+
+    def test_a_sweep_and_a_lost_history_keep_it(self, stage, receiver, bad):
+        item, _ = bad
+        found, cursor = read(receiver)
+        assert {"First", "Last"} <= set(subjects(found))
+        stage.box.forget_history()
+        with pytest.raises(CursorExpired) as caught:
+            read(receiver, cursor)
+        assert [*Position.of(caught.value.resume).refused] == [item.id]
+
+    def test_late_evidence_and_search_go_on_without_it(self, stage, receiver, bad):
+        first = stage.box.listed()[0]
+        assert subjects(receiver.look([first.message_id])) == ["First"]
+        searcher = stage.searcher()
+        assert "Bad" not in subjects(searcher.search(Query(text="")))
+        searcher.close()
+
+    def test_an_outage_is_no_single_mails_fault(self, stage, receiver, bad):
+        cursor = read(receiver, bad[1])[1]
+        stage.google.faults.bad_mails.clear()
+        stage.google.faults.storm = 3  # in a batch, alone, and the profile
+        with pytest.raises(Temporary):
+            read(receiver, cursor)
+        assert stage.google.faults.storm == 0
+        assert subjects(read(receiver, cursor)[0]) == ["Bad"]
+
+    def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
+        monkeypatch.setattr(reading, "MOST_REFUSED", 2)
+        cursor = read(receiver)[1]
+        stage.google.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
+        with pytest.raises(Temporary):
+            read(receiver, cursor)
+
+
 class TestSweep:
     def test_what_the_search_did_not_know_yet_is_found_by_sweeping_again(self, stage, receiver, monkeypatch):
         stage.put(mail("Late"))

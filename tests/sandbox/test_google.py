@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from itertools import batched
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import requests
 from googleapiclient.errors import HttpError
 from googleapiclient.http import BatchHttpRequest, MediaIoBaseUpload
 
+from sandbox.google.batch import CONCURRENT
 from sandbox.google.headers import unb64
 from tests.sandbox.conftest import mail
 from tests.sandbox.google import body, letter, person
@@ -90,13 +92,14 @@ def test_whatever_arrives_can_be_shown(ann):
     messages = ann.users().messages()
     for how in ("metadata", "full"):
         answers = {}
-        batch = BatchHttpRequest(
-            lambda id_, answer, error, answers=answers: answers.update({id_: answer or error}),
-            f"{ann.google.url}/batch",
-        )
-        for item in items:
-            batch.add(messages.get(userId="me", id=item.id, format=how), request_id=item.id)
-        batch.execute()
+        for chunk in batched(items, CONCURRENT, strict=False):
+            batch = BatchHttpRequest(
+                lambda id_, answer, error, answers=answers: answers.update({id_: answer or error}),
+                f"{ann.google.url}/batch",
+            )
+            for item in chunk:
+                batch.add(messages.get(userId="me", id=item.id, format=how), request_id=item.id)
+            batch.execute()
         assert [answers[item.id]["payload"]["mimeType"] for item in items] == [
             item.message.get_content_type() for item in items
         ]
@@ -416,6 +419,18 @@ def test_a_batch_carries_several_calls_each_with_its_own_answer(ann):
     assert [answers[item.id]["id"] for item in items] == [item.id for item in items]
     assert answers["gone"].status_code == 404
     assert sum(one.user == ann.address for one in ann.google.requests) == 4
+
+
+def test_a_batch_of_too_many_is_partly_refused(ann):
+    items = [ann.box.add(mail("s@x.example")) for _ in range(CONCURRENT + 2)]
+    answers = {}
+    batch = BatchHttpRequest(
+        lambda id_, answer, error: answers.update({id_: error}), f"{ann.google.url}/batch"
+    )
+    for item in items:
+        batch.add(ann.users().messages().get(userId="me", id=item.id, format="minimal"), request_id=item.id)
+    batch.execute()
+    assert [error.status_code for error in answers.values() if error] == [429, 429]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from shared.contract import Person, SendEmail
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
-from shared.model import Conversation, Mailbox
+from shared.model import AuditRecord, Conversation, Mailbox
 from shared.settings import load
 from tests.google import (
     MODIFY,
@@ -103,6 +103,24 @@ class TestStory:
         found = {one.name: one.status for one in checking.doctor(stage.app, stage.caller, stage.mailbox.id)}
         trip = ("sign_in_receiving", "sign_in_sending", "round_trip", "sent_copy", "push")
         assert {found[name] for name in trip} == {"ok"}
+
+
+class TestRefusedMails:
+    def test_a_mail_that_gmail_does_not_give_is_told_and_filed_once_it_can_be_had(self, stage, world):
+        stage.sent()
+        world.google.pubsub.release()
+        first, second = (stage.supplier.reply(stage.supplier.inbox()[0], text) for text in ("One", "Two"))
+        bad = next(item for item in stage.alice.box.listed() if item.message_id == first["Message-ID"])
+        world.google.faults.bad_mails.add(bad.id)
+        stage.sync()
+        assert [message.message_id for message in stage.timeline()[1:]] == [second["Message-ID"]]
+        assert connecting.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
+        looks = [row.value.counts for row in stage.app.records.range(stage.org_id, AuditRecord)]
+        assert sum(counts.get("refused", 0) for counts in looks) == 1
+        world.google.faults.bad_mails.clear()
+        stage.sync()
+        assert len(stage.timeline()) == 3
+        assert connecting.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
 
 
 class TestDrafts:

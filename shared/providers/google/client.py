@@ -8,6 +8,7 @@ https://developers.google.com/workspace/gmail/api/reference/rest
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -62,8 +63,8 @@ FIELDS = "id,threadId,labelIds,internalDate,sizeEstimate,payload/headers"
 UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
 """Unwanted, deleted or unfinished mail, and what is none."""
 
-BATCH = 25
-"""Calls in one request; above 50 Gmail's limits bite: .../gmail/api/guides/batch."""
+BATCH = 5
+"""Calls in one request: Gmail carries them out at once, and refuses a user who asks for too much at once."""
 
 PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -100,11 +101,36 @@ class Session:
             raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
 
     def metadata(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return headers and labels of these messages, in their order, without those that are gone."""
+        """Return headers and labels of these messages, in their order, without those that are gone.
+
+        Raises what Gmail says of one that it does not give.
+        """
+        found, refused = self.available(ids)
+        for error in refused.values():
+            raise error
+        return found
+
+    def available(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
+        """Return the same, and what Gmail says of those that it does not give although it gives others.
+
+        Raises what is no single mail's fault.
+        """
         found: dict[str, dict[str, Any]] = {}
+        refused: dict[str, ZalionError] = {}
         for chunk in batched(dict.fromkeys(ids), BATCH, strict=False):
-            found |= self._batch(chunk)
-        return [found[id_] for id_ in ids if id_ in found]
+            came, missing = self._batch(chunk)
+            found |= came
+            for id_ in missing:
+                try:
+                    found[id_] = self.run(self._metadata(id_))
+                except NotFound:
+                    continue
+                except RateLimited:
+                    raise
+                except (Temporary, Rejected, ConsentRequired) as error:
+                    self.profile()  # raises where it is about the mailbox, or all of Gmail
+                    refused[id_] = error
+        return [found[id_] for id_ in ids if id_ in found], refused
 
     def profile(self) -> dict[str, Any]:
         """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
@@ -120,30 +146,25 @@ class Session:
         """End the session; never raises."""
         self._https.close()
 
-    def _batch(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _batch(self, ids: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return what came, and the ids that are to be asked for alone: a part's refusal is only its own."""
         from googleapiclient.errors import Error
 
         found: dict[str, dict[str, Any]] = {}
-        refused: list[ZalionError] = []
+        gone: set[str] = set()
 
         def take(id_: str, answer: Any, error: Any) -> None:
             if error is None:
                 found[id_] = answer
-            else:
-                headers = {str(name).lower(): str(value) for name, value in error.resp.items()}
-                refused.append(refusal(Answer(error.resp.status, headers, error.content)))
+            elif error.resp.status == HTTPStatus.NOT_FOUND:  # deleted meanwhile is no trouble
+                gone.add(id_)
 
         batch = _client(self.connection.endpoints["gmail"]).new_batch_http_request(callback=take)
         for id_ in ids:
             batch.add(self._metadata(id_), request_id=id_)
-        try:
+        with suppress(Error, ValueError, KeyError):  # a part that is no JSON, or missing
             batch.execute(http=self.http)
-        except (Error, ValueError, KeyError) as error:
-            raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
-        for each in refused:
-            if not isinstance(each, NotFound):  # deleted meanwhile is no trouble
-                raise each
-        return found
+        return found, [id_ for id_ in ids if id_ not in found and id_ not in gone]
 
     def _metadata(self, id_: str) -> Any:
         return self.api("messages").get(

@@ -6,6 +6,7 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 """
 
 import base64
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from typing import Any
 
 import msgspec
 
-from shared import mime
-from shared.errors import CursorExpired, NotFound
+from shared import logs, mime
+from shared.errors import CursorExpired, NotFound, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
-from shared.providers.google.client import BATCH, ME, UNREAD_LABELS, Session, checked, envelope, readable
+from shared.providers.google.client import ME, UNREAD_LABELS, Session, checked, envelope, readable
 
-PAGE = BATCH
+PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
 
 MOST = 500
@@ -38,6 +39,12 @@ OVERLAP = 600
 
 BACK = 2 * 24 * 3600
 """Seconds before the last good look, from when on a mailbox is swept whose history is gone."""
+
+WAITED = 2 * 24 * 3600
+"""Seconds that a mail is asked for again and again which Gmail does not give, while it gives others."""
+
+MOST_REFUSED = 100
+"""So many at a time; more are no single mail's fault."""
 
 MOST_SEEN = MOST
 RECENT = 25
@@ -60,6 +67,7 @@ class Position:
         seen: ids of the last mails that a sweep dealt with.
         good: when the mailbox was up to date.
         told, told_at: the newest record that Gmail named in an earlier look, and when.
+        refused: mails that Gmail does not give -> since when; asked for again at each look.
     """
 
     history: str = ""
@@ -69,6 +77,7 @@ class Position:
     good: int = 0
     told: str = ""
     told_at: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: Cursor | None) -> "Position":
@@ -96,9 +105,26 @@ class Position:
         if self.told != named:
             self.told, self.told_at = named, now
 
-    def page(self, envelopes: Sequence[Envelope]) -> Page:
+    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError], now: int) -> None:
+        """Remember which of the mails that were asked for are to be asked for again.
+
+        Raises what was said of one where there are too many.
+        """
+        known = {id_: self.refused.pop(id_, now) for id_ in asked}
+        for id_, error in refused.items():
+            given_up = now > known[id_] + WAITED
+            outcome = "given_up" if given_up else "put_off"
+            logs.log(
+                "mail.refused", level=logging.WARNING, provider="google", outcome=outcome, code=error.code
+            )
+            if not given_up:
+                self.refused[id_] = known[id_]
+            if len(self.refused) > MOST_REFUSED:
+                raise error
+
+    def page(self, envelopes: Sequence[Envelope], refused: int = 0) -> Page:
         """Make a page that ends here."""
-        return Page(tuple(envelopes), self.cursor)
+        return Page(tuple(envelopes), self.cursor, refused)
 
 
 class GmailMailbox(Session):
@@ -114,6 +140,8 @@ class GmailMailbox(Session):
         position, now = Position.of(cursor), int(time.time())
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
             position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
+        if again := [*position.refused]:
+            yield position.page(*self._envelopes(position, again))
         if position.swept:
             yield from self._sweep(position, now + NARROWEST)
             position.swept, position.again = 0, now
@@ -145,7 +173,7 @@ class GmailMailbox(Session):
         """
         found: dict[str, dict[str, Any]] = {}
         for message_id in message_ids:
-            for item in self.metadata(self._ids(f"rfc822msgid:{message_id.strip('<>')}")):
+            for item in self.available(self._ids(f"rfc822msgid:{message_id.strip('<>')}"))[0]:
                 found[item["id"]] = item
                 found |= {one["id"]: one for one in self._around(item)}
         wanted = set(message_ids)
@@ -202,7 +230,8 @@ class GmailMailbox(Session):
         """Where to go on without history; None where the mailbox was never up to date."""
         if not position.good:
             return None
-        return Position(self.profile()["historyId"], position.good - BACK, good=position.good).cursor
+        named, swept = self.profile()["historyId"], position.good - BACK
+        return Position(named, swept, good=position.good, refused=position.refused).cursor
 
     def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
         """Yield pages that end at a record; several records may have one number."""
@@ -211,11 +240,11 @@ class GmailMailbox(Session):
             found = [id_ for record in group for id_ in _news(record)]
             ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
             if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
-                envelopes = self._envelopes([*ids])
+                envelopes, refused = self._envelopes(position, [*ids])
                 if position.again:  # they are not read again then
                     position.saw(ids)
                 position.history, ids = number, {}
-                yield position.page(envelopes)
+                yield position.page(envelopes, refused)
 
     def _sweep(self, position: Position, until: int) -> Iterator[Page]:
         """Yield what came from `position.swept` on, oldest first, in windows that one list can show."""
@@ -224,9 +253,9 @@ class GmailMailbox(Session):
             ids, end = self._window(position.swept, until)
             new = [id_ for id_ in reversed(ids) if id_ not in position.seen]
             for chunk in batched(new, PAGE, strict=False):
-                found = self._envelopes(chunk)
+                found, refused = self._envelopes(position, chunk)
                 position.saw(chunk)
-                yield position.page([mail for mail in found if _at(mail) >= since])
+                yield position.page([mail for mail in found if _at(mail) >= since], refused)
             position.swept = end
 
     def _window(self, start: int, until: int) -> tuple[list[str], int]:
@@ -247,14 +276,15 @@ class GmailMailbox(Session):
     def _around(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield a mail's thread, and the first mails after it."""
         wanted = {"format": "minimal", "fields": "messages/id"}
-        wanted = {"format": "minimal", "fields": "messages/id"}
         thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
         after = self._ids(f"after:{int(item['internalDate']) // 1000 - 1} -in:drafts -in:chats", MOST)
-        yield from self.metadata([*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]])
+        yield from self.available([*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]])[0]
 
-    def _envelopes(self, ids: Sequence[str]) -> list[Envelope]:
-        found = [item for item in self.metadata(ids) if readable(item)]
-        return [envelope(item) for item in found]
+    def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int]:
+        """Return envelopes, and how many Gmail did not give: the position has those."""
+        found, refused = self.available(ids)
+        position.put_off(ids, refused, int(time.time()))
+        return [envelope(item) for item in found if readable(item)], len(refused)
 
     def _ids(self, query: str, most: int = 10) -> list[str]:
         return [one["id"] for one in self._list(q=query, maxResults=most).get("messages", ())]

@@ -35,7 +35,7 @@ class GmailSearcher(Session):
             token = answer.get("nextPageToken")
             if token is None:
                 break
-        return [envelope(item) for item in self.metadata(ids[query.offset : wanted])]
+        return [envelope(item) for item in self.available(ids[query.offset : wanted])[0]]
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`: labels; those that only sort what is in the inbox are left out."""
