@@ -18,6 +18,7 @@ class Faults(Mishaps):
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: the connection is closed, and nothing was done.
         rewrite_message_id: a sent mail gets an id of Gmail's own.
+        recomposed: a draft that is sent in Gmail has lost Message-ID, References and In-Reply-To.
         late_history: so many of the next history.list do not see anything new yet.
         hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
@@ -39,6 +40,7 @@ class Faults(Mishaps):
     lost_answers: int = 0
     lost_before: int = 0
     rewrite_message_id: bool = False
+    recomposed: bool = False
     late_history: int = 0
     hollow_pages: int = 0
     late_search: int = 0

@@ -1,6 +1,7 @@
 """The mailboxes of Gmail in the mail world: mail comes in and goes out by SMTP, pushes go out."""
 
 import re
+import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from sandbox.google.mailbox import Item, Mailbox, Watch
 from sandbox.google.push import PubSub
 from sandbox.google.quota import Quota
 from sandbox.google.uploads import Uploads
-from sandbox.mail import hand_over, head, recipients, trace, without
+from sandbox.mail import hand_over, head, recipients, replaced, trace, without
 
 
 class Gmail:
@@ -85,6 +86,17 @@ class Gmail:
     def send_as_user(self, address: str, raw: bytes) -> Item:
         """The person sends in Gmail herself: a copy lies in SENT, and the mail is delivered."""
         item = self.arrive(address, raw, sent=True)
+        self.transport(address.lower(), without(raw, "Bcc"), recipients(head(raw)))
+        return item
+
+    def send_draft_as_user(self, address: str, draft: Item, raw: bytes) -> Item:
+        """The person changes a draft to `raw` and sends it in Gmail: a new message, in the draft's thread."""
+        if self.faults.recomposed:
+            raw = replaced(raw, "Message-ID", f"<CA{secrets.token_urlsafe(36)}@mail.gmail.com>")
+            raw = without(raw, "References", "In-Reply-To")
+        box = self.mailboxes[address.lower()]
+        box.remove(draft)
+        item = box.add(raw, sent=True, thread=draft.thread, quiet=False)
         self.transport(address.lower(), without(raw, "Bcc"), recipients(head(raw)))
         return item
 

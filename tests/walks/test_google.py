@@ -150,14 +150,29 @@ class TestDrafts:
         assert f"Bcc: {boss}".encode() in draft.raw
         stage.settle()
         assert stage.timeline() == []
-        stage.alice.box.remove(draft)  # what Gmail does when a draft is sent
-        world.google.send_as_user(stage.alice.address, draft.raw.replace(b"Please", b"Kindly"))
+        world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
         stage.settle()
         [sent] = stage.timeline()
         assert (sent.direction, sent.origin, sent.text.strip()) == ("out", "mailbox", "Kindly send it.")
         stage.supplier.reply(stage.supplier.inbox()[0])
         stage.settle()
         assert [message.direction for message in stage.timeline()] == ["out", "in"]
+
+    @pytest.mark.parametrize("answers", [False, True])
+    def test_a_draft_that_lost_its_headers_when_it_was_changed_is_in_the_case(self, stage, world, answers):
+        if answers:
+            stage.sent()
+            stage.supplier.reply(stage.supplier.inbox()[0])
+            stage.settle()
+        told = {"in_reply_to": stage.timeline()[-1].id, "subject": "Re: Offer 4711"} if answers else {}
+        before = len(stage.timeline())
+        drafting.put(stage.app, stage.caller, "C-1", self.body(stage, **told))
+        [draft] = stage.alice.box.listed("drafts")
+        world.google.faults.recomposed = True
+        world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
+        stage.settle()
+        [sent] = stage.timeline()[before:]
+        assert (sent.direction, sent.text.strip()) == ("out", "Kindly send it.")
 
     def test_a_draft_stands_in_the_thread_of_what_it_answers(self, stage):
         stage.sent()
