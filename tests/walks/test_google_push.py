@@ -10,8 +10,10 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sandbox.world import GOOGLE_PROJECT
 from shared import bootstrap, noticing, scheduling, subscribing, working
 from shared.app import SYNC
+from shared.errors import ConsentRequired, Temporary
 from shared.jobs import Job
 from shared.model import Mailbox, account_of
 from shared.settings import load
@@ -220,3 +222,46 @@ def test_a_topic_that_does_not_exist_leaves_the_mailbox_polled(world, stage):
     assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "ended")
     assert not stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
+
+
+def with_topic(stage, name):
+    return replace(stage.app, endpoints={**stage.app.endpoints, "google_topic": name})
+
+
+@pytest.mark.parametrize("mistake", ["no publisher", "no such topic", "another project"])
+def test_our_own_mistake_at_pubsub_is_no_users_problem(stage, world, mistake):
+    topic = world.google.pubsub.topics[stage.app.endpoints["google_topic"]]
+    app = stage.app
+    if mistake == "no publisher":
+        topic.publisher = False
+    else:
+        project = GOOGLE_PROJECT if mistake == "no such topic" else "another"
+        app = with_topic(stage, f"projects/{project}/topics/none")
+    try:
+        with pytest.raises(Temporary) as caught:
+            subscribing.subscribe(app, stage.org_id, stage.mailbox.id, "renew")
+    finally:
+        topic.publisher = True
+    assert caught.value.reason == "google_misconfigured"
+    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.state == "active"
+
+
+def test_a_watch_of_an_older_topic_is_ended_first(stage, world):
+    name = f"projects/{GOOGLE_PROJECT}/topics/moved"
+    world.google.pubsub.add_topic(name, stage.bell.url)
+    subscribing.subscribe(with_topic(stage, name), stage.org_id, stage.mailbox.id, "renew")
+    assert stage.alice.box.watches[GOOGLE_PROJECT].topic == name
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
+    assert stage.alice.box.watches[GOOGLE_PROJECT].topic == stage.app.endpoints["google_topic"]
+
+
+def test_an_account_that_lost_its_gmail_says_so(stage):
+    pusher = stage.app.provider("google").pusher(stage.app.connection(stage.org_id, stage.mailbox, "google"))
+    stage.alice.account.has_gmail = False
+    try:
+        with pytest.raises(ConsentRequired) as caught:
+            pusher.renew("watch")
+    finally:
+        stage.alice.account.has_gmail = True
+        pusher.close()
+    assert caught.value.reason == "google_no_mailbox"

@@ -9,14 +9,25 @@ import base64
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import msgspec
 
-from shared.errors import InvalidRequest, NotAllowed, NotFound, Temporary, Unsupported, ZalionError
+from shared.errors import (
+    ConsentRequired,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    Rejected,
+    Temporary,
+    Unsupported,
+    ZalionError,
+)
+from shared.providers import googling
 from shared.providers.base import Notice, Notification, Push
 from shared.providers.google.client import ME, Session
 from shared.providers.google.signing import ISSUERS
@@ -43,9 +54,25 @@ class GmailPusher(Session):
         topic = self.connection.endpoints.get("google_topic")
         if not topic:
             raise Unsupported("There is no Pub/Sub topic for Gmail's notifications here.")
-        found = self.run(self.api().watch(userId=ME, body={"topicName": topic}))
+        found = self._watch(topic)
         until = datetime.fromtimestamp(int(found["expiration"]) / 1000, UTC)
         return Push("watch", until, datetime.now(UTC) + DAILY)
+
+    def _watch(self, topic: str) -> Mapping[str, Any]:
+        """Watch; a mailbox has one watch only, so that of an older topic is ended first."""
+        try:
+            with _ours_to_mend("google_no_access"):
+                return self._watched(topic)
+        except ConsentRequired as error:
+            if error.reason != "google_no_mailbox":  # Gmail has the same word for both
+                raise
+        self.cancel("")  # raises where there is no Gmail
+        with _ours_to_mend("google_no_access", "google_no_mailbox"):
+            return self._watched(topic)
+
+    def _watched(self, topic: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.run(self.api().watch(userId=ME, body={"topicName": topic}))
+        return found
 
     def renew(self, id_: str) -> Push:
         """See `Pusher.renew`: watching again is all there is to it."""
@@ -57,6 +84,17 @@ class GmailPusher(Session):
             self.run(self.api().stop(userId=ME))
         except NotFound:
             return
+
+
+@contextmanager
+def _ours_to_mend(*reasons: str) -> Iterator[None]:
+    """A topic that is not there, or where Gmail may not publish, is no user's problem."""
+    try:
+        yield
+    except (NotFound, Rejected, ConsentRequired) as error:
+        if isinstance(error, ConsentRequired) and error.reason not in reasons:
+            raise
+        raise googling.error_of("google_misconfigured") from error
 
 
 class _Keys:
