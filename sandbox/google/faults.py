@@ -19,7 +19,7 @@ class Faults(Mishaps):
         lost_before: the connection is closed, and nothing was done.
         rewrite_message_id: a sent mail gets an id of Gmail's own.
         recomposed: a draft that is sent in Gmail has lost Message-ID, References and In-Reply-To.
-        late_history: so many of the next history.list do not see anything new yet.
+        late_history: so many of the next history.list name the newest record and do not show it yet.
         hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
         bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them.

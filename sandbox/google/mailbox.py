@@ -9,7 +9,8 @@ import random
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
@@ -119,6 +120,7 @@ class Mailbox:
         self.lock = threading.RLock()
         self._steps = random.Random(self.address)
         self._arrivals = itertools.count(1)
+        self._joined = False
         self.history_id = self.oldest_history = 1_000_000 + self._steps.randrange(1_000_000)
 
     # What tests and the simulator do
@@ -171,6 +173,17 @@ class Mailbox:
         target = self.label_id(folder)
         places = {one for one in item.labels if one in {"INBOX", "SPAM", "TRASH"}} - {target}
         self.label(item, add={target} - {""}, remove=places)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all changes that are made meanwhile have one history id, as Gmail's bulk actions do."""
+        with self.lock:
+            self.history_id += 1
+            self._joined = True
+            try:
+                yield
+            finally:
+                self._joined = False
 
     def remove(self, item: Item) -> None:
         """Delete for good."""
@@ -232,7 +245,8 @@ class Mailbox:
         return [item for item in self.listed() if item.thread == thread]
 
     def _log(self, kind: str, item: Item, labels: Iterable[str]) -> None:
-        self.history_id += 1 + self._steps.randrange(40)
+        if not self._joined:
+            self.history_id += 1 + self._steps.randrange(40)
         item.history_id = self.history_id
         shown = tuple(sorted(labels))
         self.changes.append(

@@ -126,21 +126,21 @@ def history(call: Call) -> dict[str, Any]:
         raise not_found()
     if faults.late_history > 0:
         faults.late_history -= 1
-        return {"historyId": str(start)}
+        return {"historyId": str(box.history_id)}
     kinds, label = set(call.query.get("historyTypes", ())), call.one("labelId")
     with box.lock:
         latest = box.history_id
         found = [
-            change
-            for change in box.changes
+            (place, change)
+            for place, change in enumerate(box.changes)
             if change.id > start
             and (not kinds or change.kind in kinds)
             and (not label or label in {*change.labels, *change.all_labels})
         ]
-    changes, more = call.page(found, lambda change: (-change.id,))
+    changes, more = call.page(found, lambda one: (-one[1].id, -one[0]))
     body: dict[str, Any] = {"historyId": str(latest), **more}
     if changes:
-        body["history"] = [_change(change) for change in changes]
+        body["history"] = [_change(change) for _, change in changes]
     return body
 
 

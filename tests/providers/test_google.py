@@ -17,9 +17,10 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query
+from shared.providers.google import position as positions
 from shared.providers.google import reading
 from shared.providers.google.client import refusal
-from shared.providers.google.reading import Position
+from shared.providers.google.position import Position
 from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL
 from shared.providers.http import Answer
@@ -111,6 +112,40 @@ class TestHistory:
         rest, _ = read(receiver, pages[0].cursor)
         assert subjects(rest) == [str(number) for number in range(25, 60)]
 
+    def test_records_of_one_number_are_not_torn_apart_by_the_end_of_a_list(
+        self, stage, receiver, monkeypatch
+    ):
+        _, cursor = read(receiver)
+        stage.put(mail("Before"))
+        with stage.box.together():
+            for number in range(4):
+                stage.put(mail(str(number)))
+        stage.put(mail("After"))
+        monkeypatch.setattr(reading, "MOST", 3)
+        whole = ["Before", "0", "1", "2", "3", "After"]
+        assert subjects(read(receiver, cursor)[0]) == whole
+        for count in (1, 2):  # the look breaks off after so many pages
+            pages = [page for page, _ in zip(receiver.pages(cursor, SINCE), range(count), strict=False)]
+            first = [one.subject for page in pages for one in page.envelopes]
+            assert first + subjects(read(receiver, pages[-1].cursor)[0]) == whole
+
+    def test_a_history_that_names_a_record_and_does_not_show_it_loses_nothing(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("New"))
+        stage.google.faults.late_history = 1
+        found, cursor = read(receiver, cursor)
+        assert found == []
+        assert subjects(read(receiver, cursor)[0]) == ["New"]
+
+    def test_after_a_lost_history_nothing_from_before_the_connection_is_read(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("Private"), at=SINCE - timedelta(minutes=1))
+        stage.put(mail("New"))
+        stage.box.forget_history()
+        with pytest.raises(CursorExpired) as caught:
+            read(receiver, cursor)
+        assert subjects(read(receiver, caught.value.resume)[0]) == ["New"]
+
     def test_headers_are_all_that_is_asked_for(self, stage, receiver):
         _, cursor = read(receiver)
         stage.put(mail("Private"))
@@ -145,7 +180,7 @@ class TestHistory:
         at = position.history
         position.caught_up(str(int(at) + 99), 1000)
         assert position.history == at
-        position.caught_up(str(int(at) + 99), 1000 + reading.LATE + 1)
+        position.caught_up(str(int(at) + 99), 1000 + positions.LATE + 1)
         assert position.history == str(int(at) + 99)
 
 
@@ -180,7 +215,7 @@ class TestRefusedMails:
         position = Position.of(read(receiver, cursor)[1])
         assert [*position.refused] == [item.id]
         assert sum(page.refused for page in receiver.pages(position.cursor, SINCE)) == 1
-        position.refused[item.id] -= reading.WAITED + 1
+        position.refused[item.id] -= positions.WAITED + 1
         [page, *_] = receiver.pages(position.cursor, SINCE)
         assert (page.refused, Position.of(page.cursor).refused) == (1, {})
 
@@ -210,7 +245,7 @@ class TestRefusedMails:
         assert subjects(read(receiver, cursor)[0]) == ["Bad"]
 
     def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
-        monkeypatch.setattr(reading, "MOST_REFUSED", 2)
+        monkeypatch.setattr(positions, "MOST_REFUSED", 2)
         cursor = read(receiver)[1]
         stage.google.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):

@@ -6,21 +6,18 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 """
 
 import base64
-import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
 
-import msgspec
-
-from shared import logs, mime
-from shared.errors import CursorExpired, NotFound, ZalionError
+from shared import mime
+from shared.errors import CursorExpired, NotFound
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google.client import ME, UNREAD_LABELS, Session, checked, envelope, readable
+from shared.providers.google.position import LATE, Position
 
 PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
@@ -31,22 +28,12 @@ MOST = 500
 NARROWEST = 60
 """Seconds of the narrowest sweep."""
 
-LATE = 120
-"""Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
-
 OVERLAP = 600
 """Seconds that are swept again then."""
 
 BACK = 2 * 24 * 3600
 """Seconds before the last good look, from when on a mailbox is swept whose history is gone."""
 
-WAITED = 2 * 24 * 3600
-"""Seconds that a mail is asked for again and again which Gmail does not give, while it gives others."""
-
-MOST_REFUSED = 100
-"""So many at a time; more are no single mail's fault."""
-
-MOST_SEEN = MOST
 RECENT = 25
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
 
@@ -54,77 +41,6 @@ AFTERWARDS = 25
 """So many mails after a mail are looked through for answers that Gmail did not put into its thread."""
 
 KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
-
-
-@dataclass
-class Position:
-    """What a cursor says; times are seconds since 1970.
-
-    Attributes:
-        history: everything up to this record is dealt with, once there is nothing to sweep.
-        swept: from when on the mailbox is still to be swept; 0 for nothing.
-        again: until when the last sweep went, while it is to be repeated for late mail.
-        seen: ids of the last mails that a sweep dealt with.
-        good: when the mailbox was up to date.
-        told, told_at: the newest record that Gmail named in an earlier look, and when.
-        refused: mails that Gmail does not give -> since when; asked for again at each look.
-    """
-
-    history: str = ""
-    swept: int = 0
-    again: int = 0
-    seen: list[str] = field(default_factory=list)
-    good: int = 0
-    told: str = ""
-    told_at: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, cursor: Cursor | None) -> "Position":
-        """Read a cursor. Raises CursorExpired for one that cannot be read."""
-        if cursor is None:
-            return cls()
-        try:
-            return msgspec.json.decode(cursor, type=cls)
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor is of another kind.") from error
-
-    def saw(self, ids: Iterable[str]) -> None:
-        """Count mails as dealt with."""
-        self.seen = [*self.seen, *ids][-MOST_SEEN:]
-
-    @property
-    def cursor(self) -> Cursor:
-        """Write it down."""
-        return Cursor(msgspec.json.encode(self).decode())
-
-    def caught_up(self, named: str, now: int) -> None:
-        """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""
-        if self.told and now > self.told_at + LATE:
-            self.history = max(self.history, self.told, key=int)
-        if self.told != named:
-            self.told, self.told_at = named, now
-
-    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError], now: int) -> None:
-        """Remember which of the mails that were asked for are to be asked for again.
-
-        Raises what was said of one where there are too many.
-        """
-        known = {id_: self.refused.pop(id_, now) for id_ in asked}
-        for id_, error in refused.items():
-            given_up = now > known[id_] + WAITED
-            outcome = "given_up" if given_up else "put_off"
-            logs.log(
-                "mail.refused", level=logging.WARNING, provider="google", outcome=outcome, code=error.code
-            )
-            if not given_up:
-                self.refused[id_] = known[id_]
-            if len(self.refused) > MOST_REFUSED:
-                raise error
-
-    def page(self, envelopes: Sequence[Envelope], refused: int = 0) -> Page:
-        """Make a page that ends here."""
-        return Page(tuple(envelopes), self.cursor, refused)
 
 
 class GmailMailbox(Session):
@@ -143,6 +59,7 @@ class GmailMailbox(Session):
         if again := [*position.refused]:
             yield position.page(*self._envelopes(position, again))
         if position.swept:
+            position.swept = max(position.swept, int(since.timestamp()))
             yield from self._sweep(position, now + NARROWEST)
             position.swept, position.again = 0, now
         yield from self._history(position)
@@ -203,14 +120,16 @@ class GmailMailbox(Session):
 
     def _history(self, position: Position) -> Iterator[Page]:
         """Yield what the history tells since the position, and move that to its end."""
-        start, token = position.history, None
+        start, token, torn = position.history, None, list[Mapping[str, Any]]()
         while True:
             answer = self._records(position, start, token)
-            records = answer.get("history", ())
+            records, token = [*torn, *answer.get("history", ())], answer.get("nextPageToken")
+            # what has the last number may go on in the next list: no page ends there
+            torn = [one for one in records if one["id"] == records[-1]["id"]] if token else []
+            records = records[: len(records) - len(torn)]
             yield from self._told(position, records)
             if records:
                 position.history = records[-1]["id"]
-            token = answer.get("nextPageToken")
             if token is None:
                 position.caught_up(answer["historyId"], int(time.time()))
                 return
@@ -234,7 +153,7 @@ class GmailMailbox(Session):
         return Position(named, swept, good=position.good, refused=position.refused).cursor
 
     def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
-        """Yield pages that end at a record; several records may have one number."""
+        """Yield pages that end at a record; several records may have one number, and all of them are here."""
         ids: dict[str, None] = {}
         for number, group in groupby(records, key=lambda record: str(record["id"])):
             found = [id_ for record in group for id_ in _news(record)]

@@ -1,0 +1,94 @@
+"""What a cursor of Gmail's says: how far its history is dealt with, what is to be swept, what was refused."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from shared import logs
+from shared.errors import CursorExpired, ZalionError
+from shared.model import Envelope
+from shared.providers.base import Cursor, Page
+
+LATE = 120
+"""Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
+
+WAITED = 2 * 24 * 3600
+"""Seconds that a mail is asked for again and again which Gmail does not give, while it gives others."""
+
+MOST_REFUSED = 100
+"""So many at a time; more are no single mail's fault."""
+
+MOST_SEEN = 500
+
+
+@dataclass
+class Position:
+    """What a cursor says; times are seconds since 1970.
+
+    Attributes:
+        history: everything up to this record is dealt with, once there is nothing to sweep.
+        swept: from when on the mailbox is still to be swept; 0 for nothing.
+        again: until when the last sweep went, while it is to be repeated for late mail.
+        seen: ids of the last mails that a sweep dealt with.
+        good: when the mailbox was up to date.
+        told, told_at: the newest record that Gmail named in an earlier look, and when.
+        refused: mails that Gmail does not give -> since when; asked for again at each look.
+    """
+
+    history: str = ""
+    swept: int = 0
+    again: int = 0
+    seen: list[str] = field(default_factory=list)
+    good: int = 0
+    told: str = ""
+    told_at: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cursor: Cursor | None) -> "Position":
+        """Read a cursor. Raises CursorExpired for one that cannot be read."""
+        if cursor is None:
+            return cls()
+        try:
+            return msgspec.json.decode(cursor, type=cls)
+        except msgspec.DecodeError as error:
+            raise CursorExpired("The cursor is of another kind.") from error
+
+    def saw(self, ids: Iterable[str]) -> None:
+        """Count mails as dealt with."""
+        self.seen = [*self.seen, *ids][-MOST_SEEN:]
+
+    @property
+    def cursor(self) -> Cursor:
+        """Write it down."""
+        return Cursor(msgspec.json.encode(self).decode())
+
+    def caught_up(self, named: str, now: int) -> None:
+        """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""
+        if self.told and now > self.told_at + LATE:
+            self.history = max(self.history, self.told, key=int)
+        if self.told != named:
+            self.told, self.told_at = named, now
+
+    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError], now: int) -> None:
+        """Remember which of the mails that were asked for are to be asked for again.
+
+        Raises what was said of one where there are too many.
+        """
+        known = {id_: self.refused.pop(id_, now) for id_ in asked}
+        for id_, error in refused.items():
+            given_up = now > known[id_] + WAITED
+            outcome = "given_up" if given_up else "put_off"
+            logs.log(
+                "mail.refused", level=logging.WARNING, provider="google", outcome=outcome, code=error.code
+            )
+            if not given_up:
+                self.refused[id_] = known[id_]
+            if len(self.refused) > MOST_REFUSED:
+                raise error
+
+    def page(self, envelopes: Sequence[Envelope], refused: int = 0) -> Page:
+        """Make a page that ends here."""
+        return Page(tuple(envelopes), self.cursor, refused)
