@@ -78,6 +78,7 @@ class Api:
         title: what errors call it.
         bearer: gives the access token, asked for before every call; may raise ConsentRequired.
         refusal: turns an answer of 400 and above into an error.
+        timeout: seconds to connect, and to wait for what comes next.
     """
 
     base: str
@@ -86,6 +87,7 @@ class Api:
     refusal: Refusal
     allowed_hosts: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: tuple[float, float] = TIMEOUT
     _session: "Session | None" = field(default=None, init=False, repr=False)
 
     def call(
@@ -141,7 +143,7 @@ class Api:
                 json=json,
                 data=body,
                 headers=headers,
-                timeout=TIMEOUT,
+                timeout=self.timeout,
                 allow_redirects=False,
                 stream=True,
             )

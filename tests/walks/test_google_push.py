@@ -16,6 +16,7 @@ from shared.app import SYNC
 from shared.errors import ConsentRequired, Temporary
 from shared.jobs import Job
 from shared.model import Mailbox, account_of
+from shared.providers.google import pushing
 from shared.settings import load
 from tests.doors import guarded
 from tests.google import build, notification
@@ -135,16 +136,54 @@ def test_a_mailbox_that_nobody_has_connected_is_acknowledged_and_forgotten(stage
     assert stage.work() == 1
 
 
-def test_new_keys_of_google_are_fetched_once_and_unknown_ones_not_each_time(stage, world):
-    from shared.providers.google import pushing
-
-    pushing._KEYS._asked = pushing._KEYS._until = 0.0  # a minute has passed since they were fetched
+@pytest.fixture
+def keys(stage):
+    """Google's keys as we know them, a minute after they were fetched."""
+    known = pushing._KEYS
     noticing.take(stage.app, "google", body(stage), token(stage))
-    before = world.google.calls["GET", "/oauth2/v3/certs"]
-    foreign = jwt.encode({"a": 1}, "x" * 32, algorithm="HS256", headers={"kid": "unknown"})
+    known._again = 0.0
+    return known
+
+
+def foreign(stage):
+    return f"Bearer {jwt.encode({'a': 1}, 'x' * 32, algorithm='HS256', headers={'kid': 'unknown'})}"
+
+
+def fetched(world):
+    return world.google.calls["GET", "/oauth2/v3/certs"]
+
+
+def test_new_keys_of_google_are_fetched_once_and_unknown_ones_not_each_time(stage, world, keys):
+    keys._until = 0.0
+    before = fetched(world)
+    noticing.take(stage.app, "google", body(stage), token(stage))
     for _ in range(3):
-        assert posted(stage, body(stage), f"Bearer {foreign}")[0] == 403
-    assert world.google.calls["GET", "/oauth2/v3/certs"] == before
+        assert posted(stage, body(stage), foreign(stage))[0] == 403
+    assert fetched(world) == before + 1
+
+
+def test_forged_ones_hold_up_nothing_while_googles_key_server_fails(stage, world, keys):
+    before = fetched(world)
+    world.google.fail_next(9, 503)
+    for _ in range(3):
+        assert posted(stage, body(stage), foreign(stage))[0] in {403, 503}
+    assert fetched(world) == before + 1
+    assert posted(stage, body(stage), token(stage)) == (202, 1)
+
+
+def test_the_keys_that_are_known_serve_until_there_are_new_ones(stage, world, keys):
+    keys._until = 0.0
+    world.google.fail_next(1, 503)
+    assert posted(stage, body(stage), token(stage)) == (202, 1)
+
+
+def test_while_no_keys_are_known_a_push_is_told_to_come_back(stage, world, keys):
+    keys._keys, keys._until = {}, 0.0
+    world.google.fail_next(1, 503)
+    for _ in range(2):
+        assert posted(stage, body(stage), token(stage)) == (503, 0)
+    keys._again = 0.0
+    assert posted(stage, body(stage), token(stage)) == (202, 1)
 
 
 def test_a_push_that_is_faster_than_the_history_is_looked_at_once_more(stage, world):

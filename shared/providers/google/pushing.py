@@ -6,6 +6,7 @@ https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
 
 import base64
+import logging
 import re
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import jwt
 import msgspec
 
+from shared import logs
 from shared.errors import (
     ConsentRequired,
     InvalidRequest,
@@ -41,6 +43,12 @@ LEEWAY = 60
 
 AGAIN = 60
 """Seconds before unknown keys are fetched again: a forged token must not make us ask each time."""
+
+RETRY = 10
+"""Seconds before keys that could not be had are fetched again."""
+
+QUICK = (3.0, 5.0)
+"""Seconds to connect, and to wait: notices of all mailboxes wait meanwhile."""
 
 LONGEST, SHORTEST = 24 * 3600, 300
 _AGE = re.compile(r"max-age=(\d{1,9})")
@@ -98,37 +106,55 @@ def _ours_to_mend(*reasons: str) -> Iterator[None]:
 
 
 class _Keys:
-    """Google's public keys, remembered as long as Google says; safe to share between threads."""
+    """Google's public keys, remembered as long as Google says; safe to share between threads.
+
+    Those that are known serve on while new ones cannot be had, and who shows one waits for nobody.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._until = self._asked = 0.0
+        self._until = self._again = 0.0
         self._place = ""
 
     def find(self, notification: Notification, kid: str) -> jwt.PyJWK | None:
-        """Return a key, or None. Raises Temporary where they cannot be fetched."""
+        """Return a key, or None. Raises Temporary while there are none."""
         place, now = notification.endpoints["google_certs"], time.monotonic()
+        if self._knows(place, kid, now):
+            return self._keys.get(kid)
         with self._lock:
-            unknown = kid not in self._keys and now > self._asked + AGAIN
-            if self._place != place or now > self._until or unknown:
-                self._fetch(place, notification.allowed_hosts)
+            if place != self._place:
+                self._keys, self._place, self._again = {}, place, now
+            if not self._knows(place, kid, now) and now >= self._again:
+                self._again = now + AGAIN
+                self._fetch_or_keep(place, notification.allowed_hosts, now)
+            if not self._keys:
+                raise Temporary("Google's key server gave no keys yet.", retry_after=RETRY)
             return self._keys.get(kid)
 
+    def _knows(self, place: str, kid: str, now: float) -> bool:
+        return place == self._place and now <= self._until and kid in self._keys
+
+    def _fetch_or_keep(self, place: str, allowed_hosts: frozenset[str], now: float) -> None:
+        try:
+            self._fetch(place, allowed_hosts)
+        except Temporary as error:
+            self._again = now + RETRY
+            logs.log("keys.missing", level=logging.WARNING, provider="google", code=error.code)
+
     def _fetch(self, place: str, allowed_hosts: frozenset[str]) -> None:
-        api = Api(place, "Google's key server", lambda: "", _unavailable, allowed_hosts)
+        api = Api(place, "Google's key server", lambda: "", _unavailable, allowed_hosts, timeout=QUICK)
         try:
             answer = api.anonymous("GET", place, b"", {"Accept": "application/json"})
             keys = jwt.PyJWKSet.from_dict(answer.json).keys
         except (jwt.PyJWTError, AttributeError, TypeError) as error:
-            raise Temporary("Google's key server gave no keys.", retry_after=10) from error
+            raise Temporary("Google's key server gave no keys.", retry_after=RETRY) from error
         finally:
             api.close()
         age = _AGE.search(answer.headers.get("cache-control", ""))
         lasts = min(max(int(age[1]) if age else SHORTEST, SHORTEST), LONGEST)
         self._keys = {str(key.key_id): key for key in keys}
-        self._place, self._asked = place, time.monotonic()
-        self._until = self._asked + lasts
+        self._until = time.monotonic() + lasts
 
 
 _KEYS = _Keys()
