@@ -117,7 +117,10 @@ class Person_:
 
 @dataclass
 class Scene:
-    """An organisation with a case C-1, its member Alice and her connected mailbox; the supplier; a clock."""
+    """An organisation with a case C-1, its member Alice and her connected mailbox; the supplier; a clock.
+
+    `also` names other organisations whose jobs `work` runs, too.
+    """
 
     world: Any
     app: App
@@ -128,6 +131,7 @@ class Scene:
     mailbox: Mailbox
     case_id: str = "C-1"
     failed: list[BaseException] = field(default_factory=list)
+    also: tuple[str, ...] = ()
 
     @property
     def caller(self) -> Caller:
@@ -191,14 +195,14 @@ class Scene:
         return ran
 
     def waiting(self) -> Iterator[str]:
-        """Take this organisation's messages, and those that name many, off the queues."""
+        """Take this organisation's messages, and those that name many, off the queues; and those of `also`."""
         service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         for name in (SYNC, DELIVER):
             queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
             try:
                 for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
                     queue.delete_message(message)
-                    if jobs.read(message.content).org_id in {self.org_id, PLATFORM}:
+                    if jobs.read(message.content).org_id in {self.org_id, PLATFORM, *self.also}:
                         yield message.content
             except ResourceNotFoundError:
                 continue  # nothing was ever put into it

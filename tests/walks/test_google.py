@@ -10,13 +10,12 @@ from shared import (
     drafting,
     drafts,
     returning,
-    syncing,
 )
 from shared.contract import Person, SendEmail
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
-from shared.model import AuditRecord, Conversation, Mailbox
+from shared.model import AuditRecord, Conversation, Mailbox, SyncState
 from shared.settings import load
 from tests.google import (
     MODIFY,
@@ -31,7 +30,7 @@ from tests.google import (
     request,
     sign_in,
 )
-from tests.scenes import Clock, caller
+from tests.scenes import Clock, caller, write
 
 FULL = "https://www.googleapis.com/auth/"
 
@@ -52,6 +51,10 @@ def shared(world):
 
 def mailbox_of(scene, mailbox=None):
     return scene.app.records.get(scene.org_id, Mailbox, (mailbox or scene.mailbox).id).value
+
+
+def looked_at(scene, org_id, mailbox_id):
+    return scene.app.records.get(org_id, SyncState, mailbox_id).value.synced_at
 
 
 def tokens_asked(world):
@@ -323,17 +326,27 @@ class TestOneAccountInTwoOrganisations:
         """Alice's mailbox, connected by a second organisation too."""
         org_id = f"{stage.org_id}-b"
         approve(stage.app, org_id)
+        stage.also = (org_id,)
         return org_id, connect(world, stage.app, org_id, stage.alice)
 
     def test_a_push_reaches_both_and_the_first_to_go_takes_nothing_with_it(self, stage, world, other):
         org_id, mailbox = other
+        stage.settle()
+        sides = ((stage.org_id, stage.mailbox.id), (org_id, mailbox.id))
+        seen = [looked_at(stage, *side) for side in sides]
+        stage.alice.receive(write(stage.supplier.address, stage.alice.address, "Hello", "Text").as_bytes())
+        stage.settle()
+        assert all(looked_at(stage, *side) > at for side, at in zip(sides, seen, strict=True))
         before = world.google.grants.revocations
         receipt = connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
         assert any("stays at the provider" in one for one in receipt.destroyed)
         assert any("goes on" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before
         assert stage.alice.box.watches
-        assert syncing.sync(stage.app, org_id, mailbox.id) is not None
+        at = looked_at(stage, org_id, mailbox.id)
+        stage.alice.receive(write(stage.supplier.address, stage.alice.address, "Again", "Text").as_bytes())
+        stage.settle()
+        assert looked_at(stage, org_id, mailbox.id) > at
         receipt = connecting.disconnect(stage.app, caller(org_id, stage.alice.address), mailbox.id)
         assert any("withdrawn at the provider" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before + 1

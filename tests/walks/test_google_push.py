@@ -222,17 +222,30 @@ def test_lost_doubled_and_shuffled_pushes_lose_and_double_nothing(stage, world):
     assert len(stage.timeline()) == before + 4
 
 
+def watches(world):
+    return sum(one.method == "watch" for one in world.google.requests)
+
+
 def test_a_watch_that_died_is_made_good_by_polls_and_made_anew(stage, world):
     world.google.faults.dead_watches.add(stage.alice.address)
     stage.sent()
     stage.work()
-    before = len(stage.timeline())
-    stage.supplier.reply(stage.supplier.inbox()[-1])
-    stage.clock.advance(minutes=20)
-    assert stage.sync()["file"] == 1  # a poll
-    stage.work()
-    assert len(stage.timeline()) == before + 1
-    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.missed == 1
+    before, watched = len(stage.timeline()), watches(world)
+    for number in range(1, subscribing.MOST_MISSED + 1):
+        assert watches(world) == watched
+        stage.supplier.reply(stage.supplier.inbox()[-1], f"Answer {number}")
+        stage.clock.advance(minutes=20)
+        assert stage.sync()["file"] == 1  # a poll
+        if number == subscribing.MOST_MISSED:
+            world.google.faults.dead_watches.clear()
+        stage.work()
+        assert len(stage.timeline()) == before + number
+        assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.missed == number
+    assert watches(world) == watched + 1
+    stage.settle()
+    stage.supplier.reply(stage.supplier.inbox()[-1], "Told at once")
+    stage.settle()
+    assert len(stage.timeline()) == before + subscribing.MOST_MISSED + 1
 
 
 def test_the_watch_is_renewed_daily(stage, world):
@@ -243,15 +256,12 @@ def test_the_watch_is_renewed_daily(stage, world):
             replace(stage.app, clock=clock), mailbox, pushed=False, late=False, found=False
         )
 
-    def watched():
-        return sum(one.method == "watch" for one in world.google.requests)
-
     stage.clock.ahead = timedelta()
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
     assert (needs(hours=11), needs(hours=25)) == (None, "due")
-    before = watched()
+    before = watches(world)
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
-    assert watched() == before + 1
+    assert watches(world) == before + 1
 
 
 def test_a_topic_that_does_not_exist_leaves_the_mailbox_polled(world, stage):
