@@ -193,6 +193,17 @@ class TestDrafts:
         assert "IT" in caught.value.fix
         assert shared.app.records.range(shared.org_id, Conversation) == before
 
+    def test_a_mailbox_from_before_drafts_has_them_once_it_did_what_it_was_told(self, world, app, clock):
+        stage = build(world, app, clock)
+        approve(app, stage.org_id, drafts=True)
+        with pytest.raises(Unsupported) as caught:
+            drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
+        assert "disconnect the mailbox, then connect it again" in caught.value.fix
+        connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        connect(world, stage.app, stage.org_id, stage.alice)
+        drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
+        assert len(stage.alice.box.listed("drafts")) == 1
+
     def test_a_system_without_drafts_says_so(self, scene):
         with pytest.raises(Unsupported):
             drafting.put(scene.app, scene.caller, "C-1", self.body(scene))

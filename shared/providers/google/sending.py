@@ -105,7 +105,7 @@ class GmailDrafter(Session):
 
     def __init__(self, connection: Connection) -> None:
         if not connection.settings.get("drafts"):
-            fix = "Ask IT to switch on drafts for Google, then connect the mailbox again."
+            fix = "Ask IT to switch on drafts for Google; disconnect the mailbox, then connect it again."
             raise Unsupported("Zalion may not put drafts into this Gmail.", fix=fix)
         super().__init__(connection)
 
