@@ -4,7 +4,7 @@ A mailbox's id is made of its address: connecting it again after a disconnect co
 cursor stopped, so nothing that came meanwhile is lost.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -352,11 +352,19 @@ def _draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         since=since,
         created_at=now,
         name=mime.check_name(body.name, "name"),
-        folders=tuple(dict.fromkeys(body.folders)),
+        folders=_folders(app, body.receives_with, body.folders),
         poll_seconds=body.poll_seconds,
         schedule=scheduling.new_token(),
         authserv_id=body.authserv_id,
     )
+
+
+def _folders(app: App, name: str | None, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders to be read. Raises Unsupported where mailboxes are read as a whole."""
+    if given and name and app.provider(name).reads_whole:
+        detail = "This mailbox is read as a whole, whatever folders or labels its mail is in."
+        raise Unsupported(detail, field="folders", fix="Leave folders empty.")
+    return tuple(dict.fromkeys(given))
 
 
 def _owner(caller: Caller, owner: str | None) -> str:
@@ -407,7 +415,7 @@ def _changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mail
     }
     mime.check_name(given.get("name", old.name), "name")
     if "folders" in given:
-        given["folders"] = tuple(dict.fromkeys(given["folders"]))
+        given["folders"] = _folders(app, old.receives_with, given["folders"])
     settings = dict(old.settings)
     for name, values in (body.settings if body.settings is not UNSET else {}).items():
         if name not in settings:

@@ -440,6 +440,7 @@ class Provider:
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
         tokens: whether a mailbox with a password may have a token instead (OAuth 2.0, XOAUTH2).
+        reads_whole: whether all mail is read wherever it lies, so that no folders can be chosen.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
 
@@ -458,4 +459,5 @@ class Provider:
     largest: Callable[[Mapping[str, object]], int] | None = None
     one_account: bool = False
     tokens: bool = True
+    reads_whole: bool = False
     takes_turns: bool = False

@@ -11,7 +11,7 @@ from shared import (
     drafts,
     returning,
 )
-from shared.contract import Person, SendEmail
+from shared.contract import PatchMailbox, Person, SendEmail
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
@@ -237,6 +237,15 @@ class TestSigningIn:
         approve(stage.app, stage.org_id)
         assert MODIFY in url
         assert READ not in url
+
+    def test_labels_cannot_be_chosen_and_it_is_said(self, stage):
+        body = request(stage.person("carol").address, folders=["Suppliers"])
+        with pytest.raises(Unsupported) as caught:
+            authorizing.connect(stage.app, caller(stage.org_id, body.address), body)
+        assert caught.value.field == "folders"
+        with pytest.raises(Unsupported):
+            connecting.change(stage.app, stage.caller, stage.mailbox.id, PatchMailbox(folders=["Suppliers"]))
+        connecting.change(stage.app, stage.caller, stage.mailbox.id, PatchMailbox(folders=[]))
 
     def test_somebody_else_who_signs_in_is_told_so(self, stage, world):
         _, mailbox, url = self.begin(stage)

@@ -50,4 +50,5 @@ PROVIDER = Provider(
     stamps="mx.google.com",
     largest=largest,
     one_account=True,
+    reads_whole=True,
 )
