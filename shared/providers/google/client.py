@@ -6,6 +6,7 @@ https://developers.google.com/workspace/gmail/api/reference/rest
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from http import HTTPStatus
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from shared import mime
+from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temporary, ZalionError
 from shared.model import Envelope
 from shared.providers import googling
@@ -129,6 +130,7 @@ class Session:
                     raise
                 except (Temporary, Rejected, ConsentRequired) as error:
                     self.profile()  # raises where it is about the mailbox, or all of Gmail
+                    logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
                     refused[id_] = error
         return [found[id_] for id_ in ids if id_ in found], refused
 

@@ -79,12 +79,9 @@ class Position:
         """
         known = {id_: self.refused.pop(id_, now) for id_ in asked}
         for id_, error in refused.items():
-            given_up = now > known[id_] + WAITED
-            outcome = "given_up" if given_up else "put_off"
-            logs.log(
-                "mail.refused", level=logging.WARNING, provider="google", outcome=outcome, code=error.code
-            )
-            if not given_up:
+            if now > known[id_] + WAITED:
+                logs.log("mail.given_up", level=logging.WARNING, provider="google", code=error.code)
+            else:
                 self.refused[id_] = known[id_]
             if len(self.refused) > MOST_REFUSED:
                 raise error
