@@ -82,6 +82,7 @@ def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
             assert timeline[1]["from"]["address"] == facts["supplier"]["address"]
             if "program" in organisation:
                 answer_oneself(tmp_path / "sandbox.json", facts, organisation)
+        assert delegate(facts, facts["organisations"]["google"])["delegation"]["clientId"]
         process.terminate()
         said, complaints = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -165,6 +166,19 @@ def tell(facts, organisation):
     call("POST", f"/mailboxes/{organisation['mailboxId']}/sync")
     wait_for(lambda: len(call("GET", timeline)["items"]) == 2)
     return call("GET", timeline)["items"]
+
+
+def delegate(facts, organisation):
+    """Save the integration as docs/connecting-google.md says: the domain is proven by what the seed published."""
+    settings = {"applicationAccess": True, "mailboxes": [f"bob@{organisation['domain']}"]}
+    answer = requests.put(
+        f"{facts['api']}/integrations/google",
+        json={"approved": True, "settings": settings},
+        headers={"Authorization": f"Bearer {organisation['tokens']['admin']}"},
+        timeout=20,
+    )
+    assert answer.ok, answer.text
+    return answer.json()
 
 
 def answer_oneself(file, facts, organisation):
