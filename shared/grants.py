@@ -30,6 +30,9 @@ Every job of a burst would otherwise read record and vault again
 """
 LEASE = timedelta(minutes=1)
 """How long a worker that died can keep others from refreshing; longer than the issuer's timeouts."""
+DOUBTED = timedelta(hours=2)
+"""A token that is refused so soon after another one was replaced will not be helped by a third."""
+
 LOOKS, PAUSE = 10, 0.5
 """How often, and after how many seconds, a worker looks whether the one that refreshes is done."""
 
@@ -48,15 +51,11 @@ class RefreshLease:
 
 @dataclass(slots=True, repr=False)
 class _Remembered:
-    """A sign-in in memory. No repr: it must not reach a log.
-
-    `kept`: an access token as it lay in the record, which a refresh would replace.
-    """
+    """A sign-in in memory, and the version of the record it is of. No repr: it must not reach a log."""
 
     credential: Credential
     until: datetime
-    kept: bool = False
-    used_again: bool = False
+    etag: str
 
 
 class Grants:
@@ -162,47 +161,47 @@ class Grants:
         key = (org_id, mailbox_id, provider)
         known = self._remembered.get(key)
         if known and known.until > self._clock():
-            known.used_again = True
             return known.credential
         self._remembered.pop(key, None)  # what it said is no longer what anybody signs in with
-        credential, kept = self._credential(*key)
-        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED, kept)
+        credential, etag = self._credential(*key)
+        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED, etag)
         return credential
 
-    def forget(self, org_id: str, mailbox_id: str, provider: str) -> bool:
-        """Drop what is remembered of a sign-in; returns whether the refused one may have been outdated.
-
-        True means that it came from memory, so it is worth one more try with a fresh one.
-        """
-        known = self._remembered.pop((org_id, mailbox_id, provider), None)
-        return known is not None and known.used_again
+    def forget(self, org_id: str, mailbox_id: str, provider: str) -> None:
+        """Drop what is remembered of a sign-in."""
+        self._remembered.pop((org_id, mailbox_id, provider), None)
 
     def doubt(self, org_id: str, mailbox_id: str, provider: str) -> bool:
-        """Take a refused sign-in out of use; returns whether another may do better, as `forget` does.
+        """Take a refused sign-in out of use; returns whether another may do better.
 
-        An access token can end before its time. The issuer, asked for a new one, knows why.
+        It may where the grant was replaced since we read it. And an access token can end before its time:
+        the issuer, asked once for a new one, knows why.
         """
-        known = self._remembered.get((org_id, mailbox_id, provider))
-        again = self.forget(org_id, mailbox_id, provider)
-        if known is None or not known.kept:
-            return again
-        stored = self._read(org_id, f"{mailbox_id}!{provider}")
-        sealed = {name: text for name, text in stored.value.sealed.items() if name != "access_token"}
+        known = self._remembered.pop((org_id, mailbox_id, provider), None)
+        stored = self._records.find(org_id, Grant, f"{mailbox_id}!{provider}")
+        if known is None or stored is None:
+            return False
+        if stored.etag != known.etag:
+            return True
+        grant, now = stored.value, self._clock()
+        again = grant.doubted_at is not None and now < grant.doubted_at + DOUBTED
+        if again or "refresh_token" not in grant.sealed:
+            return False
+        sealed = {name: text for name, text in grant.sealed.items() if name != "access_token"}
         with suppress(Raced):  # it was replaced meanwhile
-            self._records.commit(org_id, Move(stored, replace(stored.value, sealed=sealed)))
+            self._records.commit(org_id, Move(stored, replace(grant, sealed=sealed, doubted_at=now)))
         return True
 
-    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, bool]:
-        """Return what signs in, and whether it is an access token that could be replaced."""
+    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, str]:
+        """Return what signs in, and the version of the record that says so."""
         stored = self._read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
-            return Password(stored.value.username, self._secret(stored.value)), False
+            return Password(stored.value.username, self._secret(stored.value)), stored.etag
         if stored.value.type == "application":
             with self._signing(org_id, provider) as (oauth, registration):
                 tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
-            return Bearer(stored.value.username, tokens.access_token), False
-        kept = self._lasts(stored.value) and "refresh_token" in stored.value.sealed
-        return self._bearer(org_id, stored), kept
+            return Bearer(stored.value.username, tokens.access_token), stored.etag
+        return self._bearer(org_id, stored)
 
     @contextmanager
     def _signing(self, org_id: str, provider: str) -> Iterator[tuple[OAuth, Registration]]:
@@ -276,14 +275,15 @@ class Grants:
         except NotFound as error:
             raise ConsentRequired("The stored secret is gone.", fix=AGAIN) from error
 
-    def _bearer(self, org_id: str, stored: Stored[Grant]) -> Bearer:
+    def _bearer(self, org_id: str, stored: Stored[Grant]) -> tuple[Bearer, str]:
         for _ in range(LOOKS):
             grant = stored.value
             if self._lasts(grant):
-                return Bearer(grant.username, self._unsealed(org_id, grant, "access_token"))
+                return Bearer(grant.username, self._unsealed(org_id, grant, "access_token")), stored.etag
             try:
                 with self._lease(org_id, grant.key):
-                    return Bearer(grant.username, self._refresh(org_id, grant.key))
+                    token, etag = self._refresh(org_id, grant.key)
+                    return Bearer(grant.username, token), etag
             except Raced:
                 time.sleep(PAUSE)
                 stored = self._read(org_id, grant.key)
@@ -314,12 +314,15 @@ class Grants:
             return "refresh_token" not in grant.sealed
         return self._clock() + MARGIN < grant.expires_at
 
-    def _refresh(self, org_id: str, key: str) -> str:
-        """Redeem, keep what came, return the access token. Raises Raced for a grant replaced meanwhile."""
+    def _refresh(self, org_id: str, key: str) -> tuple[str, str]:
+        """Redeem, keep what came, return the access token and the version of the record that has it.
+
+        Raises Raced for a grant replaced meanwhile.
+        """
         stored = self._read(org_id, key)  # anew: whoever held the lease before may have done it already
         grant = stored.value
         if self._lasts(grant):
-            return self._unsealed(org_id, grant, "access_token")
+            return self._unsealed(org_id, grant, "access_token"), stored.etag
         try:
             answer = self._redeemed(org_id, grant)
         except ConsentRequired as refusal:
@@ -330,8 +333,8 @@ class Grants:
         if answer.refresh_token:
             tokens["refresh_token"] = answer.refresh_token
         new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
-        self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
-        return answer.access_token
+        [etag] = self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
+        return answer.access_token, etag
 
     def _redeemed(self, org_id: str, grant: Grant) -> refreshing.Answer:
         """Redeem at the provider that gave it, or at the issuer that came with a typed token."""

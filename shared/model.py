@@ -386,7 +386,8 @@ class Turn:
 class Grant:
     """The stored result of a consent. Values are names of Vault secrets or sealed text, never secrets.
 
-    `subject` is the provider's own id of the person who consented.
+    `subject` is the provider's own id of the person who consented; at `doubted_at` an access token was
+    given up because it was refused before its end.
     """
 
     kind: ClassVar[str] = "grant"
@@ -402,6 +403,7 @@ class Grant:
     client_id: str | None = None
     scopes: tuple[str, ...] = ()
     subject: str = ""
+    doubted_at: datetime | None = None
 
     @property
     def key(self) -> str:

@@ -19,6 +19,7 @@ class Faults:
         retry_after: seconds that both ask for; no word of it where it is 0.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         late_answers: so many of the next sends are carried out, and answered with 504.
+        sendless: addresses that Exchange lets nobody send from through Graph: 403, whatever the token says.
         lost_before: so many of the next sends break before anything is done.
         expired_deltas: what the next delta calls are refused with: "410", or the code of a 400.
         largest: octets of a mail that the organisation's administrator allows.
@@ -40,6 +41,7 @@ class Faults:
     lost_answers: int = 0
     late_answers: int = 0
     lost_before: int = 0
+    sendless: set[str] = field(default_factory=set)
     largest: int = 35 * 1024 * 1024
     expired_deltas: list[str] = field(default_factory=list)
     subscriptions: int = 1000

@@ -107,6 +107,8 @@ def _sent(call: Call, raw: bytes, draft: Item | None = None, *, keep: bool = Tru
     """Hand a mail over; the answer may get lost before or after."""
     faults = call.graph.faults
     sender = _check_sender(call, raw)
+    if call.mailbox.address in faults.sendless:
+        raise GraphError(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
     if faults.lost_before > 0:
         faults.lost_before -= 1
         raise ConnectionAbortedError

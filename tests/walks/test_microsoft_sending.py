@@ -328,3 +328,21 @@ def test_without_the_right_to_send_as_it_the_mail_fails_and_says_what_to_ask_for
     assert "IT" in message.error.fix
     assert desk.inbox("sentitems") == []
     assert office.record(box).state == "active"
+
+
+def test_a_refusal_in_the_middle_of_a_session_is_told_after_one_fresh_token_and_not_taken_for_an_old_one(
+    office,
+):
+    """Mail.Read works and keeps the sign-in fresh; only the last call of a send is refused."""
+    graph = office.world.graph
+    graph.faults.sendless.add(office.alice.address)
+    message = office.sent()
+    assert office.email(message.id).state == "queued"
+    office.sync()  # reads, and renews what the refusal took out of use
+    office.poll(minutes=6)
+    assert (office.record().state, office.record().problem.code) == ("needs_consent", "consent_required")
+    assert "IT" in office.email(message.id).error.fix
+    graph.faults.sendless.clear()
+    connect(office.world, office.app, office.org_id, office.alice)
+    office.settle()
+    assert office.email(message.id).state == "sent"
