@@ -8,9 +8,9 @@ import msgspec
 
 from shared.app import App
 from shared.contract import Secret
-from shared.errors import InvalidRequest
+from shared.errors import Conflict, InvalidRequest
 from shared.model import Mailbox
-from shared.providers.base import Bearer, Credential, Password
+from shared.providers.base import Bearer, Credential, Password, Provider
 
 
 def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
@@ -63,6 +63,25 @@ def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) 
     for name, secret in given.items():
         if secret.password or secret.access_token:
             _keep(app, org_id, mailbox, name, secret)
+
+
+def check_kept(
+    provider: Provider, old: Mapping[str, Any], new: Mapping[str, Any], *, given_anew: bool
+) -> None:
+    """Check that what was given for the old settings may serve the new ones, or a secret was `given_anew`.
+
+    Raises InvalidRequest for another place to sign in at, Conflict where people would have to sign in again.
+    """
+    moved = any(old.get(one.name) != new.get(one.name) for one in provider.form if one.place)
+    if provider.oauth is None:
+        if moved and not given_anew:
+            detail = "The stored secret was given for another server or user name."
+            raise InvalidRequest(detail, field="secret", fix="Give the secret for the new one, too.")
+        return
+    by_app = old.get("access") == "application"
+    if moved or not (by_app or {*provider.oauth.scopes(new)} <= {*provider.oauth.scopes(old)}):
+        fix = "Disconnect the mailbox and connect it again: its cases stay, and no mail is missed."
+        raise Conflict("This needs another sign-in.", field=f"settings.{provider.name}", fix=fix)
 
 
 def by_browser(app: App, mailbox: Mailbox) -> str | None:

@@ -38,7 +38,6 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.model import Grant, Integration, Mailbox, Problem, Review, SyncState, account_of, digest
-from shared.providers.base import Provider
 from shared.storage.base import Add, Move, Remove, Stored, Write
 
 NOT_SIGNED_IN = Problem(
@@ -423,15 +422,9 @@ def _changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mail
         own = {field.name for field in app.provider(name).form if field.level == "mailbox"}
         kept = {key: value for key, value in old.settings[name].items() if key in own}
         settings[name] = _checked(app, caller, name, old.address, kept | values)
-        if body.secret is UNSET and _another_place(app.provider(name), old.settings[name], settings[name]):
-            detail = "The stored secret was given for another server or user name."
-            raise InvalidRequest(detail, field="secret", fix="Give the secret for the new one, too.")
+        given_anew = body.secret is not UNSET
+        adopting.check_kept(app.provider(name), old.settings[name], settings[name], given_anew=given_anew)
     return replace(old, **given, settings=settings, schedule=scheduling.new_token())
-
-
-def _another_place(provider: Provider, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether the settings name another place to sign in at, so that a stored secret must not go there."""
-    return any(old.get(one.name) != new.get(one.name) for one in provider.form if one.place)
 
 
 def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:

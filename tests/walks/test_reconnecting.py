@@ -3,11 +3,11 @@
 import pytest
 
 from shared import authorizing, connecting, integrating, returning
-from shared.contract import ConnectMailbox
-from shared.errors import ConsentRequired
+from shared.contract import ConnectMailbox, PatchMailbox
+from shared.errors import Conflict, ConsentRequired
 from shared.flows import Refused
 from shared.model import PLATFORM, Grant, Mailbox, TenantBinding
-from tests.microsoft import build, connect
+from tests.microsoft import approve, build, connect
 
 
 @pytest.fixture
@@ -152,3 +152,23 @@ def test_a_mailbox_disconnected_during_its_sign_in_keeps_nothing(world, scene):
         returning.signed_in(scene.app, "microsoft", follow(world, url))
     assert caught.value.error.reason == "disconnected"
     assert scene.app.records.range(scene.org_id, Grant, prefix=mailbox.id) == []
+
+
+def test_a_change_never_makes_a_sign_in_serve_another_mailbox_or_more_than_was_asked_for(world, app, clock):
+    scene = build(world, app, clock, sharedMailboxes=True)
+    desk = scene.person("desk")
+    desk.box.grant_access(scene.alice.address, "full_access", "send_as")
+    settings = {"microsoft": {"shared": True}}
+    shared = connect(world, scene.app, scene.org_id, desk, scene.alice.address, settings=settings)
+    for box, wanted in ((scene.mailbox, True), (shared, False)):
+        patch = PatchMailbox(settings={"microsoft": {"shared": wanted}})
+        with pytest.raises(Conflict) as caught:
+            connecting.change(scene.app, scene.caller, box.id, patch)
+        assert caught.value.fix
+        assert scene.record(box).settings == box.settings
+    assert approve(world, scene.app, scene.admin, largeAttachments=True) == "approved"
+    with pytest.raises(Conflict):
+        connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(settings={"microsoft": {}}))
+    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    again = connect(world, scene.app, scene.org_id, scene.alice)
+    assert (again.state, again.settings["microsoft"]["largeAttachments"]) == ("active", True)

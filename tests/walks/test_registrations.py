@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from shared import authorizing, connecting, integrating, returning, scheduling
-from shared.contract import AppSecret, ConnectMailbox
+from shared.contract import AppSecret, ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed, ZalionError
 from shared.flows import Refused
 from shared.model import AuditRecord, Integration, Mailbox
@@ -285,6 +285,9 @@ def test_the_app_itself_reads_and_sends_only_where_exchange_lets_it(company, wor
     assert caught.value.reason == "no_access"
     with company.app.sending(company.org_id, mailbox) as sender:
         sender.check()
+    patch = PatchMailbox(settings={"microsoft": {"access": "user"}})
+    with pytest.raises(Conflict):  # there is no user's sign-in
+        connecting.change(company.app, company.admin, mailbox.id, patch)
 
 
 def test_an_app_that_can_read_the_control_mailbox_is_refused(company, world):

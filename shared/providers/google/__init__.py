@@ -18,6 +18,7 @@ PROVIDER = Provider(
             choices=("user", "application"),
             allowed_by="applicationAccess",
             admin_only=True,
+            place=True,
         ),
         Field(
             "drafts",

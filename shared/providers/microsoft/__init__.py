@@ -26,6 +26,7 @@ PROVIDER = Provider(
             choices=("user", "application"),
             allowed_by="applicationAccess",
             admin_only=True,
+            place=True,
         ),
         Field(
             "shared",
@@ -33,6 +34,7 @@ PROVIDER = Provider(
             "boolean",
             default=False,
             allowed_by="sharedMailboxes",
+            place=True,
         ),
         Field(
             "largeAttachments",
