@@ -48,6 +48,7 @@ def registered(
         new = replace(new, proof="", consented=())
     if not new.tenant or not {*_oauth(app, new).scopes(new.settings)} <= {*new.consented}:
         return replace(new, state="waiting_for_consent")
+    take_tenant(app, org_id, stored, new)  # an approval that broke off may not have got so far
     if new.settings.get("applicationAccess"):
         check_reach(app, org_id, new)
     return new
