@@ -63,8 +63,9 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     """Bring a mailbox's push to life.
 
     Args:
-        event: `renew` prolongs it or makes it, `due` does if that is still wanted, `ended` makes it anew,
-            `missed` counts a mail that it kept from us, `heard` forgets those.
+        event: `renew` prolongs it or makes it, `due` does if that is still wanted, and makes one anew that
+            missed too much; `ended` makes it anew; `missed` counts a mail that it kept from us, `heard`
+            forgets those.
 
     Raises Temporary, RateLimited or ConsentRequired, as the provider says.
     """
@@ -75,14 +76,14 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     if event == "due" and push and _due_at(stored.value, push) > app.clock():
         return  # a look and the timer both saw it
     if push and event in {"missed", "heard"}:
-        changed = _heard(push) if event == "heard" else _missed(push)
-        stored = _save(app, org_id, stored, changed, event)
-        if changed.missed != MOST_MISSED:
-            return
-        cancel(app, org_id, stored.value)
-        push = changed
+        changed = _heard(push) if event == "heard" else _missed(push, app.clock())
+        _save(app, org_id, stored, changed, event)
+        if changed.missed == MOST_MISSED:
+            jobs.put(app, Job("subscribe", org_id, mailbox_id, event="due"))
+        return
     _see_to_it(app, org_id, stored.value, app.clock() + AGAIN)  # whatever becomes of this attempt
-    renewed = _renewed(app, org_id, stored.value) if event in {"due", "renew"} else None
+    deaf = push is not None and push.missed >= MOST_MISSED and event == "due"
+    renewed = None if deaf or event == "ended" else _renewed(app, org_id, stored.value)
     kept = _kept(app, push, renewed or _made(app, org_id, stored.value))
     _see_to_it(app, org_id, stored.value, _due_at(stored.value, kept))
     _save(app, org_id, stored, kept, "kept")
@@ -114,8 +115,11 @@ def _heard(push: Subscription) -> Subscription:
     return replace(push, missed=0, silent=False)
 
 
-def _missed(push: Subscription) -> Subscription:
-    return replace(push, missed=push.missed + 1, silent=push.missed + 1 >= 2 * MOST_MISSED)
+def _missed(push: Subscription, now: datetime) -> Subscription:
+    """One more mail was missed. From `MOST_MISSED` on it is due until a new one exists."""
+    missed = push.missed + 1
+    renew_at = now if missed == MOST_MISSED else push.renew_at
+    return replace(push, missed=missed, silent=missed >= 2 * MOST_MISSED, renew_at=renew_at)
 
 
 def _kept(app: App, old: Subscription | None, push: Push | None) -> Subscription:

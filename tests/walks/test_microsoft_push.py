@@ -401,6 +401,22 @@ def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_it
     assert (shown(office, box).push, shown(office, box).problem) == ("live", None)
 
 
+def test_a_push_that_cannot_be_made_anew_is_made_with_the_next_poll(office):
+    """It went deaf, and our own address is down just then: it must not be dead for days."""
+    person, box = office.colleague("deaf")
+    [old] = office.subscriptions(person.address)
+    old.silent = True
+    office.bell.fail_next(1000, 503)
+    for number in range(subscribing.MOST_MISSED):
+        office.world.graph.deliver("x@supplier.example", person.address, letter(office, person, number))
+        office.poll()
+    assert office.subscriptions(person.address) == []
+    office.bell.heal()
+    office.poll()
+    [new] = office.subscriptions(person.address)
+    assert (new.silent, office.record(box).push.id) == (False, new.id)
+
+
 def letter(office, to, subject):
     return write("x@supplier.example", to.address, f"News {subject}", "x").as_bytes(policy=email.policy.SMTP)
 
