@@ -371,18 +371,31 @@ def test_an_attempt_that_died_before_it_was_written_down_leaves_no_second_subscr
 # Mailboxes that Graph never tells of, and the admin's plain word
 
 
-def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_its_admin_told(office):
-    shared = office.person("desk")
+def shared_mailbox(office, name):
+    shared = office.person(name)
     shared.box.grant_access(office.alice.address, "full_access", "send_as")
-    box = connect(
-        office.world,
-        office.app,
-        office.org_id,
-        shared,
-        office.alice.address,
-        settings={"microsoft": {"shared": True}},
-    )
+    settings = {"microsoft": {"shared": True}}
+    box = connect(office.world, office.app, office.org_id, shared, office.alice.address, settings=settings)
     office.settle()
+    return shared, box
+
+
+def test_a_shared_mailbox_that_graph_refuses_to_tell_of_is_polled_and_its_admin_told(office):
+    poison, before = office.app.queues.length("sync-poison"), office.calls()
+    with faults(office.world.graph.faults, silent_shared=False):
+        shared, box = shared_mailbox(office, "counter")
+        for _ in range(3):
+            office.poll()
+        assert (office.calls() - before)["POST", "subscriptions"] == 1  # and not with every poll
+    assert office.subscriptions(shared.address) == []
+    found = shown(office, box)
+    assert (found.push, found.state, found.problem.code) == ("silent", "active", "push_silent")
+    assert "IT" in found.problem.fix
+    assert office.app.queues.length("sync-poison") == poison
+
+
+def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_its_admin_told(office):
+    shared, box = shared_mailbox(office, "desk")
     [old] = office.subscriptions(shared.address)
     assert (old.silent, shown(office, box).push) == (True, "live")
     for number in range(2 * subscribing.MOST_MISSED):

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from shared import logs
-from shared.errors import InvalidRequest, NotFound, ZalionError
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Unsupported, ZalionError
 from shared.providers.base import Notice, Notification, Push
 from shared.providers.microsoft.graph import Duplicate, Session, Unreached, segment, when
 
@@ -31,7 +31,20 @@ class GraphPusher(Session):
     """Pusher of `base` over Graph."""
 
     def subscribe(self, url: str, secret: str) -> Push:
-        """See `Pusher.subscribe`. What an earlier attempt left behind at the same address is removed."""
+        """See `Pusher.subscribe`. Microsoft promises no pushes of shared mailboxes, and mostly refuses them.
+
+        https://learn.microsoft.com/graph/outlook-change-notifications-overview
+        """
+        try:
+            return self._subscribed(url, secret)
+        except ConsentRequired as refusal:
+            if refusal.reason != "no_access" or not self.connection.settings.get("shared"):
+                raise
+            fix = "Ask IT to allow the app itself to read this mailbox."
+            raise Unsupported("Microsoft does not tell of mail in shared mailboxes.", fix=fix) from refusal
+
+    def _subscribed(self, url: str, secret: str) -> Push:
+        """Subscribe. What an earlier attempt left behind at the same address is removed."""
         resource = f"{self.path}/messages".removeprefix("/")
         if self.connection.settings.get("access") != "application":
             self._clear(url, resource)
