@@ -15,6 +15,7 @@ from shared.app import App
 from shared.consenting import needs_consent
 from shared.errors import (
     Busy,
+    Conflict,
     ConsentRequired,
     InvalidRequest,
     NotFound,
@@ -122,7 +123,7 @@ class _Delivery(Promised):
             self._postpone(error, PAUSES[2])
         except Temporary as error:
             self._postpone(error, timedelta(seconds=error.retry_after))
-        except InvalidRequest as error:  # a setting or certificate that somebody can put right
+        except (InvalidRequest, Conflict) as error:  # a setting or secret that somebody can put right
             self._postpone(error, PAUSES[1])
         except (Rejected, Unsupported, NotFound) as error:
             self._fail(Problem(error.code, error.detail, error.fix))
@@ -155,7 +156,7 @@ class _Delivery(Promised):
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
                 delivered = self._keep(self.mailbox.value)
-        except (Temporary, ConsentRequired):
+        except (Temporary, ConsentRequired, Conflict):
             if not self.too_old():
                 self._later(PAUSES[1])
                 return

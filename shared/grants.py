@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from shared import refreshing, sealing
-from shared.errors import ConsentRequired, InvalidRequest, NotFound, Raced, Temporary, ZalionError
+from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Raced, Temporary, ZalionError
 from shared.keys import Keys
 from shared.model import Grant, digest
 from shared.providers.base import Bearer, Credential, OAuth, Password, Registration, Tokens
@@ -211,7 +211,7 @@ class Grants:
             raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
         try:
             yield oauth, self._registrations.of(org_id, provider)
-        except InvalidRequest as refusal:
+        except (InvalidRequest, Conflict) as refusal:
             self._registrations.mark(org_id, provider, refusal)
             raise
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from shared.errors import Conflict, InvalidRequest, NotFound, Raced
+from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.model import PLATFORM, Integration, Problem, TenantBinding, digest
 from shared.providers.base import Registration
 from shared.storage.base import Add, Move, Records, Remove, Vault
@@ -66,7 +66,7 @@ class Registrations:
         usable = frozenset(address for address in listed if address.rpartition("@")[2] in ours)
         return replace(found, service_key=self._secret(app.key_name), mailboxes=usable)
 
-    def mark(self, org_id: str, provider: str, error: InvalidRequest) -> None:
+    def mark(self, org_id: str, provider: str, error: ZalionError) -> None:
         """Note that the organisation's registration no longer works: IT sees it at the integration."""
         stored = self.records.find(org_id, Integration, provider)
         problem = Problem(error.code, error.detail, error.fix)

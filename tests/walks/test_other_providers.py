@@ -9,7 +9,16 @@ import pytest
 
 from shared import connecting, integrating, scheduling
 from shared.contract import ConnectMailbox, PutIntegration
-from shared.errors import Busy, ConsentRequired, InvalidRequest, OutcomeUnknown, Raced, Rejected, Temporary
+from shared.errors import (
+    Busy,
+    Conflict,
+    ConsentRequired,
+    InvalidRequest,
+    OutcomeUnknown,
+    Raced,
+    Rejected,
+    Temporary,
+)
 from shared.model import Mailbox, OutboxItem, SyncState
 from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, connect, someone, write
@@ -173,9 +182,10 @@ def test_a_copy_that_is_refused_for_good_is_audited_and_left(stage, mail, error)
     assert stage.app.records.range(stage.org_id, OutboxItem) == []
 
 
-def test_a_copy_that_could_not_be_filed_for_a_day_is_given_up(stage, mail):
+@pytest.mark.parametrize("error", [Temporary("Away."), Conflict("Its secret is missing.")])
+def test_a_copy_that_could_not_be_filed_for_a_day_is_given_up(stage, mail, error):
     mail.files = False
-    mail.fails["keep_sent"] = [Temporary("Away.") for _ in range(5)]
+    mail.fails["keep_sent"] = [error] * 5
     stage.sent()
     later(stage, hours=26)
     later(stage, minutes=10)
@@ -187,6 +197,7 @@ def test_a_copy_that_could_not_be_filed_for_a_day_is_given_up(stage, mail):
     [
         (Rejected("No."), "failed"),
         (InvalidRequest("Certificate.", field="host"), "queued"),
+        (Conflict("The secret of the app registration is missing."), "queued"),
         (ConsentRequired("Signed out.", fix="Sign in."), "queued"),
         (Temporary("Busy.", retry_after=3600), "queued"),
     ],

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from shared import authorizing, connecting, integrating, returning, scheduling
+from shared import authorizing, casework, connecting, integrating, returning, scheduling
 from shared.contract import AppSecret, ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed, ZalionError
 from shared.flows import Refused
 from shared.model import AuditRecord, Integration, Mailbox
 from shared.registrations import secret_name
 from tests.microsoft import Company, connect
-from tests.scenes import caller
+from tests.scenes import Scene, caller
 from tests.walks.test_consents import approve
 
 
@@ -248,6 +248,28 @@ def test_a_secret_that_ended_is_told_at_the_integration_and_no_mailbox_is_lost(c
     company.own(made, made.add_secret())
     assert company.integration().state == "approved"
     syncing.sync(company.app, company.org_id, mailbox.id)
+
+
+def test_a_secret_that_is_missing_is_told_at_the_integration_and_at_the_mail_that_waits_for_it(
+    company, world, clock
+):
+    made, secret = company.own_app()
+    company.own(made, secret)
+    alice = company.person("alice")
+    mailbox = connect(world, company.app, company.org_id, alice)
+    casework.put_case(company.app, caller(company.org_id, "", "platform"), "C-1", "Screws", [alice.address])
+    scene = Scene(world, company.app, clock, company.org_id, alice, alice, mailbox)
+    clock.advance(hours=2)  # the access token has ended
+    company.app.vault.destroy(secret_name(company.org_id, "microsoft"))
+    message = scene.sent()
+    assert (message.state, message.error.code) == ("queued", "conflict")
+    assert "client secret" in message.error.fix
+    assert company.integration().state == "needs_attention"
+    company.own(made, made.add_secret())
+    clock.advance(minutes=10)
+    scheduling.tick(company.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"
 
 
 def test_a_fault_of_zalions_own_app_is_ours_and_no_customers(company, world, clock):
