@@ -52,7 +52,7 @@ class Registrations:
         if own:
             secret = secret or self._secret(secret_name(org_id, integration.provider))
             tenant = str(integration.settings.get("tenantId", ""))
-            return self._made(str(own), tenant, secret)
+            return self._made(str(own), tenant, secret, certificate=integration.proof == "certificate")
         if app is None:
             fix = "Give tenantId, clientId and a secret of your own app registration."
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
@@ -103,8 +103,13 @@ class Registrations:
             fix = "An administrator has to give the client secret or certificate again."
             raise Conflict("The secret of the app registration is missing.", fix=fix) from error
 
-    def _made(self, client_id: str, tenant: str, secret: str, *, ours: bool = False) -> Registration:
-        certificate = secret.lstrip().startswith("-----BEGIN")  # PEM (RFC 7468)
+    def _made(
+        self, client_id: str, tenant: str, secret: str, *, certificate: bool = False, ours: bool = False
+    ) -> Registration:
+        """A private key must never be sent as a secret: PEM may have text before it (RFC 7468 section 2)."""
+        before, begins, rest = secret.partition("-----BEGIN")
+        certificate = certificate or bool(begins)
+        secret = begins + rest or before
         return Registration(
             client_id=client_id,
             tenant=tenant,

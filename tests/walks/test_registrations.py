@@ -71,8 +71,23 @@ def test_a_registration_with_a_certificate_signs_its_own_assertions(company, wor
     made.secrets.clear()
     made.add_certificate(public)
     ids = {"tenantId": company.tenant.id, "clientId": made.client_id}
-    assert company.put(AppSecret(certificate=private + public), **ids).proof == "certificate"
+    bag = "Bag Attributes\n    localKeyID: 01 00 00 00\nKey Attributes: <No Attributes>\n"
+    for pem in (private + public, bag + private + bag + public, bag + public + bag + private):
+        assert company.put(AppSecret(certificate=pem), **ids).proof == "certificate"
     assert connect(world, company.app, company.org_id, company.person("alice")).state == "active"
+
+
+@pytest.mark.parametrize("field", ["certificate", "client_secret"])
+def test_a_private_key_never_leaves_us_however_it_was_pasted(company, world, field):
+    """`openssl pkcs12 -nodes` writes text above the key, and a key without its frame is still one."""
+    made, _ = company.own_app()
+    private, _ = certificate()
+    key = "".join(private.splitlines()[1:-1])
+    ids = {"tenantId": company.tenant.id, "clientId": made.client_id}
+    pasted = [f"Bag Attributes\n{private}", *([key] if field == "certificate" else [])]
+    for text in pasted:
+        assert field_of(lambda: company.put(AppSecret(**{field: text}), **ids))[0] == "secret.certificate"
+    assert not any(key[:60] in seen.replace("\n", "") for seen in world.entra.secrets_seen)
 
 
 def test_what_is_wrong_with_a_registration_is_named(company, world, other_tenant):
