@@ -23,6 +23,9 @@ WARNED = (30, 14, 3)
 
 TENANT = "settings.tenantId"
 
+REGISTRATION = ("tenantId", "clientId", "secretExpiresAt")
+"""The settings that belong to a registration of the organisation's own."""
+
 
 def registered(
     app: App, org_id: str, stored: Stored[Integration] | None, new: Integration, secret: AppSecret | None
@@ -36,7 +39,10 @@ def registered(
     if oauth and not oauth.by_admin:
         return delegating.registered(app, org_id, stored, new, secret)
     if new.state == "not_approved" and secret is None:
-        return new
+        own = _proven(stored)  # mailboxes live on with it: left out, it stays; another one is tried
+        new = replace(new, settings={**own, **new.settings})
+        if all(new.settings[name] == value for name, value in own.items()):
+            return new
     if new.settings.get("clientId") or new.settings.get("tenantId"):
         return _own(app, org_id, stored, new, secret)
     if secret:
@@ -116,6 +122,13 @@ def check_reach(app: App, org_id: str, integration: Integration, secret: str | N
     error = Conflict(told.detail, field=path, fix=told.fix)
     error.reason = told.key
     raise error
+
+
+def _proven(stored: Stored[Integration] | None) -> dict[str, object]:
+    """Return the settings of the organisation's own registration, where it has one."""
+    if stored is None or not stored.value.proof:
+        return {}
+    return {name: value for name, value in stored.value.settings.items() if name in REGISTRATION}
 
 
 def _oauth(app: App, integration: Integration) -> OAuth:

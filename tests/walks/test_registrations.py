@@ -171,6 +171,22 @@ def test_an_approval_is_withdrawn_although_the_secret_no_longer_works(company):
     assert field_of(lambda: company.put(**ids))[0] == "secret.clientSecret"
 
 
+def test_a_withdrawn_approval_leaves_living_mailboxes_their_registration(company, world, clock):
+    from shared import syncing
+
+    made, secret = company.own_app()
+    company.own(made, secret)
+    mailbox = connect(world, company.app, company.org_id, company.person("alice"))
+    shown = company.put(approved=False)
+    assert (shown.state, shown.settings["clientId"]) == ("not_approved", made.client_id)
+    clock.advance(hours=2)  # the access token has ended
+    syncing.sync(company.app, company.org_id, mailbox.id)
+    assert company.app.records.get(company.org_id, Mailbox, mailbox.id).value.state == "active"
+    other, _ = company.own_app(name="Other")  # another one has to be proven even then
+    ids = {"tenantId": company.tenant.id, "clientId": other.client_id}
+    assert field_of(lambda: company.put(approved=False, **ids))[0] == "secret.clientSecret"
+
+
 def test_another_directory_needs_a_disconnect_first(company, world):
     made, secret = company.own_app()
     company.own(made, secret)
