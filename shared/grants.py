@@ -129,15 +129,20 @@ class Grants:
         tokens = {field: token for field, token in given.items() if token}
         self._store(org_id, self._sealed(org_id, grant, tokens), client_secret)
 
-    def store_consent(self, org_id: str, mailbox_id: str, provider: str, tokens: Tokens) -> None:
-        """Keep what a person's sign-in gave, in place of whatever was kept for this mailbox and provider."""
+    def store_consent(
+        self, org_id: str, mailbox_id: str, provider: str, tokens: Tokens, scopes: Sequence[str]
+    ) -> None:
+        """Keep what a person's sign-in gave, in place of whatever was kept for this mailbox and provider.
+
+        `scopes` are what we asked for: issuers return more, and a refresh must not insist on that.
+        """
         grant = Grant(
             mailbox_id,
             provider,
             "consent",
             tokens.address,
             expires_at=self._clock() + timedelta(seconds=tokens.expires_in),
-            scopes=tuple(sorted(tokens.scopes)),
+            scopes=tuple(scopes),
             subject=tokens.subject,
         )
         given = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}

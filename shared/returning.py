@@ -217,7 +217,8 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     if app.provider(flow.provider).one_account:
         for name in filter(None, (mailbox.address, tokens.subject)):
             presence.note(app.records, account_of(flow.provider, name), (org_id, mailbox.id))
-    app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens)
+    scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
+    app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
     connecting.activate(app, org_id, mailbox.id, flow.actor)
     return _connected(flow, mailbox)
 

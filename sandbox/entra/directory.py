@@ -207,7 +207,7 @@ class Directory:
 
 def resource_scopes(text: str) -> frozenset[str]:
     """Return the scopes of Graph in a list of scopes, without their resource."""
-    return frozenset(scope.removeprefix(GRAPH) for scope in text.split()) - EXTRA
+    return frozenset(scope.removeprefix(GRAPH) for scope in text.split() if scope not in EXTRA)
 
 
 def _guid(*parts: str) -> str:

@@ -81,6 +81,20 @@ def test_whatever_ends_a_grant_the_mailbox_says_what_to_do_and_after_reconnectin
         assert scene.email(waiting.id).state == "sent", name
 
 
+def test_a_permission_that_we_never_asked_for_may_be_taken_back(world, scene):
+    """Entra's tokens list everything that was ever consented to; a refresh asks for our own only."""
+    directory, tenant = world.entra.directory, world.entra.directory.users[scene.alice.address].tenant
+    directory.consent_besides(tenant, world.microsoft_app, frozenset({"User.Read"}), frozenset())
+    _, box = scene.colleague()
+    directory.consents[tenant.id, world.microsoft_app.client_id] = (
+        frozenset({"Mail.Read", "Mail.Send"}),
+        frozenset(),
+    )
+    scene.clock.advance(hours=2)  # the access token has ended
+    scene.sync(box)
+    assert scene.record(box).state == "active"
+
+
 def test_a_reconnect_keeps_one_subscription_and_what_the_mailbox_was(world, scene):
     scene.settle()
     before = state(scene)
