@@ -133,6 +133,7 @@ class App:
             credential=credential or (lambda: self.grants.credential(org_id, mailbox.id, name)),
             allowed_hosts=self.allowed_hosts,
             endpoints=self.endpoints,
+            reads=mailbox.receives_with == name,
         )
 
     def _turn(

@@ -443,12 +443,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
     "access_too_wide": {
         "en": (
             "The app reaches too many mailboxes",
-            "The app can read the control mailbox, which it must not.",
+            "The app can read the control mailbox, or send as everybody, which it must not.",
             "Limit it in Exchange (RBAC for Applications) and take back tenant-wide Mail permissions.",
         ),
         "de": (
             "Die App erreicht zu viele Postfächer",
-            "Die App kann das Kontrollpostfach lesen, was sie nicht darf.",
+            "Die App kann das Kontrollpostfach lesen oder als jeder senden, was sie nicht darf.",
             "Begrenzen Sie sie in Exchange (RBAC für Anwendungen), und nehmen Sie mandantenweite Mail-Berechtigungen zurück.",
         ),
     },

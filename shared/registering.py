@@ -95,9 +95,10 @@ def take_tenant(
 
 
 def check_reach(app: App, org_id: str, integration: Integration, secret: str | None = None) -> None:
-    """Prove that the app itself cannot read a mailbox it should not.
+    """Prove that the app itself cannot reach a mailbox it should not.
 
-    Only a refusal proves it, a mailbox that does not exist says nothing.
+    Only a refusal proves it, a mailbox that does not exist says nothing; and nothing but its token says that
+    it could send as everybody though it reads nobody.
     https://learn.microsoft.com/exchange/permissions-exo/application-rbac. Raises InvalidRequest without a
     control mailbox, Conflict where it can be read.
     """
@@ -106,16 +107,20 @@ def check_reach(app: App, org_id: str, integration: Integration, secret: str | N
     if not control or receiver is None:
         raise InvalidRequest("Name a mailbox that the app must not be able to read.", field=path)
     registration = app.registrations.named(org_id, integration, secret)
-    bearer = Bearer(str(control), _oauth(app, integration).application(registration, anew=True).access_token)
+    tokens = _oauth(app, integration).application(registration, anew=True)
+    bearer = Bearer(str(control), tokens.access_token)
     access = {"access": "application"}
     session = receiver(Connection(str(control), access, lambda: bearer, app.allowed_hosts, app.endpoints))
     try:
         session.check()
     except (ConsentRequired, NotFound) as refusal:
-        if refusal.reason == "no_access":
+        if refusal.reason != "no_access":
+            fix = "Name a mailbox that exists and that the app must not be able to read."
+            raise InvalidRequest(
+                "There is no such mailbox to prove it with.", field=path, fix=fix
+            ) from refusal
+        if not tokens.unlimited:
             return
-        fix = "Name a mailbox that exists and that the app must not be able to read."
-        raise InvalidRequest("There is no such mailbox to prove it with.", field=path, fix=fix) from refusal
     finally:
         session.close()
     told = explaining.explain("access_too_wide")

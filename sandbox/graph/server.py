@@ -48,8 +48,8 @@ class Graph(Exchange, WebServer):
         base: the URL requests begin with.
         requests: (method, path without ids, mailbox, names of query parameters) of every request.
         restricted: client id -> the only mailboxes its app-only tokens reach (an application access policy).
-        assigned: client id -> the mailboxes that RBAC for Applications lets the app read and send from,
-            besides what its token allows.
+        assigned: client id -> the mailboxes that RBAC for Applications lets the app use, besides what its
+            token allows; `roles` is what it may do there.
         contract: what every request and answer is held against, if anything.
     """
 
@@ -67,6 +67,7 @@ class Graph(Exchange, WebServer):
         self.requests: list[tuple[str, str, str, tuple[str, ...]]] = []
         self.restricted: dict[str, set[str]] = {}
         self.assigned: dict[str, set[str]] = {}
+        self.roles: dict[str, frozenset[str]] = {}
         self.admission = Admission(self.faults)
         WebServer.__init__(self, port, tls)
         self.base = f"{self.url}/v1.0"
@@ -101,7 +102,8 @@ class Graph(Exchange, WebServer):
         """Add what Exchange's own roles give an app in a mailbox: they stand in no token."""
         if not access.app_only or address not in self.assigned.get(access.client_id, ()):
             return access
-        return replace(access, permissions=access.permissions | {"Mail.Read", "Mail.Send"})
+        roles = self.roles.get(access.client_id, frozenset({"Mail.Read", "Mail.Send"}))
+        return replace(access, permissions=access.permissions | roles)
 
     def _answered(self, request: Request, serve: Callable[[], Reply]) -> Reply:
         try:

@@ -100,6 +100,7 @@ class Connection:
         credential: asked for anew for every session; raises ConsentRequired.
         allowed_hosts: hosts that may resolve to private addresses (see `network`).
         endpoints: where the far side of a cloud provider is, by the names its module gives.
+        reads: whether the mailbox is read through this provider, too.
     """
 
     address: str
@@ -107,6 +108,7 @@ class Connection:
     credential: Callable[[], Credential]
     allowed_hosts: frozenset[str] = frozenset()
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    reads: bool = True
 
 
 class Receiver(Protocol):
@@ -312,7 +314,7 @@ class Tokens:
     """What an identity service gave. `expires_in` is in seconds. No repr: it holds secrets.
 
     `tenant`, `subject` and `address` say who signed in, from the checked id_token, and `addresses` all that
-    it names them by; empty where it gave none.
+    it names them by; empty where it gave none. `unlimited`: an app's own token lets it send as everybody.
     """
 
     access_token: str
@@ -323,6 +325,7 @@ class Tokens:
     subject: str = ""
     address: str = ""
     addresses: frozenset[str] = frozenset()
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

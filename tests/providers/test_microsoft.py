@@ -16,7 +16,7 @@ from shared.providers import http
 from shared.providers.base import Notification, Query, Registration
 from shared.providers.http import NotSent
 from shared.providers.microsoft import notices
-from shared.providers.microsoft.entra import Entra
+from shared.providers.microsoft.entra import Entra, _roles
 from tests.contracts.stages import Microsoft
 from tests.providers.parts import HOSTS, id_of, mail
 
@@ -51,6 +51,12 @@ class TestEntra:
         stage.entra.fail_next(4, 503)
         with pytest.raises(Temporary):
             Entra().application(replace(registration, secret="another"))
+
+    @pytest.mark.parametrize(
+        "token", ["", "opaque", "a.b.c", "a.ä.c", "a.bm90IGpzb24.c", "a.eyJyb2xlcyI6MX0.c"]
+    )
+    def test_a_token_that_is_not_ours_to_read_says_nothing(self, token):
+        assert _roles(token) == frozenset()
 
 
 class TestIds:

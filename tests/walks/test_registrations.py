@@ -12,7 +12,7 @@ from shared.flows import Refused
 from shared.model import AuditRecord, Integration, Mailbox
 from shared.registrations import secret_name
 from tests.microsoft import Company, connect
-from tests.scenes import Scene, caller
+from tests.scenes import Scene, caller, someone
 from tests.walks.test_consents import approve
 
 
@@ -353,6 +353,50 @@ def test_an_app_that_can_read_the_control_mailbox_is_refused(company, world):
     )
     assert (field, error.reason) == ("settings.controlMailbox", "access_too_wide")
     assert company.integration().state == "not_approved"
+
+
+def test_an_app_that_can_send_as_everybody_is_refused_though_it_can_read_nobody(company, world):
+    """Such a role stands in the token; what RBAC for Applications gives does not."""
+    made, secret = company.own_app(application=frozenset({"Mail.Send"}))
+    world.entra.directory.consent(company.tenant, made)
+    board = company.person("board")
+    field, error = field_of(
+        lambda: company.own(made, secret, applicationAccess=True, controlMailbox=board.address)
+    )
+    assert (field, error.reason) == ("settings.controlMailbox", "access_too_wide")
+
+
+def test_an_app_that_an_application_access_policy_limits_is_accepted(company, world):
+    """The policy limits all its permissions alike: that it may not read there proves it for sending, too."""
+    made, secret = company.own_app(application=frozenset({"Mail.Read", "Mail.Send"}))
+    world.entra.directory.consent(company.tenant, made)
+    board = company.person("board")
+    world.graph.restricted[made.client_id] = set()
+    company.own(made, secret, applicationAccess=True, controlMailbox=board.address)
+    assert company.integration().state == "approved"
+
+
+def test_an_app_that_may_only_send_sends_what_is_new_and_what_answers(company, world, clock):
+    made, secret = company.own_app()
+    team, board = company.person("team"), company.person("board")
+    world.graph.assigned[made.client_id] = {team.address}
+    world.graph.roles[made.client_id] = frozenset({"Mail.Send"})
+    company.own(made, secret, applicationAccess=True, controlMailbox=board.address)
+    settings = {"microsoft": {"access": "application"}}
+    body = ConnectMailbox(address=team.address, owner=team.address, sends_with="microsoft", settings=settings)
+    mailbox = connecting.connect(company.app, company.admin, body)
+    assert mailbox.state == "active"
+    casework.put_case(company.app, caller(company.org_id, "", "platform"), "C-1", "Screws", [team.address])
+    supplier = someone(world, "supplier", "supplier.example")
+    scene = Scene(world, company.app, clock, company.org_id, team, supplier, mailbox)
+    first = scene.sent()
+    assert first.state == "sent"
+    assert scene.sent(in_reply_to=first.id).state == "sent"
+    made.secrets.clear()  # and a sign-in that is refused is known before anything leaves
+    company.app.registrations.vault.set(secret_name(company.org_id, "microsoft"), "gone")
+    clock.advance(minutes=5)
+    message = scene.sent()
+    assert (message.state, message.error.code) == ("queued", "invalid_request")
 
 
 def test_a_control_mailbox_that_does_not_exist_proves_nothing(company):

@@ -5,6 +5,7 @@ our grants. Since 1.38 it checks no id_token (msal-python#911), so that is done 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 """
 
+import base64
 import hashlib
 import json
 import logging
@@ -14,10 +15,13 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 from uuid import UUID
+
+import msgspec
 
 from shared import logs
 from shared.errors import ConsentRequired, NotFound, ZalionError
@@ -33,6 +37,9 @@ APPLICATION = "https://graph.microsoft.com/.default"
 RESOURCE = "https://graph.microsoft.com/"
 ANY_TENANT = "organizations"
 
+READING = {READ, WRITE, "Mail.ReadBasic", "Mail.ReadBasic.All"}
+"""Permissions that show at a mailbox whether the app is limited; one that can only send shows it nowhere."""
+
 CLIENTS = 256
 """Registrations remembered per process: a client remembers for 60 s what Entra refused."""
 
@@ -43,6 +50,10 @@ SKEW = 300
 """Seconds that Entra's clock may differ from ours."""
 
 TITLE = "Microsoft's sign-in service"
+
+
+class _Claims(msgspec.Struct):
+    roles: tuple[str, ...] = ()
 
 
 class Entra:
@@ -156,7 +167,9 @@ class Entra:
                 _made(registration, remembers=False) if anew else self._client(registration, remembers=True)
             )
             result = client.acquire_token_for_client([APPLICATION])
-        return _tokens(result, registration)
+        tokens = _tokens(result, registration)
+        roles = _roles(tokens.access_token)
+        return replace(tokens, unlimited="Mail.Send" in roles and not roles & READING)
 
     def delegation(
         self,
@@ -283,6 +296,18 @@ def _tokens(
         address=names[0] if names else "",
         addresses=frozenset(names),
     )
+
+
+def _roles(token: str) -> frozenset[str]:
+    """Return an app's permissions for the whole directory, as far as its token can be read.
+
+    What RBAC for Applications gives is not in it. The token is Graph's to read, so it may become opaque.
+    """
+    try:
+        payload = token.split(".")[1]
+        return frozenset(msgspec.json.decode(base64.urlsafe_b64decode(f"{payload}==="), type=_Claims).roles)
+    except (IndexError, ValueError, msgspec.DecodeError):
+        return frozenset()
 
 
 def _refused(result: Mapping[str, Any], registration: Registration) -> ZalionError:

@@ -56,7 +56,10 @@ class GraphSender(Session):
 
     def check(self) -> None:
         """See `Sender.check`. Nothing tells whether Mail.Send was granted but the token's scopes."""
-        self.get("/mailFolders/sentitems", select="id")
+        if self._only_sends:
+            self._token()
+        else:
+            self.get("/mailFolders/sentitems", select="id")
 
     def send(
         self,
@@ -72,6 +75,11 @@ class GraphSender(Session):
         return self._send_large(addressed, commit)
 
     @property
+    def _only_sends(self) -> bool:
+        """Whether all we may do is send: an app need not be given more (RBAC's Application Mail.Send)."""
+        return self.connection.settings.get("access") == "application" and not self.connection.reads
+
+    @property
     def files_copy(self) -> bool:
         """See `Sender.files_copy`."""
         return True
@@ -83,7 +91,7 @@ class GraphSender(Session):
         of the original message as recipient"). Asking also proves connection and sign-in before `commit`.
         """
         answered = mime.envelope(raw, ref="").in_reply_to
-        if answered is None:
+        if answered is None or self._only_sends:
             self.check()
             return raw
         query = f"internetMessageId eq {literal(answered)}"
