@@ -87,7 +87,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             _commit(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
-    jobs.put(app, Job("sync", caller.org_id, mailbox.id))
+    _follow(app, caller.org_id, mailbox)
     return mailbox
 
 
@@ -141,10 +141,17 @@ def activate(app: App, org_id: str, mailbox_id: str, actor: str) -> Mailbox:
         event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox_id)
         with suppress(Raced):  # a look that ended meanwhile has marked it
             app.records.commit(org_id, Move(stored, new), event)
-            jobs.put(app, Job("sync", org_id, mailbox_id))
+            _follow(app, org_id, new)
             delivering.hasten(app, org_id, mailbox_id)
             return new
     raise Raced
+
+
+def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True) -> None:
+    """Look into a mailbox now. Followed `again`, its push may have ended while nobody listened."""
+    jobs.put(app, Job("sync", org_id, mailbox.id))
+    if again and mailbox.push and mailbox.state == "active":
+        jobs.put(app, Job("subscribe", org_id, mailbox.id, event="renew"))
 
 
 def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
@@ -205,7 +212,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     if new.state == "active" and new.receives_with:
         scheduling.plan_polls(app, caller.org_id, new)
     _commit(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
-    jobs.put(app, Job("sync", caller.org_id, new.id))
+    _follow(app, caller.org_id, new, again=new.state != old.state)
     if new.state == "active" and old.state == "needs_consent":
         delivering.hasten(app, caller.org_id, new.id)
     return new

@@ -12,7 +12,7 @@ import pytest
 
 from shared import connecting, looking, noticing, scheduling, subscribing, turns, views
 from shared.contract import PatchMailbox
-from shared.errors import Busy, InvalidRequest, RateLimited, Temporary, ZalionError
+from shared.errors import Busy, ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.jobs import Job
 from shared.model import AuditRecord, Turn
 from shared.providers.base import Query
@@ -412,6 +412,29 @@ def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_it
     office.world.graph.arrive(shared.address, letter(office, shared, "heard"))
     office.settle()
     assert (shown(office, box).push, shown(office, box).problem) == ("live", None)
+
+
+@pytest.mark.parametrize("why", ["paused", "signed out"])
+def test_a_push_that_ended_while_nobody_looked_is_made_anew_when_the_mailbox_is_followed_again(office, why):
+    person, box = office.colleague("away")
+    [old] = office.subscriptions(person.address)
+    admin = office.admin
+    if why == "paused":
+        connecting.change(office.app, admin, box.id, PatchMailbox(paused=True))
+    else:
+        office.world.entra.revoke_sessions(office.world.entra.directory.users[person.address])
+        office.clock.advance(hours=2)
+        with pytest.raises(ConsentRequired):
+            office.sync(box)
+    office.world.graph.notifier.lifecycle(old, "subscriptionRemoved")
+    office.settle()
+    assert office.subscriptions(person.address) == []
+    if why == "paused":
+        connecting.change(office.app, admin, box.id, PatchMailbox(paused=False))
+    else:
+        connect(office.world, office.app, office.org_id, person)
+    office.settle()
+    assert len(office.subscriptions(person.address)) == 1
 
 
 def test_a_push_that_cannot_be_made_anew_is_made_with_the_next_poll(office):
