@@ -83,7 +83,7 @@ def _check_return(app: App, return_url: str | None) -> None:
 
 def _sign_in_url(app: App, caller: Caller, mailbox: Mailbox, provider: str, return_url: str | None) -> str:
     state, flow = flows.begun(app, caller.org_id, provider, "sign_in", caller.email, return_url)
-    flow = replace(flow, mailbox_id=mailbox.id)
+    flow = replace(flow, mailbox_id=mailbox.id, owner=mailbox.owner)
     registration = app.registrations.of(caller.org_id, provider)
     wanted = oauth_of(app, provider).scopes(mailbox.settings[provider])
     hint = "" if mailbox.settings[provider].get("shared") else mailbox.address

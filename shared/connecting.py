@@ -61,8 +61,10 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     caller.need("member", "admin")
     mailbox = _draft(app, caller, body)
     stored = app.records.find(caller.org_id, Mailbox, mailbox.id)
-    if stored and not _may_start_over(stored.value, mailbox):
-        raise Conflict("This address is connected already.", field="address", fix="Change it with PATCH.")
+    if stored and not _may_start_over(app, caller.org_id, stored.value, mailbox):
+        known = caller.email == stored.value.owner or "admin" in caller.roles
+        fix = "Change it with PATCH." if known else "Ask your administrator: it is somebody else's."
+        raise Conflict("This address is connected already.", field="address", fix=fix)
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
     if stored:
         old = stored.value
@@ -120,29 +122,39 @@ def _named(
         raise
 
 
-def _may_start_over(old: Mailbox, new: Mailbox) -> bool:
-    """Whether a mailbox may be connected anew: it was disconnected, or waits for its owner's sign-in."""
-    return old.state == "disconnected" or (old.state == "needs_consent" and old.owner == new.owner)
+def _may_start_over(app: App, org_id: str, old: Mailbox, new: Mailbox) -> bool:
+    """Whether a mailbox may be connected anew: it was disconnected, or waits for its owner's sign-in.
+
+    Somebody else's, too, where nobody has ever signed in for it.
+    """
+    waits = old.state == "needs_consent"
+    return old.state == "disconnected" or (
+        waits and (old.owner == new.owner or not app.grants.holds(org_id, old.id))
+    )
 
 
-def activate(app: App, org_id: str, mailbox_id: str, actor: str) -> Mailbox:
+def activate(app: App, org_id: str, mailbox: Mailbox, actor: str) -> Mailbox:
     """Follow a mailbox whose user has signed in; what waits to be sent leaves now.
 
-    Raises Conflict for one that was disconnected meanwhile; what its user gave is destroyed then.
+    Raises Conflict for one that was disconnected, or became somebody else's, meanwhile; what its user gave is
+    destroyed then.
     """
     for _ in range(TRIES):
-        stored = app.records.get(org_id, Mailbox, mailbox_id)
+        stored = app.records.get(org_id, Mailbox, mailbox.id)
+        if stored.value.owner != mailbox.owner:
+            app.grants.destroy(org_id, mailbox.id, elsewhere=lambda _: True)  # the new owner may be using it
+            raise Conflict("This mailbox is connected by somebody else by now.")
         if stored.value.state == "disconnected":
             _destroy(app, org_id, stored.value)
             raise Conflict("This mailbox was disconnected meanwhile.", fix="Connect it again.")
         new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
         if new.receives_with:
             scheduling.plan_polls(app, org_id, new)
-        event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox_id)
+        event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox.id)
         with suppress(Raced):  # a look that ended meanwhile has marked it
             app.records.commit(org_id, Move(stored, new), event)
             _follow(app, org_id, new)
-            delivering.hasten(app, org_id, mailbox_id)
+            delivering.hasten(app, org_id, mailbox.id)
             return new
     raise Raced
 

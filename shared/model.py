@@ -244,6 +244,7 @@ class Flow:
         purpose: `consent` of an administrator, its `proof` by signing in, the `sign_in` of a mailbox, or the
             `answer` of who signed in for what somebody else asked for.
         answers: whether that is a `proof` or a `sign_in`.
+        owner: whose the mailbox was when its sign-in began.
         tenant: the directory that the redirect of a consent claimed.
         sealed: what the provider needs to know again, sealed.
         spent: it came back; it is kept for a while, so that a page loaded again can say how things stand.
@@ -257,6 +258,7 @@ class Flow:
     expires_at: datetime
     actor: str
     mailbox_id: str = ""
+    owner: str = ""
     tenant: str = ""
     sealed: str = ""
     return_url: str | None = None

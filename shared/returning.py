@@ -135,7 +135,8 @@ def _ask(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     state, asked = flows.begun(app, org_id, flow.provider, "answer", flow.actor, flow.return_url)
     until = max(asked.expires_at, flow.expires_at)
     purpose: Literal["proof", "sign_in"] = "proof" if flow.purpose == "proof" else "sign_in"
-    asked = replace(asked, answers=purpose, mailbox_id=flow.mailbox_id, tenant=flow.tenant, expires_at=until)
+    asked = replace(asked, answers=purpose, owner=flow.owner, tenant=flow.tenant, expires_at=until)
+    asked = replace(asked, mailbox_id=flow.mailbox_id)
     flows.keep(app, org_id, asked, msgspec.json.encode(tokens).decode())
     if purpose == "proof":
         return Outcome("ask_approval", tokens.address, flow.actor, ask=state)
@@ -196,6 +197,8 @@ def _attachable(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Mailbox:
     mailbox = app.records.get(org_id, Mailbox, flow.mailbox_id).value
     if mailbox.state == "disconnected":
         raise explained("disconnected")
+    if mailbox.owner != flow.owner:  # an open link must not let somebody else read what is opened with it
+        raise explained("start_again")
     integration = connecting.approved(app, org_id, flow.provider, mailbox.address)
     settings = mailbox.settings[flow.provider]
     _insist(app, flow.provider, settings, tokens)
@@ -219,7 +222,7 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
             presence.note(app.records, account_of(flow.provider, name), (org_id, mailbox.id))
     scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
-    connecting.activate(app, org_id, mailbox.id, flow.actor)
+    connecting.activate(app, org_id, mailbox, flow.actor)
     return _connected(flow, mailbox)
 
 

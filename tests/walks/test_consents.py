@@ -9,6 +9,7 @@ from shared.contract import AskConsent, ConnectMailbox
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
 from shared.model import PLATFORM, AuditRecord, Flow, Grant, Mailbox, TenantBinding
+from tests.doors import Acting, guarded
 from tests.microsoft import Company, connect
 from tests.scenes import caller
 
@@ -247,6 +248,49 @@ def connecting_of(company, name, **changes):
     mailbox, url = authorizing.connect(company.app, caller(company.org_id, who.address), body)
     assert mailbox.state == "needs_consent"
     return who, url, mailbox
+
+
+def test_a_connect_that_nobody_signed_in_for_blocks_nobody_and_its_open_link_serves_no_other_owner(connected):
+    who = connected.person("alice")
+    body = ConnectMailbox(address=who.address, receives_with="microsoft", sends_with="microsoft")
+    app, org_id = connected.app, connected.org_id
+    curious = caller(org_id, connected.person("bob").address)
+    mine, url = authorizing.connect(app, caller(org_id, who.address), body)
+    back = connected.browse(url, who.address)
+    theirs, other = authorizing.connect(app, curious, body)
+    assert (theirs.id, theirs.owner) == (mine.id, curious.email)
+    assert refused(returning.signed_in, app, "microsoft", back) == "start_again"  # hers, under his name
+    assert grants(connected, mine) == []
+    _, url = authorizing.connect(app, caller(org_id, who.address), body)
+    assert returning.signed_in(app, "microsoft", connected.browse(url, who.address)).key == "connected"
+    assert (
+        refused(returning.signed_in, app, "microsoft", connected.browse(other, who.address)) == "start_again"
+    )
+    with pytest.raises(Conflict) as caught:
+        authorizing.connect(app, curious, body)
+    assert "administrator" in caught.value.fix
+    with pytest.raises(Conflict) as caught:
+        authorizing.connect(app, caller(org_id, who.address), body)
+    assert "PATCH" in caught.value.fix
+
+
+def test_a_mailbox_that_another_took_over_during_the_sign_in_keeps_nothing_of_it(connected):
+    """The last moment: her sign-in is kept, but the mailbox is not hers any more."""
+    who, url, mailbox = connecting_of(connected, "alice")
+    curious = caller(connected.org_id, connected.person("bob").address)
+    body = ConnectMailbox(address=who.address, receives_with="microsoft", sends_with="microsoft")
+
+    def meanwhile(name, times):
+        if name == "microsoft.receiver.check":
+            authorizing.connect(connected.app, curious, body)
+
+    app = guarded(connected.app, Acting(then=meanwhile))
+    back = connected.browse(url, who.address)
+    with pytest.raises(Refused):
+        returning.signed_in(app, "microsoft", back)
+    found = connected.app.records.get(connected.org_id, Mailbox, mailbox.id).value
+    assert (found.state, found.owner) == ("needs_consent", curious.email)
+    assert grants(connected, mailbox) == []
 
 
 def test_a_declined_consent_says_so_although_the_redirect_claims_success(company):
