@@ -1,16 +1,19 @@
 """An organisation on Microsoft 365 for tests: its directory, its consent, its people, and our address for notices."""
 
 import itertools
+import json
 import re
 import secrets
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,6 +31,10 @@ from shared.storage.base import Add, Due
 from tests.scenes import Clock, Person_, Scene, caller, someone
 
 PASSWORD = "correct horse"
+_QUEUES = json.loads((Path(__file__).parent.parent / "host.json").read_text())["extensions"]["queues"]
+AT_ONCE = _QUEUES["batchSize"] + _QUEUES["newBatchThreshold"]
+"""Jobs of a queue that one instance of the host runs at once."""
+
 _NUMBERS = itertools.count(1)
 
 
@@ -208,7 +215,7 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     alices = scene.subscriptions()[0]
     token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
     kept = app.records.get(org_id, Grant, f"{scene.mailbox.id}!microsoft").value
-    made, writes = [], []
+    made, writes, dues = [], [], []
     for _ in range(count):
         until = now + timedelta(minutes=50)
         made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
@@ -218,7 +225,9 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
         )
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=now + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._sealed(org_id, grant, {"access_token": token}))]
-        app.schedule.put(Due(now - timedelta(minutes=1), "push", org_id, box.id))
+        dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(app.schedule.put, dues))
     for start in range(0, len(writes), 50):
         app.records.commit(org_id, *writes[start : start + 50])
     return made

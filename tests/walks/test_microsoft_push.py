@@ -4,13 +4,14 @@ import email
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import connecting, looking, noticing, scheduling, subscribing, turns, views
+from shared import connecting, looking, noticing, scheduling, subscribing, turns, views, working
 from shared.contract import PatchMailbox
 from shared.errors import Busy, ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.jobs import Job
@@ -581,3 +582,29 @@ def together(acts):
     for thread in threads:
         thread.join()
     return errors
+
+
+class Collected:
+    """A queue at hand: what is put into it."""
+
+    def __init__(self):
+        self.texts = []
+
+    def put(self, queue, text, *, delay=0.0):
+        self.texts.append(text)
+
+
+def test_a_thousand_renewals_due_within_the_hour_are_each_made_once_and_so_many_at_a_time(office):
+    """The timer only fans out. Through the real queue and host: tests/api/test_notifications.py."""
+    graph, guard, queue = office.world.graph, Guard(), Collected()
+    due = microsoft.many_due(office, 1000)
+    assert scheduling.tick(guarded(replace(office.app, queues=queue), guard)) >= 1000
+    assert set(guard.counts) == {"schedule.until", "queues.put", "schedule.remove"}  # no mailbox is read
+    renewals = [text for text in queue.texts if '"subscribe"' in text]
+    assert len(renewals) >= 1000
+    with faults(graph, contract=None), microsoft.Gauge(graph, "/subscriptions") as gauge:
+        with ThreadPoolExecutor(microsoft.AT_ONCE) as pool:
+            list(pool.map(lambda text: working.run(office.app, text), renewals))
+        assert 1 < gauge.most <= microsoft.AT_ONCE
+    assert {one.reauthorized for one in due} == {1}
+    assert all(one.until > datetime.now(UTC) + timedelta(days=6) for one in due)
