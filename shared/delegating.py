@@ -29,10 +29,11 @@ def registered(
     stored: Stored[Integration] | None,
     integration: Integration,
     secret: AppSecret | None,
-) -> Integration:
+) -> tuple[Integration, Stored[Integration] | None]:
     """Accept the settings of a provider where users sign in, and try the delegation if there is to be one.
 
     A delegation that does not work yet is the integration's problem: it says what is to be entered where.
+    Returns what is to be written, and the record that it takes the place of.
     Raises Conflict for a domain that is not proven, or another organisation's; what left the list is given
     back where it can be.
     """
@@ -48,14 +49,15 @@ def registered(
     if not {*wanted} <= {*_domains(held)}:
         before = stored.value if stored else Integration(integration.provider)
         named = replace(before, delegated=integration.delegated)
-        app.records.commit(org_id, Move(stored, named) if stored else Add(named))
+        [etag] = app.records.commit(org_id, Move(stored, named) if stored else Add(named))
+        stored = Stored(named, etag)
     for domain in wanted:
         _take(app, org_id, integration.provider, domain)
     integration = _given_back(app, org_id, integration, keep=wanted)
     if not listed:
-        return integration
+        return integration, stored
     integration = replace(integration, settings={**integration.settings, "mailboxes": listed})
-    return replace(integration, problem=_problem(app, org_id, integration))
+    return replace(integration, problem=_problem(app, org_id, integration)), stored
 
 
 def _listed(integration: Integration) -> list[str]:

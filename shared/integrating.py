@@ -1,15 +1,18 @@
 """IT's gate: which providers an organisation has approved, with the settings their mailboxes share."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from shared import audit, connecting, delegating, forms, registering, relaying, rules
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import CheckResource, PutIntegration
-from shared.errors import Conflict, InvalidRequest
+from shared.errors import Conflict, InvalidRequest, Raced
 from shared.model import Integration, Problem
 from shared.providers.base import Delegation, Provider
-from shared.storage.base import Move, Save
+from shared.storage.base import Add, Move, Stored, Write
+
+TRIES = 3
 
 Shown = tuple[Integration, Provider, str | None, Delegation | None]
 """An integration, its provider, the redirect URI that an app registration of one's own must name, and what an
@@ -40,8 +43,18 @@ def redirect_uri(app: App, provider: str) -> str:
 def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
     """Approve (or no longer approve) a provider and replace its shared settings."""
     caller.need("admin")
-    provider = app.provider(name)
-    stored = app.records.find(caller.org_id, Integration, name)
+    app.provider(name)
+    for _ in range(TRIES):
+        with suppress(Raced):  # a consent that came back meanwhile has changed it
+            integration = _saved(app, caller, name, body)
+            relaying.forget(app, caller.org_id)
+            return _shown(app, caller.org_id, integration)
+    raise Raced
+
+
+def _saved(app: App, caller: Caller, name: str, body: PutIntegration) -> Integration:
+    """Check what was given, try it, and write it down. Raises Raced."""
+    provider, stored = app.provider(name), app.records.find(caller.org_id, Integration, name)
     integration = replace(
         stored.value if stored else Integration(name),
         state="approved" if body.approved else "not_approved",
@@ -54,13 +67,16 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         problem=None,
     )
     if provider.oauth:
-        integration = registering.registered(app, caller.org_id, stored, integration, body.secret)
+        integration, stored = registering.registered(app, caller.org_id, stored, integration, body.secret)
     elif body.secret:
         raise InvalidRequest("This provider has no app registration.", field="secret")
     event = audit.entry(app, "integration.saved", actor=caller.email, outcome=integration.state, detail=name)
-    app.records.commit(caller.org_id, Save(integration), event)
-    relaying.forget(app, caller.org_id)
-    return _shown(app, caller.org_id, integration)
+    app.records.commit(caller.org_id, _instead(stored, integration), event)
+    return integration
+
+
+def _instead(stored: Stored[Integration] | None, new: Integration) -> Write:
+    return Move(stored, new) if stored else Add(new)
 
 
 def check(app: App, caller: Caller, name: str) -> list[CheckResource]:
@@ -83,14 +99,7 @@ def check(app: App, caller: Caller, name: str) -> list[CheckResource]:
 def disconnect(app: App, caller: Caller, name: str) -> Shown:
     """Withdraw the approval and disconnect every mailbox that uses this provider."""
     caller.need("admin")
-    provider = app.provider(name)
-    stored = app.records.find(caller.org_id, Integration, name)
-    integration = stored.value if stored else Integration(name)
-    ended = replace(
-        integration, state="disconnected", problem=None, updated_at=app.clock(), updated_by=caller.email
-    )
-    event = audit.entry(app, "integration.disconnected", actor=caller.email, detail=name)
-    app.records.commit(caller.org_id, Save(ended), event)
+    provider, ended = app.provider(name), _ended(app, caller, name)
     for mailbox in (found.value for found in connecting.mailboxes_of(app, caller.org_id)):
         if name in {mailbox.receives_with, mailbox.sends_with} and connecting.is_connected(
             app, caller, mailbox
@@ -99,6 +108,20 @@ def disconnect(app: App, caller: Caller, name: str) -> Shown:
     if provider.oauth:  # last, because ending a mailbox's push needs the registration
         ended = registering.forget(app, caller.org_id, ended)
     return _shown(app, caller.org_id, ended)
+
+
+def _ended(app: App, caller: Caller, name: str) -> Integration:
+    """Write down that it ends: whatever comes back from a browser from now on is refused."""
+    for _ in range(TRIES):
+        stored = app.records.find(caller.org_id, Integration, name)
+        old = stored.value if stored else Integration(name)
+        ended = replace(old, state="disconnected", problem=None)
+        ended = replace(ended, updated_at=app.clock(), updated_by=caller.email)
+        event = audit.entry(app, "integration.disconnected", actor=caller.email, detail=name)
+        with suppress(Raced):
+            app.records.commit(caller.org_id, _instead(stored, ended), event)
+            return ended
+    raise Raced
 
 
 def _domain(text: str, place: int) -> str:

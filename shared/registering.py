@@ -29,11 +29,12 @@ REGISTRATION = ("tenantId", "clientId", "secretExpiresAt")
 
 def registered(
     app: App, org_id: str, stored: Stored[Integration] | None, new: Integration, secret: AppSecret | None
-) -> Integration:
+) -> tuple[Integration, Stored[Integration] | None]:
     """Try and keep the organisation's own registration, or wait for the consent to Zalion's.
 
-    Who only withdraws the approval need not prove anything. Raises InvalidRequest naming the setting that
-    is wrong, Conflict for another organisation's directory.
+    Returns what is to be written, and the record that it takes the place of. Who only withdraws the approval
+    need not prove anything. Raises InvalidRequest naming the setting that is wrong, Conflict for another
+    organisation's directory.
     """
     oauth = app.provider(new.provider).oauth
     if oauth and not oauth.by_admin:
@@ -42,7 +43,7 @@ def registered(
         own = _proven(stored)  # mailboxes live on with it: left out, it stays; another one is tried
         new = replace(new, settings={**own, **new.settings})
         if all(new.settings[name] == value for name, value in own.items()):
-            return new
+            return new, stored
     if new.settings.get("clientId") or new.settings.get("tenantId"):
         return _own(app, org_id, stored, new, secret)
     if secret:
@@ -53,11 +54,11 @@ def registered(
         app.vault.destroy(secret_name(org_id, new.provider))
         new = replace(new, proof="", consented=())
     if not new.tenant or not {*_oauth(app, new).scopes(new.settings)} <= {*new.consented}:
-        return replace(new, state="waiting_for_consent")
-    take_tenant(app, org_id, stored, new)  # an approval that broke off may not have got so far
+        return replace(new, state="waiting_for_consent"), stored
+    stored = take_tenant(app, org_id, stored, new)  # an approval that broke off may not have got so far
     if new.settings.get("applicationAccess"):
         check_reach(app, org_id, new)
-    return new
+    return new, stored
 
 
 def forget(app: App, org_id: str, integration: Integration) -> Integration:
@@ -145,7 +146,7 @@ def _oauth(app: App, integration: Integration) -> OAuth:
 
 def _own(
     app: App, org_id: str, stored: Stored[Integration] | None, new: Integration, secret: AppSecret | None
-) -> Integration:
+) -> tuple[Integration, Stored[Integration]]:
     tenant, client = _identifier(new, "tenantId"), _identifier(new, "clientId")
     if new.tenant not in {"", tenant}:
         fix = f"Disconnect first (DELETE /integrations/{new.provider}): its mailboxes lie in the old one."
@@ -158,11 +159,11 @@ def _own(
     _oauth(app, new).application(app.registrations.named(org_id, new, given), anew=True)
     if new.settings.get("applicationAccess"):
         check_reach(app, org_id, new, given)
-    take_tenant(app, org_id, stored, new)
+    bound = take_tenant(app, org_id, stored, new)
     if given:
         app.vault.set(secret_name(org_id, new.provider), given)
     _plan_warnings(app, org_id, new)
-    return new
+    return new, bound
 
 
 def _identifier(integration: Integration, name: str) -> str:
@@ -194,7 +195,10 @@ def _plan_warnings(app: App, org_id: str, integration: Integration) -> None:
 
 
 def warn(app: App, org_id: str, provider: str) -> None:
-    """Tell that the secret of a registration ends soon: at the integration and in the audit trail."""
+    """Tell that the secret of a registration ends soon: at the integration and in the audit trail.
+
+    Raises Raced: whoever changed it may have renewed it.
+    """
     stored = app.records.find(org_id, Integration, provider)
     ends = _ends(stored.value) if stored else None
     if stored is None or ends is None or stored.value.state == "disconnected":
@@ -206,7 +210,7 @@ def warn(app: App, org_id: str, provider: str) -> None:
     event = audit.entry(
         app, "integration.secret_ending", actor="system", outcome=f"{days} days", detail=provider
     )
-    app.records.commit(org_id, Save(replace(stored.value, problem=problem)), event)
+    app.records.commit(org_id, Move(stored, replace(stored.value, problem=problem)), event)
 
 
 def expiring(integration: Integration, today: date) -> Problem | None:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from shared import authorizing, connecting, integrating, returning
-from shared.contract import AskConsent, ConnectMailbox
+from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
 from shared.model import PLATFORM, AuditRecord, Flow, Grant, Mailbox, TenantBinding
@@ -91,6 +91,37 @@ def test_more_permissions_need_another_consent(company):
     assert company.put().state == "approved"
     approve(company, largeAttachments=True)
     assert company.put(largeAttachments=True).state == "approved"
+
+
+def test_a_consent_that_is_slow_to_take_effect_everywhere_is_told_and_the_next_sign_in_works(company, world):
+    approve(company)
+    who, url, _ = connecting_of(company, "alice")
+    world.entra.late_consents = 1
+    back = company.browse(url, who.address)
+    assert refused(returning.signed_in, company.app, "microsoft", back) == "approval_needed"
+    assert connect(world, company.app, company.org_id, who).state == "active"
+
+
+@pytest.mark.parametrize("act", ["put", "disconnect"])
+def test_a_consent_that_is_given_just_when_it_changes_an_integration_is_not_overwritten(company, act):
+    company.put()
+    proof = returning.consented(company.app, "microsoft", company.browse(company.link())).url
+    back = company.browse(proof)
+
+    def meanwhile(name, times):
+        if name == "records.find" and times == 1:
+            assert returning.signed_in(company.app, "microsoft", back).key == "approved"
+
+    app = guarded(company.app, Acting(then=meanwhile))
+    if act == "put":
+        integrating.put(app, company.admin, "microsoft", PutIntegration(approved=True, domains=["a.example"]))
+        integration = company.integration()
+        assert (integration.state, integration.tenant) == ("approved", company.tenant.id)
+        assert integration.domains == ("a.example",)
+    else:
+        integrating.disconnect(app, company.admin, "microsoft")
+        assert company.integration().state == "disconnected"
+        assert binding(company, company.tenant.id) is None
 
 
 def test_a_link_works_once(company):

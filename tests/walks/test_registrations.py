@@ -7,10 +7,11 @@ import requests
 
 from shared import authorizing, casework, connecting, integrating, returning, scheduling
 from shared.contract import AppSecret, ConnectMailbox, PatchMailbox
-from shared.errors import Conflict, InvalidRequest, NotAllowed, ZalionError
+from shared.errors import Conflict, InvalidRequest, NotAllowed, Raced, ZalionError
 from shared.flows import Refused
 from shared.model import AuditRecord, Integration, Mailbox
 from shared.registrations import secret_name
+from tests.doors import Acting, guarded
 from tests.microsoft import Company, connect
 from tests.scenes import Scene, caller, someone
 from tests.walks.test_consents import approve
@@ -235,6 +236,22 @@ def test_the_end_of_a_secret_is_warned_of_30_14_and_3_days_ahead(company, clock)
     company.own(made, fresh, secretExpiresAt=f"{ends + timedelta(days=300):%Y-%m-%d}")
     registering.warn(company.app, company.org_id, "microsoft")
     assert company.integration().state == "approved"
+
+
+def test_a_warning_never_overwrites_a_secret_that_is_renewed_just_then(company, clock):
+    from shared import registering
+
+    made, secret = company.own_app()
+    ends, later = (f"{clock().date() + timedelta(days=days):%Y-%m-%d}" for days in (20, 300))
+    company.own(made, secret, secretExpiresAt=ends)
+
+    def meanwhile(name, times):
+        if name == "records.find" and times == 1:
+            company.own(made, made.add_secret(), secretExpiresAt=later)
+
+    with pytest.raises(Raced):  # the job comes back
+        registering.warn(guarded(company.app, Acting(then=meanwhile)), company.org_id, "microsoft")
+    assert company.integration().settings["secretExpiresAt"] == later
 
 
 def connect_still_works(company):
