@@ -145,6 +145,17 @@ def test_of_200_mails_that_came_while_we_were_down_all_that_belong_are_filed_onc
             office.alice.box.remove(item)  # or every look of the next ten minutes would list them
 
 
+def test_notices_that_come_an_hour_late_file_nothing_twice(office, first, arrived):
+    notifier = office.world.graph.notifier
+    with faults(notifier.faults, hold=True):
+        wanted = office.supplier.reply(arrived)["Message-ID"]
+        office.poll()
+        assert ids(office, first) == [wanted]
+    notifier.release()
+    office.settle()
+    assert ids(office, first) == [wanted]
+
+
 # What is no notice
 
 

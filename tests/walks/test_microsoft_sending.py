@@ -261,6 +261,16 @@ def test_a_send_whose_answer_was_lost_is_found_in_sent_and_never_sent_again(offi
     assert sum(message.message_id.encode() in raw for raw in office.supplier.inbox()) == 1
 
 
+def test_a_send_that_is_answered_with_a_504_is_found_in_sent_and_never_sent_again(office):
+    office.world.graph.faults.late_answers = 1
+    message = sent(office)
+    later(office)
+    assert office.email(message.id).state == "sent"
+    later(office)
+    assert len(copies(office, message)) == 1
+    assert sum(message.message_id.encode() in raw for raw in office.supplier.inbox()) == 1
+
+
 def test_a_lost_answer_and_a_late_copy_is_uncertain_until_the_copy_shows_and_never_sent_again(office):
     graph = office.world.graph
     with faults(graph.faults, late_sent_copy=True):
