@@ -404,6 +404,18 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Versuchen Sie es in einigen Minuten noch einmal.",
         ),
     },
+    "asked_in_circles": {
+        "en": (
+            "Microsoft was asked too often",
+            "Microsoft's sign-in service was asked for the same thing again and again.",
+            "Try again in five minutes.",
+        ),
+        "de": (
+            "Microsoft wurde zu oft gefragt",
+            "Der Anmeldedienst von Microsoft wurde immer wieder nach demselben gefragt.",
+            "Versuchen Sie es in fünf Minuten noch einmal.",
+        ),
+    },
     "tenant_taken": {
         "en": (
             "This directory is connected to another organisation",

@@ -35,7 +35,8 @@ _CODES: Mapping[str, tuple[int, ...]] = {
     "already_used": (54005,),
     "expired": (50089,),
     "start_again": (501481, 50147, 501491, 700005),
-    "microsoft_busy": (90033, 90006, 90024, 90055, 90090, 50033, 50087, 50196, 650051),
+    "microsoft_busy": (90033, 90006, 90024, 90055, 90090, 50033, 50087, 650051),
+    "asked_in_circles": (50196,),
 }
 KEYS: Mapping[int, str] = {code: key for key, codes in _CODES.items() for code in codes}
 """AADSTS number -> key of its explanation."""
@@ -68,7 +69,8 @@ _SETTINGS: Mapping[str, str] = {
 REGISTRATION = {*_SETTINGS, "redirect_uri", "permissions_missing"} - {"tenant_unknown", "app_not_found"}
 """What is wrong with a registration itself, whichever directory it is used in."""
 
-BUSY_PAUSE = 60.0
+PAUSES: Mapping[str, float] = {"microsoft_busy": 60, "our_app": 60, "asked_in_circles": 300}
+"""What passes by itself -> seconds until it is worth another try. Entra's loop detection looks at minutes."""
 
 
 def key_of(error: str, codes: Sequence[int]) -> str:
@@ -81,8 +83,8 @@ def error_of(key: str, *, correlation_id: str | None) -> ZalionError:
     facts = {"reference": f" ({correlation_id})" if correlation_id else ""}
     told = explain(key, **facts)
     error: ZalionError
-    if key in {"microsoft_busy", "our_app"}:
-        error = Temporary(told.detail, retry_after=BUSY_PAUSE, fix=told.fix)
+    if key in PAUSES:
+        error = Temporary(told.detail, retry_after=PAUSES[key], fix=told.fix)
     elif key in _SETTINGS:
         error = InvalidRequest(told.detail, field=_SETTINGS[key], fix=told.fix)
     else:

@@ -47,6 +47,12 @@ class TestEntra:
         with pytest.raises(Temporary):
             entra.renew(registration, "any", ["Mail.Read"])
 
+    def test_whoever_asks_in_circles_is_put_off_for_five_minutes(self, stage, registration):
+        stage.entra.refuse_next(50196)
+        with pytest.raises(Temporary) as caught:
+            Entra().renew(registration, "any", ["Mail.Read"])
+        assert caught.value.retry_after >= 300
+
     def test_its_first_call_may_be_the_one_that_fails(self, stage, registration):
         stage.entra.fail_next(4, 503)
         with pytest.raises(Temporary):

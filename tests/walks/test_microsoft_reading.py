@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared import looking
+from shared.errors import ConsentRequired, Temporary
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests import microsoft
@@ -61,6 +62,23 @@ def mail(office, first=None, text="x", **headers):
 
 def texts(office, first):
     return sorted(message.text.strip() for message in office.answers(first))
+
+
+@pytest.mark.parametrize("how", ["moved", "removed"])
+def test_a_mailbox_that_is_gone_before_its_first_look_says_what_to_do(office, how):
+    """In a batch Graph says so for each part, and everything around it succeeds."""
+    person, box = office.colleague("gone")
+    office.forget(box)
+    if how == "moved":
+        person.box.enabled = False
+    else:
+        del office.world.graph._mailboxes[person.address]
+    with pytest.raises(Temporary):  # a fresh token is tried first
+        office.sync(box)
+    with pytest.raises(ConsentRequired):
+        office.sync(box)
+    found = office.record(box)
+    assert (found.state, "IT" in found.problem.fix) == ("needs_consent", True)
 
 
 # Envelopes first

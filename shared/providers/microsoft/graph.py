@@ -224,6 +224,7 @@ _BY_CODE: Mapping[str, Callable[[], ZalionError]] = {
     "resyncrequired": _expired,
     "mailboxnotenabledforrestapi": _no_mailbox,
     "mailboxnotsupportedforrestapi": _no_mailbox,
+    "errorinvaliduser": _no_mailbox,
     "errormessagesizeexceeded": _too_large,
     "errorsendasdenied": _not_as,
     "errorinvalidrecipients": _bad_recipients,
@@ -241,12 +242,13 @@ _MAY_WAIT = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPS
 
 
 def _inner(inner: Mapping[str, Any]) -> Any:
-    if inner["status"] == HTTPStatus.NOT_FOUND:
+    if inner["status"] < HTTPStatus.BAD_REQUEST:
+        return inner["body"]
+    headers = {str(k).lower(): str(v) for k, v in (inner.get("headers") or {}).items()}
+    error = refusal(Answer(inner["status"], headers, msgspec.json.encode(inner.get("body"))))
+    if isinstance(error, NotFound):
         return None
-    if inner["status"] >= HTTPStatus.BAD_REQUEST:
-        headers = {str(k).lower(): str(v) for k, v in (inner.get("headers") or {}).items()}
-        raise refusal(Answer(inner["status"], headers, msgspec.json.encode(inner.get("body"))))
-    return inner["body"]
+    raise error
 
 
 def _names(item: Mapping[str, Any]) -> set[str]:
