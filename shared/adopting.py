@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from shared import renewing
 from shared.app import App
 from shared.contract import Secret
 from shared.errors import Conflict, InvalidRequest
@@ -63,6 +64,8 @@ def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) 
     for name, secret in given.items():
         if secret.password or secret.access_token:
             _keep(app, org_id, mailbox, name, secret)
+    if any(secret.refresh_token for secret in given.values()):
+        renewing.plan(app, org_id, mailbox.id)
 
 
 def check_kept(

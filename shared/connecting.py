@@ -20,6 +20,7 @@ from shared import (
     jobs,
     mime,
     presence,
+    renewing,
     scheduling,
     subscribing,
     syncing,
@@ -150,6 +151,7 @@ def activate(app: App, org_id: str, mailbox: Mailbox, actor: str) -> Mailbox:
         new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
         if new.receives_with:
             scheduling.plan_polls(app, org_id, new)
+        renewing.plan(app, org_id, new.id)
         event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox.id)
         with suppress(Raced):  # a look that ended meanwhile has marked it
             app.records.commit(org_id, Move(stored, new), event)

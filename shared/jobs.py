@@ -14,7 +14,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     Attributes:
         type: what to look at.
         org_id: whose.
-        id: mailbox (`sync`, `subscribe`, `disconnect`), provider (`expiry`), message (`deliver`) or
+        id: mailbox (`sync`, `subscribe`, `grant`, `disconnect`), provider (`expiry`), message (`deliver`) or
             conversation (`carry`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
@@ -29,7 +29,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         correlation_id: of the request or timer that caused it.
     """
 
-    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry", "disconnect"]
+    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry", "grant", "disconnect"]
     org_id: str
     id: str
     case_id: str = ""

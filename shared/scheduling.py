@@ -34,6 +34,8 @@ def tick(app: App) -> int:
             _poll(app, due, now)
         elif due.kind == "expiry":
             jobs.put(app, Job("expiry", due.org_id, due.id))
+        elif due.kind == "grant":
+            jobs.put(app, Job("grant", due.org_id, due.id))
         elif due.kind == "push":
             jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
         else:

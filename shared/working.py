@@ -13,6 +13,7 @@ from shared import (
     logs,
     noticing,
     registering,
+    renewing,
     scheduling,
     subscribing,
     syncing,
@@ -60,6 +61,8 @@ def _carry_out(app: App, job: Job) -> None:
             noticing.fan_out(app, job)
         case "expiry":
             registering.warn(app, job.org_id, job.id)
+        case "grant":
+            renewing.renew(app, job.org_id, job.id)
         case "deliver":
             delivering.deliver(app, job)
         case "carry":

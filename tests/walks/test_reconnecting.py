@@ -1,8 +1,10 @@
 """A Microsoft mailbox loses its grant and gets it back, is disconnected and returns: nothing is lost on the way."""
 
+from datetime import timedelta
+
 import pytest
 
-from shared import authorizing, connecting, integrating, returning
+from shared import authorizing, connecting, integrating, returning, scheduling
 from shared.contract import ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, ConsentRequired
 from shared.flows import Refused
@@ -93,6 +95,43 @@ def test_a_permission_that_we_never_asked_for_may_be_taken_back(world, scene):
     scene.clock.advance(hours=2)  # the access token has ended
     scene.sync(box)
     assert scene.record(box).state == "active"
+
+
+def months(scene, count):
+    """Let months pass, in which the timer does what is due."""
+    for _ in range(count):
+        scene.clock.advance(days=30)
+        scene.world.entra.age_refresh_tokens(30 * 86_400)
+        scheduling.tick(scene.app)
+        scene.settle()
+
+
+def due_grants(scene, box):
+    entries = scene.app.schedule.until(scene.clock() + timedelta(days=70))
+    return [one for one in entries if (one.kind, one.org_id, one.id) == ("grant", scene.org_id, box.id)]
+
+
+def test_a_mailbox_that_nobody_uses_for_months_stays_signed_in(scene):
+    _, only_sends = scene.colleague("notices", receives_with=None)
+    connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(paused=True))
+    assert len(due_grants(scene, only_sends)) == 1
+    months(scene, 4)
+    with scene.app.sending(scene.org_id, only_sends) as sender:
+        sender.check()
+    connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(paused=False))
+    scene.sync()
+    assert scene.record().state == "active"
+    assert [len(due_grants(scene, box)) for box in (only_sends, scene.mailbox)] == [1, 1]
+    connecting.disconnect(scene.app, scene.admin, only_sends.id)
+    months(scene, 1)
+    assert due_grants(scene, only_sends) == []
+
+
+def test_an_idle_mailbox_whose_grant_has_ended_says_so_before_somebody_needs_it(world, scene):
+    person, box = scene.colleague("notices", receives_with=None)
+    world.entra.revoke_sessions(world.entra.directory.users[person.address])
+    months(scene, 1)
+    assert scene.record(box).state == "needs_consent"
 
 
 def test_a_reconnect_keeps_one_subscription_and_what_the_mailbox_was(world, scene):
