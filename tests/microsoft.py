@@ -223,7 +223,7 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
         box = replace(
             scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
         )
-        grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=now + timedelta(hours=1))
+        grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=app.clock() + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._sealed(org_id, grant, {"access_token": token}))]
         dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))
     with ThreadPoolExecutor(8) as pool:
