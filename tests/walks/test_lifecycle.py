@@ -6,7 +6,7 @@ import pytest
 
 from shared import connecting, delivering, looking, reviewing, scheduling
 from shared.contract import ConnectMailbox, PatchMailbox
-from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Temporary
+from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Temporary, Unsupported
 from shared.jobs import Job
 from shared.model import Grant, Mailbox, SyncState
 from shared.providers.base import Query
@@ -276,6 +276,17 @@ def test_a_review_that_is_decided_or_gone_cannot_be_decided_again(scene):
     reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "dismiss")
     with pytest.raises(Conflict):
         reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+
+
+@pytest.mark.every_provider
+def test_folders_are_chosen_only_where_they_are_followed(scene):
+    if scene.mailbox.receives_with in {"imap", "ews"}:
+        assert patch(scene, folders=["Projects"]).folders == ("Projects",)
+        return
+    with pytest.raises(Unsupported) as caught:
+        patch(scene, folders=["Projects"])
+    assert caught.value.field == "folders"
+    assert patch(scene, folders=[]).folders == ()
 
 
 def test_held_mails_come_in_pages(scene):

@@ -60,4 +60,5 @@ PROVIDER = Provider(
     stamps=NAMELESS,
     largest=largest,
     takes_turns=True,
+    reads_whole=True,
 )

@@ -128,4 +128,5 @@ PROVIDER = Provider(
     title="POP3 mailbox",
     form=network.server_form("POP3", PORT),
     receiver=Pop3Receiver,
+    reads_whole=True,
 )
