@@ -1,7 +1,17 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
 from handlers.http import Answer, Call, Query, Routes
-from shared import authorizing, checking, connecting, detecting, looking, reviewing, views
+from shared import (
+    authorizing,
+    checking,
+    connecting,
+    detecting,
+    disconnecting,
+    looking,
+    owning,
+    reviewing,
+    views,
+)
 from shared import contract as c
 from shared.providers import base
 
@@ -39,14 +49,14 @@ def detect_servers(call: Call[c.AskServers]) -> Answer:
 @bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])
 def list_mailboxes(call: Call[None]) -> Answer:
     """The caller's mailboxes; for an administrator all of the organisation."""
-    shown = connecting.visible(call.app, call.caller)
+    shown = owning.visible(call.app, call.caller)
     return Answer(c.Items(items=[views.mailbox(call.app.provider, *pair) for pair in shown]))
 
 
 @bp.endpoint("GET", "mailboxes/{mailboxId}", who="owner", answer=c.MailboxResource)
 def get_mailbox(call: Call[None]) -> Answer:
     """One mailbox, its state and what the last look at it found."""
-    shown = connecting.show(call.app, call.caller, call.path("mailboxId"))
+    shown = owning.show(call.app, call.caller, call.path("mailboxId"))
     return Answer(views.mailbox(call.app.provider, *shown))
 
 
@@ -54,13 +64,13 @@ def get_mailbox(call: Call[None]) -> Answer:
 def patch_mailbox(call: Call[c.PatchMailbox]) -> Answer:
     """Change what is given; a new secret reconnects a mailbox that needs consent."""
     mailbox = connecting.change(call.app, call.caller, call.path("mailboxId"), call.body)
-    return Answer(views.mailbox(call.app.provider, *connecting.show(call.app, call.caller, mailbox.id)))
+    return Answer(views.mailbox(call.app.provider, *owning.show(call.app, call.caller, mailbox.id)))
 
 
 @bp.endpoint("DELETE", "mailboxes/{mailboxId}", who="owner", answer=c.DisconnectReceipt)
 def delete_mailbox(call: Call[None]) -> Answer:
     """Disconnect: end all access, destroy the secrets, and say what was destroyed."""
-    return Answer(connecting.disconnect(call.app, call.caller, call.path("mailboxId")))
+    return Answer(disconnecting.disconnect(call.app, call.caller, call.path("mailboxId")))
 
 
 @bp.endpoint("POST", "mailboxes/{mailboxId}/sync", who="owner", answer=c.Accepted, status=202)

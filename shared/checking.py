@@ -9,12 +9,12 @@ from typing import Literal
 from shared import audit, identity, mime
 from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
-from shared.connecting import own
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
 from shared.errors import Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
+from shared.owning import own
 from shared.providers.base import Receiver
 
 ROUND_TRIP_SECONDS = 20

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from shared import audit, connecting, delegating, forms, registering, relaying, rules
+from shared import audit, delegating, disconnecting, forms, owning, registering, relaying, rules
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import CheckResource, PutIntegration
@@ -100,11 +100,11 @@ def disconnect(app: App, caller: Caller, name: str) -> Shown:
     """Withdraw the approval and disconnect every mailbox that uses this provider."""
     caller.need("admin")
     provider, ended = app.provider(name), _ended(app, caller, name)
-    for mailbox in (found.value for found in connecting.mailboxes_of(app, caller.org_id)):
-        if name in {mailbox.receives_with, mailbox.sends_with} and connecting.is_connected(
+    for mailbox in (found.value for found in owning.mailboxes_of(app, caller.org_id)):
+        if name in {mailbox.receives_with, mailbox.sends_with} and disconnecting.is_connected(
             app, caller, mailbox
         ):
-            connecting.disconnect(app, caller, mailbox.id)
+            disconnecting.disconnect(app, caller, mailbox.id)
     if provider.oauth:  # last, because ending a mailbox's push needs the registration
         ended = registering.forget(app, caller.org_id, ended)
     return _shown(app, caller.org_id, ended)

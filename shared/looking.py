@@ -5,10 +5,10 @@ from dataclasses import replace
 from shared import audit, jobs, sealing
 from shared.app import App
 from shared.callers import Caller
-from shared.connecting import own
 from shared.errors import Conflict, ConsentRequired, Unsupported
 from shared.jobs import Job
 from shared.model import Envelope
+from shared.owning import own
 from shared.providers.base import Folder, Query
 
 

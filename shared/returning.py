@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from shared import adopting, audit, connecting, flows, presence, registering
+from shared import adopting, audit, choosing, connecting, flows, presence, registering
 from shared.app import App
 from shared.authorizing import oauth_of, prove
 from shared.errors import Conflict, Temporary, ZalionError
@@ -199,7 +199,7 @@ def _attachable(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Mailbox:
         raise explained("disconnected")
     if mailbox.owner != flow.owner:  # an open link must not let somebody else read what is opened with it
         raise explained("start_again")
-    integration = connecting.approved(app, org_id, flow.provider, mailbox.address)
+    integration = choosing.approved(app, org_id, flow.provider, mailbox.address)
     settings = mailbox.settings[flow.provider]
     _insist(app, flow.provider, settings, tokens)
     _check_directory(app, org_id, integration, tokens, mailbox.address)

@@ -8,12 +8,12 @@ from shared import audit, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
-from shared.connecting import own
 from shared.errors import Conflict, NotFound
 from shared.filing import Filer, fetch
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.naming import is_held_as
+from shared.owning import own
 from shared.providers.base import Receiver
 from shared.storage.base import Add, Remove, Save, Stored
 

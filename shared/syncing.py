@@ -7,7 +7,8 @@ moves after its page is filed; everything before that is safe to repeat.
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -205,6 +206,15 @@ def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[
     """
     stored = app.records.find(org_id, SyncState, mailbox_id)
     return [Move(stored, replace(stored.value, holder="", until=None, **changes))] if stored else []
+
+
+def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:
+    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced."""
+    for _ in range(5):
+        with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
+            app.records.commit(org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
+            return
+    raise Raced
 
 
 def _merged(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import msgspec
 
 from shared import (
     casework,
-    connecting,
     delivering,
+    disconnecting,
     jobs,
     logs,
     noticing,
@@ -68,7 +68,7 @@ def _carry_out(app: App, job: Job) -> None:
         case "carry":
             casework.carry(app, job.org_id, job.id)
         case "disconnect":
-            connecting.finish(app, job.org_id, job.id)
+            disconnecting.finish(app, job.org_id, job.id)
 
 
 def _look(app: App, job: Job) -> None:

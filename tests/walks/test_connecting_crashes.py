@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared import authorizing, connecting, integrating, returning
+from shared import authorizing, disconnecting, integrating, owning, returning
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import Temporary, ZalionError
 from shared.flows import Refused
@@ -60,7 +60,7 @@ def sign_in(company, app, who):
 
 
 def mailbox_of(app, company, who):
-    found = [row.value for row in connecting.mailboxes_of(app, company.org_id)]
+    found = [row.value for row in owning.mailboxes_of(app, company.org_id)]
     return next((mailbox for mailbox in found if mailbox.address == who.address), None)
 
 
@@ -84,7 +84,7 @@ def test_a_sign_in_ends_the_same_wherever_it_breaks(connected):  # noqa: F811
             assert mailbox_of(app, connected, who).state == "active", name
             assert app.grants.credential(org_id, mailbox.id, "microsoft").username == who.address
         else:
-            connecting.disconnect(app, caller(org_id, who.address), mailbox.id)
+            disconnecting.disconnect(app, caller(org_id, who.address), mailbox.id)
             assert app.records.range(org_id, Grant, prefix=f"{mailbox.id}!") == [], name
 
 
@@ -107,7 +107,7 @@ def test_a_connect_with_a_password_leaves_no_secret_without_its_mailbox(world, a
         if mailbox is None or (number % 2 == 0 and mailbox.state != "active"):
             assert act(Guard(), who).state == "active"
         else:
-            connecting.disconnect(app, caller(company.org_id, who.address), mailbox.id)
+            disconnecting.disconnect(app, caller(company.org_id, who.address), mailbox.id)
             assert secrets_since(world, before) == set(), name
 
 
@@ -118,7 +118,7 @@ def test_a_refused_connect_leaves_nothing(world, app):
     who, before = someone(world, "alice", "imap.example"), set(world.vault.secrets)
     with pytest.raises(ZalionError):
         connect(world, app, company.org_id, who, secret={"password": "wrong"})
-    assert connecting.mailboxes_of(app, company.org_id) == []
+    assert owning.mailboxes_of(app, company.org_id) == []
     assert secrets_since(world, before) == set()
 
 

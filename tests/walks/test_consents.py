@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from shared import authorizing, connecting, integrating, returning
+from shared import authorizing, disconnecting, integrating, returning
 from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
@@ -441,7 +441,7 @@ def test_a_page_loaded_again_says_how_things_stand(company):
     assert returning.signed_in(company.app, "microsoft", once).key == "connected"
     again = returning.signed_in(company.app, "microsoft", once)
     assert (again.key, again.address) == ("connected", who.address)
-    connecting.disconnect(company.app, caller(company.org_id, who.address), mailbox.id)
+    disconnecting.disconnect(company.app, caller(company.org_id, who.address), mailbox.id)
     assert refused(returning.signed_in, company.app, "microsoft", once) == "already_used"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import connecting, working
+from shared import disconnecting, working
 from shared.errors import Raced
 from shared.jobs import Job
 from shared.model import AuditRecord, Grant, Mailbox, Review
@@ -43,7 +43,7 @@ def test_a_mailbox_disconnected_during_a_look_is_read_no_further(scene):
 
     def then(name, times):
         if name == f"{scene.receiver}.fetch" and times == 1:
-            connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+            disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
             scene.clock.advance(seconds=2)
 
     guard = Acting(then=then)
@@ -64,7 +64,7 @@ def test_a_look_that_begins_while_the_mailbox_is_disconnected_reads_nothing(scen
 
     def then(name, times):
         if name == "records.find" and times == 1:
-            connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+            disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
 
     guard = Acting(then=then)
     assert scene.sync(app=guarded(scene.app, guard)) == {}
@@ -82,7 +82,7 @@ def test_a_disconnect_is_finished_wherever_it_broke_off(world, app, clock):
         assert len(left(scene)) == 3
         guard = Guard(fail_at=k)
         with dying():
-            connecting.disconnect(guarded(app, guard), scene.caller, scene.mailbox.id)
+            disconnecting.disconnect(guarded(app, guard), scene.caller, scene.mailbox.id)
         if state(scene) == "disconnected":
             assert "queues.put" in guard.calls, f"call {k}: nobody would carry on"
         finish(scene)
@@ -94,7 +94,7 @@ def test_a_disconnect_is_finished_wherever_it_broke_off(world, app, clock):
 
 @pytest.mark.parametrize("when", ["while its password is tried", "afterwards"])
 def test_a_disconnect_finished_late_destroys_nothing_of_a_mailbox_that_has_returned(scene, when):
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     settings = {name: dict(values) for name, values in scene.mailbox.settings.items()}
 
     def then(name, times):
@@ -114,7 +114,7 @@ def test_a_disconnect_finished_late_destroys_nothing_of_a_mailbox_that_has_retur
 def test_a_return_that_is_refused_leaves_it_disconnected(scene):
     from shared.errors import ConsentRequired
 
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     with pytest.raises(ConsentRequired):
         connect(scene.world, scene.app, scene.org_id, scene.alice, secret={"password": "wrong"})
     assert state(scene) == "disconnected"

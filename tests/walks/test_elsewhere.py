@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sandbox.wire import Wire
-from shared import connecting
+from shared import connecting, disconnecting
 from shared.contract import PatchMailbox
 from shared.errors import InvalidRequest, Raced
 from shared.model import Mailbox, SyncState
@@ -83,7 +83,7 @@ def test_a_look_at_the_old_server_ends_and_cannot_write_down_how_far_it_came(sce
     lease = Lease.take(scene.app, scene.org_id, scene.mailbox.id)
     settings = {**scene.mailbox.settings, "imap": {**scene.mailbox.settings["imap"], "port": elsewhere.port}}
     if returns:
-        connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+        disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
         connect(scene.world, scene.app, scene.org_id, scene.alice, settings=settings)
     else:
         patch(scene, settings={"imap": settings["imap"]}, secret={"password": PASSWORD})

@@ -7,8 +7,10 @@ from shared import (
     bootstrap,
     checking,
     connecting,
+    disconnecting,
     drafting,
     drafts,
+    owning,
     returning,
 )
 from shared.contract import PatchMailbox, Person, SendEmail
@@ -117,13 +119,13 @@ class TestRefusedMails:
         world.google.faults.bad_mails.add(bad.id)
         stage.sync()
         assert [message.message_id for message in stage.timeline()[1:]] == [second["Message-ID"]]
-        assert connecting.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
         looks = [row.value.counts for row in stage.app.records.range(stage.org_id, AuditRecord)]
         assert sum(counts.get("refused", 0) for counts in looks) == 1
         world.google.faults.bad_mails.clear()
         stage.sync()
         assert len(stage.timeline()) == 3
-        assert connecting.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
 
 
 class TestDrafts:
@@ -199,7 +201,7 @@ class TestDrafts:
         with pytest.raises(Unsupported) as caught:
             drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
         assert "disconnect the mailbox, then connect it again" in caught.value.fix
-        connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
         connect(world, stage.app, stage.org_id, stage.alice)
         drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
         assert len(stage.alice.box.listed("drafts")) == 1
@@ -358,7 +360,7 @@ class TestOneAccountInTwoOrganisations:
         stage.settle()
         assert all(looked_at(stage, *side) > at for side, at in zip(sides, seen, strict=True))
         before = world.google.grants.revocations
-        receipt = connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        receipt = disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
         assert any("stays at the provider" in one for one in receipt.destroyed)
         assert any("goes on" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before
@@ -367,7 +369,7 @@ class TestOneAccountInTwoOrganisations:
         stage.alice.receive(write(stage.supplier.address, stage.alice.address, "Again", "Text").as_bytes())
         stage.settle()
         assert looked_at(stage, org_id, mailbox.id) > at
-        receipt = connecting.disconnect(stage.app, caller(org_id, stage.alice.address), mailbox.id)
+        receipt = disconnecting.disconnect(stage.app, caller(org_id, stage.alice.address), mailbox.id)
         assert any("withdrawn at the provider" in one for one in receipt.destroyed)
         assert world.google.grants.revocations == before + 1
 
@@ -377,7 +379,7 @@ class TestOneAccountInTwoOrganisations:
         eve = caller(org_id, "eve@stranger.example")
         _, url = authorizing.connect(stage.app, eve, request(stage.alice.address))
         assert url
-        receipt = connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        receipt = disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
         assert "push" in receipt.destroyed
         assert "google consent (withdrawn at the provider)" in receipt.destroyed
         assert not stage.alice.box.watches
@@ -385,9 +387,9 @@ class TestOneAccountInTwoOrganisations:
     def test_the_only_one_to_go_ends_watch_and_consent(self, stage, world):
         assert stage.alice.box.watches
         before = world.google.grants.revocations
-        receipt = connecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+        receipt = disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
         assert "push" in receipt.destroyed
         assert "google consent (withdrawn at the provider)" in receipt.destroyed
         assert not stage.alice.box.watches
         assert world.google.grants.revocations == before + 1
-        assert connecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"
+        assert disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"

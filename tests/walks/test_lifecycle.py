@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared import connecting, delivering, looking, reviewing, scheduling
+from shared import connecting, delivering, disconnecting, looking, reviewing, scheduling
 from shared.contract import ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Temporary, Unsupported
 from shared.jobs import Job
@@ -85,7 +85,7 @@ def test_a_look_now_is_refused_with_the_way_out_where_nothing_would_be_looked_at
     with pytest.raises(Conflict) as caught:
         looking.soon(scene.app, scene.caller, scene.mailbox.id)
     assert "paused" in (caught.value.fix or "")
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     with pytest.raises(Conflict, match="disconnected"):
         looking.soon(scene.app, scene.caller, scene.mailbox.id)
 
@@ -164,7 +164,7 @@ def test_a_disconnected_mailbox_has_no_secret_no_poll_and_no_held_headers(scene)
     scene.sync()
     assert len(scene.reviews()) == 1
     waiting = scene.send()
-    receipt = connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert {"imap password", "smtp password"} <= set(receipt.destroyed)
     assert scene.reviews() == []
     assert scene.app.records.range(scene.org_id, Grant) == []
@@ -172,14 +172,14 @@ def test_a_disconnected_mailbox_has_no_secret_no_poll_and_no_held_headers(scene)
     assert due(scene) == []
     failed = scene.email(waiting.id)
     assert (failed.state, failed.error.code) == ("failed", "disconnected")
-    again = connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    again = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert again.destroyed == []
 
 
 def test_what_came_while_it_was_disconnected_is_filed_after_the_return(scene):
     arrived = scene.sent() and scene.supplier.inbox()[0]
     scene.sync()
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     answer = scene.supplier.reply(arrived)
     assert sum(scene.sync().values()) == 0
     body = ConnectMailbox(

@@ -11,7 +11,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import connecting, looking, noticing, scheduling, subscribing, turns, views, working
+from shared import (
+    connecting,
+    disconnecting,
+    looking,
+    noticing,
+    owning,
+    scheduling,
+    subscribing,
+    turns,
+    views,
+    working,
+)
 from shared.contract import PatchMailbox
 from shared.errors import Busy, ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.jobs import Job
@@ -235,7 +246,7 @@ def test_one_post_may_name_thousands_of_mailboxes_of_several_tenants_and_an_odd_
 def test_a_notice_for_a_mailbox_that_was_disconnected_asks_nothing_of_graph(office):
     person, box = office.colleague("former")
     secret = noticing.secret_of(office.app, office.org_id, box.id)
-    connecting.disconnect(office.app, office.admin, box.id)
+    disconnecting.disconnect(office.app, office.admin, box.id)
     assert office.subscriptions(person.address) == []
     before = office.calls()
     assert tell(office, clientState=secret) == {"changed": 1}
@@ -470,7 +481,7 @@ def letter(office, to, subject):
 
 
 def shown(office, box):
-    record, state = connecting.show(office.app, office.admin, box.id)
+    record, state = owning.show(office.app, office.admin, box.id)
     return views.mailbox(office.app.provider, record, state)
 
 

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, integrating, scheduling
+from shared import connecting, disconnecting, integrating, scheduling
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import (
     Busy,
@@ -36,7 +36,7 @@ def stage(world, app, clock, mail) -> Scene:
     scene = build(world, app, clock)
     admin = caller(scene.org_id, "admin@imap.example", "admin")
     integrating.put(app, admin, "fake", PutIntegration(approved=True))
-    connecting.disconnect(app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(app, scene.caller, scene.mailbox.id)
     body = ConnectMailbox(
         address=scene.alice.address, receives_with="fake", sends_with="fake", secret={"password": "x"}
     )

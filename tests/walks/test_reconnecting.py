@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared import authorizing, connecting, integrating, returning, scheduling
+from shared import authorizing, connecting, disconnecting, integrating, returning, scheduling
 from shared.contract import ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, ConsentRequired
 from shared.flows import Refused
@@ -122,7 +122,7 @@ def test_a_mailbox_that_nobody_uses_for_months_stays_signed_in(scene):
     scene.sync()
     assert scene.record().state == "active"
     assert [len(due_grants(scene, box)) for box in (only_sends, scene.mailbox)] == [1, 1]
-    connecting.disconnect(scene.app, scene.admin, only_sends.id)
+    disconnecting.disconnect(scene.app, scene.admin, only_sends.id)
     months(scene, 1)
     assert due_grants(scene, only_sends) == []
 
@@ -154,7 +154,7 @@ def test_a_disconnect_ends_push_and_grant_gives_a_receipt_and_a_return_continues
     scene.settle()
     [raw] = scene.supplier.inbox()
     assert len(subscriptions(scene)) == 1
-    receipt = connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert subscriptions(scene) == []
     assert receipt.state == "disconnected"
     assert {"push", "microsoft access token", "microsoft refresh token"} <= set(receipt.destroyed)
@@ -175,7 +175,7 @@ def test_a_disconnect_with_a_dead_grant_says_that_push_ends_by_itself(world, sce
     scene.settle()
     world.entra.revoke_sessions(world.entra.directory.users[scene.alice.address])
     scene.clock.advance(hours=2)
-    receipt = connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert any("ends by" in line for line in receipt.destroyed)
     assert scene.app.records.range(scene.org_id, Grant) == []
 
@@ -199,7 +199,7 @@ def test_a_mailbox_disconnected_during_its_sign_in_keeps_nothing(world, scene):
 
     body = ConnectMailbox(address=who.address, receives_with="microsoft")
     mailbox, url = authorizing.connect(scene.app, caller(scene.org_id, who.address), body)
-    connecting.disconnect(scene.app, caller(scene.org_id, who.address), mailbox.id)
+    disconnecting.disconnect(scene.app, caller(scene.org_id, who.address), mailbox.id)
     world.entra.auto_sign_in = who.address
     with pytest.raises(Refused) as caught:
         returning.signed_in(scene.app, "microsoft", follow(world, url))
@@ -222,6 +222,6 @@ def test_a_change_never_makes_a_sign_in_serve_another_mailbox_or_more_than_was_a
     assert approve(world, scene.app, scene.admin, largeAttachments=True) == "approved"
     with pytest.raises(Conflict):
         connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(settings={"microsoft": {}}))
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     again = connect(world, scene.app, scene.org_id, scene.alice)
     assert (again.state, again.settings["microsoft"]["largeAttachments"]) == ("active", True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import scheduling
+from shared import disconnecting, scheduling
 from shared.contract import Person
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from tests.scenes import caller
@@ -28,11 +28,10 @@ def test_the_same_key_with_another_body_is_a_conflict(scene):
 
 
 def test_a_promise_outlives_its_mailbox(scene):
-    from shared import connecting
 
     first = scene.send(key="one")
     scene.work()
-    connecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert scene.send(key="one").id == first.id
 
 

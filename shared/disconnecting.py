@@ -1,0 +1,114 @@
+"""The end of all access to a mailbox: no poll, push, secret or held headers. What broke off is finished."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from shared import (
+    audit,
+    delivering,
+    jobs,
+    owning,
+    presence,
+    subscribing,
+    syncing,
+)
+from shared.app import App
+from shared.callers import Caller
+from shared.contract import DisconnectReceipt
+from shared.errors import (
+    ZalionError,
+)
+from shared.jobs import Job
+from shared.model import Grant, Mailbox, Review, account_of
+from shared.storage.base import Move, Remove
+
+KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
+FINISH_DELAY = 30
+"""Seconds: longer than the writes of a disconnect take, and than a look needs to notice it."""
+
+
+def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
+    """End all access: no poll, no send, no secret, no held headers. Safe to repeat; returns a receipt."""
+    stored = owning.own(app, caller, mailbox_id, admin=True)
+    now = app.clock()
+    ended = replace(stored.value, state="disconnected", schedule="-", problem=None)
+    event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
+    # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
+    jobs.put(app, Job("disconnect", caller.org_id, mailbox_id), delay=FINISH_DELAY)
+    syncing.interrupting(app, caller.org_id, mailbox_id, {}, Move(stored, ended), event)
+    return DisconnectReceipt(
+        mailbox_id=mailbox_id,
+        address=ended.address,
+        state="disconnected",
+        disconnected_at=now,
+        destroyed=_destroyed(app, caller.org_id, ended),
+        kept=KEPT,
+    )
+
+
+def finish(app: App, org_id: str, mailbox_id: str) -> None:
+    """Destroy what a disconnect that broke off has left, or a look that was just at a mail; repeatable."""
+    stored = app.records.find(org_id, Mailbox, mailbox_id)
+    if stored and stored.value.state == "disconnected":
+        _destroyed(app, org_id, stored.value)
+
+
+def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
+    """Whether something is left to disconnect: also of a disconnect that broke off."""
+    return mailbox.state != "disconnected" or app.grants.holds(caller.org_id, mailbox.id)
+
+
+def _destroyed(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
+    """Destroy all that lets us in and all that waits for its owner's decision; returns what there was."""
+    _leave(app, org_id, mailbox)
+    there = mailbox.push and app.grants.holds(org_id, mailbox.id)
+    destroyed = [_end_push(app, org_id, mailbox)] if there else []
+    destroyed += destroy(app, org_id, mailbox)
+    while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=100):
+        app.records.commit(org_id, *(Remove(review.value) for review in reviews))
+        destroyed.append(f"{len(reviews)} held headers")
+    delivering.hasten(app, org_id, mailbox.id)  # what waits fails visibly, and now
+    return destroyed
+
+
+def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
+    """End the push with the grant that is about to be destroyed; without a working one it ends by itself."""
+    until = mailbox.push.until if mailbox.push else app.clock()
+    try:
+        ended = subscribing.cancel(app, org_id, mailbox)
+    except ZalionError:
+        return f"push (the provider could not be told; it ends by {until:%Y-%m-%d})"
+    return "push" if ended else "push (goes on: the account is connected once more)"
+
+
+def destroy(app: App, org_id: str, mailbox: Mailbox) -> tuple[str, ...]:
+    """Destroy what was kept of a mailbox, and withdraw what serves no other connection."""
+    _leave(app, org_id, mailbox)
+    return app.grants.destroy(org_id, mailbox.id, elsewhere=lambda grant: _elsewhere(app, mailbox, grant))
+
+
+def _leave(app: App, org_id: str, mailbox: Mailbox) -> None:
+    for account in (*accounts(app, mailbox), *_people(app, org_id, mailbox.id)):
+        presence.forget(app.records, account, (org_id, mailbox.id))
+
+
+def accounts(app: App, mailbox: Mailbox) -> Iterator[str]:
+    """Yield the accounts that a mailbox is, at providers where that matters (`presence`)."""
+    for name in dict.fromkeys((mailbox.receives_with, mailbox.sends_with)):
+        if name and app.provider(name).one_account:
+            yield account_of(name, mailbox.address)
+
+
+def _people(app: App, org_id: str, mailbox_id: str) -> Iterator[str]:
+    """Yield the accounts that consented for a mailbox: an address can change, a person does not."""
+    for stored in app.records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
+        if stored.value.subject:
+            yield account_of(stored.value.provider, stored.value.subject)
+
+
+def _elsewhere(app: App, mailbox: Mailbox, grant: Grant) -> bool:
+    """Whether what was granted serves another connection too; this one's presence is forgotten already."""
+    names = filter(None, (mailbox.address, grant.subject))
+    return app.provider(grant.provider).one_account and any(
+        presence.places(app.records, account_of(grant.provider, name)) for name in names
+    )
