@@ -106,6 +106,21 @@ class TestReading:
         assert [(e.subject, e.folder) for e in found] == [("By a rule", "Suppliers")]
         assert box.read(cursor)[0] == []
 
+    def test_a_look_that_ends_among_moved_mails_goes_on_where_it_ended(self, box):
+        _, cursor = box.read()
+        folder = box.mailbox.add_folder("Suppliers").id
+        for number in range(250):
+            box.mailbox.add(mail(str(number)), folder)
+        with box.opened() as receiver:
+            pages = receiver.pages(cursor, SINCE)
+            first = next(pages)
+            box.exchange.faults.errors["GetItem"] = ["ErrorCorruptData"]
+            with pytest.raises(Rejected):
+                next(pages)
+        found, cursor = box.read(first.cursor)
+        assert [e.subject for e in (*first.envelopes, *found)] == [str(number) for number in range(250)]
+        assert box.read(cursor)[0] == []
+
     def test_search_combines_its_terms_and_keeps_to_the_second(self, box):
         now = datetime.now(UTC).replace(microsecond=0)
         for minutes, subject in ((1, "Offer screws"), (3, "Offer nuts"), (9, "Invoice screws")):

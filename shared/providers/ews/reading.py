@@ -54,8 +54,8 @@ class Position:
 
     Attributes:
         states: folder -> its sync state.
-        swept: when the last look into the other folders began.
-        seen: the mails found there since `OVERLAP` before, hashed.
+        swept: until when the other folders were looked through; set by the first look, however early it ends.
+        seen: the mails given out of them since `OVERLAP` before, hashed.
     """
 
     states: dict[str, str] = field(default_factory=dict)
@@ -91,11 +91,10 @@ class EwsMailbox(Folders):
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
         position.states = {name: state for name, state in position.states.items() if name in layout.watched}
+        position.swept = position.swept or started
         for name, place in layout.watched.items():
             yield from self._changes(position, name, place, since)
-        if position.swept:
-            yield from self._sweep(position, layout, max(since, position.swept - OVERLAP))
-        position.swept = started
+        yield from self._sweep(position, layout, started, max(since, position.swept - OVERLAP))
         yield position.page()
 
     def fetch(self, ref: str) -> bytes:
@@ -166,13 +165,22 @@ class EwsMailbox(Folders):
             if changes.complete:
                 return
 
-    def _sweep(self, position: Position, layout: Layout, after: datetime) -> Iterator[Page]:
-        """Yield what came since then and lies in a folder that is not followed."""
+    def _sweep(
+        self, position: Position, layout: Layout, started: datetime, after: datetime
+    ) -> Iterator[Page]:
+        """Yield what came since then and lies in a folder that is not followed, oldest first.
+
+        The position moves with each page: a look that ends between two has lost nothing.
+        """
         found = sorted(self.find(layout.changed(after), Where(since_then(after))), key=_at)
-        new = [one.id for one in found if _hashed(one.id) not in position.seen]
-        position.seen = [_hashed(one.id) for one in found][-MOST_SEEN:]
+        new = [one for one in found if _hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
-            yield position.page(self._envelopes(batch, layout))
+            envelopes = self._envelopes([one.id for one in batch], layout)
+            position.seen = [*position.seen, *(_hashed(one.id) for one in batch)][-MOST_SEEN:]
+            position.swept = max(position.swept or started, min(started, _at(batch[-1])))
+            yield position.page(envelopes)
+        position.seen = [_hashed(one.id) for one in found][-MOST_SEEN:]
+        position.swept = started
 
     def _envelopes(self, ids: Sequence[str], layout: Layout) -> list[Envelope]:
         found = ((layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in self.items(ids))
