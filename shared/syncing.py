@@ -50,6 +50,9 @@ GO_ON_DELAY = 2
 PROVEN = timedelta(seconds=1)
 """So old may the proof be that the lease is still ours when the next mail is handled."""
 
+OFTEN = timedelta(seconds=15)
+"""So long may pages without mail go by before the way they have come is written down."""
+
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
 
@@ -144,6 +147,11 @@ class Lease:
             self.save(until=now + LEASE)
         elif now - self.proven_at > PROVEN:
             self._read_again()
+
+    @property
+    def age(self) -> timedelta:
+        """Since when it was not extended."""
+        return self.app.clock() - ((self.held.value.until or self.app.clock()) - LEASE)
 
     def save(self, *extra: Write, **changes: Any) -> None:
         """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
@@ -328,10 +336,12 @@ class _Run:
                 break
             cursor = page.cursor
             self.refused += page.refused
+            if page.unreadable:
+                self.lease.save(self._given_up(page.unreadable), cursor=cursor)
             if self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
-            if page.envelopes:
+            if page.envelopes or self.lease.age > OFTEN:
                 self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
         return cursor
 
@@ -357,6 +367,15 @@ class _Run:
                 self._handle(filer, envelope)
             self.lease.looked_for(wanted)
             self.unfinished = self.app.clock() > self.ends_at
+
+    def _given_up(self, mails: int) -> Add:
+        return self._event(
+            "mailbox.mail_given_up",
+            "unreadable",
+            counts={"unreadable": mails},
+            detail="The mail server has refused to show the headers of this mail to several looks; "
+            "whether it belongs to a case only its owner can see, in the own mail program.",
+        )
 
     def _read(self, outcome: str) -> Add:
         return self._event("mailbox.read", outcome, counts=dict(self.counts + Counter(refused=self.refused)))

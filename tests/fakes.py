@@ -18,13 +18,19 @@ from shared.providers.base import Connection, Cursor, Page, Provider, Receipt
 
 @dataclass
 class FakeMail:
-    """One mailbox of the fake system. `fails` maps a method to exceptions raised by its next calls."""
+    """One mailbox of the fake system. `fails` maps a method to exceptions raised by its next calls.
+
+    `unreadable` mails are given up by the next look. Before each page of `empty` steps `meanwhile` happens.
+    """
 
     raws: list[tuple[bytes, str | None, bool]] = field(default_factory=list)
     files: bool = True
     rename: Callable[[bytes], str | None] = lambda _: None
     fails: dict[str, list[Exception]] = field(default_factory=dict)
     left: list[bytes] = field(default_factory=list)
+    unreadable: int = 0
+    empty: int = 0
+    meanwhile: Callable[[], None] = lambda: None
 
     def arrive(self, raw: bytes, thread: str | None = None, *, is_sent: bool = False) -> None:
         self.raws.append((raw, thread, is_sent))
@@ -43,9 +49,13 @@ class FakeMail:
         start = int(cursor or 0)
         if start > len(self.raws):
             raise CursorExpired("Unknown.")
-        yield Page(
-            tuple(self._envelope(n) for n in range(start, len(self.raws))), Cursor(str(len(self.raws)))
-        )
+        while self.empty:
+            self.meanwhile()
+            self.empty -= 1
+            yield Page((), Cursor(str(start)))
+        found, given_up = tuple(self._envelope(n) for n in range(start, len(self.raws))), self.unreadable
+        self.unreadable = 0
+        yield Page(found, Cursor(str(len(self.raws))), unreadable=given_up)
 
     def fetch(self, ref: str) -> bytes:
         self._may_fail("fetch")

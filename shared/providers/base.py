@@ -24,11 +24,13 @@ class Page:
     Attributes:
         refused: so many mails the provider did not give, alone and while it works; the cursor knows them,
             and they are asked for again.
+        unreadable: so many mails are given up here: it has refused their headers to several looks.
     """
 
     envelopes: tuple[Envelope, ...]
     cursor: Cursor
     refused: int = 0
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

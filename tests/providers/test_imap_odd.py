@@ -17,6 +17,7 @@ from shared.errors import (
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
+from shared.providers.imap.position import MOST_OWED, PATIENCE, Position
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.network import Timeouts
 from tests.providers.parts import connection, mail
@@ -172,15 +173,58 @@ class TestNumbers:
 
 
 class TestBrokenMail:
-    def test_a_mail_without_data_is_asked_for_twice_and_then_passed_over(self, odd, caplog):
-        server, box = odd({"UID FETCH": "%t OK done"})
+    WELL = ScriptedImap.fetched(
+        'RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000"', ScriptedImap.HEADER
+    )
+
+    @pytest.mark.parametrize(
+        "kept_back",
+        [
+            "%t OK done",
+            "%t NO cannot do that",
+            "%t NO Server Unavailable. 15",
+            "%t NO UID FETCH Server error while fetching messages",
+            "%t NO Internal server error",
+            "%t NO [SERVERBUG] Refer to the log",
+        ],
+    )
+    def test_a_mail_that_is_kept_back_for_a_moment_is_given_out_by_the_next_look(self, odd, kept_back):
+        _, box = odd({"UID FETCH": [kept_back] * (2 if "OK" in kept_back else 4) + [self.WELL]})
         pages = list(box.pages(None, SINCE))
         assert [envelope for page in pages for envelope in page.envelopes] == []
-        assert sum("RFC822.SIZE" in line for line in server.said) >= 2
+        pages = list(box.pages(pages[-1].cursor, SINCE))
+        assert [e.message_id for page in pages for e in page.envelopes] == ["<7@odd.example>"]
+        assert [e for page in box.pages(pages[-1].cursor, SINCE) for e in page.envelopes] == []
+
+    @pytest.mark.parametrize("reply", ["%t OK done", "%t NO Server Unavailable. 15", "%t NO cannot do that"])
+    def test_a_mail_that_is_kept_back_for_ever_is_given_up_after_some_looks_which_is_told(
+        self, odd, caplog, reply
+    ):
+        server, box = odd({"UID FETCH": reply})
+        cursor, told = None, []
+        for _ in range(PATIENCE):
+            pages = list(box.pages(cursor, SINCE))
+            cursor = pages[-1].cursor
+            told.append(sum(page.unreadable for page in pages))
+        assert told == [0] * (PATIENCE - 1) + [1]
         assert '"uid": 7' in caplog.text
         server.said.clear()
-        list(box.pages(pages[-1].cursor, SINCE))
+        assert [page.unreadable for page in box.pages(cursor, SINCE)] == [0]
         assert not any("FETCH" in line for line in server.said)
+
+    def test_a_mail_that_was_moved_while_it_was_looked_at_is_owed_by_nobody(self, odd):
+        server, box = odd({"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"})
+        *_, last = box.pages(None, SINCE)
+        server.said.clear()
+        list(box.pages(last.cursor, SINCE))
+        assert not any("FETCH" in line or "EXAMINE" in line for line in server.said)
+
+    def test_only_so_many_are_remembered_and_the_others_are_given_up_at_once(self):
+        position = Position(at=SINCE, owed={f"{'x' * 200}{number}": number % 3 for number in range(130)})
+        page = position.page()
+        assert page.unreadable == 130 - MOST_OWED
+        assert len(page.cursor) < 30_000
+        assert [*Position.of(page.cursor, SINCE).owed.values()] == [0] * 44 + [1] * 43 + [2] * 13
 
     @pytest.mark.parametrize(("items", "alone"), [("RFC822.SIZE 50 (((", True), (None, False)])
     def test_one_mail_that_cannot_be_described_keeps_back_no_other(self, odd, caplog, items, alone):

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, disconnecting, integrating, scheduling
+from shared import connecting, disconnecting, integrating, scheduling, syncing
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import (
     Busy,
@@ -19,7 +19,7 @@ from shared.errors import (
     Rejected,
     Temporary,
 )
-from shared.model import Mailbox, OutboxItem, SyncState
+from shared.model import AuditRecord, Mailbox, OutboxItem, SyncState
 from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, connect, someone, write
 
@@ -316,3 +316,28 @@ def test_twenty_mailboxes_filing_into_one_conversation_take_turns(stage, mail):
         thread.join()
     assert errors == []
     assert len(stage.timeline()) == 21
+
+
+def test_mail_that_the_server_shows_to_no_look_is_on_record(stage, mail):
+    mail.unreadable = 2
+    stage.sync()
+    [given_up] = [
+        row.value
+        for row in stage.app.records.range(stage.org_id, AuditRecord)
+        if row.value.event == "mailbox.mail_given_up"
+    ]
+    assert (given_up.mailbox_id, given_up.counts) == (stage.mailbox.id, {"unreadable": 2})
+    assert "own mail program" in given_up.detail
+
+
+def test_a_look_through_much_that_is_old_holds_its_lease(stage, mail):
+    def meanwhile():
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert state.until > stage.clock() + syncing.LEASE / 2
+        stage.clock.advance(seconds=40)
+
+    mail.empty, mail.meanwhile = 30, meanwhile
+    while mail.empty:
+        left = mail.empty
+        stage.sync()
+        assert left - mail.empty < 10

@@ -4,19 +4,17 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-import base64
-import quopri
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
-from typing import Any
 
 from shared.errors import CursorExpired, InvalidRequest, NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider, Receipt
+from shared.providers.imap import reports
 from shared.providers.imap.folders import INBOX, Mailbox
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
@@ -36,16 +34,6 @@ _NOT_MOVED_TO = {"trash", "junk", "drafts", "all", "flagged"}
 """Deleted, unwanted or unfinished mail; and views that show again what lies in another folder."""
 
 _THREADING = ("Message-ID", "In-Reply-To", "References")
-_MAILS = {"message/rfc822", "message/global"}
-_REPORTS = {
-    "message/delivery-status",
-    "message/disposition-notification",
-    "message/global-delivery-status",
-    "message/global-disposition-notification",
-    "message/global-headers",
-    "text/rfc822-headers",
-}
-_DECODERS = {b"base64": base64.decodebytes, b"quoted-printable": quopri.decodestring}
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
 
@@ -67,6 +55,8 @@ class ImapMailbox(Mailbox):
         position = Position.of(cursor, since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
+        if position.owed:
+            yield self._owed(position, since - _DAY)
         for folder, mark in marks.items():
             old = position.folders.get(folder)
             if old is None or old.next < mark.next:
@@ -82,7 +72,7 @@ class ImapMailbox(Mailbox):
 
         Raises Rejected for one: a worker that dies for want of memory could not even say of which mail.
         """
-        uid = self.enter(ref)
+        _, uid = self.enter(ref)
         raw = bytearray()
         while len(raw) % CHUNK == 0:
             answer = self.items([uid], ["RFC822.SIZE", f"BODY.PEEK[]<{len(raw)}.{CHUNK}>"])
@@ -100,12 +90,12 @@ class ImapMailbox(Mailbox):
 
     def returned_headers(self, ref: str) -> bytes:
         """See `Receiver.returned_headers`. The structure tells where they are; nothing else is asked for."""
-        uid = self.enter(ref)
+        _, uid = self.enter(ref)
         try:
             structure = self.items([uid], ["BODYSTRUCTURE"]).get(uid, {}).get(b"BODYSTRUCTURE")
         except Rejected as error:
             raise NotFound("The server cannot tell the structure of this mail.") from error
-        sections = dict(_report_sections(structure))
+        sections = dict(reports.sections(structure))
         asked = [f"BODY.PEEK[{section}]" for section in sections]
         answer = self.items([uid], asked).get(uid) if asked else None
         if answer is None:
@@ -192,10 +182,37 @@ class ImapMailbox(Mailbox):
         oldest = since - _DAY if old else since
         position.elsewhere |= old is not None and len(uids) < mark.next - first
         for batch in batched(uids, BATCH, strict=False):
-            envelopes = list(self.headers(folder, batch, sent=folder == position.sent))
-            position.elsewhere |= len(envelopes) < len(batch)
+            envelopes = self._read(position, folder, batch, sent=folder == position.sent)
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
             yield position.page(envelope for envelope in envelopes if _arrival(envelope) >= oldest)
+
+    def _read(
+        self, position: Position, folder: str, uids: Sequence[int], *, sent: bool, asked: int = 0
+    ) -> list[Envelope]:
+        """Read headers. What is kept back and still there is owed, what is gone must be looked for elsewhere.
+
+        `asked` says how many looks have asked for these before.
+        """
+        found = self.described(folder, uids, sent=sent)
+        if missing := {*uids} - {*found}:
+            there = missing.intersection(self.find(f"UID {','.join(map(str, sorted(missing)))}"))
+            position.elsewhere |= there != missing
+            validity = self.examine(folder)
+            position.owed |= {make_ref(folder, validity, uid): asked + 1 for uid in sorted(there)}
+        return list(found.values())
+
+    def _owed(self, position: Position, since: datetime) -> Page:
+        """Ask once more for what was kept back."""
+        asked, position.owed = position.owed, {}
+        found: list[Envelope] = []
+        for ref, times in asked.items():
+            try:
+                folder, uid = self.enter(ref)
+            except NotFound:
+                position.elsewhere = True
+            else:
+                found += self._read(position, folder, [uid], sent=folder == position.sent, asked=times)
+        return position.page(one for one in found if _arrival(one) >= since)
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
@@ -204,7 +221,7 @@ class ImapMailbox(Mailbox):
             if skipped or not self.exists(folder.name):
                 continue
             for batch in batched(self._since(since), BATCH, strict=False):
-                envelopes = self.headers(folder.name, batch, sent=folder.role == "sent")
+                envelopes = self._read(position, folder.name, batch, sent=folder.role == "sent")
                 yield position.page(envelope for envelope in envelopes if _arrival(envelope) >= since)
 
     def _since(self, since: datetime) -> list[int]:
@@ -218,20 +235,6 @@ class ImapMailbox(Mailbox):
             return self.find(reduce(lambda left, right: f"OR {left} {right}", criteria))
         except Rejected:  # Exchange answers BAD to HEADER within OR
             return sorted({uid for criterion in criteria for uid in self.find(criterion)})
-
-
-def _report_sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
-    """Yield the sections of a BODYSTRUCTURE (RFC 3501 §6.4.5, §7.4.2) that tell what a report is about."""
-    match part:
-        case [list(children), *_]:
-            for index, child in enumerate(children, 1):
-                yield from _report_sections(child, f"{number}.{index}".lstrip("."))
-        case [bytes(kind), bytes(subkind), _, _, _, bytes(encoding), *_]:
-            content_type = f"{kind.decode()}/{subkind.decode()}".lower()
-            if content_type in _MAILS:
-                yield f"{number or '1'}.HEADER", bytes
-            elif content_type in _REPORTS:
-                yield number or "1", _DECODERS.get(encoding.lower(), bytes)
 
 
 def _arrival(envelope: Envelope) -> datetime:

@@ -9,6 +9,12 @@ from shared.errors import CursorExpired
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page
 
+PATIENCE = 5
+"""So many looks ask for a header that the server keeps back."""
+
+MOST_OWED = 100
+"""So many of them are remembered: a cursor has 30,000 characters at most."""
+
 
 class Mark(msgspec.Struct):
     """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
@@ -34,12 +40,14 @@ class Position(msgspec.Struct):
         at: when the last complete look began.
         sent: the Sent folder's name, so that an idle poll lists no folders.
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
+        owed: ref of a mail whose header the server keeps back -> how many looks have asked for it.
     """
 
     at: datetime
     sent: str = ""
     elsewhere: bool = False
     folders: dict[str, Mark] = {}
+    owed: dict[str, int] = {}
     v: int = 1
 
     @classmethod
@@ -55,6 +63,10 @@ class Position(msgspec.Struct):
         return position
 
     def page(self, envelopes: Iterable[Envelope] = ()) -> Page:
-        """Make a page after which this position is true."""
+        """Make a page after which this position is true. What was asked for in vain too often is given up."""
         found = tuple(envelopes)
-        return Page(found, Cursor(msgspec.json.encode(self).decode()))
+        asked = sorted(self.owed.items(), key=lambda one: one[1])
+        kept = [one for one in asked if one[1] < PATIENCE][:MOST_OWED]
+        self.owed = dict(kept)
+        unreadable = len(asked) - len(kept)
+        return Page(found, Cursor(msgspec.json.encode(self).decode()), unreadable=unreadable)

@@ -27,16 +27,22 @@ BATCH = 200
 MANY = 10
 
 _ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
+_HEADER = b"BODY[HEADER]"
 _FIX = "Check name and password and sign in again; some providers ask for an app password."
 
 # RFC 5530's codes first, words only where there is none: servers repeat folder names in theirs
 _GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unknown")
 _NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired|noperm)\]")
-_NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit|serverbug)\]|try again|temporar|busy")
+_NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit)\]|try again|temporar|busy")
+_BROKE = re.compile(r"(?i)serverbug|unavailable|server error|internal")
 
 _BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
 
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
+
+
+class Broke(Temporary):
+    """The server itself failed: it is not well for a moment, or it cannot cope with the mail asked for."""
 
 
 class _Wire(imaplib.IMAP4):
@@ -88,7 +94,7 @@ class Session:
     def ask[T](self, command: Callable[[Any], T]) -> T:
         """Give the client one command.
 
-        Raises Rejected for NO and BAD, ConsentRequired, Temporary or RateLimited where the server's
+        Raises Rejected for NO and BAD, ConsentRequired, Temporary (Broke) or RateLimited where the server's
         words or a lost connection mean that, InvalidRequest where the server cannot be used.
         """
         self._client = self._client or self._open()
@@ -130,8 +136,8 @@ class Session:
             return False
         return True
 
-    def enter(self, ref: str) -> int:
-        """Open the folder that a ref names and return the UID. Raises NotFound."""
+    def enter(self, ref: str) -> tuple[str, int]:
+        """Open the folder that a ref names; return its name and the UID. Raises NotFound."""
         try:
             told = base64.urlsafe_b64decode(ref.encode() + b"==")
             folder, validity, uid = msgspec.json.decode(told, type=tuple[str, int, int])
@@ -139,7 +145,7 @@ class Session:
             raise NotFound("There is no such mail.") from error
         if not 0 < uid < 2**32 or not self.exists(folder) or self.examine(folder) != validity:
             raise NotFound("This mail is no longer where it was.")
-        return uid
+        return folder, uid
 
     def find(self, criteria: str) -> list[int]:
         """Search the open folder; criteria as they stand on the wire, ASCII."""
@@ -162,32 +168,38 @@ class Session:
         return found
 
     def headers(self, folder: str, uids: Sequence[int], *, sent: bool) -> Iterator[Envelope]:
-        """Yield the envelopes of messages in a folder; a UID without data is asked for twice.
+        """Yield the envelopes of messages in a folder; see `described`."""
+        for batch in batched(uids, BATCH, strict=False):
+            yield from self.described(folder, batch, sent=sent).values()
 
-        What is missing then was deleted meanwhile, or is a broken item that Exchange never gives out
-        (https://github.com/jstedfast/MailKit/issues/1615): it is passed over, and noted in the log.
+    def described(self, folder: str, uids: Sequence[int], *, sent: bool) -> dict[int, Envelope]:
+        """Return the envelopes of a batch of messages in a folder; a UID without data is asked for twice.
+
+        What is missing then was deleted meanwhile, is refused for the moment, or is a broken item that
+        Exchange never gives out (https://github.com/jstedfast/MailKit/issues/1615): it is noted in the log.
         Raises Rejected where the server refuses many and gives none: that is no matter of single mails.
         """
         validity = self.examine(folder)
-        for batch in batched(uids, BATCH, strict=False):
-            found = self._given(batch)
-            if len(batch) >= MANY and all(found.get(uid) == {} for uid in batch):
-                raise Rejected("The server gives out no headers.")
-            missing = [uid for uid in batch if not found.get(uid, {}).get(b"BODY[HEADER]")]
-            found |= self._given(missing) if missing else {}
-            for uid in batch:
-                items = found.get(uid, {})
-                if header := items.get(b"BODY[HEADER]"):
-                    yield mime.envelope(
-                        header,
-                        ref=make_ref(folder, validity, uid),
-                        folder=folder,
-                        is_sent=sent,
-                        size=octets(items),
-                        received_at=arrival(items),
-                    )
-                else:
-                    logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
+        found = self._given(uids)
+        if len(uids) >= MANY and all(found.get(uid) == {} for uid in uids):
+            raise Rejected("The server gives out no headers.")
+        missing = [uid for uid in uids if not found.get(uid, {}).get(_HEADER)]
+        found |= self._given(missing) if missing else {}
+        for uid in missing:
+            if not found.get(uid, {}).get(_HEADER):
+                logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
+        return {
+            uid: mime.envelope(
+                header,
+                ref=make_ref(folder, validity, uid),
+                folder=folder,
+                is_sent=sent,
+                size=octets(items),
+                received_at=arrival(items),
+            )
+            for uid in uids
+            if (header := (items := found.get(uid, {})).get(_HEADER))
+        }
 
     def _given(self, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
         """Fetch headers; one mail that the server refuses, or describes unreadably, keeps back no other.
@@ -197,13 +209,13 @@ class Session:
         """
         try:
             return self.items(uids, _ITEMS)
-        except Rejected:
+        except (Rejected, Broke):
             if len(uids) > 1:
                 half = len(uids) // 2
                 return self._given(uids[:half]) | self._given(uids[half:])
         try:
             return self.items(uids, _ITEMS[-1:])
-        except Rejected:
+        except (Rejected, Broke):
             return {uids[0]: {}}
 
     def _drop(self) -> None:
@@ -300,6 +312,8 @@ def _refusal(error: IMAPClientError) -> ZalionError:
         return ConsentRequired(f"The mail server refused: {words}", fix=_FIX)
     if not _GONE.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
         return network.later(words)
+    if not _GONE.search(words) and _BROKE.search(words):
+        return Broke(f"The mail server failed: {words}")
     return Rejected(f"The mail server refused: {words}")
 
 

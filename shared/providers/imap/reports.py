@@ -1,0 +1,31 @@
+"""Which parts of a report tell what it is about, by a mail's BODYSTRUCTURE (RFC 3501 §6.4.5, §7.4.2)."""
+
+import base64
+import quopri
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_MAILS = {"message/rfc822", "message/global"}
+_REPORTS = {
+    "message/delivery-status",
+    "message/disposition-notification",
+    "message/global-delivery-status",
+    "message/global-disposition-notification",
+    "message/global-headers",
+    "text/rfc822-headers",
+}
+_DECODERS = {b"base64": base64.decodebytes, b"quoted-printable": quopri.decodestring}
+
+
+def sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+    """Yield the sections that tell what a report is about."""
+    match part:
+        case [list(children), *_]:
+            for index, child in enumerate(children, 1):
+                yield from sections(child, f"{number}.{index}".lstrip("."))
+        case [bytes(kind), bytes(subkind), _, _, _, bytes(encoding), *_]:
+            content_type = f"{kind.decode()}/{subkind.decode()}".lower()
+            if content_type in _MAILS:
+                yield f"{number or '1'}.HEADER", bytes
+            elif content_type in _REPORTS:
+                yield number or "1", _DECODERS.get(encoding.lower(), bytes)
