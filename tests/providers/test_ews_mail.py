@@ -1,5 +1,6 @@
 """The EWS provider's reading, searching and sending; what it leaves alone."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,38 @@ class TestReading:
         box.exchange.faults.bare_errors = bare
         with pytest.raises(CursorExpired):
             box.read(cursor)
+
+    def test_what_was_moved_before_a_sync_state_was_lost_is_found_all_the_same(self, box):
+        position, minutes = json.loads(box.read()[1]), timedelta(minutes=1)
+        cursor = json.dumps(position | {"swept": str(datetime.now(UTC) - 30 * minutes)})
+        folder = box.mailbox.add_folder("Suppliers").id
+        box.mailbox.add(mail("By a rule"), folder, at=datetime.now(UTC) - 20 * minutes)
+        box.mailbox.lose_sync_states()
+        with pytest.raises(CursorExpired) as caught:
+            box.read(cursor)
+        found, cursor = box.read(caught.value.resume)
+        assert [e.subject for e in found] == ["By a rule"]
+        assert box.read(cursor)[0] == []
+
+    def test_what_was_moved_during_a_first_look_that_took_long_is_found(self, box):
+        for number in range(150):
+            box.mailbox.add(mail(str(number)))
+        with box.opened() as receiver:
+            first = next(receiver.pages(None, SINCE))
+        box.mailbox.add(mail("By a rule"), box.mailbox.add_folder("Suppliers").id)
+        found, _ = box.read(first.cursor)
+        assert "By a rule" in [e.subject for e in found]
+
+    def test_a_first_look_is_gone_on_with_where_it_ended_although_all_was_old(self, box):
+        for _ in range(600):
+            box.mailbox.add(OLD, at=SINCE - timedelta(days=30))
+        with box.opened() as receiver, box.asked() as asked:
+            first = next(receiver.pages(None, SINCE))
+        assert first.envelopes == ()
+        assert asked.count("SyncFolderItems") == 1 + 1
+        with box.asked() as asked:
+            box.read(first.cursor)
+        assert asked.count("SyncFolderItems") == 1 + 1
 
     def test_a_cursor_of_another_kind_is_expired(self, box):
         with pytest.raises(CursorExpired):

@@ -263,6 +263,20 @@ class TestFoldersThatChange:
         with pytest.raises(CursorExpired):
             next(box.pages(Cursor(json.dumps(position)), SINCE))
 
+    def test_what_was_moved_before_a_folder_was_made_anew_is_found_all_the_same(self, alice, box):
+        _, cursor = read(box)
+        uid = alice.put(mail("Moved"))
+        with alice.program() as program:
+            program.select_folder("INBOX")
+            program.move([uid], "Archive")
+        position = json.loads(cursor)
+        position["folders"]["INBOX"]["validity"] -= 1
+        with pytest.raises(CursorExpired) as caught:
+            next(box.pages(Cursor(json.dumps(position)), SINCE))
+        found, cursor = read(box, caught.value.resume)
+        assert subjects(found) == ["Moved"]
+        assert read(box, cursor)[0] == []
+
     @pytest.mark.parametrize("cursor", ["x", "{}", '{"at":"2026-01-01T00:00:00Z","v":2}', "[]", '{"at":1}'])
     def test_a_cursor_of_another_version_expires(self, box, cursor):
         with pytest.raises(CursorExpired):

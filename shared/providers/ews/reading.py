@@ -7,6 +7,7 @@ folders changed, and one FindItem reads those.
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -70,9 +71,23 @@ class Position:
         except msgspec.DecodeError as error:
             raise CursorExpired("The cursor is of another kind.") from error
 
+    @property
+    def cursor(self) -> Cursor:
+        """Write it down."""
+        return Cursor(msgspec.json.encode(self).decode())
+
     def page(self, envelopes: Sequence[Envelope] = ()) -> Page:
         """Make a page that ends here."""
-        return Page(tuple(envelopes), Cursor(msgspec.json.encode(self).decode()))
+        return Page(tuple(envelopes), self.cursor)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Have a lost sync state start over with the folders that are followed, and not with the others."""
+        try:
+            yield
+        except CursorExpired as expired:
+            rest = Position(swept=self.swept, seen=self.seen)
+            raise CursorExpired(expired.detail, resume=rest.cursor) from expired
 
 
 class EwsMailbox(Folders):
@@ -92,8 +107,9 @@ class EwsMailbox(Folders):
         layout = self.layout()
         position.states = {name: state for name, state in position.states.items() if name in layout.watched}
         position.swept = position.swept or started
-        for name, place in layout.watched.items():
-            yield from self._changes(position, name, place, since)
+        with position.kept():
+            for name, place in layout.watched.items():
+                yield from self._changes(position, name, place, since)
         yield from self._sweep(position, layout, started, max(since, position.swept - OVERLAP))
         yield position.page()
 
@@ -156,14 +172,17 @@ class EwsMailbox(Folders):
             changes = self.changes(place, position.states.get(name), MOST_CHANGES)
             new = sorted((one for one in changes.created if _at(one) >= since), key=_at)
             batches = list(batched(new, BATCH, strict=False))
+            if not new:
+                position.states[name] = changes.state
             for batch in batches:
                 if batch is batches[-1]:  # before that the old state is the true one
                     position.states[name] = changes.state
                 items = (one for one in self.items([each.id for each in batch]) if not is_draft(one))
                 yield position.page([envelope(one, folder=name, sent=name == SENT) for one in items])
-            position.states[name] = changes.state
             if changes.complete:
                 return
+            if not new:  # much that is old lies in the way: how far we have come is worth a page
+                yield position.page()
 
     def _sweep(
         self, position: Position, layout: Layout, started: datetime, after: datetime

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
 
-from shared.errors import CursorExpired, InvalidRequest, NotFound, Rejected, Temporary, Unsupported
+from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider, Receipt
@@ -162,7 +162,7 @@ class ImapMailbox(Mailbox):
             raise Temporary("The server does not open the Inbox.")
         position.folders = {name: old for name, old in position.folders.items() if name in there}
         if not all(there[name].follows(old) for name, old in position.folders.items()):
-            raise CursorExpired("A folder was numbered anew.")
+            raise position.anew()
         return there
 
     def _new(self, position: Position, folder: str, mark: Mark, since: datetime) -> Iterator[Page]:
@@ -174,7 +174,7 @@ class ImapMailbox(Mailbox):
         old = position.folders.get(folder)
         first = old.next if old else 1
         if self.examine(folder, again=True) != mark.validity:
-            raise CursorExpired("A folder was numbered anew.")
+            raise position.anew()
         # `n:*` always names the newest message, even one below n (RFC 3501 §6.4.8)
         found = self.find(f"UID {first}:*") if old else self._since(since)
         uids = [uid for uid in found if first <= uid < mark.next]

@@ -62,6 +62,14 @@ class Position(msgspec.Struct):
             raise CursorExpired("The cursor was made by another version.")
         return position
 
+    def anew(self) -> CursorExpired:
+        """Make the error for folders that are numbered anew.
+
+        They are read from the beginning, and what was moved out of them since the last look is looked for.
+        """
+        rest = Position(at=self.at, sent=self.sent, elsewhere=True)
+        return CursorExpired("A folder was numbered anew.", resume=rest.page().cursor)
+
     def page(self, envelopes: Iterable[Envelope] = ()) -> Page:
         """Make a page after which this position is true. What was asked for in vain too often is given up."""
         found = tuple(envelopes)
