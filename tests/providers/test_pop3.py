@@ -1,5 +1,6 @@
 """POP3 against Dovecot: what the contract does not say. Odd servers are scripted."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -82,7 +83,8 @@ class TestCursor:
 
     @staticmethod
     def changed(then, now):
-        return Position.read(Position.of(then).cursor).changed(now)
+        steps = Position.read(Position.of(then).cursor).steps(now, 100)
+        return [uidl for batch, _ in steps for uidl in batch]
 
     @pytest.mark.parametrize("now", [(*NAMES, "new"), ("new", *NAMES)])
     def test_one_new_mail_among_50_000_is_the_only_one_looked_at_at_either_end(self, now):
@@ -106,14 +108,44 @@ class TestCursor:
                 list(receiver.pages(Cursor(cursor), SINCE))
         receiver.close()
 
-    def test_many_new_mails_come_in_pages_whose_cursor_waits_for_the_last(self, alice):
+    @pytest.mark.parametrize("now", [NAMES[100:], (*NAMES[3:], "new"), tuple(name[::-1] for name in NAMES)])
+    def test_a_look_over_many_changes_that_ends_early_has_come_as_far_as_it_has(self, now):
+        """The 100 oldest are deleted; a few are, and one came; the server has named all anew."""
+        position, given, looks = Position.of(self.NAMES), [], 0
+        while not given or given[-1]:
+            looks += 1
+            given.append([])
+            for batch, reached in itertools.islice(position.steps(now, 100), 40):
+                given[-1] += batch
+                position = reached
+        assert position.cursor == Position.of(now).cursor
+        assert {uidl for look in given for uidl in look} >= {*now} - {*self.NAMES}
+        assert looks <= sum(map(len, given)) / 3_500 + 2
+        assert sum(map(len, given)) <= 1.1 * len(self.changed(self.NAMES, now)) + 400
+
+    @pytest.mark.parametrize("newest_first", [False, True])
+    def test_many_new_ones_are_looked_at_oldest_first_and_once_however_often_that_ends(self, newest_first):
+        names = self.NAMES[::-1] if newest_first else self.NAMES
+        position, given = Position.of(self.NAMES[:45_000]), []
+        while batch := next(position.steps(names, 100), None):
+            given += batch[0]
+            position = batch[1]
+            if len(given) == 1_000:
+                break
+        assert given == [*self.NAMES[45_000:46_000]]
+
+    def test_many_new_mails_come_in_pages_each_with_its_cursor(self, alice):
         receiver = open_at(alice)
         _, cursor = read(receiver)
         for number in range(120):
             alice.put(mail(str(number)))
-        pages = list(receiver.pages(cursor, SINCE))
-        assert [len(page.envelopes) for page in pages] == [100, 20]
-        assert pages[0].cursor == cursor
+        for begin in (cursor, None):
+            pages = list(receiver.pages(begin, SINCE))
+            assert [[e.subject for e in page.envelopes] for page in pages] == [
+                [str(number) for number in range(100)],
+                [str(number) for number in range(100, 120)],
+            ]
+            assert read(receiver, pages[0].cursor)[0] == [str(number) for number in range(100, 120)]
         receiver.close()
 
 
@@ -319,3 +351,18 @@ class TestFiftyThousandMails:
         assert len(server.asked("TOP")) == 1
         assert not server.asked("RETR")
         assert not server.asked("DELE")
+
+    @pytest.mark.parametrize("new", [1, 49, 700])
+    def test_a_first_look_finds_where_to_begin_without_reading_all(self, drop, new):
+        server, receiver = drop
+        now = format_datetime(datetime.now(UTC))
+        server.replies |= {
+            f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n."
+            for n in range(self.COUNT - new + 1, self.COUNT + 1)
+        }
+        found, cursor = read(receiver)
+        assert found == [str(n) for n in range(self.COUNT - new + 1, self.COUNT + 1)]
+        assert len(server.asked("TOP")) < new + 600
+        server.said.clear()
+        assert read(receiver, cursor)[0] == []
+        assert not server.asked("TOP")

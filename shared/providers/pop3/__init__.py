@@ -6,7 +6,6 @@ program cannot be seen.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import batched
 
 from shared import mime
 from shared.errors import NotFound
@@ -18,7 +17,7 @@ from shared.providers.pop3.session import PORT, Session
 
 PAGE = 100
 OLD_ENOUGH = 50
-"""A first look goes back from the newest until so many mails in a row are older than it has to go."""
+"""A first look begins where so many mails in a row are older than it has to go back."""
 
 LOOKED_THROUGH = 200
 """The newest mails that `look` reads the headers of: POP3 cannot search."""
@@ -44,25 +43,26 @@ class Pop3Receiver:
             self._envelope(uidl)  # not every server says what it can
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        """See `Receiver.pages`. Without a cursor the newest are read first, but given out oldest first.
+        """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.
 
-        With one, the cursor moves after the last page: which mails it stands for has no order.
+        Oldest first within a page; from page to page as the list, or the cursor's groups, tell.
         """
         old = Position.read(cursor) if cursor else None
         self._session.close()  # only the next session shows what came
         uidls = self._session.uidls()
-        now = Position.of(uidls)
+        oldest = undated = since - _DAY
         if old is None:
-            yield Page(tuple(self._since(uidls, since)), now.cursor)
-            return
-        changed = old.changed(uidls)
-        for batch in batched(changed, PAGE, strict=False):
+            newest_first, oldest, undated = self._newest_first(uidls), since.replace(microsecond=0), _NEVER
+            old = Position.of(newest_first[self._begin(newest_first, oldest) :])
+            uidls = newest_first[::-1]
+        reached, end = None, Position.of(uidls).cursor
+        for batch, position in old.steps(uidls, PAGE):
             found = (envelope for uidl in batch if (envelope := self._envelope(uidl)))
-            recent = [one for one in found if one.received_at is None or one.received_at >= since - _DAY]
-            last = batch[-1] == changed[-1]
-            yield Page(tuple(sorted(recent, key=_received)), (now if last else old).cursor)
-        if not changed:
-            yield Page((), now.cursor)
+            recent = [one for one in found if (one.received_at or undated) >= oldest]
+            reached = position.cursor
+            yield Page(tuple(sorted(recent, key=_received)), reached)
+        if reached != end:  # nothing came, or groups have no mail any more
+            yield Page((), end)
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. The mail stays on the server."""
@@ -90,19 +90,28 @@ class Pop3Receiver:
         """See `Receiver.close`."""
         self._session.close()
 
-    def _since(self, uidls: Sequence[str], since: datetime) -> list[Envelope]:
-        found: list[Envelope] = []
-        older = 0
-        for uidl in self._newest_first(uidls):
+    def _begin(self, newest_first: Sequence[str], since: datetime) -> int:
+        """Count the newest mails that may be new enough: after them `OLD_ENOUGH` in a row are older.
+
+        By doubling and halving: one by one, a year's mail would take longer than a look.
+        """
+        low = high = 0
+        while (newer := self._newer(newest_first, high, since)) is not None:
+            low = newer + 1
+            high = 2 * low
+        while high - low > PAGE:
+            middle = (low + high) // 2
+            newer = self._newer(newest_first, middle, since)
+            low, high = (low, middle) if newer is None else (newer + 1, high)
+        return high
+
+    def _newer(self, newest_first: Sequence[str], start: int, since: datetime) -> int | None:
+        """Find the first mail from there on that is new enough; None where so many in a row are older."""
+        for place, uidl in enumerate(newest_first[start : start + OLD_ENOUGH], start):
             envelope = self._envelope(uidl)
-            if envelope and _received(envelope) >= since.replace(microsecond=0):
-                found.append(envelope)
-                older = 0
-            else:
-                older += 1
-            if older >= OLD_ENOUGH:
-                break
-        return found[::-1]
+            if envelope and _received(envelope) >= since:
+                return place
+        return None
 
     def _newest_first(self, uidls: Sequence[str]) -> Sequence[str]:
         """Most servers list the oldest first and some the newest (RFC 1939 says nothing): the ends tell."""

@@ -1,12 +1,14 @@
 """The cursor: not which mails were seen, but a sum for each of 256 groups of them.
 
 So it stays under 3 KB with any number of mails. New mails are those without which a group has its old
-sum; where none explain it, because mail was deleted too, that one group is looked at again.
+sum; where none explain it, because mail was deleted too, that one group is looked at again. Whatever was
+looked at is added to its group's sum at once, so a look that ends early has come as far as it has.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import batched
 
 from shared.errors import CursorExpired
 from shared.providers.base import Cursor
@@ -46,28 +48,43 @@ class Position:
         """Write it down."""
         return Cursor(base64.b64encode(b"".join(one.to_bytes(_SIZE) for one in self._sums)).decode())
 
-    def changed(self, uidls: Sequence[str]) -> list[str]:
-        """Return the mails to look at, in the given order: all new ones, and seldom a few old ones."""
-        groups: dict[int, list[tuple[str, int]]] = {}
-        for uidl in uidls:
-            group, value = _hashed(uidl)
-            groups.setdefault(group, []).append((uidl, value))
-        wanted: set[str] = set()
+    def steps(self, uidls: Sequence[str], size: int) -> Iterator[tuple[list[str], "Position"]]:
+        """Yield the mails to look at, batch by batch, and the position that is true after each batch.
+
+        First what is new for certain, from the list's middle to its end, where the newest are. Then, group by
+        group, all mails of those from which some were deleted: nobody knows which of them are new.
+        """
+        hashed = {uidl: _hashed(uidl) for uidl in uidls}
+        groups: dict[int, list[str]] = {}
+        for uidl, (group, _) in hashed.items():
+            groups.setdefault(group, []).append(uidl)
+        new, doubtful, at_head = set[str](), list[tuple[str, int]](), False
         for group, mails in groups.items():
-            now = sum(value for _, value in mails)
-            wanted.update(_explaining(mails, (now - self._sums[group]) % _MODULUS))
-        return [uidl for uidl in uidls if uidl in wanted]
+            values = [hashed[uidl][1] for uidl in mails]
+            difference = (sum(values) - self._sums[group]) % _MODULUS
+            if (last := _explaining(values[::-1], difference)) is not None:
+                new.update(mails[len(mails) - last :])
+            elif (first := _explaining(values, difference)) is not None:
+                new.update(mails[:first])
+                at_head = True
+            else:  # the group's sum changes with its last mail
+                doubtful += [*((uidl, 0) for uidl in mails[:-1]), (mails[-1], difference)]
+        ordered = [uidl for uidl in (reversed(uidls) if at_head else uidls) if uidl in new]
+        sums = [*self._sums]
+        for batch in batched([*((uidl, hashed[uidl][1]) for uidl in ordered), *doubtful], size, strict=False):
+            for uidl, change in batch:
+                group = hashed[uidl][0]
+                sums[group] = (sums[group] + change) % _MODULUS
+            yield [uidl for uidl, _ in batch], Position([*sums])
 
 
-def _explaining(mails: Sequence[tuple[str, int]], difference: int) -> list[str]:
-    """Return the mails at the list's end, else at its head, that make the difference; else all of them."""
-    for ordered in (mails[::-1], mails):
-        rest = difference
-        for count, (_, value) in enumerate(ordered):
-            if rest == 0:
-                return [uidl for uidl, _ in ordered[:count]]
-            rest = (rest - value) % _MODULUS
-    return [uidl for uidl, _ in mails]
+def _explaining(values: Sequence[int], difference: int) -> int | None:
+    """Count the mails at the head that make the difference; None where none do."""
+    for count, value in enumerate(values):
+        if difference == 0:
+            return count
+        difference = (difference - value) % _MODULUS
+    return None if difference else len(values)
 
 
 def _hashed(uidl: str) -> tuple[int, int]:
