@@ -32,6 +32,7 @@ from sandbox.mail import recipients
 from sandbox.web import Reply, Request, WebServer
 
 PATH = "/ews/exchange.asmx"
+FLOOD = 200 * 2**20
 SENDING = {"CreateItem", "SendItem"}
 
 
@@ -50,6 +51,7 @@ class Exchange(WebServer):
         schemas: what requests and answers are held against, if they are there.
         violations: where they were not followed.
         sent: mails handed over, as they went out.
+        flooded: octets of refusals that somebody took.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Exchange(WebServer):
         self.schemas: soap.Schemas | None = None
         self.violations: list[str] = []
         self.sent: list[bytes] = []
+        self.flooded = 0
         self._mx = mx
         self._mailboxes: dict[str, Mailbox] = {}
         self._guard = threading.Lock()
@@ -155,6 +158,9 @@ class Exchange(WebServer):
         if faults.half_closed > 0:
             faults.half_closed -= 1
             self._half_close(request)
+        if faults.flooding > 0:
+            faults.flooding -= 1
+            self._flood(request)
         if faults.redirect:
             return Reply(302, b"", {"Location": faults.redirect})
         if request.path.lower() != PATH:
@@ -206,6 +212,16 @@ class Exchange(WebServer):
         if request.client.wire:
             with suppress(OSError):  # the client was faster
                 request.client.wire.shutdown(socket.SHUT_WR)
+        raise ConnectionAbortedError
+
+    def _flood(self, request: Request) -> None:
+        """Refuse the sign-in with more than anybody wants to read, until the client has had enough."""
+        head = f"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\nContent-Length: {FLOOD}\r\n\r\n"
+        with suppress(OSError):
+            request.client.wire.sendall(head.encode())  # type: ignore[union-attr]
+            for _ in range(FLOOD // 2**20):
+                request.client.wire.sendall(bytes(2**20))  # type: ignore[union-attr]
+                self.flooded += 2**20
         raise ConnectionAbortedError
 
     def _trickle(self, request: Request, reply: Reply) -> None:

@@ -26,6 +26,7 @@ class Faults:
         hanging: addresses that are answered never, until they are taken out.
         half_closed: so many of the next requests find the server's half of the connection closed.
         trickling: so many of the next answers come in single bytes.
+        flooding: so many of the next requests are refused as if nobody had signed in, with 200 MB of words.
         redirect: where every request is sent to.
         disabled: addresses whose account is disabled.
         errors: operation -> codes that its next calls are answered with.
@@ -42,6 +43,7 @@ class Faults:
     hanging: set[str] = field(default_factory=set)
     half_closed: int = 0
     trickling: int = 0
+    flooding: int = 0
     redirect: str = ""
     disabled: set[str] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)

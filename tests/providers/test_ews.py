@@ -9,7 +9,7 @@ import pytest
 from sandbox.ca import Authority
 from sandbox.exchange import Exchange
 from sandbox.web import Reply, WebServer
-from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary
+from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Rejected, Temporary
 from shared.providers.base import Bearer, Password
 from shared.providers.ews.reading import EwsMailbox
 from shared.providers.network import Timeouts
@@ -52,6 +52,14 @@ class TestSignIn:
             box.check(auth="ntlm")
         assert caught.value.field == "auth"
         assert box.exchange.accounts.attempts == before
+
+    def test_of_a_refusal_no_more_is_read_than_a_refusal_has(self, box):
+        box.exchange.faults.flooding, before = 1, box.exchange.flooded
+        with pytest.raises(Rejected, match="KB"):
+            box.check(auth="ntlm")
+        assert box.exchange.flooded - before < 16 * 2**20
+        box.exchange.faults.clear()
+        box.check(auth="ntlm")
 
     def test_a_token_is_no_password(self, box):
         with pytest.raises(ConsentRequired):

@@ -6,7 +6,9 @@ credential for ever. Here each session has its own, which ends with it.
 
 import logging
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from exchangelib import BASIC, DELEGATE, IMPERSONATION, NTLM, UTC, Account, Configuration, Credentials
@@ -14,7 +16,7 @@ from exchangelib.protocol import Protocol
 from exchangelib.transport import DEFAULT_HEADERS
 from exchangelib.version import EXCHANGE_2016, Version
 
-from shared.errors import ConsentRequired, InvalidRequest, ZalionError
+from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
 from shared.providers import http, network
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import Broken, Policy
@@ -22,6 +24,7 @@ from shared.providers.ews.refusals import Broken, Policy
 TITLE = "The Exchange server"
 PATH = "/EWS/Exchange.asmx"
 PIECE = 32 * 1024
+REFUSAL = 64 * 1024
 USER_AGENT = "Zalion/1 (EWS)"
 """Fixed, so that an administrator can name it in EwsApplicationAccessPolicy."""
 
@@ -46,7 +49,9 @@ class Adapter:
         try:
             with http.translated(TITLE):
                 response = self._inner.send(request, **options)
-                if response.status_code != 401:  # noqa: PLR2004 - NTLM reads on in the connection itself
+                if response.status_code == HTTPStatus.UNAUTHORIZED:
+                    _small(response)  # NTLM reads it, after it has looked at the connection's certificate
+                else:
                     http.take(response, TITLE)
                     _in_pieces(response)
         except ZalionError as error:
@@ -118,6 +123,26 @@ def _host(connection: Connection) -> str:
             fix="Connect the mailbox as Microsoft 365, which goes through Microsoft Graph.",
         )
     return f"[{name}]" if ":" in name else name
+
+
+def _small(response: Any) -> None:
+    """Have no more than `REFUSAL` octets of the body read, by whoever reads it; more is Broken."""
+    whole = response.iter_content
+
+    def iter_content(*args: Any, **options: Any) -> Iterator[bytes]:
+        size = 0
+        try:
+            with http.translated(TITLE):
+                for part in whole(*args, **options):
+                    size += len(part)
+                    if size > REFUSAL:
+                        response.close()
+                        raise Rejected(f"{TITLE} refuses the sign-in with more than {REFUSAL // 1024} KB.")
+                    yield part
+        except ZalionError as error:
+            raise Broken(error) from error
+
+    response.iter_content = iter_content
 
 
 def _in_pieces(response: Any) -> None:

@@ -54,7 +54,7 @@ class Pop3Receiver:
         if old is None:
             newest_first, oldest, undated = self._newest_first(uidls), since.replace(microsecond=0), _NEVER
             old = Position.of(newest_first[self._begin(newest_first, oldest) :])
-            uidls = newest_first[::-1]
+            uidls = [*newest_first[::-1]]
         reached, end = None, Position.of(uidls).cursor
         for batch, position in old.steps(uidls, PAGE):
             found = (envelope for uidl in batch if (envelope := self._envelope(uidl)))
