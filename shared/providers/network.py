@@ -51,6 +51,12 @@ _TLS_TOO_OLD = {
 }
 _TOO_OFTEN = re.compile(r"(?i)overquota|\brate\b|throttl|too (many|much|fast|frequent)|exceeded|quota")
 _TOO_OFTEN_PAUSE = 300.0
+_NOT_NOW = re.compile(
+    r"(?i)\[(in-?use|login-delay|sys/temp|unavailable|limit|serverbug)\]|\bin use\b|\bbusy\b|\bunavailable\b"
+    r"|temporar(?!\w* (lock|block|disabl|suspend))|already lock|(maildrop|mailbox).*\block"
+    r"|\block.*(maildrop|mailbox)"
+)
+_WRONG = re.compile(r"(?i)fail|wrong|invalid|incorrect|\bbad\b")
 
 
 class Timeouts(NamedTuple):
@@ -265,6 +271,14 @@ def clean(words: str | bytes) -> str:
 def too_often(words: str) -> bool:
     """Whether a server's words complain about how much or how often."""
     return _TOO_OFTEN.search(words) is not None
+
+
+def not_now(words: str) -> bool:
+    """Whether a refused sign-in is about the server's state: a code, a lock, a number of connections.
+
+    All else may be a wrong password, whatever it says of trying again: who does is locked out in the end.
+    """
+    return _NOT_NOW.search(words) is not None or (too_often(words) and not _WRONG.search(words))
 
 
 def later(words: str) -> Temporary:

@@ -75,6 +75,11 @@ class TestSigningIn:
         [
             ("%t NO [AUTHENTICATIONFAILED] Too many wrong passwords", ConsentRequired),
             ("%t NO wrong", ConsentRequired),
+            ("%t NO Error in username or password", ConsentRequired),
+            ("%t NO login user unknown", ConsentRequired),
+            ("%t NO Authentication failed. Please try again.", ConsentRequired),
+            ("%t NO Too many invalid passwords", ConsentRequired),
+            ("%t NO mailbox in use", Temporary),
             ("%t NO [EXPIRED] change it", ConsentRequired),
             ("%t BAD what", ConsentRequired),
             ("%t NO [UNAVAILABLE] directory down", Temporary),

@@ -297,7 +297,7 @@ def _sign_in_refusal(error: LoginError) -> ZalionError:
     if isinstance(cause, IMAPClientAbortError):
         return _refusal(cause)
     words = _words(cause or error)
-    if not _NO_ACCESS.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
+    if not _NO_ACCESS.search(words) and network.not_now(words):
         return network.later(words)
     return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX)
 

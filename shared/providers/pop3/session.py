@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # response codes first (RFC 2449 §8, RFC 3206), words where there is none
 _NOT_NOW = re.compile(
-    r"(?i)\[(in-use|login-delay|sys/temp)\]|(maildrop|mailbox).*lock|already lock|in use|busy|try again"
+    r"(?i)\[(in-use|login-delay|sys/temp)\]|(maildrop|mailbox).*lock|already lock|\bin use\b|busy|try again"
     r"|temporar|unavailable"
 )
 _GONE = re.compile(r"(?i)no such|delet|expung|not exist|not found|no message|out of range|invalid message")
@@ -199,8 +199,10 @@ def _sign_in(client: Any, credential: Credential) -> None:
         client.pass_(credential.password)
     except poplib.error_proto as error:
         words = _words(error)
-        later = None if "[AUTH]" in words.upper() else _refusal(words)
-        raise later or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
+        broken = _broken(words)
+        if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
+            raise network.later(words) from error
+        raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
 
 
 def _show(client: Any, credential: Bearer) -> None:
@@ -218,11 +220,16 @@ def _show(client: Any, credential: Bearer) -> None:
 
 def _refusal(words: str) -> ZalionError | None:
     """Make the error for words after which the session is of no use."""
+    return _broken(words) or (network.later(words) if _NOT_NOW.search(words) else None)
+
+
+def _broken(words: str) -> ZalionError | None:
+    """Make the error for what the library says where the server's answer did not end well."""
     if words in _LOST:
         return Temporary(network.SILENT)
     if words in _TOO_LARGE:
         return Rejected("The server's answer is too large to be read.", fix=_USE_IMAP)
-    return network.later(words) if _NOT_NOW.search(words) else None
+    return None
 
 
 def _words(error: poplib.error_proto) -> str:
