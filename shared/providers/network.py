@@ -9,6 +9,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from shared.providers.base import Bearer, Connection, Field
 from shared.providers.sockets import Socket, verifying
 
 PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
+
+MOST_PLACES = 4
+"""So many addresses of a host are tried: whoever names ten thousand would keep a worker for ever."""
 
 _NOT_PUBLIC = [
     ipaddress.ip_network(text)
@@ -155,7 +159,7 @@ def connect(
     Args:
         host: a name or an address; it is never judged as text, because resolvers read `0x7f.1` too.
         port: one of `allowed_ports`.
-        timeout: seconds for each address, and later for each read and write until changed.
+        timeout: seconds for the first few addresses together, then for each read and write until changed.
         allowed_hosts: lower-case hosts that may be private and on any port.
         allowed_ports: for all other hosts.
 
@@ -169,14 +173,17 @@ def connect(
     places = _resolve(name, port)
     if not allowed and not all(is_public(address) for _, address in places):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
-    for family, address in places:
+    until, places = time.monotonic() + timeout, places[:MOST_PLACES]
+    for number, (family, address) in enumerate(places):
         sock = Socket(family, socket.SOCK_STREAM)
-        sock.settimeout(timeout)
+        # who does not answer leaves as much time to each of the others
+        sock.settimeout(max(until - time.monotonic(), 0.001) / (len(places) - number))
         try:
             sock.connect((address, port))
         except OSError:
             sock.close()  # the next address may answer
         else:
+            sock.settimeout(timeout)
             return sock
     raise Temporary(SILENT)
 

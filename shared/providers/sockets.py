@@ -1,7 +1,7 @@
 """Sockets that end: no server keeps a worker for ever by saying one byte a minute.
 
-A time-out bounds the silence between two bytes only. These give nothing more once their time is up,
-however lively they are, and what is wrapped into TLS ends when the wrapped one would have.
+A time-out bounds the silence between two bytes only. These give and take nothing more once their time
+is up, however lively they are, and what is wrapped into TLS ends when the wrapped one would have.
 """
 
 import math
@@ -10,19 +10,37 @@ import ssl
 import time
 from typing import Any, cast
 
+PIECE = 16 * 1024
+"""A TLS record's size. Who takes one in time is slow, but not silent."""
+
 
 class _Ending:
     until = math.inf
 
     def end_in(self, seconds: float) -> None:
-        """Give nothing more after so many seconds."""
+        """Give and take nothing more after so many seconds."""
         self.until = time.monotonic() + seconds
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         """Read, as the mail clients of the standard library do. Raises TimeoutError when it is over, too."""
-        if time.monotonic() > self.until:
-            raise TimeoutError("The session took too long.")
+        self._hurry()
         return cast("int", super().recv_into(*args, **options))  # type: ignore[misc]
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Write piece by piece: over TLS a time-out is for all of one call, and a large mail takes longer."""
+        with memoryview(data) as view, view.cast("B") as octets:
+            for start in range(0, len(octets), PIECE):
+                self._hurry()
+                super().sendall(octets[start : start + PIECE], flags)  # type: ignore[misc]
+
+    def _hurry(self) -> None:
+        """Wait no longer than is left. Raises TimeoutError where nothing is."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("The session took too long.")
+        waits: float | None = self.gettimeout()  # type: ignore[attr-defined]
+        if left < math.inf and (waits is None or waits > left):
+            self.settimeout(left)  # type: ignore[attr-defined]
 
 
 class Socket(_Ending, socket.socket):

@@ -1,5 +1,6 @@
 """The guarded way out: what may not be spoken to, and what is said about it."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -178,6 +179,77 @@ class TestSilence:
         said.add(caught.value.detail)
         assert len(said) == 1
         assert "127" not in said.pop()
+
+    def test_all_addresses_of_a_host_share_one_time(self, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as waiting:
+            port = full.getsockname()[1]
+            for _ in range(3):  # what lies in the queue; nobody else is answered at all
+                filler = waiting.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place] * 20)  # the far side: DNS
+            begun = time.monotonic()
+            with pytest.raises(Temporary):
+                network.connect("localhost", port, 0.2, {"localhost"})
+            assert time.monotonic() - begun < 0.5
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+class TestSessions:
+    """What goes over an open connection, in pieces and in time."""
+
+    @pytest.fixture
+    def far(self, tls, security):
+        """Make a connection whose far side does what a test says; yields what opens it."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as open_:
+
+            def serve(does):
+                wire = listener.accept()[0]
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
+                wire = tls.wrap_socket(wire, server_side=True) if security == "tls" else wire
+                with contextlib.suppress(OSError):  # the client has left
+                    does(open_.enter_context(wire))
+
+            def opened(does, timeouts):
+                threading.Thread(target=serve, args=(does,), daemon=True).start()
+                server = network.Server.of(connection(listener.getsockname()[1], security), 993)
+                return open_.enter_context(server.open(timeouts))
+
+            yield opened
+
+    def test_nobody_waits_longer_for_a_word_than_the_session_lasts(self, far):
+        begun = time.monotonic()
+        sock = far(lambda _: None, network.Timeouts(1, 5, 5, 0.3))
+        sock.settimeout(5)
+        with pytest.raises(TimeoutError):
+            sock.recv_into(bytearray(10))
+        assert time.monotonic() - begun < 1
+
+    def test_a_large_mail_over_a_slow_line_takes_longer_than_a_word_may(self, far):
+        taken, done = [], threading.Event()
+
+        def slowly(wire):
+            while sum(taken) < 4_000_000:
+                taken.append(len(wire.recv(16384)))
+                time.sleep(0.005)
+            done.set()
+
+        sock = far(slowly, network.Timeouts(1, 0.25, 0.25, 20))
+        sock.settimeout(0.25)
+        sock.sendall(bytes(4_000_000))
+        assert done.wait(5)
+
+    def test_a_server_that_takes_it_ever_so_slowly_is_left_when_the_session_ends(self, far):
+        def drip(wire):
+            while wire.recv(1024):
+                time.sleep(0.01)
+
+        begun = time.monotonic()
+        sock = far(drip, network.Timeouts(1, 5, 5, 0.4))
+        with pytest.raises(TimeoutError):
+            sock.sendall(bytes(50_000_000))
+        assert time.monotonic() - begun < 2
 
 
 class TestTls:
