@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from shared.providers.silence import SILENCES
 from tests import ews_contract, graph_contract, scan
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, build
@@ -46,11 +47,18 @@ def gmail_contract_followed(request):
         assert not found, "\n".join(["not as Google describes Gmail:", *found])
 
 
+@pytest.fixture(autouse=True)
 def ews_contract_followed(request):
     """What Exchange was asked and answered in a test is what its schemas say."""
     yield
     if "world" in request.fixturenames:
         ews_contract.check(request.getfixturevalue("world").exchange)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_silent():
+    """What a test found silent is another server's port in the next."""
+    SILENCES.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Literal, NamedTuple, cast
 
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
+from shared.providers import silence
 from shared.providers.base import Bearer, Connection, Field
 from shared.providers.sockets import Socket, verifying
 
@@ -43,8 +44,8 @@ _NOT_PUBLIC = [
 _HOST = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
 _REFUSED = "This host or port cannot be used."
 _REFUSED_FIX = "Use the public name of the mail server and one of its usual ports."
+SILENT = silence.SILENT
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-SILENT = "The mail server could not be reached or stopped answering."
 _TLS_TOO_OLD = {
     "NO_PROTOCOLS_AVAILABLE",
     "RECORD_LAYER_FAILURE",
@@ -164,7 +165,7 @@ def connect(
         allowed_ports: for all other hosts.
 
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
-    our network with it; Temporary when nothing answers there.
+    our network with it; Temporary when nothing answers there, or has not for a while.
     """
     name = host_name(host)
     allowed = name in allowed_hosts
@@ -173,6 +174,7 @@ def connect(
     places = _resolve(name, port)
     if not allowed and not all(is_public(address) for _, address in places):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
+    silence.SILENCES.ask((name, port))
     until, places = time.monotonic() + timeout, places[:MOST_PLACES]
     for number, (family, address) in enumerate(places):
         sock = Socket(family, socket.SOCK_STREAM)
@@ -184,7 +186,10 @@ def connect(
             sock.close()  # the next address may answer
         else:
             sock.settimeout(timeout)
+            sock.place = name, port
             return sock
+    if time.monotonic() >= until:
+        silence.SILENCES.silent((name, port))
     raise Temporary(SILENT)
 
 

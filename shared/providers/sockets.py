@@ -8,7 +8,11 @@ import math
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
+
+from shared.providers.silence import SILENCES, Place
 
 PIECE = 16 * 1024
 """A TLS record's size. Who takes one in time is slow, but not silent."""
@@ -16,6 +20,8 @@ PIECE = 16 * 1024
 
 class _Ending:
     until = math.inf
+    place: Place | None = None
+    """Where it leads to, until the far side was heard or we have said something ourselves."""
 
     def end_in(self, seconds: float) -> None:
         """Give and take nothing more after so many seconds."""
@@ -24,14 +30,29 @@ class _Ending:
     def recv_into(self, *args: Any, **options: Any) -> int:
         """Read, as the mail clients of the standard library do. Raises TimeoutError when it is over, too."""
         self._hurry()
-        return cast("int", super().recv_into(*args, **options))  # type: ignore[misc]
+        with self._listening():
+            return cast("int", super().recv_into(*args, **options))  # type: ignore[misc]
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Write piece by piece: over TLS a time-out is for all of one call, and a large mail takes longer."""
+        self.place = None  # what we ask for may take long, that is no silence of the server's
         with memoryview(data) as view, view.cast("B") as octets:
             for start in range(0, len(octets), PIECE):
                 self._hurry()
                 super().sendall(octets[start : start + PIECE], flags)  # type: ignore[misc]
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Have it noted whether the far side says its first word."""
+        try:
+            yield
+        except TimeoutError:
+            if self.place:
+                SILENCES.silent(self.place)
+            raise
+        if self.place:
+            SILENCES.heard(self.place)
+        self.place = None
 
     def _hurry(self) -> None:
         """Wait no longer than is left. Raises TimeoutError where nothing is."""
@@ -67,7 +88,10 @@ class Context(ssl.SSLContext):
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
         """See `ssl.SSLContext.wrap_socket`."""
-        wrapped = super().wrap_socket(sock, *args, **options)
-        if isinstance(wrapped, _Ending) and isinstance(sock, _Ending):
-            wrapped.until = sock.until
+        if not isinstance(sock, _Ending):
+            return super().wrap_socket(sock, *args, **options)
+        with sock._listening():  # noqa: SLF001 - to the hand-shake
+            place, wrapped = sock.place, super().wrap_socket(sock, *args, **options)
+        if isinstance(wrapped, _Ending):
+            wrapped.until, wrapped.place = sock.until, place
         return wrapped

@@ -11,6 +11,8 @@ import pytest
 from shared.errors import InvalidRequest, RateLimited, Temporary
 from shared.providers import network
 from shared.providers.base import Bearer
+from shared.providers.imap import ImapMailbox
+from shared.providers.silence import IN_A_ROW, PAUSE, Silences
 from tests.providers.parts import connection
 from tests.providers.scripted import DRIP, Scripted, ScriptedImap
 
@@ -180,6 +182,39 @@ class TestSilence:
         assert len(said) == 1
         assert "127" not in said.pop()
 
+    @pytest.mark.parametrize("security", ["tls", "starttls"])
+    def test_a_server_that_says_nothing_is_left_alone_for_a_while_and_no_other(self, authority, security):
+        """Silent in the hand-shake, or where its greeting should come."""
+
+        def tried(port):
+            begun = time.monotonic()
+            with pytest.raises(Temporary) as caught:
+                ImapMailbox(connection(port, security), network.Timeouts(0.2, 0.2, 0.2, 1)).check()
+            return time.monotonic() - begun, caught.value.retry_after
+
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            first = [tried(port) for _ in range(IN_A_ROW)]
+            assert all(took > 0.1 for took, _ in first)
+            took, retry_after = tried(port)
+            assert took < 0.1
+            assert 60 < retry_after <= PAUSE
+            with ScriptedImap(authority.server_context()) as other:
+                ImapMailbox(connection(other.port), QUICK).check()
+
+    def test_only_silence_in_a_row_counts(self):
+        silences, place = Silences(), ("mail.example", 993)
+        for _ in range(2):
+            for _ in range(IN_A_ROW - 1):
+                silences.silent(place)
+                silences.ask(place)
+            silences.heard(place)
+        for _ in range(IN_A_ROW):
+            silences.silent(place)
+        with pytest.raises(Temporary):
+            silences.ask(place)
+        silences.ask(("mail.example", 465))
+
     def test_all_addresses_of_a_host_share_one_time(self, monkeypatch):
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as waiting:
             port = full.getsockname()[1]
@@ -225,6 +260,14 @@ class TestSessions:
         with pytest.raises(TimeoutError):
             sock.recv_into(bytearray(10))
         assert time.monotonic() - begun < 1
+
+    def test_an_answer_that_does_not_come_is_not_taken_for_a_silent_server(self, far):
+        for _ in range(IN_A_ROW + 1):
+            sock = far(lambda wire: wire.recv(1), network.Timeouts(1, 0.1, 0.1, 1))
+            sock.sendall(b"x")
+            sock.settimeout(0.05)
+            with pytest.raises((TimeoutError, ssl.SSLEOFError)):
+                sock.recv_into(bytearray(10))
 
     def test_a_large_mail_over_a_slow_line_takes_longer_than_a_word_may(self, far):
         taken, done = [], threading.Event()
