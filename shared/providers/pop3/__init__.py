@@ -40,7 +40,7 @@ class Pop3Receiver:
         uidls = self._session.uidls()
         self._session.stays()
         for uidl in uidls[-1:]:
-            self._envelope(uidl)  # not every server says what it can
+            self._session.shows(uidl)  # not every server says what it can
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.

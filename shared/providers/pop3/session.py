@@ -30,7 +30,10 @@ _NOT_NOW = re.compile(
     r"(?i)\[(in-use|login-delay|sys/temp)\]|(maildrop|mailbox).*lock|already lock|\bin use\b|busy|try again"
     r"|temporar|unavailable"
 )
-_GONE = re.compile(r"(?i)no such|delet|expung|not exist|not found|no message|out of range|invalid message")
+_GONE = re.compile(
+    r"(?i)no such|delet|expung|not exist|(message|mail).*not found|no message|out of range|invalid message"
+)
+_COMMAND = re.compile(r"(?i)command|not implemented|unsupported")
 _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 
 
@@ -104,6 +107,13 @@ class Session:
         number = self._number(uidl)
         return b"\r\n".join(self._ask(lambda client: client.top(number, lines)[1], needs="TOP")) + b"\r\n"
 
+    def shows(self, uidl: str) -> None:
+        """Make sure that a mail just listed can be shown. Raises Unsupported where it is said to be gone."""
+        try:
+            self.top(uidl, 0)
+        except NotFound as error:
+            raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from error
+
     def whole(self, uidl: str) -> bytes:
         """Return a whole mail. Raises NotFound, Rejected for one that is too large, Unsupported."""
         number = self._number(uidl)
@@ -152,7 +162,7 @@ class Session:
 
     def _unwilling(self, words: str, needs: str) -> ZalionError:
         """Say why a command was refused: the mail is gone, the server lacks it, or it may do it later."""
-        if needs != "UIDL" and _GONE.search(words):
+        if needs != "UIDL" and _GONE.search(words) and not _COMMAND.search(words):
             return NotFound("The server does not have this mail any more.")
         if needs and needs not in self._ask(lambda client: client.capa()):
             return Unsupported(_LACKS[needs], fix=_USE_IMAP)
