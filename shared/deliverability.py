@@ -116,7 +116,8 @@ class Examination:
             return _warning(
                 "spf", "The SPF record allows everybody to send (+all).", f"End it with -all: {fix}."
             )
-        if mechanism != "mx" and mechanism not in records[0]:
+        included = proofs.includes(judged.get("parsed") or {}, mechanism.removeprefix("include:"))
+        if mechanism != "mx" and not included:
             detail = f"The SPF record does not allow the servers that send for you: {mechanism} is missing."
             return _warning("spf", detail, f"Add {mechanism} to it: {fix}.")
         return _ok("spf", f"{self.domain} says who may send for it: {network.clean(records[0])}.")
@@ -149,9 +150,11 @@ class Examination:
         if signer and not proofs.aligned(signer, self.domain, strict=tags["adkim"]["value"] == "s"):
             detail = f"Mail is signed for {signer}, which does not count as {self.domain} (DMARC alignment)."
             return _warning("dmarc", detail, f"Have your mail provider sign for {self.domain} itself.")
-        policy = tags["p"]["value"]
+        # a record of the organisational domain may say something else for what lies below it
+        tag = "p" if str(judged.get("location", self.domain)).lower() == self.domain else "sp"
+        policy = tags[tag]["value"]
         meaning = {"none": "only reported", "quarantine": "put aside", "reject": "refused"}
-        detail = f"Forged mail is to be {meaning.get(policy, policy)} (p={policy})."
+        detail = f"Forged mail is to be {meaning.get(policy, policy)} ({tag}={policy})."
         return _ok("dmarc", f"{detail} What we send is aligned: From and sender are {self.domain}.")
 
     def _verified(self, signature: dict[str, str]) -> CheckResource:

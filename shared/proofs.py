@@ -4,6 +4,7 @@ SPF and DMARC records: checkdmarc (RFC 7208, RFC 9989). Signatures and keys: dki
 """
 
 import smtplib
+from collections.abc import Mapping
 from contextlib import closing
 from email.utils import parseaddr
 from typing import Any
@@ -62,6 +63,16 @@ def spf(domain: str, app: App) -> dict[str, Any]:
     return found
 
 
+def includes(parsed: Mapping[str, Any], domain: str) -> bool:
+    """Whether a parsed SPF record, or one that it leads to, includes that of a domain."""
+    further = [one for one in (*parsed.get("mechanisms", ()), parsed.get("redirect")) if one]
+    return any(
+        (one.get("mechanism") == "include" and str(one.get("value", "")).lower() == domain)
+        or includes(one.get("parsed") or {}, domain)
+        for one in further
+    )
+
+
 def dmarc(domain: str, app: App) -> dict[str, Any]:
     """Return checkdmarc's judgement of the DMARC record that counts for the domain: `error` or `tags`."""
     from checkdmarc import dmarc as library
@@ -83,13 +94,18 @@ def aligned(signer: str, domain: str, *, strict: bool) -> bool:
 
 def signature(raw: bytes) -> dict[str, str]:
     """Return the tags of the topmost DKIM signature whose domain fits best: the sender's own comes first."""
+    return _chosen(raw)[1]
+
+
+def _chosen(raw: bytes) -> tuple[int, dict[str, str]]:
+    """Return which signature it is, from the top, and its tags."""
     if not raw:
-        return {}
+        return 0, {}
     envelope = mime.envelope(raw, ref="")
     sender = parseaddr((envelope.headers.get("from") or ("",))[0])[1].rpartition("@")[2].lower()
     found = [_tags(value) for value in envelope.headers.get("dkim-signature", ())]
-    own = [tags for tags in found if tags.get("d") == sender]
-    return next(iter([*own, *found]), {})
+    own = [(place, tags) for place, tags in enumerate(found) if tags.get("d") == sender]
+    return next(iter([*own, *enumerate(found)]), (0, {}))
 
 
 def _tags(value: str) -> dict[str, str]:
@@ -101,21 +117,18 @@ def _tags(value: str) -> dict[str, str]:
 
 
 def holds(raw: bytes, app: App) -> bool:
-    """Whether a signature of the mail proves true."""
+    """Whether the signature that `signature` tells proves true; anybody may have added another one."""
     from dkim import DKIM, DKIMException
 
     def txt(name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001 - the library's hook
         texts = app.lookups.txt(name.decode("ascii", "replace"))
         return texts[0].encode() if texts else None
 
-    count = len(mime.envelope(raw, ref="").headers.get("dkim-signature", ()))
-    for index in range(min(count, 5)):
-        try:
-            if DKIM(raw).verify(index, dnsfunc=txt):
-                return True
-        except (DKIMException, ValueError):
-            continue  # another signature may be whole
-    return False
+    place, tags = _chosen(raw)
+    try:
+        return bool(tags) and DKIM(raw).verify(place, dnsfunc=txt) is True
+    except (DKIMException, ValueError):
+        return False
 
 
 def key_problem(place: str, text: str) -> str | None:

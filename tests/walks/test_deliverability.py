@@ -1,5 +1,6 @@
 """Whether the mailbox's mail will be believed, told by a DNS that publishes what a test says."""
 
+import base64
 import secrets
 import socket
 import subprocess
@@ -7,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import dkim
+import nacl.signing
 import pytest
 
 from sandbox.ports import free
@@ -137,7 +139,49 @@ def test_a_signature_has_to_be_aligned_with_the_sender(domain, signer, strict, s
     assert ("alignment" in told.detail) == (status == "warning")
 
 
+@pytest.mark.parametrize(
+    ("record", "below"),
+    [
+        ("v=spf1 include:spf.protection.outlook.com -all", None),
+        ("v=spf1 redirect=_spf.{}", "v=spf1 include:spf.protection.outlook.com -all"),
+        ("v=spf1 include:_spf.{} -all", "v=spf1 include:spf.protection.outlook.com ~all"),
+    ],
+)
+def test_microsofts_servers_may_be_allowed_in_a_record_further_on(domain, record, below):
+    domain.dns.put("spf.protection.outlook.com", "TXT", "v=spf1 ip4:192.0.2.0/24 -all")
+    domain.publish("", record.format(domain.name))
+    if below:
+        domain.publish("_spf", below)
+    box = replace(domain.box, sends_with="microsoft")
+    [told] = [one for one in Examination(domain.app, box).findings() if one.name == "spf"]
+    assert told.status == "ok", told
+
+
+def test_below_an_organisational_domain_its_policy_for_subdomains_counts(domain):
+    domain.publish("_dmarc", "v=DMARC1; p=none; sp=reject")
+    domain.publish("mail", "it exists")
+    assert "(p=none)" in domain.check("dmarc").detail
+    address = f"ann@mail.{domain.name}"
+    found = Examination(domain.app, replace(domain.box, address=address, owner=address)).findings()
+    [told] = [one for one in found if one.name == "dmarc"]
+    assert "(sp=reject)" in told.detail, told
+
+
 class TestDkim:
+    def test_somebody_elses_good_signature_proves_nothing_of_the_senders(self, domain):
+        spoilt = domain.signed().replace(b"Text", b"Other")
+        domain.mail = spoilt
+        domain.dns.put("s1._domainkey.other.example", "TXT", f"v=DKIM1; k=rsa; p={keys(2048)[1]}")
+        told = domain.check("dkim", domain.signed("other.example"))
+        assert told.status == "warning"
+        assert domain.name in told.detail
+
+    def test_an_ed25519_key_is_as_good_as_another(self, domain):
+        seed = nacl.signing.SigningKey.generate()
+        public = base64.b64encode(bytes(seed.verify_key)).decode()
+        domain.publish("e1._domainkey", f"v=DKIM1; k=ed25519; p={public}")
+        assert domain.check("dkim", selector="e1").status == "ok"
+
     def test_a_selector_that_was_asked_for_is_looked_up(self, domain):
         assert domain.check("dkim", selector="s1").status == "ok"
         told = domain.check("dkim", selector="s2")
