@@ -6,6 +6,7 @@ in the same transaction as the promise: whatever happens at the same moment, non
 not at all.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from shared.app import App
@@ -60,13 +61,18 @@ def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:
 
 def forget(app: App, org_id: str) -> None:
     """Read an organisation's rules anew: they were changed by this process."""
-    for key in [key for key in app.rules if key[0] == org_id]:
+    for key in [key for key in list(app.rules) if key[0] == org_id]:  # other threads add to it meanwhile
         app.rules.pop(key, None)
 
 
 def _read(app: App, org_id: str, provider: str) -> Rules:
     stored = app.records.find(org_id, Integration, provider)
     settings = stored.value.settings if stored else {}
-    proofs = app.records.range(org_id, DomainProof) if settings.get("allowedSenders") else []
-    proven = (proof.value.domain for proof in proofs if proof.value.state == "proven")
-    return Rules.of(provider, settings, proven)
+    return Rules.of(provider, settings, _proven(app, org_id) if settings.get("allowedSenders") else ())
+
+
+def _proven(app: App, org_id: str) -> Iterator[str]:
+    after = ""
+    while page := app.records.range(org_id, DomainProof, after=after):
+        yield from (proof.value.domain for proof in page if proof.value.state == "proven")
+        after = page[-1].value.key

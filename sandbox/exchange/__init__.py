@@ -134,6 +134,9 @@ class Exchange(WebServer):
         if self.faults.rewrite_message_id:
             new = f"Message-ID: <{secrets.token_hex(16)}@EX01.exchange.sandbox>".encode()
             raw = re.sub(rb"(?im)^message-id:[^\r]*(?:\r\n[ \t][^\r]*)*", new, raw, count=1)
+        if self.faults.rewrite_date:
+            new = f"Date: {format_datetime(datetime.now().astimezone())}".encode()
+            raw = re.sub(rb"(?im)^date:[^\r]*(?:\r\n[ \t][^\r]*)*", new, raw, count=1)
         item = mailbox.add(raw, copy or "outbox", sent=True)
         head, _, body = raw.partition(b"\r\n\r\n")
         bare = re.sub(rb"(?im)^bcc:[^\r]*(?:\r\n[ \t][^\r]*)*\r\n", b"", head + b"\r\n")

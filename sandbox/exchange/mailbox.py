@@ -32,6 +32,7 @@ class Faults:
         errors: operation -> codes that its next calls are answered with.
         bare_errors: an error of SyncFolderItems comes without SyncState.
         rewrite_message_id: Exchange puts its own Message-ID in place of ours.
+        rewrite_date: Exchange puts the time at which it took the mail in place of ours.
         forged: domains whose mail fails the checks of the sender.
     """
 
@@ -49,6 +50,7 @@ class Faults:
     errors: dict[str, list[str]] = field(default_factory=dict)
     bare_errors: bool = False
     rewrite_message_id: bool = False
+    rewrite_date: bool = False
     forged: set[str] = field(default_factory=set)
 
     def clear(self) -> None:

@@ -117,7 +117,7 @@ def test_lost_sync_states_start_over_and_file_nothing_twice(scene):
 
 
 def test_an_exchange_that_renames_our_mail_is_followed(scene, world):
-    world.exchange.faults.rewrite_message_id = True
+    world.exchange.faults.rewrite_message_id = world.exchange.faults.rewrite_date = True
     scene.sent()
     world.exchange.faults.clear()
     [arrived] = scene.supplier.inbox()

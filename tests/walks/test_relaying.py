@@ -1,15 +1,17 @@
 """The organisation's rules: before any promise, and again before a mail leaves."""
 
 import threading
+from itertools import batched
 
 import pytest
 
-from shared import integrating, proving
+from shared import integrating, proving, relaying
 from shared.callers import Caller
 from shared.contract import Person, PutIntegration
 from shared.errors import Conflict, NotAllowed, NotFound, Temporary
-from shared.model import OutboxItem, Tally
+from shared.model import DomainProof, OutboxItem, Tally
 from shared.rules import AgainstRules
+from shared.storage.base import Add
 
 
 @pytest.fixture
@@ -170,3 +172,30 @@ class TestProof:
         with pytest.raises(NotFound) as caught:
             proving.verify(scene.app, admin, "never.example")
         assert caught.value.fix
+
+
+def test_of_an_organisation_with_very_many_domains_each_proven_one_counts(scene, rule):
+    now = scene.clock()
+    others = [DomainProof(f"a{number:04}.example", "t", now, "proven", now) for number in range(1_000)]
+    own = DomainProof(scene.alice.address.rpartition("@")[2], "t", now, "proven", now)
+    for batch in batched([*others, own], 100, strict=False):
+        scene.app.records.commit(scene.org_id, *map(Add, batch))
+    rule(allowedSenders=[own.domain])
+    assert scene.sent().state == "sent"
+
+
+def test_rules_are_forgotten_while_other_workers_read_theirs(scene):
+    class Meanwhile(str):
+        """An organisation that is compared at the moment when another thread remembers its rules."""
+
+        __slots__ = ()
+
+        def __eq__(self, other):
+            scene.app.rules[f"other-{len(scene.app.rules)}", "smtp"] = (scene.clock(), None)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    scene.app.rules[Meanwhile(scene.org_id), "smtp"] = (scene.clock(), None)
+    relaying.forget(scene.app, scene.org_id)
+    assert (scene.org_id, "smtp") not in scene.app.rules
