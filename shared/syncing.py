@@ -275,7 +275,7 @@ class _Run:
         """Say that the provider keeps mails from us, while it gives others."""
         if not self.refused:
             return None
-        fix = "Zalion asks for them again at each look, for two days. Ask your provider if it stays."
+        fix = "Zalion asks for them again at each look, for some time. Ask your provider if it stays."
         return Problem("mail_refused", f"The provider did not give {self.refused} of the mails.", fix)
 
     def _go_on_later(self, cursor: Cursor | None) -> None:

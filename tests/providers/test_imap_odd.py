@@ -197,8 +197,10 @@ class TestBrokenMail:
         _, box = odd({"UID FETCH": [kept_back] * (2 if "OK" in kept_back else 4) + [self.WELL]})
         pages = list(box.pages(None, SINCE))
         assert [envelope for page in pages for envelope in page.envelopes] == []
+        assert [page.refused for page in pages] == [0, 1]
         pages = list(box.pages(pages[-1].cursor, SINCE))
         assert [e.message_id for page in pages for e in page.envelopes] == ["<7@odd.example>"]
+        assert not any(page.refused for page in pages)
         assert [e for page in box.pages(pages[-1].cursor, SINCE) for e in page.envelopes] == []
 
     @pytest.mark.parametrize("reply", ["%t OK done", "%t NO Server Unavailable. 15", "%t NO cannot do that"])

@@ -6,6 +6,7 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
@@ -65,7 +66,8 @@ class ImapMailbox(Mailbox):
         if position.elsewhere:
             yield from self._elsewhere(position, max(since, position.at) - _DAY)
         position.at, position.elsewhere = started, False
-        yield position.page()
+        last = position.page()
+        yield replace(last, refused=len(position.owed))
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. No answer is larger than 4 MiB, and no mail larger than `largest` is read.
