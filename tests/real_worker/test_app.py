@@ -23,6 +23,7 @@ ANONYMOUS = {
     "POST integrations/{}/test",
     "GET consent/{}/callback",
     "GET oauth/{}/callback",
+    "POST oauth/{}/answer",
     "GET mailboxes",
     "POST mailboxes",
     *(f"{method} mailboxes/{{}}" for method in ("GET", "PATCH", "DELETE")),

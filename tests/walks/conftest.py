@@ -6,7 +6,9 @@ A module or test marked `every_provider` runs its walk on each row's scene that 
 
 import pytest
 
+from shared import bootstrap
 from shared.providers.registry import provider
+from shared.settings import load
 from tests import exchange, google, microsoft, scenes
 
 ROWS = {
@@ -36,6 +38,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("row", "how"), pairs)
     else:
         metafunc.parametrize("row", chosen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_stays_due(world):
+    """What a file of tests leaves on the schedule would be done again by every tick of the next ones."""
+    yield
+    scenes.clear(bootstrap.build(load(world.environment())))
 
 
 @pytest.fixture
