@@ -18,11 +18,11 @@ from shared import (
     delivering,
     disconnecting,
     jobs,
+    leasing,
     owning,
     presence,
     renewing,
     scheduling,
-    syncing,
 )
 from shared.app import App
 from shared.callers import Caller
@@ -76,7 +76,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
             changes = _afresh(stored.value, mailbox) if stored else {}
-            syncing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
+            leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     _follow(app, caller.org_id, mailbox)
@@ -171,7 +171,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
     if new.state == "active" and new.receives_with:
         scheduling.plan_polls(app, caller.org_id, new)
-    syncing.interrupting(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
+    leasing.interrupting(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
     _follow(app, caller.org_id, new, again=new.state != old.state)
     if new.state == "active" and old.state == "needs_consent":
         delivering.hasten(app, caller.org_id, new.id)

@@ -7,10 +7,10 @@ from shared import (
     audit,
     delivering,
     jobs,
+    leasing,
     owning,
     presence,
     subscribing,
-    syncing,
 )
 from shared.app import App
 from shared.callers import Caller
@@ -35,7 +35,7 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
     event = audit.entry(app, "mailbox.disconnected", actor=caller.email, mailbox_id=mailbox_id)
     # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
     jobs.put(app, Job("disconnect", caller.org_id, mailbox_id), delay=FINISH_DELAY)
-    syncing.interrupting(app, caller.org_id, mailbox_id, {}, Move(stored, ended), event)
+    leasing.interrupting(app, caller.org_id, mailbox_id, {}, Move(stored, ended), event)
     return DisconnectReceipt(
         mailbox_id=mailbox_id,
         address=ended.address,

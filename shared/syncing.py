@@ -5,11 +5,9 @@ the lease taken leaves a mark, and the holder looks once more: ten notices cost 
 moves after its page is filed; everything before that is safe to repeat.
 """
 
-import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,25 +18,19 @@ from shared.errors import (
     Busy,
     ConsentRequired,
     CursorExpired,
-    Raced,
     RateLimited,
     Temporary,
     ZalionError,
 )
 from shared.filing import Filer
 from shared.jobs import Job
-from shared.model import Envelope, Mailbox, Problem, SyncState
+from shared.leasing import LEASE, Lease, LeaseLost
+from shared.model import Envelope, Mailbox, Problem
 from shared.providers.base import Cursor, Receiver
-from shared.storage.base import Add, Move, Stored, Write
-
-LEASE = timedelta(minutes=5)
-"""Longer than any page should take; extended with every page."""
+from shared.storage.base import Add
 
 LOOKED_AT = 20
 """So many late Message-IDs are looked for at once."""
-
-MOST_LATE = 200
-"""So many are remembered; a record is not a queue."""
 
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
@@ -46,9 +38,6 @@ with a mail server, or a worker, may last (`network.Timeouts`, host.json)."""
 
 GO_ON_DELAY = 2
 """Seconds: longer than it takes to give the lease back."""
-
-PROVEN = timedelta(seconds=1)
-"""So old may the proof be that the lease is still ours when the next mail is handled."""
 
 OFTEN = timedelta(seconds=15)
 """So long may pages without mail go by before the way they have come is written down."""
@@ -93,140 +82,6 @@ def sync(
         raise
     run.mind_push(pushed=pushed)
     return run.counts
-
-
-@dataclass
-class Lease:
-    """The right to look at a mailbox, and the cursor that only its holder may move."""
-
-    app: App
-    org_id: str
-    held: Stored[SyncState]
-    proven_at: datetime
-
-    @classmethod
-    def take(cls, app: App, org_id: str, mailbox_id: str, look: Sequence[str] = ()) -> "Lease | None":
-        """Take the lease; where another holds it, mark that one more look is wanted.
-
-        Either way `look` is added to what is still to be looked for. Raises Busy while the mailbox rests;
-        and while another holds the lease, so that the job comes back when it has run out: a holder that
-        died looks no more. Returns None where another job comes back for that already.
-        """
-        for _ in range(5):
-            stored = app.records.find(org_id, SyncState, mailbox_id)
-            state = stored.value if stored else SyncState(mailbox_id)
-            if state.rest_until and (rest := state.rest_until - app.clock()) > timedelta():
-                raise Busy("The provider asked us to wait.", retry_after=rest.total_seconds())
-            now = app.clock()
-            busy = state.until if state.holder and state.until and state.until > now else None
-            watched = state.watched_until is not None and state.watched_until > now
-            if busy and watched and state.again and {*look} <= {*state.look}:
-                return None
-            state = replace(state, look=_merged(state.look, look))
-            new = replace(state, holder=secrets.token_hex(8), until=now + LEASE, again=False)
-            if busy:
-                new = replace(state, again=True, watched_until=state.watched_until if watched else busy)
-            try:
-                [etag] = app.records.commit(org_id, Move(stored, new) if stored else Add(new))
-            except Raced:
-                continue
-            if not busy:
-                return cls(app, org_id, Stored(new, etag), now)
-            if watched:
-                return None
-            raise Busy("Another worker looks at this mailbox.", retry_after=(busy - now).total_seconds())
-        raise Raced
-
-    def keep(self) -> None:
-        """Make sure, at hardly any cost, that it is still ours. Raises Raced when it is not.
-
-        A page of large mails may take longer than the lease, and a mailbox may be disconnected meanwhile.
-        """
-        now, until = self.app.clock(), self.held.value.until
-        if until is None or until - now < LEASE / 2:
-            self.save(until=now + LEASE)
-        elif now - self.proven_at > PROVEN:
-            self._read_again()
-
-    @property
-    def age(self) -> timedelta:
-        """Since when it was not extended."""
-        return self.app.clock() - ((self.held.value.until or self.app.clock()) - LEASE)
-
-    def save(self, *extra: Write, **changes: Any) -> None:
-        """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
-        self._change(lambda state: replace(state, **changes), extra)
-
-    def look_for(self, message_id: str) -> None:
-        """Remember a Message-ID that became known late, until it was looked for."""
-        self._change(lambda state: replace(state, look=_merged(state.look, [message_id])))
-
-    def looked_for(self, message_ids: Sequence[str]) -> None:
-        """Forget what was looked for; others may have been added meanwhile."""
-        gone = {*message_ids}
-        self._change(lambda state: replace(state, look=tuple(id_ for id_ in state.look if id_ not in gone)))
-
-    def _change(self, change: Callable[[SyncState], SyncState], extra: Sequence[Write] = ()) -> None:
-        for _ in range(5):
-            try:
-                return self._commit(change(self.held.value), extra)
-            except Raced:
-                self._read_again()
-        raise Raced
-
-    def release(self, *extra: Write, **changes: Any) -> bool:
-        """Give the lease back; returns False, still holding it, when another look was asked for meanwhile."""
-        try:
-            self._commit(replace(self.held.value, holder="", until=None, **changes), extra)
-        except Raced:
-            self._read_again()
-            self.save(again=False, **changes)
-            return False
-        return True
-
-    def give_back(self, *extra: Write, **changes: Any) -> None:
-        """Give it back whatever was asked for meanwhile, because this worker cannot give it."""
-        while not self.release(*extra, **changes):
-            pass
-
-    def _commit(self, new: SyncState, extra: Sequence[Write]) -> None:
-        etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra)
-        self.held, self.proven_at = Stored(new, etag), self.app.clock()
-
-    def _read_again(self) -> None:
-        found = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
-        if found.value.holder != self.held.value.holder:
-            raise LeaseLost
-        self.held, self.proven_at = found, self.app.clock()
-
-
-class LeaseLost(Raced):
-    """Another worker holds the lease, or somebody ended the look."""
-
-    def __init__(self) -> None:
-        super().__init__("The lease of this mailbox was taken over.")
-
-
-def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[Write]:
-    """Return the writes that end a look under way, and change what is known of the mailbox's reading.
-
-    To be committed with the change of the mailbox that asks for it; Raced where the look has moved on.
-    """
-    stored = app.records.find(org_id, SyncState, mailbox_id)
-    return [Move(stored, replace(stored.value, holder="", until=None, **changes))] if stored else []
-
-
-def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:
-    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced."""
-    for _ in range(5):
-        with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
-            app.records.commit(org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
-            return
-    raise Raced
-
-
-def _merged(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*known, *new]))[-MOST_LATE:]
 
 
 @dataclass

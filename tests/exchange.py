@@ -4,50 +4,31 @@ import itertools
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from shared import casework, connecting, integrating
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.model import Mailbox
-from tests.scenes import Clock, Person_, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, someone
 
 PASSWORD = "correct horse"
 _NUMBERS = itertools.count(1)
-FOLDERS = {"INBOX": "inbox", "Sent": "sentitems"}
-"""What a mail program calls a folder, and its distinguished name at Exchange."""
 
 
-@dataclass
-class Person(Person_):
+class Person(ProgramUser):
     """Somebody with a mailbox at Exchange, and Outlook in front of it."""
 
+    folders: ClassVar = {"INBOX": "inbox", "Sent": "sentitems"}
+
     @property
-    def box(self) -> Any:
-        return self.world.exchange.mailbox(self.address)
-
-    def inbox(self, folder: str = "INBOX") -> list[bytes]:
-        return [item.raw for item in self.box.listed(self.box.folder(FOLDERS.get(folder, folder)).id)]
-
-    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
-        """Send from Outlook, which goes by the headers and files its own copy."""
-        self.world.exchange.send_as_user(self.address, raw)
-
-    def keep(self, raw: bytes) -> None:
-        """Outlook has filed it already."""
+    def system(self) -> Any:
+        return self.world.exchange
 
     def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
         for raw in raws:
-            self.box.add(raw, FOLDERS.get(folder, folder))
-
-    def move_all(self, folder: str) -> None:
-        for item in self.box.listed(self.box.folder("inbox").id):
-            self.box.move(item, folder)
-
-    def delete_all(self) -> None:
-        for item in self.box.listed(self.box.folder("inbox").id):
-            self.box.remove(item)
+            self.box.add(raw, self.folders.get(folder, folder))
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -19,7 +19,7 @@ from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
 from shared.model import Mailbox
-from tests.scenes import Clock, Person_, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, someone
 
 PASSWORD = "correct horse"
 READ, SEND, MODIFY = "gmail.readonly", "gmail.send", "gmail.modify"
@@ -43,43 +43,21 @@ class Doorbell(WebServer):
         return Reply(202)
 
 
-FOLDERS = {"INBOX": "inbox", "Sent": "sent"}
-"""What a mail program calls a folder, and its role at Gmail."""
-
-
-@dataclass
-class Person(Person_):
+class Person(ProgramUser):
     """Somebody with a Google account, and Gmail in front of it."""
 
+    folders: ClassVar = {"INBOX": "inbox", "Sent": "sent"}
+
     @property
-    def box(self) -> Any:
-        return self.world.google.mailbox(self.address)
+    def system(self) -> Any:
+        return self.world.google
 
     @property
     def account(self) -> Any:
         return self.world.google.directory.users[self.address]
 
-    def inbox(self, folder: str = "INBOX") -> list[bytes]:
-        return [item.raw for item in self.box.listed(FOLDERS.get(folder, folder))]
-
-    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
-        """Send in Gmail, which goes by the headers and files its own copy."""
-        self.world.google.send_as_user(self.address, raw)
-
-    def keep(self, raw: bytes) -> None:
-        """Gmail has filed it already."""
-
-    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
-        for raw in raws:
-            self.world.google.arrive(self.address, raw, FOLDERS.get(folder, folder))
-
-    def move_all(self, folder: str) -> None:
-        for item in self.box.listed("inbox"):
-            self.box.move(item, folder)
-
-    def delete_all(self) -> None:
-        for item in self.box.listed("inbox"):
-            self.box.remove(item)
+    def listed(self, folder: str) -> list[Any]:
+        return self.box.listed(folder)
 
 
 @dataclass

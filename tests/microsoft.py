@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -28,7 +28,7 @@ from shared.errors import ZalionError
 from shared.model import Grant, Integration, Mailbox, Message, Subscription, SyncState
 from shared.settings import load
 from shared.storage.base import Add, Due
-from tests.scenes import Clock, Person_, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, someone
 
 PASSWORD = "correct horse"
 _QUEUES = json.loads((Path(__file__).parent.parent / "host.json").read_text())["extensions"]["queues"]
@@ -58,39 +58,14 @@ class Doorbell(WebServer):
         return Reply(202)
 
 
-FOLDERS = {"INBOX": "inbox", "Sent": "sentitems"}
-"""What a mail program calls a folder, and its well-known name at Graph."""
-
-
-@dataclass
-class Person(Person_):
+class Person(ProgramUser):
     """Somebody with a mailbox in Exchange Online, and Outlook in front of it."""
 
+    folders: ClassVar = {"INBOX": "inbox", "Sent": "sentitems"}
+
     @property
-    def box(self) -> Any:
-        return self.world.graph.mailbox(self.address)
-
-    def inbox(self, folder: str = "INBOX") -> list[bytes]:
-        return [item.raw for item in self.box.listed(self.box.folder(FOLDERS.get(folder, folder)).id)]
-
-    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
-        """Send from Outlook, which goes by the headers and files its own copy."""
-        self.world.graph.send_as_user(self.address, raw)
-
-    def keep(self, raw: bytes) -> None:
-        """Outlook has filed it already."""
-
-    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
-        for raw in raws:
-            self.world.graph.arrive(self.address, raw, FOLDERS.get(folder, folder))
-
-    def move_all(self, folder: str) -> None:
-        for item in self.box.listed(self.box.folder("inbox").id):
-            self.box.move(item, folder)
-
-    def delete_all(self) -> None:
-        for item in self.box.listed(self.box.folder("inbox").id):
-            self.box.remove(item)
+    def system(self) -> Any:
+        return self.world.graph
 
 
 @dataclass

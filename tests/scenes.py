@@ -10,13 +10,13 @@ import itertools
 import secrets
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import imapclient
 from azure.core.exceptions import ResourceNotFoundError
@@ -113,6 +113,49 @@ class Person_:
             uids = client.search("ALL")
             fetched = client.fetch(uids, ["BODY.PEEK[]"]) if uids else {}
             return [fetched[uid][b"BODY[]"] for uid in sorted(fetched)]
+
+
+@dataclass
+class ProgramUser(Person_):
+    """Somebody at one of the simulators, with its mail program in front, which files its own copies."""
+
+    folders: ClassVar[Mapping[str, str]]
+    """What a mail program calls a folder, and its name at the system."""
+
+    @property
+    def system(self) -> Any:
+        """The simulator that has the mailbox."""
+        raise NotImplementedError
+
+    @property
+    def box(self) -> Any:
+        return self.system.mailbox(self.address)
+
+    def inbox(self, folder: str = "INBOX") -> list[bytes]:
+        return [item.raw for item in self.listed(self.folders.get(folder, folder))]
+
+    def listed(self, folder: str) -> list[Any]:
+        """What lies in a folder, by its name at the system."""
+        return self.box.listed(self.box.folder(folder).id)
+
+    def submit(self, raw: bytes, to: list[str], sender: str | None = None) -> None:
+        """Send from the program, which goes by the headers and files its own copy."""
+        self.system.send_as_user(self.address, raw)
+
+    def keep(self, raw: bytes) -> None:
+        """The program has filed it already."""
+
+    def receive(self, *raws: bytes, folder: str = "INBOX") -> None:
+        for raw in raws:
+            self.system.arrive(self.address, raw, self.folders.get(folder, folder))
+
+    def move_all(self, folder: str) -> None:
+        for item in self.listed("inbox"):
+            self.box.move(item, folder)
+
+    def delete_all(self) -> None:
+        for item in self.listed("inbox"):
+            self.box.remove(item)
 
 
 @dataclass

@@ -4,10 +4,10 @@ A stage is one mailbox on a real server (or on its simulator on the wire).
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from shared.providers.base import (
     Bearer,
@@ -22,6 +22,9 @@ from shared.providers.base import (
 )
 from shared.providers.registry import provider
 from tests.providers.parts import Account, MailServer
+
+LOCAL = frozenset({"localhost"})
+OUTLOOK = {"sent": "sentitems", "junk": "junkemail", "trash": "deleteditems"}
 
 
 class ReceivingStage(Protocol):
@@ -180,180 +183,133 @@ class Smtp:
 
 
 @dataclass
-class Microsoft:
-    """Graph, with the post office behind it."""
+class Simulated:
+    """A mailbox at one of the simulators, with the post office behind it; its system files its own copies."""
 
     server: MailServer
     files_copies = True
     tells_refused = False
     refused = "nobody@imap.example"
+    provider: ClassVar[str]
+    roles: ClassVar[Mapping[str, str]] = {}
+    """What the system calls a folder's role, where it has a name of its own for it."""
 
     def __post_init__(self) -> None:
-        self.entra, self.graph, self.app = self.server.microsoft
-        self.address = f"alice.{secrets.token_hex(4)}@microsoft.example"
+        self.address = f"alice.{secrets.token_hex(4)}@{self.provider}.example"
+        self.system, self.box = self._set_up()
+        self.account = self.server.account("recipient")
+
+    def _set_up(self) -> tuple[Any, Any]:
+        """Add the user; returns the simulator and the mailbox in it."""
+        raise NotImplementedError
+
+    def _connection(self, credential: Callable[[], Credential] | None) -> Connection:
+        raise NotImplementedError
+
+    @property
+    def recipient(self) -> str:
+        return self.account.address
+
+    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+        return self._made("receiver", credential)
+
+    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
+        return self._made("sender", credential)
+
+    def sent_folder(self) -> SentFolder:
+        return self._made("sent_folder")
+
+    def searcher(self) -> Searcher:
+        return self._made("searcher")
+
+    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
+        self.box.add(raw, self.roles.get(folder, folder), at=at, sent=folder == "sent")
+
+    def remove(self, raw: bytes) -> None:
+        self.box.remove(self._item(raw))
+
+    def move(self, raw: bytes, folder: str) -> None:
+        self.box.move(self._item(raw), folder)
+
+    def wrong(self) -> Credential:
+        return Bearer(self.address, "wrong")
+
+    def arrived(self) -> list[bytes]:
+        return [raw for raw, _ in self.account.read("INBOX")]
+
+    def lose_answer(self, *, delivered: bool) -> None:
+        if delivered:
+            self.system.faults.lost_answers = 1
+        else:
+            self.system.faults.lost_before = 1
+
+    def defer(self) -> None:
+        self.system.faults.throttled[self.address] = 1
+
+    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+        return getattr(provider(self.provider), power)(self._connection(credential))
+
+    def _item(self, raw: bytes) -> Any:
+        return next(item for item in self.box.listed() if item.raw == raw)
+
+
+class Microsoft(Simulated):
+    """Graph."""
+
+    provider = "microsoft"
+    roles = OUTLOOK
+
+    def _set_up(self) -> tuple[Any, Any]:
+        self.entra, graph, self.app = self.server.microsoft
         self.user = self.entra.directory.add_user(self.address, "x")
-        self.box = self.graph.add_mailbox(self.address)
-        self.account = self.server.account("recipient")
+        return graph, graph.add_mailbox(self.address)
 
-    @property
-    def recipient(self) -> str:
-        return self.account.address
-
-    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+    def _connection(self, credential: Callable[[], Credential] | None) -> Connection:
         def signed_in() -> Credential:
-            token = self.entra.access_token(self.app, self.user, self.app.delegated)
-            return Bearer(self.address, token)
+            return Bearer(self.address, self.entra.access_token(self.app, self.user, self.app.delegated))
 
-        found = Connection(
-            self.address,
-            {"access": "user"},
-            credential or signed_in,
-            frozenset({"localhost"}),
-            {"graph": self.graph.base, "entra": self.entra.url},
-        )
-        return getattr(provider("microsoft"), power)(found)
-
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
-        return self._made("receiver", credential)
-
-    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
-        return self._made("sender", credential)
-
-    def sent_folder(self) -> SentFolder:
-        return self._made("sent_folder")
-
-    def searcher(self) -> Searcher:
-        return self._made("searcher")
-
-    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
-        roles = {"sent": "sentitems", "junk": "junkemail", "trash": "deleteditems"}
-        self.box.add(raw, roles.get(folder, folder), at=at, sent=folder == "sent")
-
-    def remove(self, raw: bytes) -> None:
-        self.box.remove(self._item(raw))
-
-    def move(self, raw: bytes, folder: str) -> None:
-        self.box.move(self._item(raw), folder)
-
-    def wrong(self) -> Credential:
-        return Bearer(self.address, "wrong")
-
-    def arrived(self) -> list[bytes]:
-        return [raw for raw, _ in self.account.read("INBOX")]
-
-    def lose_answer(self, *, delivered: bool) -> None:
-        if delivered:
-            self.graph.faults.lost_answers = 1
-        else:
-            self.graph.faults.lost_before = 1
-
-    def defer(self) -> None:
-        self.graph.faults.throttled[self.address] = 1
-
-    def _item(self, raw: bytes) -> Any:
-        return next(item for item in self.box.listed() if item.raw == raw)
+        places = {"graph": self.system.base, "entra": self.entra.url}
+        return Connection(self.address, {"access": "user"}, credential or signed_in, LOCAL, places)
 
 
-@dataclass
-class Google:
-    """Gmail, with the post office behind it."""
+class Google(Simulated):
+    """Gmail."""
 
-    server: MailServer
-    files_copies = True
-    tells_refused = False
-    refused = "nobody@imap.example"
+    provider = "google"
 
-    def __post_init__(self) -> None:
-        self.google = self.server.google
-        self.address = f"alice.{secrets.token_hex(4)}@google.example"
-        self.google.add_user(self.address, "x")
-        self.box = self.google.mailbox(self.address)
-        self.account = self.server.account("recipient")
+    def _set_up(self) -> tuple[Any, Any]:
+        google = self.server.google
+        google.add_user(self.address, "x")
+        return google, google.mailbox(self.address)
 
-    @property
-    def recipient(self) -> str:
-        return self.account.address
-
-    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
+    def _connection(self, credential: Callable[[], Credential] | None) -> Connection:
         def signed_in() -> Credential:
-            return Bearer(self.address, self.google.bearer(self.address))
+            return Bearer(self.address, self.system.bearer(self.address))
 
-        found = Connection(
-            self.address,
-            {"access": "user"},
-            credential or signed_in,
-            frozenset({"localhost"}),
-            {"gmail": self.google.url},
-        )
-        return getattr(provider("google"), power)(found)
-
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
-        return self._made("receiver", credential)
-
-    def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
-        return self._made("sender", credential)
-
-    def sent_folder(self) -> SentFolder:
-        return self._made("sent_folder")
-
-    def searcher(self) -> Searcher:
-        return self._made("searcher")
-
-    def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
-        self.box.add(raw, folder, at=at, sent=folder == "sent")
-
-    def remove(self, raw: bytes) -> None:
-        self.box.remove(self._item(raw))
-
-    def move(self, raw: bytes, folder: str) -> None:
-        self.box.move(self._item(raw), folder)
-
-    def wrong(self) -> Credential:
-        return Bearer(self.address, "wrong")
-
-    def arrived(self) -> list[bytes]:
-        return [raw for raw, _ in self.account.read("INBOX")]
-
-    def lose_answer(self, *, delivered: bool) -> None:
-        if delivered:
-            self.google.faults.lost_answers = 1
-        else:
-            self.google.faults.lost_before = 1
-
-    def defer(self) -> None:
-        self.google.faults.throttled[self.address] = 1
-
-    def _item(self, raw: bytes) -> Any:
-        return next(item for item in self.box.listed() if item.raw == raw)
+        places = {"gmail": self.system.url}
+        return Connection(self.address, {"access": "user"}, credential or signed_in, LOCAL, places)
 
 
-class Ews(Microsoft):
-    """Exchange on premises, with the post office behind it."""
+class Ews(Simulated):
+    """Exchange on premises."""
 
-    def __post_init__(self) -> None:
-        self.exchange = self.server.exchange
-        self.address = f"alice.{secrets.token_hex(4)}@exchange.example"
-        self.box = self.exchange.add_user(self.address, "correct horse")
-        self.account = self.server.account("recipient")
+    provider = "ews"
+    roles = OUTLOOK
 
-    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
-        place = {"host": "localhost", "port": self.exchange.port}
+    def _set_up(self) -> tuple[Any, Any]:
+        exchange = self.server.exchange
+        return exchange, exchange.add_user(self.address, "correct horse")
+
+    def _connection(self, credential: Callable[[], Credential] | None) -> Connection:
+        place = {"host": "localhost", "port": self.system.port}
         signed_in = credential or (lambda: Password(self.address, "correct horse"))
-        return getattr(provider("ews"), power)(
-            Connection(self.address, place, signed_in, frozenset({"localhost"}))
-        )
+        return Connection(self.address, place, signed_in, LOCAL)
 
     def wrong(self) -> Credential:
         return Password(self.address, "wrong")
 
-    def lose_answer(self, *, delivered: bool) -> None:
-        if delivered:
-            self.exchange.faults.lost_answers = 1
-        else:
-            self.exchange.faults.lost_before = 1
-
     def defer(self) -> None:
-        self.exchange.faults.errors["CreateItem"] = ["ErrorServerBusy"]
+        self.system.faults.errors["CreateItem"] = ["ErrorServerBusy"]
 
 
 RECEIVING: dict[str, Callable[[MailServer], ReceivingStage]] = {

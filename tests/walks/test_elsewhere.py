@@ -9,9 +9,9 @@ from sandbox.wire import Wire
 from shared import connecting, disconnecting
 from shared.contract import PatchMailbox
 from shared.errors import InvalidRequest, Raced
+from shared.leasing import Lease
 from shared.model import Mailbox, SyncState
 from shared.storage.base import Save
-from shared.syncing import Lease
 from tests.scenes import PASSWORD, caller, connect, imap
 
 

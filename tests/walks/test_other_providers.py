@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, disconnecting, integrating, scheduling, syncing
+from shared import connecting, disconnecting, integrating, leasing, scheduling
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import (
     Busy,
@@ -235,8 +235,8 @@ def test_a_cursor_that_expires_twice_is_tried_later_not_for_ever(stage, mail):
 def test_a_lost_lease_cannot_move_the_cursor(stage, mail):
     from dataclasses import replace
 
+    from shared.leasing import Lease
     from shared.storage.base import Save
-    from shared.syncing import Lease
 
     lease = Lease.take(stage.app, stage.org_id, stage.mailbox.id)
     assert lease
@@ -248,7 +248,7 @@ def test_a_lost_lease_cannot_move_the_cursor(stage, mail):
 
 
 def test_a_lease_asked_for_again_looks_again(stage, mail):
-    from shared.syncing import Lease
+    from shared.leasing import Lease
 
     lease = Lease.take(stage.app, stage.org_id, stage.mailbox.id)
     assert lease
@@ -333,7 +333,7 @@ def test_mail_that_the_server_shows_to_no_look_is_on_record(stage, mail):
 def test_a_look_through_much_that_is_old_holds_its_lease(stage, mail):
     def meanwhile():
         state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
-        assert state.until > stage.clock() + syncing.LEASE / 2
+        assert state.until > stage.clock() + leasing.LEASE / 2
         stage.clock.advance(seconds=40)
 
     mail.empty, mail.meanwhile = 30, meanwhile

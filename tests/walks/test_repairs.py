@@ -21,11 +21,11 @@ from shared.errors import (
     Rejected,
     Temporary,
 )
+from shared.leasing import Lease
 from shared.model import AuditRecord, DecidedReview, Message, OutboxItem, SyncState
 from shared.promises import Promised
 from shared.settings import load
 from shared.storage.base import Save
-from shared.syncing import Lease
 from tests.doors import Guard, guarded
 from tests.fakes import FakeMail
 from tests.scenes import Clock, build, caller, imap, someone, write
