@@ -11,7 +11,8 @@ from shared.returning import Outcome
 def success(request: func.HttpRequest, outcome: Outcome) -> bytes:
     """Render how a consent or sign-in ended, or that it is waited for."""
     language = _language(request)
-    explanation = explaining.explain(outcome.key, language, address=outcome.address, actor=outcome.actor)
+    people = {"address": outcome.address, "actor": outcome.actor, "owner": outcome.owner}
+    explanation = explaining.explain(outcome.key, language, **people)
     html = pages.page(
         explanation,
         language=language,

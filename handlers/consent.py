@@ -1,6 +1,6 @@
 """/consent and /oauth: where a provider sends browsers back to. HTML for people, never JSON.
 
-Nobody is signed in here: the `state` in the query is what proves who began it (`authorizing`).
+Nobody is signed in here: the `state` in the query or form is what proves who began it (`flows`).
 """
 
 from collections.abc import Callable, Mapping

@@ -6,6 +6,7 @@ from dataclasses import replace
 from shared import (
     audit,
     delivering,
+    flows,
     jobs,
     leasing,
     owning,
@@ -60,6 +61,7 @@ def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
 
 def _destroyed(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
     """Destroy all that lets us in and all that waits for its owner's decision; returns what there was."""
+    flows.end(app, org_id, mailbox.id)
     _leave(app, org_id, mailbox)
     there = mailbox.push and app.grants.holds(org_id, mailbox.id)
     destroyed = [_end_push(app, org_id, mailbox)] if there else []

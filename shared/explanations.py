@@ -68,6 +68,30 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Antworten Sie nur mit Ja, wenn Sie wissen, wer das ist. Bei Nein wird nichts verbunden.",
         ),
     },
+    "ask_mailbox_for": {
+        "en": (
+            "Connect the mailbox with Zalion?",
+            "{actor} asked that {address} is connected for {owner}. If you agree, {owner} may search this mailbox, put any mail of it into a case and send from it; the e-mails of cases are shown to the members of these cases.",
+            "Answer Yes only if you want that. With No, nothing is connected.",
+        ),
+        "de": (
+            "Das Postfach mit Zalion verbinden?",
+            "{actor} möchte, dass {address} für {owner} verbunden wird. Stimmen Sie zu, darf {owner} dieses Postfach durchsuchen, jede E-Mail daraus in einen Fall legen und daraus senden; die Mitglieder von Fällen sehen deren E-Mails.",
+            "Antworten Sie nur mit Ja, wenn Sie das wollen. Bei Nein wird nichts verbunden.",
+        ),
+    },
+    "answered": {
+        "en": (
+            "Your answer has arrived",
+            "It was sent twice; the first one counts.",
+            "You can close this page. Zalion shows in a moment what came of it.",
+        ),
+        "de": (
+            "Ihre Antwort ist angekommen",
+            "Sie wurde zweimal gesendet; die erste zählt.",
+            "Sie können diese Seite schließen. Zalion zeigt gleich, was daraus geworden ist.",
+        ),
+    },
     "not_wanted": {
         "en": (
             "Nothing was connected",

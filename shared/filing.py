@@ -133,20 +133,8 @@ class Filer:
         self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
     ) -> Message:
         """File what a human decided about; a mail that is filed already is simply returned."""
-        message_id = envelope.message_id or mime.synthetic_id(envelope)
-        own = self.knowledge.alias(message_id)
-        trusted = own is None or own.fingerprint == mime.fingerprint(envelope)
-        sender = envelope.sender.address if envelope.sender else ""
-        kind = mime.classify(envelope)
-        decision = Decision(
-            "file",
-            evidence,
-            conversation.value,
-            kind=kind,
-            new_participant=kind == "mail" and not self.knowledge.knows(conversation.value.id, sender),
-            trusted_id=trusted,
-        )
-        name = message_id if trusted else mime.synthetic_id(envelope)
+        decision = self._decided(envelope, evidence, conversation.value)
+        name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
         if self.knowledge.alias(name) is None:  # what is filed keeps its bytes, whatever looks like it
             with suppress(Raced):  # filed at this very moment: the index tells
                 self._store(envelope, decision, conversation, raw)
@@ -154,6 +142,33 @@ class Filer:
         if found is None:
             raise Raced
         return found.value
+
+    def along(self, envelope: Envelope, conversation: Stored[Conversation]) -> bool:
+        """File a mail that one linked by hand answers, or hold it where it cannot be had.
+
+        Returns whether it was filed just now.
+        """
+        evidence = Evidence("manual", envelope.message_id)
+        decision = self._decided(envelope, evidence, conversation.value)
+        if self.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope)):
+            return False
+        with suppress(Raced):  # filed at this very moment
+            return self.file(envelope, decision, conversation) == "file"
+        return False
+
+    def _decided(self, envelope: Envelope, evidence: Evidence, conversation: Conversation) -> Decision:
+        """Make the decision that a human took."""
+        own = self.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope))
+        sender = envelope.sender.address if envelope.sender else ""
+        kind = mime.classify(envelope)
+        return Decision(
+            "file",
+            evidence,
+            conversation,
+            kind=kind,
+            new_participant=kind == "mail" and not self.knowledge.knows(conversation.id, sender),
+            trusted_id=own is None or own.fingerprint == mime.fingerprint(envelope),
+        )
 
     def _store(
         self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes

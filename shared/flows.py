@@ -6,6 +6,7 @@ a page that is loaded again can tell how things stand.
 """
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -14,7 +15,7 @@ from shared import explaining, sealing
 from shared.app import App
 from shared.errors import ConsentRequired, Raced, ZalionError
 from shared.model import Flow, digest
-from shared.storage.base import Add, Move, Remove, Stored
+from shared.storage.base import Add, Due, Move, Remove, Stored
 
 INVITATION = timedelta(days=7)
 """How long an administrator has to follow a consent link."""
@@ -67,10 +68,29 @@ def begun(
 
 
 def keep(app: App, org_id: str, flow: Flow, known: str) -> None:
-    """Store a flow with what is to be known again when it comes back, sealed for this flow alone."""
+    """Store a flow with what is to be known again when it comes back, sealed for this flow alone.
+
+    It is forgotten when the flow's time is over, whoever comes back or not.
+    """
     kid, key = app.keys.key(org_id)
     sealed = sealing.seal(key, known, kid=kid, aad=(org_id, "flow", flow.id))
+    app.schedule.put(Due(flow.expires_at, "flow", org_id, flow.id))
     app.records.commit(org_id, Add(replace(flow, sealed=sealed)))
+
+
+def lapse(app: App, org_id: str, id_: str) -> None:
+    """Forget what a flow keeps, its time being over. Safe to repeat."""
+    stored = app.records.find(org_id, Flow, id_)
+    if stored and stored.value.sealed:
+        with suppress(Raced):  # it comes back at this moment, which forgets it too
+            app.records.commit(org_id, Move(stored, replace(stored.value, spent=True, sealed="")))
+
+
+def end(app: App, org_id: str, mailbox_id: str) -> None:
+    """End what people have begun for a mailbox that is being disconnected. Safe to repeat."""
+    for stored in app.records.range(org_id, Flow):
+        if stored.value.mailbox_id == mailbox_id:
+            lapse(app, org_id, stored.value.id)
 
 
 def known(app: App, org_id: str, flow: Flow) -> str:

@@ -101,7 +101,7 @@ def check_reach(app: App, org_id: str, integration: Integration, secret: str | N
     Only a refusal proves it, a mailbox that does not exist says nothing; and nothing but its token says that
     it could send as everybody though it reads nobody.
     https://learn.microsoft.com/exchange/permissions-exo/application-rbac. Raises InvalidRequest without a
-    control mailbox, Conflict where it can be read.
+    control mailbox, Conflict where it can be read or the app may send as everybody.
     """
     control, path = integration.settings.get("controlMailbox"), "settings.controlMailbox"
     receiver = app.provider(integration.provider).receiver

@@ -29,14 +29,15 @@ PAUSE = 15
 class Outcome:
     """What the browser is told. `key` names the explanation; `url` is where it goes on by itself.
 
-    `actor` is who began it in Zalion; with `ask`, which goes with the answer, the browser's user is asked
-    whether to go on with what the actor wants. `url` with `after` (seconds) is to be tried again; without it
-    the browser is sent there at once.
+    `actor` is who began it in Zalion, `owner` whose the mailbox will be. With `ask`, which goes with the
+    answer, the browser's user is asked whether to go on with that. `url` with `after` (seconds) is to be
+    tried again; without it the browser is sent there at once.
     """
 
     key: str
     address: str = ""
     actor: str = ""
+    owner: str = ""
     return_url: str | None = None
     url: str | None = None
     after: int | None = None
@@ -102,12 +103,16 @@ def _standing(app: App, org_id: str, flow: Flow) -> Outcome:
         mailbox = app.records.find(org_id, Mailbox, flow.mailbox_id)
         if mailbox and mailbox.value.state in {"active", "paused"}:
             return _connected(flow, mailbox.value)
+        if mailbox and mailbox.value.state == "disconnected":
+            raise Refused(explained("disconnected"), flow.return_url)
     else:
         stored = app.records.find(org_id, Integration, flow.provider)
         if stored and stored.value.state == "approved" and flow.tenant in {"", stored.value.tenant}:
             return Outcome("approved", return_url=flow.return_url)
         if stored and stored.value.state == "waiting_for_consent" and _is_waiting(app, flow):
             return _wait(app, org_id, flow)
+    if flow.answers:  # sent twice: the first one may still be at work
+        return Outcome("answered", return_url=flow.return_url)
     raise Refused(explained("already_used"), flow.return_url)
 
 
@@ -132,7 +137,7 @@ def _asked_for_by_another(app: App, org_id: str, flow: Flow, tokens: Tokens) -> 
 
 def _ask(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     """Keep what was signed in for, sealed, until its user has said that it is wanted."""
-    state, asked = flows.begun(app, org_id, flow.provider, "answer", flow.actor, flow.return_url)
+    state, asked = flows.begun(app, org_id, flow.provider, "answer", flow.actor, return_url=flow.return_url)
     until = max(asked.expires_at, flow.expires_at)
     purpose: Literal["proof", "sign_in"] = "proof" if flow.purpose == "proof" else "sign_in"
     asked = replace(asked, answers=purpose, owner=flow.owner, tenant=flow.tenant, expires_at=until)
@@ -141,7 +146,8 @@ def _ask(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     if purpose == "proof":
         return Outcome("ask_approval", tokens.address, flow.actor, ask=state)
     mailbox = app.records.get(org_id, Mailbox, flow.mailbox_id).value
-    return Outcome("ask_mailbox", mailbox.address, flow.actor, ask=state)
+    key = "ask_mailbox" if mailbox.owner == mailbox.address else "ask_mailbox_for"
+    return Outcome(key, mailbox.address, flow.actor, mailbox.owner, ask=state)
 
 
 def _go_on(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
@@ -229,7 +235,7 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
 def _connected(flow: Flow, mailbox: Mailbox) -> Outcome:
     """Say whose wish it was where it was not the mailbox's own user: a link can be sent to anybody."""
     key = "connected" if flow.actor == mailbox.address else "connected_for"
-    return Outcome(key, mailbox.address, flow.actor, flow.return_url)
+    return Outcome(key, mailbox.address, flow.actor, return_url=flow.return_url)
 
 
 def _check_directory(app: App, org_id: str, integration: Integration, tokens: Tokens, address: str) -> None:

@@ -9,7 +9,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.errors import Conflict, NotFound
-from shared.filing import Filer, fetch
+from shared.filing import Filer
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.naming import is_held_as
@@ -134,7 +134,7 @@ def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: 
     ids = [*named, *([envelope.message_id] if envelope.message_id else [])]
     found = sorted(receiver.look(ids), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0)
     before = [other for other in found if other.message_id in named and _among(envelope, other)]
-    count = sum(_file_before(filer, receiver, other, conversation) for other in before)
+    count = sum(filer.along(other, conversation) for other in before)
     return count + sum(filer.handle(other) == "file" for other in found if other not in before)
 
 
@@ -144,17 +144,6 @@ def _among(envelope: Envelope, other: Envelope) -> bool:
         {person.address for person in (*mail.recipients, mail.sender) if person} for mail in (envelope, other)
     ]
     return len(people[0] & people[1]) > 1
-
-
-def _file_before(
-    filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]
-) -> bool:
-    """File a mail that the linked one answers; returns whether that was new."""
-    name = envelope.message_id or mime.synthetic_id(envelope)
-    if filer.knowledge.alias(name):
-        return False
-    filer.by_hand(envelope, Evidence("manual", name), conversation, fetch(receiver, envelope))
-    return True
 
 
 def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) -> Stored[Conversation]:

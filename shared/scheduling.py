@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared import jobs, uploading
+from shared import flows, jobs, uploading
 from shared.app import App
 from shared.jobs import Job
 from shared.model import Mailbox, OutboxItem
@@ -28,7 +28,7 @@ FIRST_POLL = timedelta(minutes=3)
 
 def tick(app: App) -> int:
     """Enqueue everything that is due; returns how much that was. Called by the timer each minute."""
-    now, count = app.clock(), 0
+    now, count, swept = app.clock(), 0, set[str]()
     for due in app.schedule.until(now):
         if due.kind == "poll":
             _poll(app, due, now)
@@ -38,8 +38,12 @@ def tick(app: App) -> int:
             jobs.put(app, Job("grant", due.org_id, due.id))
         elif due.kind == "push":
             jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
+        elif due.kind == "flow":
+            flows.lapse(app, due.org_id, due.id)
         else:
-            _sweep(app, due.org_id, now)
+            if due.org_id not in swept:  # many notes of one minute are one reason to look
+                _sweep(app, due.org_id, now)
+                swept.add(due.org_id)
             if due.kind in {uploading.KIND, uploading.LAST}:
                 uploading.settle(app, due, now)
         app.schedule.remove(due)

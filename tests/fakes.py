@@ -26,7 +26,7 @@ class FakeMail:
     raws: list[tuple[bytes, str | None, bool]] = field(default_factory=list)
     files: bool = True
     rename: Callable[[bytes], str | None] = lambda _: None
-    fails: dict[str, list[Exception]] = field(default_factory=dict)
+    fails: dict[str, list[Exception | None]] = field(default_factory=dict)
     left: list[bytes] = field(default_factory=list)
     unreadable: int = 0
     empty: int = 0
@@ -37,7 +37,9 @@ class FakeMail:
 
     def _may_fail(self, name: str) -> None:
         if self.fails.get(name):
-            raise self.fails[name].pop(0)
+            failure = self.fails[name].pop(0)
+            if failure is not None:  # this call succeeds
+                raise failure
 
     # Receiver
 

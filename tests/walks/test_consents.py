@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from shared import authorizing, disconnecting, integrating, returning
+from shared import authorizing, disconnecting, integrating, returning, scheduling
 from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
@@ -442,7 +442,7 @@ def test_a_page_loaded_again_says_how_things_stand(company):
     again = returning.signed_in(company.app, "microsoft", once)
     assert (again.key, again.address) == ("connected", who.address)
     disconnecting.disconnect(company.app, caller(company.org_id, who.address), mailbox.id)
-    assert refused(returning.signed_in, company.app, "microsoft", once) == "already_used"
+    assert refused(returning.signed_in, company.app, "microsoft", once) == "disconnected"
 
 
 def test_a_code_that_was_redeemed_before_shows_how_things_stand(connected, world):
@@ -468,7 +468,8 @@ def sent_to(company, who):
     mailbox, url = authorizing.connect(company.app, caller(company.org_id, curious.address), body)
     back = company.browse(url, who.address)
     outcome = returning.signed_in(company.app, "microsoft", back)
-    assert (outcome.key, outcome.address, outcome.actor) == ("ask_mailbox", who.address, curious.address)
+    assert (outcome.key, outcome.address) == ("ask_mailbox_for", who.address)
+    assert outcome.actor == outcome.owner == curious.address  # who could search all of it
     return mailbox, outcome.ask, back
 
 
@@ -497,7 +498,7 @@ def test_whoever_does_not_say_yes_connects_nothing_and_their_sign_in_is_forgotte
     mailbox, state, _ = sent_to(connected, connected.person("alice"))
     assert refused(answer, connected, state, word) == "not_wanted"
     assert unconnected(connected, mailbox)
-    assert refused(answer, connected, state, "yes") == "already_used"
+    assert answer(connected, state, "yes").key == "answered"  # the first one counts
     assert unconnected(connected, mailbox)
     kept = [row.value for row in connected.app.records.range(connected.org_id, Flow)]
     assert {flow.sealed for flow in kept if flow.mailbox_id == mailbox.id} == {""}
@@ -514,6 +515,35 @@ def test_an_answer_nobody_was_asked_for_connects_nothing(connected):
         "start_again"
     )
     assert unconnected(connected, mailbox)
+
+
+def sealed_flows(company, mailbox):
+    kept = [row.value for row in company.app.records.range(company.org_id, Flow)]
+    return [flow.purpose for flow in kept if flow.mailbox_id == mailbox.id and flow.sealed]
+
+
+def test_who_never_answers_is_forgotten_when_the_time_is_over(company, clock):
+    approve(company)
+    mailbox, _, _ = sent_to(company, company.person("alice"))
+    assert sealed_flows(company, mailbox) == ["answer"]
+    clock.advance(minutes=12)
+    scheduling.tick(company.app)
+    assert sealed_flows(company, mailbox) == []
+
+
+def test_a_disconnect_forgets_what_was_signed_in_for_and_not_answered(company):
+    approve(company)
+    mailbox, _, _ = sent_to(company, company.person("alice"))
+    disconnecting.disconnect(company.app, company.admin, mailbox.id)
+    assert sealed_flows(company, mailbox) == []
+
+
+def test_an_administrator_who_connects_somebodys_mailbox_for_them_is_named_as_no_owner(connected):
+    who = connected.person("alice")
+    body = ConnectMailbox(address=who.address, receives_with="microsoft", owner=who.address)
+    _, url = authorizing.connect(connected.app, connected.admin, body)
+    outcome = returning.signed_in(connected.app, "microsoft", connected.browse(url, who.address))
+    assert (outcome.key, outcome.owner) == ("ask_mailbox", who.address)
 
 
 def test_an_answer_that_comes_too_late_connects_nothing(company, clock):

@@ -78,6 +78,18 @@ def test_a_held_mail_from_the_future_stays_decided(stage, mail):
     assert stage.reviews() == []
 
 
+def test_a_linked_mail_whose_parent_cannot_be_had_is_linked_and_the_parent_is_held(stage, mail):
+    parent = arrive(stage, mail, "Complaint", References="<unknown@x.example>")
+    child = arrive(stage, mail, "Re: Complaint", References=parent)
+    stage.sync()
+    mail.fails["fetch"] = [None, Rejected("Corrupt.")]  # the child comes
+    ref = str(len(mail.raws) - 1)
+    message, others = reviewing.link(stage.app, stage.caller, "C-1", stage.mailbox.id, ref)
+    assert (message.message_id, others) == (child, 0)
+    assert [review.message_id for review in stage.reviews()] == [parent]
+    assert reviewing.link(stage.app, stage.caller, "C-1", stage.mailbox.id, ref)[1] == 1  # it comes by now
+
+
 def known_id(stage):
     return stage.timeline()[0].message_id
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import disconnecting, scheduling
+from shared import disconnecting, jobs, scheduling
 from shared.contract import Person
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from tests.scenes import caller
@@ -28,11 +28,19 @@ def test_the_same_key_with_another_body_is_a_conflict(scene):
 
 
 def test_a_promise_outlives_its_mailbox(scene):
-
     first = scene.send(key="one")
     scene.work()
     disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert scene.send(key="one").id == first.id
+
+
+def test_many_large_mails_of_one_minute_are_nudged_once_each(scene):
+    promised = {scene.send(text="A long line.\n" * 20_000).id for _ in range(3)}
+    list(scene.waiting())  # their nudges are lost
+    scene.clock.advance(minutes=3)
+    scheduling.tick(scene.app)
+    nudged = [jobs.read(text) for text in scene.waiting()]
+    assert sorted(job.id for job in nudged if job.type == "deliver") == sorted(promised)
 
 
 @pytest.mark.every_provider
