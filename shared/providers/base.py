@@ -22,9 +22,9 @@ class Page:
     """Some envelopes, and the cursor that is true once all of them are dealt with.
 
     Attributes:
-        refused: so many mails the provider did not give, alone and while it works; the cursor knows them,
-            and they are asked for again.
-        unreadable: so many mails are given up here: it has refused their headers to several looks.
+        refused: so many of the mails asked for here the provider did not give, alone and while it works;
+            the cursor knows them, and they are asked for again.
+        unreadable: so many mails are given up here: it has refused their headers to several looks, for long.
     """
 
     envelopes: tuple[Envelope, ...]

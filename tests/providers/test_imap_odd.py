@@ -1,5 +1,6 @@
 """The IMAP provider and servers that do what Dovecot does not: old ones, foreign ones, broken ones, hostile ones."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,8 +18,9 @@ from shared.errors import (
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
-from shared.providers.imap.position import MOST_OWED, PATIENCE, Position
+from shared.providers.imap.position import LONGEST, MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
+from shared.providers.imap.session import MANY
 from shared.providers.network import Timeouts
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, ScriptedImap
@@ -197,27 +199,30 @@ class TestBrokenMail:
         _, box = odd({"UID FETCH": [kept_back] * (2 if "OK" in kept_back else 4) + [self.WELL]})
         pages = list(box.pages(None, SINCE))
         assert [envelope for page in pages for envelope in page.envelopes] == []
-        assert [page.refused for page in pages] == [0, 1]
+        assert [page.refused for page in pages] == [1, 0]
         pages = list(box.pages(pages[-1].cursor, SINCE))
         assert [e.message_id for page in pages for e in page.envelopes] == ["<7@odd.example>"]
         assert not any(page.refused for page in pages)
         assert [e for page in box.pages(pages[-1].cursor, SINCE) for e in page.envelopes] == []
 
     @pytest.mark.parametrize("reply", ["%t OK done", "%t NO Server Unavailable. 15", "%t NO cannot do that"])
-    def test_a_mail_that_is_kept_back_for_ever_is_given_up_after_some_looks_which_is_told(
+    def test_a_mail_that_is_kept_back_for_ever_is_given_up_after_a_day_and_some_looks_which_is_told(
         self, odd, caplog, reply
     ):
         server, box = odd({"UID FETCH": reply})
-        cursor, told = None, []
-        for _ in range(PATIENCE):
-            pages = list(box.pages(cursor, SINCE))
-            cursor = pages[-1].cursor
-            told.append(sum(page.unreadable for page in pages))
-        assert told == [0] * (PATIENCE - 1) + [1]
+        pages = looks(box, None, PATIENCE + 1)  # within a second
+        assert not any(page.unreadable for page in pages)
+        pages = looks(box, aged(pages[-1].cursor), 1)
+        assert [page.unreadable for page in pages] == [1, 0]
         assert '"uid": 7' in caplog.text
         server.said.clear()
-        assert [page.unreadable for page in box.pages(cursor, SINCE)] == [0]
+        assert not any(page.unreadable for page in looks(box, pages[-1].cursor, 1))
         assert not any("FETCH" in line for line in server.said)
+
+    def test_a_day_alone_is_no_reason_to_give_a_mail_up(self, odd):
+        _, box = odd({"UID FETCH": "%t OK done"})
+        cursor = aged(looks(box, None, 1)[-1].cursor)
+        assert not any(page.unreadable for page in looks(box, cursor, PATIENCE - 2))
 
     def test_a_mail_that_was_moved_while_it_was_looked_at_is_owed_by_nobody(self, odd):
         server, box = odd({"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"})
@@ -226,12 +231,55 @@ class TestBrokenMail:
         list(box.pages(last.cursor, SINCE))
         assert not any("FETCH" in line or "EXAMINE" in line for line in server.said)
 
-    def test_only_so_many_are_remembered_and_the_others_are_given_up_at_once(self):
-        position = Position(at=SINCE, owed={f"{'x' * 200}{number}": number % 3 for number in range(130)})
-        page = position.page()
-        assert page.unreadable == 130 - MOST_OWED
-        assert len(page.cursor) < 30_000
-        assert [*Position.of(page.cursor, SINCE).owed.values()] == [0] * 44 + [1] * 43 + [2] * 13
+    def test_a_bad_moment_of_the_server_loses_no_mail_however_many_there_are(self, odd):
+        """200 mails come, and after 50 of them the server is out of order."""
+        _, box = odd(many(200, broken=lambda uids: max(uids) > 50))
+        pages = looks(box, None, 1)
+        assert [len(page.envelopes) for page in pages] == [50, 0]
+        assert [(page.refused, page.unreadable) for page in pages] == [(150, 0), (0, 0)]
+        assert len(pages[-1].cursor) < LONGEST
+        _, well = odd(many(200))
+        later = looks(well, pages[-1].cursor, 1)
+        found = [envelope.ref for page in [*pages, *later] for envelope in page.envelopes]
+        assert len({*found}) == len(found) == 200
+        assert not any(page.refused or page.unreadable for page in later)
+
+    def test_more_than_can_be_remembered_is_not_passed_over(self, odd):
+        """400 mails come, of which the server gives every tenth."""
+        _, box = odd(many(400, broken=lambda uids: any(uid % 10 for uid in uids)))
+        pages = box.pages(None, SINCE)
+        first = next(pages)
+        assert (len(first.envelopes), first.refused, first.unreadable) == (20, 180, 0)
+        with pytest.raises(Temporary):
+            list(pages)
+        _, well = odd(many(400))
+        later = looks(well, first.cursor, 1)
+        assert len({e.ref for page in [first, *later] for e in page.envelopes}) == 400
+
+    def test_no_cursor_is_longer_than_what_keeps_it_takes(self):
+        position = Position(at=SINCE)
+        for number in range(MOST_OWED):
+            position.owe(f"{number}{'x' * 155}", 1, [1], [1])
+        with pytest.raises(Temporary):
+            position.page()
+
+    @pytest.mark.parametrize("mails", [MANY - 1, MANY])
+    @pytest.mark.parametrize("reply", ["%t NO Server Unavailable. 15", "%t NO [SERVERBUG] Refer to the log"])
+    def test_a_server_that_is_out_of_order_is_so_however_many_mails_it_holds(self, odd, mails, reply):
+        _, box = odd({**many(mails), "UID FETCH": reply})
+        if mails < MANY:
+            assert [page.refused for page in box.pages(None, SINCE)] == [mails, 0]
+        else:
+            with pytest.raises(Temporary):
+                list(box.pages(None, SINCE))
+
+    def test_many_that_are_owed_are_asked_for_until_they_are_given_up(self, odd):
+        """What is refused for ever keeps back no mail that comes later."""
+        _, box = odd(many(50, broken=lambda uids: any(uid % 2 for uid in uids)))
+        pages = looks(box, None, PATIENCE)
+        pages = looks(box, aged(pages[-1].cursor), 1)
+        assert sum(page.unreadable for page in pages) == 25
+        assert not any(page.refused for page in looks(box, pages[-1].cursor, 1))
 
     @pytest.mark.parametrize(("items", "alone"), [("RFC822.SIZE 50 (((", True), (None, False)])
     def test_one_mail_that_cannot_be_described_keeps_back_no_other(self, odd, caplog, items, alone):
@@ -333,6 +381,68 @@ class TestBrokenMail:
         assert sum("BODY.PEEK[]" in line for line in server.said) <= parts + 1
 
 
+class TestOwedElsewhere:
+    """A mail in Projects, a folder that is looked through only after something was moved."""
+
+    LIST = '* LIST () "/" INBOX\n* LIST () "/" Projects\n%t OK done'
+    NOTHING = "* SEARCH\n%t OK done"
+
+    @staticmethod
+    def cursor(**more):
+        return Position(at=SINCE, **{"folders": {"INBOX": Mark(1, 8)}, "elsewhere": True, **more}).cursor
+
+    def test_patience_ends_although_it_is_found_again_and_again(self, odd):
+        server, box = odd({"LIST": self.LIST, "UID FETCH": "%t OK done"})
+        cursor = self.cursor()
+        for _ in range(PATIENCE):
+            cursor = moved(looks(box, cursor, 1)[-1].cursor)
+        pages = looks(box, aged(cursor), 1)
+        assert [page.unreadable for page in pages] == [1, 0]
+        server.said.clear()
+        pages = looks(box, moved(pages[-1].cursor), 1)
+        assert [(page.refused, page.unreadable) for page in pages] == [(0, 0)]
+        assert any("EXAMINE Projects" in line.replace('"', "") for line in server.said)
+        assert not any("FETCH" in line for line in server.said)
+
+    @pytest.mark.parametrize("change", [{"UID SEARCH": NOTHING}, {"LIST": '* LIST () "/" INBOX\n%t OK done'}])
+    def test_what_was_given_up_is_forgotten_where_no_search_finds_it(self, odd, change):
+        _, box = odd({"LIST": self.LIST, **change})
+        cursor = self.cursor(owed={"Projects": Kept(1, given_up={7})})
+        assert "Projects" not in looks(box, cursor, 1)[-1].cursor
+
+    def test_it_is_not_forgotten_where_its_folder_does_not_open(self, odd):
+        closed = "%t NO it is being repaired"
+        _, box = odd({"LIST": self.LIST, 'EXAMINE "?Projects': closed, "UID SEARCH": self.NOTHING})
+        pages = looks(box, self.cursor(owed={"Projects": Kept(1, {7: (0, 1)})}, elsewhere=False), 1)
+        assert [page.refused for page in pages] == [1, 0]
+        _, well = odd({"LIST": self.LIST, "UID SEARCH": self.NOTHING})
+        assert [e.ref for page in looks(well, pages[-1].cursor, 1) for e in page.envelopes]
+
+    def test_a_folder_that_stays_closed_is_given_up_in_the_end(self, odd):
+        _, box = odd({"LIST": self.LIST, 'EXAMINE "?Projects': "%t NO it is being repaired"})
+        cursor = self.cursor(owed={"Projects": Kept(1, {7: (0, PATIENCE - 1)})}, elsewhere=False)
+        assert [page.unreadable for page in looks(box, cursor, 1)] == [1, 0]
+
+    def test_mail_of_a_folder_that_was_renamed_is_looked_for_elsewhere(self, odd):
+        listed = self.LIST.replace("Projects", "Renamed")
+        _, box = odd({"LIST": listed, 'EXAMINE "?Projects': "%t NO no such folder"})
+        cursor = self.cursor(owed={"Projects": Kept(1, {7: (0, 1)})}, elsewhere=False)
+        assert [e.folder for page in looks(box, cursor, 1) for e in page.envelopes] == ["Renamed"]
+
+    def test_mail_of_a_folder_that_was_numbered_anew_is_looked_for_elsewhere(self, odd):
+        _, box = odd({"LIST": self.LIST})
+        cursor = self.cursor(owed={"Projects": Kept(0, {7: (0, 1)})}, elsewhere=False)
+        assert [e.folder for page in looks(box, cursor, 1) for e in page.envelopes] == ["Projects"]
+
+    def test_it_is_asked_for_also_after_another_folder_was_numbered_anew(self, odd):
+        _, box = odd({"LIST": self.LIST, "UID SEARCH": self.NOTHING})
+        cursor = self.cursor(owed={"Projects": Kept(1, {7: (0, 1)})}, folders={"INBOX": Mark(1, 9)})
+        with pytest.raises(CursorExpired) as caught:
+            looks(box, cursor, 1)
+        pages = looks(box, caught.value.resume, 1)
+        assert [e.folder for page in pages for e in page.envelopes] == ["Projects"]
+
+
 class TestRefusals:
     def test_or_that_is_not_understood_is_asked_piece_by_piece(self, odd):
         server, box = odd({"UID SEARCH OR": "%t BAD Command Argument Error. 12"})
@@ -429,3 +539,48 @@ def spread(part):
     """The numbers of one part of a sequence set."""
     first, _, last = part.partition(":")
     return range(int(first), int(last or first) + 1)
+
+
+def many(last, broken=lambda _uids: False):
+    """The answers of a server with mails 1 to `last` in INBOX, out of order when asked for some."""
+    header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
+
+    def asked(line):
+        return [uid for part in line.split()[2].split(",") for uid in spread(part)]
+
+    def fetched(uid):
+        text = header % uid
+        return f"* {uid} FETCH (UID {uid} RFC822.SIZE 50 BODY[HEADER] {{{len(text) + 3}}}\n{text})"
+
+    def fetch(line):
+        if broken(asked(line)):
+            return "%t NO Server Unavailable. 15"
+        return "\n".join([*map(fetched, asked(line)), "%t OK done"])
+
+    return {
+        "STATUS": f'* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT {last + 1})\n%t OK done',
+        r"UID SEARCH UID [\d,]+$": lambda line: f"* SEARCH {line.split()[3].replace(',', ' ')}\n%t OK done",
+        "UID SEARCH": f"* SEARCH {' '.join(map(str, range(1, last + 1)))}\n%t OK done",
+        "UID FETCH": fetch,
+    }
+
+
+def looks(box, cursor, times):
+    """Look so often, one look after the other; return all pages."""
+    pages = []
+    for _ in range(times):
+        pages += box.pages(pages[-1].cursor if pages else cursor, SINCE)
+    return pages
+
+
+def aged(cursor):
+    """As if what is owed had been so for longer than anybody waits."""
+    position = json.loads(cursor)
+    for _, owed, _ in position["owed"].values():
+        owed |= {uid: [since - WAITED - 1, times] for uid, (since, times) in owed.items()}
+    return json.dumps(position)
+
+
+def moved(cursor):
+    """As if something had been moved since."""
+    return json.dumps({**json.loads(cursor), "elsewhere": True})

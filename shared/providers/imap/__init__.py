@@ -6,7 +6,6 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
@@ -19,7 +18,7 @@ from shared.providers.imap import reports
 from shared.providers.imap.folders import INBOX, Mailbox
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import BATCH, PORT, make_ref, octets, quoted
+from shared.providers.imap.session import BATCH, MANY, PORT, make_ref, octets, quoted
 
 CHUNK = 4 * 1024 * 1024
 
@@ -56,8 +55,7 @@ class ImapMailbox(Mailbox):
         position = Position.of(cursor, since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
-        if position.owed:
-            yield self._owed(position, since - _DAY)
+        yield from self._owed(position, since - _DAY)
         for folder, mark in marks.items():
             old = position.folders.get(folder)
             if old is None or old.next < mark.next:
@@ -66,8 +64,7 @@ class ImapMailbox(Mailbox):
         if position.elsewhere:
             yield from self._elsewhere(position, max(since, position.at) - _DAY)
         position.at, position.elsewhere = started, False
-        last = position.page()
-        yield replace(last, refused=len(position.owed))
+        yield position.page()
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. No answer is larger than 4 MiB, and no mail larger than `largest` is read.
@@ -184,47 +181,50 @@ class ImapMailbox(Mailbox):
         oldest = since - _DAY if old else since
         position.elsewhere |= old is not None and len(uids) < mark.next - first
         for batch in batched(uids, BATCH, strict=False):
-            envelopes = self._read(position, folder, batch, sent=folder == position.sent)
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
-            yield position.page(envelope for envelope in envelopes if _arrival(envelope) >= oldest)
+            yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
 
     def _read(
-        self, position: Position, folder: str, uids: Sequence[int], *, sent: bool, asked: int = 0
-    ) -> list[Envelope]:
-        """Read headers. What is kept back and still there is owed, what is gone must be looked for elsewhere.
+        self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
+    ) -> Page:
+        """Read headers, and make a page of the mails that are not older.
 
-        `asked` says how many looks have asked for these before.
+        What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
         found = self.described(folder, uids, sent=sent)
+        there: set[int] = set()
         if missing := {*uids} - {*found}:
             there = missing.intersection(self.find(f"UID {','.join(map(str, sorted(missing)))}"))
             position.elsewhere |= there != missing
-            validity = self.examine(folder)
-            position.owed |= {make_ref(folder, validity, uid): asked + 1 for uid in sorted(there)}
-        return list(found.values())
+        given_up = position.owe(folder, self.examine(folder), uids, there)
+        recent = (envelope for envelope in found.values() if _arrival(envelope) >= oldest)
+        return position.page(recent, len(there) - given_up, given_up)
 
-    def _owed(self, position: Position, since: datetime) -> Page:
-        """Ask once more for what was kept back."""
-        asked, position.owed = position.owed, {}
-        found: list[Envelope] = []
-        for ref, times in asked.items():
-            try:
-                folder, uid = self.enter(ref)
-            except NotFound:
+    def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
+        """Ask once more for what was kept back; that a folder does not open now is no reason to forget it."""
+        for folder, kept in [*position.owed.items()]:
+            uids, opens = sorted(kept.owed), not kept.owed or self.exists(folder)
+            if not opens and folder in {one.name for one in self.folders()}:
+                given_up = position.owe(folder, kept.validity, uids, uids)
+                yield position.page((), len(uids) - given_up, given_up)
+            elif not opens or (uids and self.examine(folder) != kept.validity):
                 position.elsewhere = True
+                del position.owed[folder]
             else:
-                found += self._read(position, folder, [uid], sent=folder == position.sent, asked=times)
-        return position.page(one for one in found if _arrival(one) >= since)
+                # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
+                for batch in batched(uids, MANY - 1, strict=False):
+                    yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
-        for folder in self.folders():
-            skipped = folder.role in _NOT_MOVED_TO or folder.name in position.folders
-            if skipped or not self.exists(folder.name):
+        folders = [folder for folder in self.folders() if folder.name not in position.folders]
+        position.forget({*position.owed} - {folder.name for folder in folders})
+        for folder in folders:
+            if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):
                 continue
-            for batch in batched(self._since(since), BATCH, strict=False):
-                envelopes = self._read(position, folder.name, batch, sent=folder.role == "sent")
-                yield position.page(envelope for envelope in envelopes if _arrival(envelope) >= since)
+            uids = position.unknown(folder.name, self.examine(folder.name), self._since(since))
+            for batch in batched(uids, BATCH, strict=False):
+                yield self._read(position, folder.name, batch, since, sent=folder.role == "sent")
 
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""

@@ -1,19 +1,26 @@
 """Where the last look stopped: the cursor, from the inside."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
-from shared.errors import CursorExpired
+from shared.errors import CursorExpired, Temporary
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page
 
 PATIENCE = 5
-"""So many looks ask for a header that the server keeps back."""
+"""So many looks at least ask for a header that the server keeps back."""
 
-MOST_OWED = 100
-"""So many of them are remembered: a cursor has 30,000 characters at most."""
+WAITED = 24 * 3600
+"""Seconds that they do so at least: five looks may be one minute, and servers are out of order for hours."""
+
+MOST_OWED = 200
+"""So many mails are owed at a time: as many as one batch has, so that any can be got over. More wait."""
+
+LONGEST = 28_000
+"""Characters of a cursor; what keeps it takes 30,000."""
 
 
 class Mark(msgspec.Struct):
@@ -33,6 +40,19 @@ class Mark(msgspec.Struct):
         return self.validity == old.validity and not went_back
 
 
+class Kept(msgspec.Struct, array_like=True):
+    """What the server keeps back in one folder, as long as `validity` stays.
+
+    Attributes:
+        owed: UID of a mail to be asked for again -> since when (seconds since 1970), and by how many looks.
+        given_up: UIDs that are asked for no more, of a folder where only searches find them.
+    """
+
+    validity: int
+    owed: dict[int, tuple[int, int]] = {}
+    given_up: set[int] = set()
+
+
 class Position(msgspec.Struct):
     """What the cursor says.
 
@@ -40,14 +60,14 @@ class Position(msgspec.Struct):
         at: when the last complete look began.
         sent: the Sent folder's name, so that an idle poll lists no folders.
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
-        owed: ref of a mail whose header the server keeps back -> how many looks have asked for it.
+        owed: folder -> the mails whose headers the server keeps back there.
     """
 
     at: datetime
     sent: str = ""
     elsewhere: bool = False
     folders: dict[str, Mark] = {}
-    owed: dict[str, int] = {}
+    owed: dict[str, Kept] = {}
     v: int = 1
 
     @classmethod
@@ -66,15 +86,57 @@ class Position(msgspec.Struct):
         """Make the error for folders that are numbered anew.
 
         They are read from the beginning, and what was moved out of them since the last look is looked for.
+        What is owed stays so: it may lie in a folder that is not read.
         """
-        rest = Position(at=self.at, sent=self.sent, elsewhere=True)
-        return CursorExpired("A folder was numbered anew.", resume=rest.page().cursor)
+        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed)
+        return CursorExpired("A folder was numbered anew.", resume=rest.cursor)
 
-    def page(self, envelopes: Iterable[Envelope] = ()) -> Page:
-        """Make a page after which this position is true. What was asked for in vain too often is given up."""
-        found = tuple(envelopes)
-        asked = sorted(self.owed.items(), key=lambda one: one[1])
-        kept = [one for one in asked if one[1] < PATIENCE][:MOST_OWED]
-        self.owed = dict(kept)
-        unreadable = len(asked) - len(kept)
-        return Page(found, Cursor(msgspec.json.encode(self).decode()), unreadable=unreadable)
+    def owe(self, folder: str, validity: int, asked: Iterable[int], missing: Collection[int]) -> int:
+        """Note which of the mails that were asked for are still kept back.
+
+        Returns how many of them were asked for in vain often and long enough: these are given up.
+        """
+        kept, now, given_up = self.owed.get(folder), int(time.time()), set()
+        if kept is None or kept.validity != validity:
+            kept = self.owed[folder] = Kept(validity)
+        for uid in asked:
+            since, looks = kept.owed.pop(uid, (now, 0))
+            if uid in missing and looks + 1 >= PATIENCE and now - since >= WAITED:
+                given_up.add(uid)
+            elif uid in missing:
+                kept.owed[uid] = since, looks + 1
+        if folder not in self.folders:
+            kept.given_up |= given_up
+        return len(given_up)
+
+    def unknown(self, folder: str, validity: int, found: Sequence[int]) -> list[int]:
+        """Return what is not known to be kept back, of all that a search finds in a folder that is not read.
+
+        What it does not find any more need not be remembered as given up.
+        """
+        kept = self.owed.get(folder)
+        if kept is None or kept.validity != validity:
+            return [*found]
+        kept.given_up.intersection_update(found)
+        return [uid for uid in found if uid not in kept.owed and uid not in kept.given_up]
+
+    def forget(self, folders: Collection[str]) -> None:
+        """Forget what was given up in these folders: they are no more, or are read."""
+        for folder in folders:
+            self.owed[folder].given_up.clear()
+
+    def page(self, envelopes: Iterable[Envelope] = (), refused: int = 0, unreadable: int = 0) -> Page:
+        """Make a page after which this position is true; see `Page`.
+
+        Raises Temporary where more is owed than can be remembered: then the page is asked for again.
+        """
+        self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
+        cursor = self.cursor
+        if len(cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
+            raise Temporary("The server keeps back too many mails at once.")
+        return Page(tuple(envelopes), cursor, refused, unreadable)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Write it down."""
+        return Cursor(msgspec.json.encode(self).decode())

@@ -177,12 +177,13 @@ class Session:
 
         What is missing then was deleted meanwhile, is refused for the moment, or is a broken item that
         Exchange never gives out (https://github.com/jstedfast/MailKit/issues/1615): it is noted in the log.
-        Raises Rejected where the server refuses many and gives none: that is no matter of single mails.
+        Raises Rejected or Temporary where the server refuses many and gives none: that is no matter of
+        single mails.
         """
         validity = self.examine(folder)
         found = self._given(uids)
         if len(uids) >= MANY and all(found.get(uid) == {} for uid in uids):
-            raise Rejected("The server gives out no headers.")
+            self.items(uids[:1], _ITEMS[-1:])  # raises why, unless it is well again
         missing = [uid for uid in uids if not found.get(uid, {}).get(_HEADER)]
         found |= self._given(missing) if missing else {}
         for uid in missing:
