@@ -186,6 +186,7 @@ class _Run:
 
     def _walk(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         cursor = Cursor(self.lease.held.value.cursor) if self.lease.held.value.cursor else None
+        self.refused = 0  # a look that is repeated asks for the same mails
         for page in receiver.pages(cursor, self.mailbox.since):
             if not self._whole(filer, page.envelopes):
                 break
@@ -196,7 +197,7 @@ class _Run:
             if self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
-            if page.envelopes or self.lease.age > OFTEN:
+            if page.envelopes or page.refused or self.lease.age > OFTEN:
                 self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
         return cursor
 

@@ -20,7 +20,7 @@ from shared.providers.base import Connection, Cursor, Page, Provider, Receipt
 class FakeMail:
     """One mailbox of the fake system. `fails` maps a method to exceptions raised by its next calls.
 
-    `unreadable` mails are given up by the next look. Before each page of `empty` steps `meanwhile` happens.
+    `unreadable` mails are given up by the next look, `refused` are kept back from each. Before each page of `empty` steps `meanwhile` happens.
     """
 
     raws: list[tuple[bytes, str | None, bool]] = field(default_factory=list)
@@ -29,6 +29,7 @@ class FakeMail:
     fails: dict[str, list[Exception | None]] = field(default_factory=dict)
     left: list[bytes] = field(default_factory=list)
     unreadable: int = 0
+    refused: int = 0
     empty: int = 0
     meanwhile: Callable[[], None] = lambda: None
 
@@ -51,6 +52,9 @@ class FakeMail:
         start = int(cursor or 0)
         if start > len(self.raws):
             raise CursorExpired("Unknown.")
+        if self.refused:
+            yield Page((), Cursor(str(min(start + self.refused, len(self.raws)))), refused=self.refused)
+        self._may_fail("later pages")
         while self.empty:
             self.meanwhile()
             self.empty -= 1

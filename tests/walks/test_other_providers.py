@@ -19,6 +19,7 @@ from shared.errors import (
     Rejected,
     Temporary,
 )
+from shared.leasing import Lease
 from shared.model import AuditRecord, Mailbox, OutboxItem, SyncState
 from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, connect, someone, write
@@ -328,6 +329,27 @@ def test_mail_that_the_server_shows_to_no_look_is_on_record(stage, mail):
     ]
     assert (given_up.mailbox_id, given_up.counts) == (stage.mailbox.id, {"unreadable": 2})
     assert "own mail program" in given_up.detail
+
+
+def test_mail_that_is_kept_back_counts_once_however_often_the_look_is_repeated(stage, mail):
+    def meanwhile():
+        with pytest.raises(Busy):
+            Lease.take(stage.app, stage.org_id, stage.mailbox.id)
+
+    mail.refused, mail.empty, mail.meanwhile = 2, 1, meanwhile
+    stage.sync()
+    assert mail.empty == 0
+    state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+    assert "2 of the mails" in state.problem.detail
+
+
+def test_what_a_look_was_refused_is_known_also_where_it_breaks_off(stage, mail):
+    for subject in ("One", "Two"):
+        arrive(stage, mail, subject)
+    mail.refused, mail.fails["later pages"] = 2, [Temporary("Too many.")]
+    with pytest.raises(Temporary):
+        stage.sync()
+    assert stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value.cursor == "2"
 
 
 def test_a_look_through_much_that_is_old_holds_its_lease(stage, mail):
