@@ -11,9 +11,10 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from typing import Literal, NamedTuple, cast
 
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
@@ -40,6 +41,8 @@ _NOT_PUBLIC = [
     )
 ]
 """What `ipaddress.is_global` lets pass in some Python, measured with 3.11 and 3.13."""
+
+_Address = tuple[socket.AddressFamily, str]
 
 _HOST = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
 _REFUSED = "This host or port cannot be used."
@@ -108,7 +111,7 @@ class Server:
     def open(self, timeouts: Timeouts) -> socket.socket:
         """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
         with translated():
-            sock = connect(self.host, self.port, timeouts.connect, self.allowed_hosts)
+            sock = connect(self.host, self.port, timeouts.connect, self.allowed_hosts, security=self.security)
             sock.end_in(timeouts.session)
             if self.security == "starttls":
                 return sock
@@ -154,6 +157,8 @@ def connect(
     timeout: float,
     allowed_hosts: Collection[str] = (),
     allowed_ports: Collection[int] = PORTS,
+    *,
+    security: str = "tls",
 ) -> Socket:
     """Connect to a host that a user typed.
 
@@ -163,6 +168,7 @@ def connect(
         timeout: seconds for the first few addresses together, then for each read and write until changed.
         allowed_hosts: lower-case hosts that may be private and on any port.
         allowed_ports: for all other hosts.
+        security: how the far side will be spoken to.
 
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
     our network with it; Temporary when nothing answers there, or has not for a while.
@@ -171,26 +177,33 @@ def connect(
     allowed = name in allowed_hosts
     if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
         raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
-    places = _resolve(name, port)
-    if not allowed and not all(is_public(address) for _, address in places):
+    addresses = _resolve(name, port)
+    if not allowed and not all(is_public(address) for _, address in addresses):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
-    silence.SILENCES.ask((name, port))
-    until, places = time.monotonic() + timeout, places[:MOST_PLACES]
-    for number, (family, address) in enumerate(places):
-        sock = Socket(family, socket.SOCK_STREAM)
-        # who does not answer leaves as much time to each of the others
-        sock.settimeout(max(until - time.monotonic(), 0.001) / (len(places) - number))
-        try:
-            sock.connect((address, port))
-        except OSError:
-            sock.close()  # the next address may answer
-        else:
+    place = name, port, security
+    silence.SILENCES.ask(place)
+    until, left = time.monotonic() + timeout, _alternating(addresses)[:MOST_PLACES]
+    while left:
+        family, address = left.pop(0)
+        # who does not answer leaves half of the time to the others
+        waits = max(until - time.monotonic(), 0.001) / (2 if left else 1)
+        with suppress(OSError):  # the next address may answer
+            sock = _connected(family, (address, port), waits)
             sock.settimeout(timeout)
-            sock.place = name, port
+            sock.place = place
             return sock
     if time.monotonic() >= until:
-        silence.SILENCES.silent((name, port))
+        silence.SILENCES.silent(place)
     raise Temporary(SILENT)
+
+
+def _connected(family: socket.AddressFamily, address: tuple[str, int], timeout: float) -> Socket:
+    with ExitStack() as undo:
+        sock = undo.enter_context(Socket(family, socket.SOCK_STREAM))
+        sock.settimeout(timeout)
+        sock.connect(address)
+        undo.pop_all()
+        return sock
 
 
 def is_public(address: str) -> bool:
@@ -216,7 +229,7 @@ def host_name(host: str) -> str:
     return name
 
 
-def _resolve(name: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+def _resolve(name: str, port: int) -> list[_Address]:
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -225,6 +238,13 @@ def _resolve(name: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
         # the same words as for a private host, or the answer would tell which internal names exist
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX) from error
     return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+def _alternating(addresses: list[_Address]) -> list[_Address]:
+    """Take the families in turn (RFC 8305 §4): a machine may have no way out to all of one."""
+    families = dict.fromkeys(family for family, _ in addresses)
+    rows = zip_longest(*([one for one in addresses if one[0] == family] for family in families))
+    return [one for row in rows for one in row if one]
 
 
 @contextmanager

@@ -14,31 +14,40 @@ IN_A_ROW = 3
 """So many connections must have come to nothing since it was heard last: one may be lost by chance."""
 
 PAUSE = 90.0
-"""Seconds."""
+"""Seconds that it is left alone; then counting begins anew, or one lost connection would do."""
+
+REMEMBERED = 300.0
+"""Seconds after which a single silence counts no more."""
 
 SILENT = "The mail server could not be reached or stopped answering."
 
-Place = tuple[str, int]
+Place = tuple[str, int, str]
+"""Host, port and how it is spoken to: a TLS port is silent to who waits for a plain greeting, and well."""
 
 
 @dataclass
 class Silences:
-    """Host and port -> how many connections have heard nothing in a row, and until when it is left alone."""
+    """Place -> how many connections have heard nothing in a row, and until when that counts."""
 
+    pause: float = PAUSE
+    remembered: float = REMEMBERED
     _known: dict[Place, tuple[int, float]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, place: Place) -> None:
         """Raise Temporary where it is of no use to try now."""
-        _, until = self._known.get(place, (0, 0.0))
-        if (rest := until - time.monotonic()) > 0:
+        times, until = self._known.get(place, (0, 0.0))
+        if times >= IN_A_ROW and (rest := until - time.monotonic()) > 0:
             raise Temporary(SILENT, retry_after=rest)
 
     def silent(self, place: Place) -> None:
         """Note that a connection heard nothing in its time."""
+        now = time.monotonic()
         with self._guard:
+            # of all places, because nobody may ever ask for one again
+            self._known = {known: noted for known, noted in self._known.items() if noted[1] > now}
             times = self._known.get(place, (0, 0.0))[0] + 1
-            self._known[place] = times, time.monotonic() + PAUSE if times >= IN_A_ROW else 0.0
+            self._known[place] = times, now + (self.pause if times >= IN_A_ROW else self.remembered)
 
     def heard(self, place: Place) -> None:
         """Note that it speaks."""

@@ -31,7 +31,11 @@ class _Ending:
         """Read, as the mail clients of the standard library do. Raises TimeoutError when it is over, too."""
         self._hurry()
         with self._listening():
-            return cast("int", super().recv_into(*args, **options))  # type: ignore[misc]
+            octets = cast("int", super().recv_into(*args, **options))  # type: ignore[misc]
+        if self.place:
+            SILENCES.heard(self.place)
+        self.place = None
+        return octets
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Write piece by piece: over TLS a time-out is for all of one call, and a large mail takes longer."""
@@ -43,16 +47,13 @@ class _Ending:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Have it noted whether the far side says its first word."""
+        """Have it noted where the far side does not say its first word."""
         try:
             yield
         except TimeoutError:
             if self.place:
                 SILENCES.silent(self.place)
             raise
-        if self.place:
-            SILENCES.heard(self.place)
-        self.place = None
 
     def _hurry(self) -> None:
         """Wait no longer than is left. Raises TimeoutError where nothing is."""
@@ -90,8 +91,9 @@ class Context(ssl.SSLContext):
         """See `ssl.SSLContext.wrap_socket`."""
         if not isinstance(sock, _Ending):
             return super().wrap_socket(sock, *args, **options)
-        with sock._listening():  # noqa: SLF001 - to the hand-shake
-            place, wrapped = sock.place, super().wrap_socket(sock, *args, **options)
+        # to the hand-shake, which alone shows no life: it may be a balancer's, before a server that is gone
+        with sock._listening():  # noqa: SLF001
+            wrapped = super().wrap_socket(sock, *args, **options)
         if isinstance(wrapped, _Ending):
-            wrapped.until, wrapped.place = sock.until, place
+            wrapped.until, wrapped.place = sock.until, sock.place
         return wrapped

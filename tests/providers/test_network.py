@@ -125,6 +125,14 @@ class TestHosts:
         network.connect("mail.example", port, 1, {"mail.example"}).close()
         listener.close()
 
+    def test_no_number_of_addresses_of_one_family_hides_the_other(self, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            sixes = [(socket.AF_INET6, 1, 6, "", ("::1", port, 0, 0))] * network.MOST_PLACES
+            places = [*sixes, (socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)  # the far side: DNS
+            network.connect("mail.example", port, 1, {"mail.example"}).close()
+
     def test_a_name_that_does_not_exist_is_refused_in_the_same_words(self, monkeypatch):
         def unknown(*_, **__):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
@@ -202,8 +210,54 @@ class TestSilence:
             with ScriptedImap(authority.server_context()) as other:
                 ImapMailbox(connection(other.port), QUICK).check()
 
+    def test_a_server_that_goes_silent_after_the_hand_shake_is_left_alone_too(self, tls):
+        def shake_hands(listener, held):
+            with contextlib.suppress(OSError):  # closed: the test is over
+                while True:
+                    held.append(tls.wrap_socket(listener.accept()[0], server_side=True))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            held = []
+            threading.Thread(target=shake_hands, args=(listener, held), daemon=True).start()
+            port = listener.getsockname()[1]
+            for _ in range(IN_A_ROW + 1):
+                with pytest.raises(Temporary) as caught:
+                    ImapMailbox(connection(port), network.Timeouts(1, 0.1, 0.1, 0.1)).check()
+            assert len(held) == IN_A_ROW
+            assert 60 < caught.value.retry_after <= PAUSE
+            listener.shutdown(socket.SHUT_RDWR)
+            for sock in held:
+                sock.close()
+
+    def test_a_wrong_choice_of_security_keeps_nobody_from_the_right_one(self, tls):
+        with ScriptedImap(tls) as well:
+            for _ in range(IN_A_ROW + 1):
+                with pytest.raises(Temporary):
+                    ImapMailbox(connection(well.port, "starttls"), QUICK).check()
+            box = ImapMailbox(connection(well.port), network.TIMEOUTS)
+            box.check()
+            box.close()
+
+    def test_after_a_pause_one_lost_connection_is_by_chance_again(self):
+        silences, place = Silences(pause=0.05), ("mail.example", 993, "tls")
+        for _ in range(IN_A_ROW):
+            silences.silent(place)
+        with pytest.raises(Temporary):
+            silences.ask(place)
+        time.sleep(0.06)
+        silences.silent(place)
+        silences.ask(place)
+
+    def test_what_was_silent_long_ago_counts_no_more(self):
+        silences, place = Silences(remembered=0.05), ("mail.example", 993, "tls")
+        for _ in range(IN_A_ROW - 1):
+            silences.silent(place)
+        time.sleep(0.06)
+        silences.silent(place)
+        silences.ask(place)
+
     def test_only_silence_in_a_row_counts(self):
-        silences, place = Silences(), ("mail.example", 993)
+        silences, place = Silences(), ("mail.example", 993, "tls")
         for _ in range(2):
             for _ in range(IN_A_ROW - 1):
                 silences.silent(place)
@@ -213,7 +267,8 @@ class TestSilence:
             silences.silent(place)
         with pytest.raises(Temporary):
             silences.ask(place)
-        silences.ask(("mail.example", 465))
+        silences.ask(("mail.example", 465, "tls"))
+        silences.ask(("mail.example", 993, "starttls"))
 
     def test_all_addresses_of_a_host_share_one_time(self, monkeypatch):
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as waiting:

@@ -104,7 +104,7 @@ class Position(msgspec.Struct):
             if uid in missing and looks + 1 >= PATIENCE and now - since >= WAITED:
                 given_up.add(uid)
             elif uid in missing:
-                kept.owed[uid] = since, looks + 1
+                kept.owed[uid] = since, min(looks + 1, PATIENCE)  # no look makes the cursor longer
         if folder not in self.folders:
             kept.given_up |= given_up
         return len(given_up)
