@@ -60,10 +60,15 @@ _TLS_TOO_OLD = {
 _TOO_OFTEN = re.compile(r"(?i)overquota|\brate\b|throttl|too (many|much|fast|frequent)|exceeded|quota")
 _TOO_OFTEN_PAUSE = 300.0
 _NOT_NOW = re.compile(
-    r"(?i)\[(in-?use|login-delay|sys/temp|unavailable|limit|serverbug)\]|\bin use\b|\bbusy\b|\bunavailable\b"
-    r"|temporar(?!\w* (lock|block|disabl|suspend))|already lock|(maildrop|mailbox).*\block"
-    r"|\block.*(maildrop|mailbox)"
+    r"(?i)\[(in-?use|login-delay|sys/temp|unavailable|limit|overquota|serverbug)\]|\bin use\b|\bbusy\b"
+    r"|\bunavailable\b|temporar(?!\w* (lock|block|disabl|suspend))"
+    r"|too many ((?!fail|wrong|invalid|incorrect|bad)[\w-]+ ){0,3}connections"
+    r"|(maildrop|mailbox) (is )?(already )?lock"
+    r"|(unable to|cannot|can't|could not) lock (the )?(maildrop|mailbox)"
 )
+_NO = re.compile(r"(?i) *\(failure\)$")
+"""Gmail ends each "no" with it, whatever the reason."""
+
 _WRONG = re.compile(r"(?i)fail|wrong|invalid|incorrect|\bbad\b")
 
 
@@ -310,7 +315,8 @@ def not_now(words: str) -> bool:
 
     All else may be a wrong password, whatever it says of trying again: who does is locked out in the end.
     """
-    return _NOT_NOW.search(words) is not None or (too_often(words) and not _WRONG.search(words))
+    said = _NO.sub("", words)
+    return _NOT_NOW.search(said) is not None or (too_often(said) and not _WRONG.search(said))
 
 
 def later(words: str) -> Temporary:

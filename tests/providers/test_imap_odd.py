@@ -93,6 +93,14 @@ class TestSigningIn:
             (HANG, Temporary),
             ("%t NO [OVERQUOTA] enough", RateLimited),
             ("%t NO [ALERT] Too many simultaneous connections", RateLimited),
+            ("%t NO [ALERT] Too many simultaneous connections. (Failure)", RateLimited),
+            ("%t NO [OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)", RateLimited),
+            ("%t NO [ALERT] Account exceeded command or bandwidth limits. (Failure)", RateLimited),
+            ("%t NO Login failed: too many connections", RateLimited),
+            ("%t NO Too many invalid connections", ConsentRequired),
+            ("%t NO [ALERT] Invalid credentials (Failure)", ConsentRequired),
+            ("%t NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", ConsentRequired),
+            ("%t NO [ALERT] Application-specific password required (Failure)", ConsentRequired),
         ],
     )
     def test_every_no_is_told_by_its_kind(self, odd, reply, error):

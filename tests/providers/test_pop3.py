@@ -192,6 +192,12 @@ def start(authority, request):
         ({"PASS": "-ERR [AUTH] temporarily locked"}, ConsentRequired),
         ({"PASS": "-ERR invalid credentials"}, ConsentRequired),
         ({"PASS": "-ERR account is locked"}, ConsentRequired),
+        (
+            {"PASS": "-ERR [SYS/PERM] Your account is locked; contact your mailbox provider"},
+            ConsentRequired,
+        ),
+        ({"PASS": "-ERR Unable to lock maildrop: Mailbox is locked by POP server"}, Temporary),
+        ({"PASS": "-ERR [IN-USE] Mailbox is locked by another POP3 session"}, Temporary),
         ({"PASS": "-ERR Error in username or password"}, ConsentRequired),
         ({"PASS": "-ERR login user unknown"}, ConsentRequired),
         ({"PASS": "-ERR Authentication failed. Please try again."}, ConsentRequired),
@@ -257,8 +263,11 @@ def test_a_new_mail_without_any_date_is_seen(start):
     assert read(receiver, cursor)[0] == ["Hello"]
 
 
-def test_a_mail_that_vanished_is_passed_over_and_one_that_is_refused_is_not(start):
-    server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": "-ERR Message 1 expunged."})
+@pytest.mark.parametrize(
+    "words", ["Message 1 expunged.", "no such message", "invalid command argument: no such message"]
+)
+def test_a_mail_that_vanished_is_passed_over_and_one_that_is_refused_is_not(start, words):
+    server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": f"-ERR {words}"})
     _, cursor = read(start({"UIDL": "+OK\n."})[1])
     assert read(receiver, cursor)[0] == ["Hello"]
     server.replies["TOP 1 0"] = "-ERR disk error"

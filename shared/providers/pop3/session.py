@@ -34,6 +34,7 @@ _GONE = re.compile(
     r"(?i)no such|delet|expung|not exist|(message|mail).*not found|no message|out of range|invalid message"
 )
 _COMMAND = re.compile(r"(?i)command|not implemented|unsupported")
+_MESSAGE = re.compile(r"(?i)\bmessage\b")
 _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 
 
@@ -162,7 +163,8 @@ class Session:
 
     def _unwilling(self, words: str, needs: str) -> ZalionError:
         """Say why a command was refused: the mail is gone, the server lacks it, or it may do it later."""
-        if needs != "UIDL" and _GONE.search(words) and not _COMMAND.search(words):
+        of_command = _COMMAND.search(words) and not _MESSAGE.search(words)
+        if needs != "UIDL" and _GONE.search(words) and not of_command:
             return NotFound("The server does not have this mail any more.")
         if needs and needs not in self._ask(lambda client: client.capa()):
             return Unsupported(_LACKS[needs], fix=_USE_IMAP)
