@@ -45,7 +45,7 @@ class Kept(msgspec.Struct, array_like=True):
 
     Attributes:
         owed: UID of a mail to be asked for again -> since when (seconds since 1970), and by how many looks.
-        given_up: UIDs that are asked for no more, of a folder where only searches find them.
+        given_up: the newest UIDs that are asked for no more, of a folder where only searches find them.
     """
 
     validity: int
@@ -106,7 +106,7 @@ class Position(msgspec.Struct):
             elif uid in missing:
                 kept.owed[uid] = since, min(looks + 1, PATIENCE)  # no look makes the cursor longer
         if folder not in self.folders:
-            kept.given_up |= given_up
+            kept.given_up = {*sorted(kept.given_up | given_up)[-MOST_OWED:]}
         return len(given_up)
 
     def unknown(self, folder: str, validity: int, found: Sequence[int]) -> list[int]:
