@@ -158,12 +158,13 @@ class App:
         make: Callable[[Connection], S] | None = getattr(self.provider(name), power) if name else None
         if name is None or make is None:
             raise Unsupported(f"This mailbox cannot {verb}.", fix="Choose another provider for it.")
-        session = make(self.connection(org_id, mailbox, name))
+        sign_in = self.grants.signing_in(org_id, mailbox.id, name)
+        session = make(self.connection(org_id, mailbox, name, sign_in.credential))
         try:
             with self._turn(org_id, mailbox.id, name, lane, leaving):
                 yield session
         except ConsentRequired as refusal:
-            if self.grants.doubt(org_id, mailbox.id, name):
+            if sign_in.refused():
                 # what we remembered may be outdated by a reconnect elsewhere: only a fresh one counts
                 raise Temporary("The sign-in is being read again.", retry_after=1) from refusal
             raise

@@ -54,8 +54,27 @@ class _Remembered:
     """A sign-in in memory, and the version of the record it is of. No repr: it must not reach a log."""
 
     credential: Credential
-    until: datetime
     etag: str
+    until: datetime
+
+
+@dataclass(slots=True, repr=False)
+class SignIn:
+    """What one session signs in with; it knows of which version, so that no other is doubted for it."""
+
+    grants: "Grants"
+    key: tuple[str, str, str]
+    etag: str | None = None
+
+    def credential(self) -> Credential:
+        """See `Grants.credential`."""
+        self.etag = None  # where there is none to be had, none was refused
+        credential, self.etag = self.grants.current(*self.key)
+        return credential
+
+    def refused(self) -> bool:
+        """Take it out of use; returns whether another may do better. See `Grants.doubt`."""
+        return self.etag is not None and self.grants.doubt(*self.key, self.etag)
 
 
 class Grants:
@@ -163,34 +182,42 @@ class Grants:
         Raises ConsentRequired when there is no grant or it no longer works, Temporary or RateLimited
         when its issuer cannot answer.
         """
+        return self.current(org_id, mailbox_id, provider)[0]
+
+    def current(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, str]:
+        """Return the same, and the version of the grant that it is of. Raises the same."""
         key = (org_id, mailbox_id, provider)
         known = self._remembered.get(key)
-        if known and known.until > self._clock():
-            return known.credential
-        self._remembered.pop(key, None)  # what it said is no longer what anybody signs in with
-        credential, etag = self._credential(*key)
-        self._remembered[key] = _Remembered(credential, self._clock() + REMEMBERED, etag)
-        return credential
+        if known is None or known.until <= self._clock():
+            self._remembered.pop(key, None)  # what it said is no longer what anybody signs in with
+            known = _Remembered(*self._credential(*key), self._clock() + REMEMBERED)
+            self._remembered[key] = known
+        return known.credential, known.etag
+
+    def signing_in(self, org_id: str, mailbox_id: str, provider: str) -> "SignIn":
+        """Return one session's way to what signs in; nothing is read before it is asked."""
+        return SignIn(self, (org_id, mailbox_id, provider))
 
     def forget(self, org_id: str, mailbox_id: str, provider: str) -> None:
         """Drop what is remembered of a sign-in."""
         self._remembered.pop((org_id, mailbox_id, provider), None)
 
-    def doubt(self, org_id: str, mailbox_id: str, provider: str) -> bool:
-        """Take a refused sign-in out of use; returns whether another may do better.
+    def doubt(self, org_id: str, mailbox_id: str, provider: str, refused: str) -> bool:
+        """Take a sign-in out of use that was refused with this version of the grant; whether to try again.
 
-        It may where the grant was replaced since we read it. And an access token can end before its time:
-        the issuer, asked once for a new one, knows why.
+        Another may do better where the grant has another version by now. And a token can end before its
+        time: the issuer, asked once for a new one, knows why.
         """
-        known = self._remembered.pop((org_id, mailbox_id, provider), None)
+        key = (org_id, mailbox_id, provider)
+        known = self._remembered.get(key)
+        if known and known.etag == refused:
+            self._remembered.pop(key, None)
         stored = self._records.find(org_id, Grant, f"{mailbox_id}!{provider}")
-        if known is None or stored is None:
-            return False
-        if stored.etag != known.etag:
-            return True
+        if stored is None or stored.etag != refused:
+            return stored is not None
         grant, now = stored.value, self._clock()
         again = grant.doubted_at is not None and now < grant.doubted_at + DOUBTED
-        if again or "refresh_token" not in grant.sealed:
+        if again or not (grant.type == "application" or "refresh_token" in grant.sealed):
             return False
         sealed = {name: text for name, text in grant.sealed.items() if name != "access_token"}
         with suppress(Raced):  # it was replaced meanwhile
@@ -204,8 +231,11 @@ class Grants:
             return Password(stored.value.username, self._secret(stored.value)), stored.etag
         if stored.value.type == "application":
             with self._signing(org_id, provider) as (oauth, registration):
-                tokens = oauth.application(registration, stored.value.username, stored.value.scopes)
-            return Bearer(stored.value.username, tokens.access_token), stored.etag
+                grant = stored.value
+                tokens = oauth.application(
+                    registration, grant.username, grant.scopes, doubted=grant.doubted_at
+                )
+            return Bearer(grant.username, tokens.access_token), stored.etag
         return self._bearer(org_id, stored)
 
     @contextmanager

@@ -366,6 +366,46 @@ def test_an_issuer_whose_certificate_is_not_trusted_gets_no_token(
     assert not elsewhere.form
 
 
+# Refused
+
+
+@pytest.mark.parametrize("renewed", [False, True], ids=["before it is renewed", "after"])
+def test_one_refused_token_is_given_up_once_for_all_sessions_that_signed_in_with_it(
+    parts: Parts, grants: Grants, org: str, clock: Clock, renewed: bool
+) -> None:
+    refreshable(parts, grants, org)
+    one, two, three = (grants.signing_in(org, "m1", "imap") for _ in range(3))
+    old = {token_of(session.credential()) for session in (one, two, three)}
+    assert one.refused()
+    fresh = token_of(one.credential()) if renewed else ""
+    assert two.refused()
+    clock.now += timedelta(minutes=10)
+    assert three.refused()
+    asked = parts.issuer.calls["POST", "/oauth/token"]
+    assert len(old) == 1
+    assert token_of(two.credential()) not in old
+    assert not renewed or token_of(two.credential()) == fresh
+    assert parts.issuer.calls["POST", "/oauth/token"] == asked + (not renewed)
+    assert not two.refused(), "a third token would not help"
+
+
+def test_nothing_was_refused_where_there_was_nothing_to_sign_in_with(grants: Grants, org: str) -> None:
+    session = grants.signing_in(org, "m1", "imap")
+    with pytest.raises(ConsentRequired):
+        session.credential()
+    assert not session.refused()
+
+
+def test_a_refused_password_is_asked_for_again_only_where_it_was_changed(grants: Grants, org: str) -> None:
+    grants.store_password(org, "m1", "imap", ANN, "old")
+    session = grants.signing_in(org, "m1", "imap")
+    session.credential()
+    assert not session.refused()
+    grants.store_password(org, "m1", "imap", ANN, "new")
+    assert session.refused()
+    assert session.credential() == Password(ANN, "new")
+
+
 # The end
 
 

@@ -39,6 +39,8 @@ class Entra(WebServer):
         self.refusals: deque[Refusal] = deque()
         self.codes = tokens.Codes(self.secrets_seen)
         self.refreshes: dict[str, tokens.Refresh] = {}
+        self._issued: dict[str, str] = {}
+        self._ended: set[str] = set()
         self._entering = threading.RLock()
         super().__init__(port, tls)
         self._signer = Signer(self.url)
@@ -65,6 +67,10 @@ class Entra(WebServer):
         """End every refresh token of a user, as an administrator can, or as a password reset does."""
         user.generation += 1
 
+    def end_access(self, app: Application) -> None:
+        """Let the access tokens that an app was given until now end before their time."""
+        self._ended |= {token for token, client_id in self._issued.items() if client_id == app.client_id}
+
     def age_refresh_tokens(self, seconds: float) -> None:
         """Let time pass for refresh tokens that are not used."""
         for refresh in self.refreshes.values():
@@ -79,6 +85,8 @@ class Entra(WebServer):
     def access(self, bearer: str) -> Access:
         """Return what an access token for Graph allows. Raises jwt.PyJWTError."""
         access = self._signer.access(bearer)
+        if bearer in self._ended:
+            raise jwt.InvalidTokenError("the token was ended")
         user = self.directory.users.get(access.address or "")
         if user and not user.enabled:
             raise jwt.InvalidTokenError("the account is disabled")
@@ -111,6 +119,7 @@ class Entra(WebServer):
     def _signed(self, app: Application, tenant: Tenant, claims: dict[str, Any]) -> str:
         token = self._signer.sign(app, tenant, self.token_seconds, claims)
         self.secrets_seen.add(token)
+        self._issued[token] = app.client_id
         return token
 
     # On the wire

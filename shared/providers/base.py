@@ -388,10 +388,17 @@ class OAuth(Protocol):
         ...
 
     def application(
-        self, registration: Registration, subject: str = "", scopes: Sequence[str] = (), *, anew: bool = False
+        self,
+        registration: Registration,
+        subject: str = "",
+        scopes: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        doubted: datetime | None = None,
     ) -> Tokens:
         """Sign in as the app itself; `anew` proves secret or certificate although a token is remembered.
 
+        No token that was remembered before `doubted` is given: the mailbox refused one then.
         Where the provider wants to know for whom, `subject` is the mailbox's address and `scopes` what is
         needed of it. Raises ConsentRequired for an address that the registration does not list.
         """

@@ -1,5 +1,7 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
+from contextlib import contextmanager, suppress
+
 import pytest
 
 from shared import (
@@ -73,6 +75,26 @@ def look(scene, mailbox=None):
         except ConsentRequired:
             return None
     raise AssertionError("it stays unclear")
+
+
+def check(scene):
+    with scene.app.receiving(scene.org_id, scene.mailbox) as receiver:
+        receiver.check()
+
+
+@contextmanager
+def meanwhile(server, act):
+    """Has something happen while the next call is under way."""
+    answer = server.answer
+
+    def acting(request):
+        server.answer = answer
+        act()
+        return answer(request)
+
+    server.answer = acting
+    yield
+    del server.answer
 
 
 class TestStory:
@@ -329,6 +351,21 @@ class TestConsentEnds:
         world.google.grants.end_access(stage.alice.account)
         assert look(stage) is not None
         assert mailbox_of(stage).state == "active"
+
+    @pytest.mark.parametrize("looks", [1, 2], ids=["before", "after"])
+    def test_whoever_is_refused_with_a_token_that_another_job_gave_up_tries_again(self, stage, world, looks):
+        """Before the other job has signed in again, and after that."""
+
+        def others():
+            for _ in range(looks):
+                with suppress(Temporary):
+                    stage.sync()
+
+        world.google.grants.end_access(stage.alice.account)
+        with meanwhile(world.google, others), pytest.raises(Temporary):
+            check(stage)
+        assert mailbox_of(stage).state == "active"
+        check(stage)
 
     def test_our_own_mistake_at_google_is_no_users_problem(self, stage, world):
         world.google.grants.end_access(stage.alice.account)

@@ -100,6 +100,18 @@ def test_a_mailbox_taken_off_the_list_is_not_asked_for_any_more(stage, world):
     assert "delegation only for the mailboxes" in mailbox_of(stage, mailbox).problem.detail
 
 
+def test_a_token_of_the_service_account_that_ends_early_is_replaced_once(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    stage.sync(mailbox)
+    world.google.grants.end_access(who.account)
+    assert look(stage, mailbox) is not None
+    assert mailbox_of(stage, mailbox).state == "active"
+    world.google.grants.end_access(who.account)
+    assert look(stage, mailbox) is None
+
+
 def test_a_user_may_not_choose_it(stage, world):
     who = stage.person("carol")
     delegate(stage, world, who)

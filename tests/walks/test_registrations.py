@@ -360,6 +360,29 @@ def test_the_app_itself_reads_and_sends_only_where_exchange_lets_it(company, wor
         connecting.change(company.app, company.admin, mailbox.id, patch)
 
 
+def test_the_apps_own_token_that_ends_early_is_replaced_once_and_remembered(company, world, clock):
+    from shared import syncing
+    from shared.errors import ConsentRequired, Temporary
+
+    made, secret = company.own_app()
+    team, board = company.person("team"), company.person("board")
+    world.graph.assigned[made.client_id] = {team.address}
+    company.own(made, secret, applicationAccess=True, controlMailbox=board.address)
+    body = {"receives_with": "microsoft", "settings": {"microsoft": {"access": "application"}}}
+    box = connecting.connect(company.app, company.admin, ConnectMailbox(address=team.address, **body))
+    syncing.sync(company.app, company.org_id, box.id)
+    world.entra.end_access(made)
+    with pytest.raises(Temporary):
+        syncing.sync(company.app, company.org_id, box.id)
+    syncing.sync(company.app, company.org_id, box.id)
+    fresh = company.app.grants.credential(company.org_id, box.id, "microsoft")
+    clock.advance(minutes=2)  # so long this process remembers it, and MSAL longer
+    assert company.app.grants.credential(company.org_id, box.id, "microsoft").token == fresh.token
+    world.entra.end_access(made)
+    with pytest.raises(ConsentRequired):
+        syncing.sync(company.app, company.org_id, box.id)
+
+
 def test_an_app_that_can_read_the_control_mailbox_is_refused(company, world):
     """A permission for the whole directory voids every limit in Exchange."""
     made, secret = company.own_app(application=frozenset({"Mail.Read", "Mail.Send"}))

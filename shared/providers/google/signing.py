@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -140,6 +141,7 @@ class Google:
         scopes: Sequence[str] = (),
         *,
         anew: bool = False,  # noqa: ARG002 - it always is
+        doubted: datetime | None = None,  # noqa: ARG002
     ) -> Tokens:
         """See `OAuth.application`: the service account, acting for `subject`.
 

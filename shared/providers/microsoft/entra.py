@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
@@ -160,11 +161,14 @@ class Entra:
         scopes: Sequence[str] = (),  # noqa: ARG002
         *,
         anew: bool = False,
+        doubted: datetime | None = None,
     ) -> Tokens:
         """See `OAuth.application`. A client remembers tokens until they nearly end, and refusals for 60 s."""
         with _translated():
             client = (
-                _made(registration, remembers=False) if anew else self._client(registration, remembers=True)
+                _made(registration, remembers=False)
+                if anew
+                else self._client(registration, remembers=True, doubted=doubted)
             )
             result = client.acquire_token_for_client([APPLICATION])
         tokens = _tokens(result, registration)
@@ -188,8 +192,9 @@ class Entra:
         return [f"{scope}.Shared" for scope in (READ, SEND)] if settings.get("sharedMailboxes") else []
 
     def _client(
-        self, registration: Registration, *, remembers: bool = False
+        self, registration: Registration, *, remembers: bool = False, doubted: datetime | None = None
     ) -> "ConfidentialClientApplication":
+        """Return a registration's client; a doubt gets one of its own, which remembers nothing older."""
         key = hashlib.sha256(
             "\x1f".join(
                 (
@@ -198,6 +203,7 @@ class Entra:
                     registration.secret or "",
                     registration.certificate or "",
                     str(remembers),
+                    str(doubted),
                 )
             ).encode()
         ).hexdigest()
