@@ -61,7 +61,10 @@ def _own_apps(found: Settings) -> dict[str, OwnApp]:
     apps = {
         "microsoft": OwnApp(found.microsoft_client_id or "", found.microsoft_secret_name, "organizations"),
         "google": OwnApp(
-            found.google_client_id or "", found.google_secret_name, key_name=found.google_key_name
+            found.google_client_id or "",
+            found.google_secret_name,
+            key_name=found.google_key_name,
+            broken="google_misconfigured",
         ),
     }
     return {name: app for name, app in apps.items() if app.client_id}

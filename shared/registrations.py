@@ -1,26 +1,33 @@
 """Which app registration speaks for an organisation: its own, or Zalion's; and whose directory is whose."""
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from shared.errors import Conflict, NotFound, Raced, ZalionError
+from shared import explaining, logs
+from shared.errors import Conflict, NotFound, Raced, Temporary, ZalionError
 from shared.model import PLATFORM, Integration, Problem, TenantBinding, digest
 from shared.providers.base import Registration
 from shared.storage.base import Add, Move, Records, Remove, Vault
+
+BROKEN_PAUSE = 300
+"""Seconds until another try with an app of ours that has no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnApp:
     """Zalion's multi-tenant app at a provider. Names are the Vault's, `tenant` means any customer.
 
-    `key_name` is that of a service account that can act for mailboxes, at a provider that has such.
+    `key_name` is that of a service account that can act for mailboxes, at a provider that has such; `broken`
+    is the key of what is said while the app does not work.
     """
 
     client_id: str
     secret_name: str
     tenant: str = ""
     key_name: str = ""
+    broken: str = "our_app"
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Registrations:
     def named(self, org_id: str, integration: Integration, secret: str | None = None) -> Registration:
         """Return an integration's registration; `secret` stands in for the stored one while it is tried.
 
-        Raises Conflict where there is none, or its secret is gone.
+        Raises Conflict where there is none, or its secret is gone; Temporary where that is Zalion's.
         """
         own, app = integration.settings.get("clientId"), self.apps.get(integration.provider)
         if own:
@@ -57,20 +64,23 @@ class Registrations:
             fix = "Give tenantId, clientId and a secret of your own app registration."
             raise Conflict("Zalion has no app of its own for this provider here.", fix=fix)
         tenant = integration.tenant or app.tenant
-        found = self._made(app.client_id, tenant, self._secret(app.secret_name), ours=True)
+        found = self._made(app.client_id, tenant, self._our_secret(app, app.secret_name), ours=True)
         if not (app.key_name and integration.settings.get("applicationAccess")):
             return found
         listed = {str(address).lower() for address in integration.settings.get("mailboxes", ())}
         domains = {address.rpartition("@")[2] for address in listed}
         ours = {domain for domain in domains if self.owner(integration.provider, domain) == org_id}
         usable = frozenset(address for address in listed if address.rpartition("@")[2] in ours)
-        return replace(found, service_key=self._secret(app.key_name), mailboxes=usable)
+        return replace(found, service_key=self._our_secret(app, app.key_name), mailboxes=usable)
 
     def mark(self, org_id: str, provider: str, error: ZalionError) -> None:
-        """Note that the organisation's registration no longer works: IT sees it at the integration."""
+        """Note that the organisation's own registration no longer works: IT sees it at the integration.
+
+        Of Zalion's app nothing is noted: no IT can mend it, and nothing would take the note back.
+        """
         stored = self.records.find(org_id, Integration, provider)
         problem = Problem(error.code, error.detail, error.fix)
-        if stored and stored.value.problem != problem:
+        if stored and stored.value.settings.get("clientId") and stored.value.problem != problem:
             with suppress(Raced):  # whoever changed it has tried it
                 self.records.commit(org_id, Move(stored, replace(stored.value, problem=problem)))
 
@@ -102,6 +112,17 @@ class Registrations:
         except NotFound as error:
             fix = "An administrator has to give the client secret or certificate again."
             raise Conflict("The secret of the app registration is missing.", fix=fix) from error
+
+    def _our_secret(self, app: OwnApp, name: str) -> str:
+        """Return a secret of Zalion's own. Raises Temporary: where it is missing, it is for us to mend."""
+        try:
+            return self.vault.get(name)
+        except NotFound as error:
+            logs.log("registration.refused", level=logging.ERROR, code="secret_missing")
+            told = explaining.explain(app.broken)
+            missing = Temporary(told.detail, retry_after=BROKEN_PAUSE, fix=told.fix)
+            missing.reason = told.key
+            raise missing from error
 
     def _made(
         self, client_id: str, tenant: str, secret: str, *, certificate: bool = False, ours: bool = False

@@ -6,7 +6,7 @@ import pytest
 
 from shared import authorizing, bootstrap, casework, integrating
 from shared.contract import AskConsent, PutIntegration
-from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Unsupported
+from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.settings import load
 from tests.google import MODIFY, READ, SEND, admin_of, approve, build, prove, request
 from tests.scenes import Clock, caller
@@ -110,6 +110,25 @@ def test_a_token_of_the_service_account_that_ends_early_is_replaced_once(stage, 
     assert mailbox_of(stage, mailbox).state == "active"
     world.google.grants.end_access(who.account)
     assert look(stage, mailbox) is None
+
+
+def test_a_missing_key_of_zalions_service_account_is_no_customers(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    vault, name = stage.app.vault, stage.app.registrations.apps["google"].key_name
+    key = vault.get(name)
+    vault.destroy(name)
+    try:
+        with pytest.raises(Temporary) as caught:
+            stage.sync(mailbox)
+    finally:
+        vault.set(name, key)
+    assert caught.value.reason == "google_misconfigured"
+    shown = integrating.show(stage.app, admin_of(stage.org_id), "google")[0]
+    assert (shown.state, shown.problem) == ("approved", None)
+    assert look(stage, mailbox) is not None
 
 
 def test_a_user_may_not_choose_it(stage, world):

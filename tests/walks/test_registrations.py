@@ -334,6 +334,44 @@ def test_a_fault_of_zalions_own_app_is_ours_and_no_customers(company, world, clo
     assert company.app.records.get(company.org_id, Mailbox, mailbox.id).value.state == "active"
 
 
+def test_a_missing_secret_of_zalions_own_app_is_no_customers_and_passes_when_it_is_back(
+    company, world, clock
+):
+    from shared import syncing
+    from shared.errors import Temporary
+
+    approve(company)
+    mailbox = connect(world, company.app, company.org_id, company.person("alice"))
+    clock.advance(hours=2)  # the access token has ended
+    vault, name = company.app.vault, company.app.registrations.apps["microsoft"].secret_name
+    secret = vault.get(name)
+    vault.destroy(name)
+    try:
+        with pytest.raises(Temporary) as caught:
+            syncing.sync(company.app, company.org_id, mailbox.id)
+    finally:
+        vault.set(name, secret)
+    assert caught.value.reason == "our_app"
+    assert (company.integration().state, company.integration().problem) == ("approved", None)
+    syncing.sync(company.app, company.org_id, mailbox.id)
+
+
+def test_a_deployment_without_an_app_of_zalions_marks_no_customer(company, world, clock):
+    from shared import syncing
+
+    approve(company)
+    mailbox = connect(world, company.app, company.org_id, company.person("alice"))
+    clock.advance(hours=2)
+    apps = company.app.registrations.apps
+    ours = apps.pop("microsoft")
+    try:
+        with pytest.raises(Conflict):
+            syncing.sync(company.app, company.org_id, mailbox.id)
+    finally:
+        apps["microsoft"] = ours
+    assert (company.integration().state, company.integration().problem) == ("approved", None)
+
+
 # The app's own access
 
 
