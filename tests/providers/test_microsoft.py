@@ -26,13 +26,13 @@ def stage(server):
     stage = Microsoft(server)
     yield stage
     stage.entra.heal()
-    stage.graph.heal()
+    stage.system.heal()
 
 
 @pytest.fixture
 def registration(stage):
     secret = stage.app.add_secret()
-    places = {"entra": stage.entra.url, "graph": stage.graph.base}
+    places = {"entra": stage.entra.url, "graph": stage.system.base}
     return Registration(
         stage.app.client_id, stage.user.tenant.id, secret, endpoints=places, allowed_hosts=HOSTS
     )
@@ -85,7 +85,7 @@ class TestSearching:
     def test_pages_stay_small_however_much_is_wanted(self, stage):
         for number in range(60):
             stage.put(mail(f"Screws {number}", To=stage.address))
-        stage.graph.faults.heavy_page = 50
+        stage.system.faults.heavy_page = 50
         assert len(stage.searcher().search(Query(text="Screws", limit=55))) == 55
         assert len(stage.searcher().search(Query(limit=55))) == 55
 
