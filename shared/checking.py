@@ -15,7 +15,7 @@ from shared.errors import Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
 from shared.owning import own
-from shared.providers.base import Receiver
+from shared.providers.base import Receiver, given
 
 ROUND_TRIP_SECONDS = 20
 """How long the doctor waits for its own mail: within the 230 s that Azure gives an HTTP answer."""
@@ -148,7 +148,8 @@ class _Trip:
 
     def _arrived(self, receiver: Receiver) -> bool:
         """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""
-        found = [one for one in receiver.look([self.message_id]) if one.message_id == self.message_id]
+        looked = given(receiver.look([self.message_id]))
+        found = [one for one in looked if one.message_id == self.message_id]
         came = next((one for one in found if not one.is_sent), next(iter(found), None))
         if came:
             self.arrived = receiver.fetch(came.ref)

@@ -5,7 +5,7 @@ above it knows a library's exception. A bug is none of these: it is raised, logg
 the end poisoned, where `/api/health` shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 Fate = Literal["done", "later", "look"]
@@ -130,6 +130,20 @@ class Busy(Temporary):
     """Nobody failed: others have their turn, or the provider's pause is not over. Put back, not counted."""
 
     code = "busy"
+
+
+class Withheld(Temporary):
+    """The provider keeps `mails` mails from a look, alone and while it works; it gave the others before.
+
+    What answers `message_ids` may be among them.
+    """
+
+    code = "withheld"
+
+    def __init__(self, message_ids: Collection[str], mails: int) -> None:
+        super().__init__(f"The provider did not give {mails} of the mails.")
+        self.message_ids = frozenset(message_ids)
+        self.mails = mails
 
 
 class OutcomeUnknown(ZalionError):

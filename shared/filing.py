@@ -30,7 +30,7 @@ from shared.model import (
     Problem,
     ThreadHint,
 )
-from shared.providers.base import Receiver
+from shared.providers.base import Receiver, given
 from shared.storage.base import Add, Move, Save, Stored, Write
 
 TRIES = 30
@@ -307,7 +307,7 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
     except NotFound:
         if envelope.message_id is None:
             raise
-        for found in receiver.look([envelope.message_id]):
+        for found in given(receiver.look([envelope.message_id])):
             if mime.fingerprint(found) == mime.fingerprint(envelope):
                 return receiver.fetch(found.ref)
         raise

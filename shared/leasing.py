@@ -4,7 +4,7 @@ Lease and cursor are one record. Who finds the lease taken leaves a mark, and th
 """
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -94,10 +94,24 @@ class Lease:
         """Remember a Message-ID that became known late, until it was looked for."""
         self._change(lambda state: replace(state, look=_merged(state.look, [message_id])))
 
-    def looked_for(self, message_ids: Sequence[str]) -> None:
-        """Forget what was looked for; others may have been added meanwhile."""
-        gone = {*message_ids}
-        self._change(lambda state: replace(state, look=tuple(id_ for id_ in state.look if id_ not in gone)))
+    def looked_for(
+        self, message_ids: Sequence[str], *extra: Write, withheld: Collection[str] = frozenset()
+    ) -> None:
+        """Forget what was looked for, and count a look that did not see all that answers the `withheld`.
+
+        Others may have been added meanwhile.
+        """
+        now, gone = self.app.clock(), {*message_ids} - {*withheld}
+
+        def change(state: SyncState) -> SyncState:
+            look = tuple(id_ for id_ in state.look if id_ not in gone)
+            counted = {id_: times for id_, times in state.withheld.items() if id_ in look}
+            for id_ in withheld:
+                since, looks = counted.get(id_, (now, 0))
+                counted[id_] = (since, looks + 1)
+            return replace(state, look=look, withheld=counted)
+
+        self._change(change, extra)
 
     def _change(self, change: Callable[[SyncState], SyncState], extra: Sequence[Write] = ()) -> None:
         for _ in range(5):

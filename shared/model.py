@@ -341,6 +341,7 @@ class SyncState:
         watched_until: until then a job is on its way back that asks again, should the holder have died.
         restarted_at: when a cursor last expired.
         look: Message-IDs that became known late and are still to be looked for.
+        withheld: those of them for which the provider kept mails back -> since when, in how many looks.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
         rest_until: the provider asked us to leave the mailbox alone until then.
     """
@@ -356,6 +357,7 @@ class SyncState:
     synced_at: datetime | None = None
     restarted_at: datetime | None = None
     look: tuple[str, ...] = ()
+    withheld: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     stuck: str = ""
     tries: int = 0
     rest_until: datetime | None = None

@@ -14,7 +14,7 @@ from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
 from shared.naming import is_held_as
 from shared.owning import own
-from shared.providers.base import Receiver
+from shared.providers.base import Receiver, given
 from shared.storage.base import Add, Remove, Save, Stored
 
 MOST_REFERENCES = 20
@@ -120,7 +120,7 @@ def _whole(receiver: Receiver, ref: str, held: Review | None = None) -> tuple[En
 
 
 def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
-    for found in receiver.look([message_id]) if message_id else ():
+    for found in given(receiver.look([message_id])) if message_id else ():
         if found.message_id == message_id:
             yield found
 
@@ -132,7 +132,9 @@ def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: 
     """
     named = envelope.references[-MOST_REFERENCES:]
     ids = [*named, *([envelope.message_id] if envelope.message_id else [])]
-    found = sorted(receiver.look(ids), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0)
+    found = sorted(
+        given(receiver.look(ids)), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0
+    )
     before = [other for other in found if other.message_id in named and _among(envelope, other)]
     count = sum(filer.along(other, conversation) for other in before)
     return count + sum(filer.handle(other) == "file" for other in found if other not in before)

@@ -20,6 +20,7 @@ from shared.errors import (
     CursorExpired,
     RateLimited,
     Temporary,
+    Withheld,
     ZalionError,
 )
 from shared.filing import Filer
@@ -41,6 +42,9 @@ GO_ON_DELAY = 2
 
 OFTEN = timedelta(seconds=15)
 """So long may pages without mail go by before the way they have come is written down."""
+
+WITHHELD, WITHHELD_LOOKS = timedelta(days=2), 10
+"""So long, and in so many looks, is looked for what a provider keeps from us: a paused mailbox looks less."""
 
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
@@ -218,11 +222,31 @@ class _Run:
 
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
-        while (wanted := self.lease.held.value.look[:LOOKED_AT]) and not self.unfinished:
+        put_off: set[str] = set()
+        while wanted := [id_ for id_ in self.lease.held.value.look if id_ not in put_off][:LOOKED_AT]:
+            if self.unfinished:
+                return
+            put_off |= self._looked_for(receiver, filer, wanted)
+            self.unfinished = self.app.clock() > self.ends_at
+
+    def _looked_for(self, receiver: Receiver, filer: Filer, wanted: Sequence[str]) -> frozenset[str]:
+        """Look once; returns what is to be looked for again, because the provider kept mails from us."""
+        withheld, mails = frozenset[str](), 0
+        try:
             for envelope in receiver.look(wanted):
                 self._handle(filer, envelope)
-            self.lease.looked_for(wanted)
-            self.unfinished = self.app.clock() > self.ends_at
+        except Withheld as error:
+            withheld, mails = error.message_ids, error.mails
+        again = frozenset(id_ for id_ in withheld if not self._hopeless(id_))
+        self.refused += mails if again else 0
+        told = [self._given_up(mails)] if again != withheld else []
+        self.lease.looked_for(wanted, *told, withheld=again)
+        return again
+
+    def _hopeless(self, message_id: str) -> bool:
+        """Whether what may answer it was kept from us long enough, and in looks enough, to go on without."""
+        since, looks = self.lease.held.value.withheld.get(message_id, (self.app.clock(), 0))
+        return looks >= WITHHELD_LOOKS and self.app.clock() - since > WITHHELD
 
     def _given_up(self, mails: int) -> Add:
         return self._event(

@@ -7,10 +7,12 @@ To add one: CONTRIBUTING.md, "Adding a provider".
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NewType, Protocol
 
+from shared.errors import Withheld
 from shared.model import Envelope
 
 Cursor = NewType("Cursor", str)
@@ -148,12 +150,19 @@ class Receiver(Protocol):
         """Find mails that are, or answer, one of `message_ids`, in any folder but Junk and Trash.
 
         Called when a mail was moved before it was fetched, and once when a final Message-ID becomes known.
+        Raises Withheld after the last where the provider keeps some of them from us.
         """
         ...
 
     def close(self) -> None:
         """End the session; never raises."""
         ...
+
+
+def given(found: Iterator[Envelope]) -> Iterator[Envelope]:
+    """Yield what a look finds, for who goes on without what the provider keeps from us."""
+    with suppress(Withheld):
+        yield from found
 
 
 class Sender(Protocol):

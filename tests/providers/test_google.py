@@ -14,9 +14,10 @@ from shared.errors import (
     RateLimited,
     Rejected,
     Temporary,
+    Withheld,
 )
 from shared.providers import googling
-from shared.providers.base import Bearer, Password, Query
+from shared.providers.base import Bearer, Password, Query, given
 from shared.providers.google import position as positions
 from shared.providers.google import reading
 from shared.providers.google.client import refusal
@@ -64,7 +65,7 @@ def subjects(found):
 
 
 def asked(stage, method):
-    return [one for one in stage.google.requests if one.user == stage.address and one.method == method]
+    return [one for one in stage.system.requests if one.user == stage.address and one.method == method]
 
 
 def send(stage, sender, raw, commits=None):
@@ -132,7 +133,7 @@ class TestHistory:
     def test_a_history_that_names_a_record_and_does_not_show_it_loses_nothing(self, stage, receiver):
         _, cursor = read(receiver)
         stage.put(mail("New"))
-        stage.google.faults.late_history = 1
+        stage.system.faults.late_history = 1
         found, cursor = read(receiver, cursor)
         assert found == []
         assert subjects(read(receiver, cursor)[0]) == ["New"]
@@ -192,8 +193,8 @@ class TestRefusedMails:
         stage.put(mail("First"))
         item = stage.box.add(mail("Bad"))
         stage.put(mail("Last"))
-        stage.google.faults.bad_status = request.param
-        stage.google.faults.bad_mails.add(item.id)
+        stage.system.faults.bad_status = request.param
+        stage.system.faults.bad_mails.add(item.id)
         return item, cursor
 
     def test_one_stops_no_other_and_comes_once_it_can_be_had(self, stage, receiver, bad):
@@ -205,7 +206,7 @@ class TestRefusedMails:
         stage.put(mail("New"))
         found, cursor = read(receiver, cursor)
         assert subjects(found) == ["New"]
-        stage.google.faults.bad_mails.clear()
+        stage.system.faults.bad_mails.clear()
         found, cursor = read(receiver, cursor)
         assert subjects(found) == ["Bad"]
         assert read(receiver, cursor)[0] == []
@@ -216,8 +217,18 @@ class TestRefusedMails:
         assert [*position.refused] == [item.id]
         assert sum(page.refused for page in receiver.pages(position.cursor, SINCE)) == 1
         position.refused[item.id] -= positions.WAITED + 1
+        position.tried[item.id] = positions.ASKED
         [page, *_] = receiver.pages(position.cursor, SINCE)
-        assert (page.refused, Position.of(page.cursor).refused) == (1, {})
+        assert (page.refused, page.unreadable) == (0, 1)
+        assert Position.of(page.cursor).refused == Position.of(page.cursor).tried == {}
+
+    def test_it_is_not_given_up_because_the_mailbox_was_paused(self, stage, receiver, bad):
+        item, cursor = bad
+        position = Position.of(read(receiver, cursor)[1])
+        position.refused[item.id] -= positions.WAITED + 1
+        [page, *_] = receiver.pages(position.cursor, SINCE)
+        assert (page.refused, page.unreadable) == (1, 0)
+        assert [*Position.of(page.cursor).refused] == [item.id]
 
     def test_a_sweep_and_a_lost_history_keep_it(self, stage, receiver, bad):
         item, _ = bad
@@ -230,24 +241,29 @@ class TestRefusedMails:
 
     def test_late_evidence_and_search_go_on_without_it(self, stage, receiver, bad):
         first = stage.box.listed()[0]
-        assert subjects(receiver.look([first.message_id])) == ["First"]
+        found = receiver.look([first.message_id, "<unknown@x>"])
+        assert next(found).subject == "First"
+        with pytest.raises(Withheld) as caught:
+            next(found)
+        assert (caught.value.message_ids, caught.value.mails) == ({first.message_id}, 1)
+        assert subjects(given(receiver.look([first.message_id]))) == ["First"]
         searcher = stage.searcher()
         assert "Bad" not in subjects(searcher.search(Query(text="")))
         searcher.close()
 
     def test_an_outage_is_no_single_mails_fault(self, stage, receiver, bad):
         cursor = read(receiver, bad[1])[1]
-        stage.google.faults.bad_mails.clear()
-        stage.google.faults.storm = 3  # in a batch, alone, and the profile
+        stage.system.faults.bad_mails.clear()
+        stage.system.faults.storm = 3  # in a batch, alone, and the profile
         with pytest.raises(Temporary):
             read(receiver, cursor)
-        assert stage.google.faults.storm == 0
+        assert stage.system.faults.storm == 0
         assert subjects(read(receiver, cursor)[0]) == ["Bad"]
 
     def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
         monkeypatch.setattr(positions, "MOST_REFUSED", 2)
         cursor = read(receiver)[1]
-        stage.google.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
+        stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):
             read(receiver, cursor)
 
@@ -255,7 +271,7 @@ class TestRefusedMails:
 class TestSweep:
     def test_what_the_search_did_not_know_yet_is_found_by_sweeping_again(self, stage, receiver, monkeypatch):
         stage.put(mail("Late"))
-        stage.google.faults.late_search = 1
+        stage.system.faults.late_search = 1
         found, cursor = read(receiver)
         assert found == []
         assert read(receiver, cursor)[0] == []
@@ -265,7 +281,7 @@ class TestSweep:
         assert read(receiver, cursor)[0] == []
 
     def test_a_limit_in_the_middle_costs_nothing_but_time(self, stage, receiver, monkeypatch):
-        monkeypatch.setattr(stage.google.gmail.quota, "per_minute", 1200)  # 6,000 in truth: 300 mails
+        monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 1200)  # 6,000 in truth: 300 mails
         for number in range(70):
             stage.box.add(mail(str(number)), at=SINCE + timedelta(seconds=number))
         since = SINCE - timedelta(minutes=1)
@@ -274,8 +290,8 @@ class TestSweep:
             got.extend(iter_pages(pages))
         assert caught.value.fix
         assert 0 < len(got) < 70
-        stage.google.skip(61)
-        monkeypatch.setattr(stage.google.gmail.quota, "per_minute", 6000)
+        stage.system.skip(61)
+        monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 6000)
         rest, _ = read(receiver, got[-1][1], since)
         assert [one[0].subject for one in got] + subjects(rest) == [str(number) for number in range(70)]
 
@@ -295,7 +311,7 @@ class TestSending:
         assert send(stage, sender, answer).thread == item.thread
 
     def test_its_new_message_id_is_read_back_and_the_copy_is_found_by_the_old_one(self, stage, sender):
-        stage.google.faults.rewrite_message_id = True
+        stage.system.faults.rewrite_message_id = True
         planned = f"<planned.{stage.address}>"
         receipt = send(
             stage, sender, mail("Mine", From=stage.address, Message_ID=planned, References=planned)
@@ -323,7 +339,7 @@ class TestSending:
 
     def test_a_large_mail_whose_last_octets_were_lost_is_unknown(self, stage, sender):
         raw = mail("Large", From=stage.address) + (b"z" * 76 + b"\r\n") * (SMALL // 78 + 1)
-        stage.google.faults.lost_before = 1
+        stage.system.faults.lost_before = 1
         commits = []
         with pytest.raises(OutcomeUnknown):
             send(stage, sender, raw, commits)
@@ -383,20 +399,20 @@ class TestRefusals:
 
     def test_a_storm_ends_in_a_clear_state(self, stage, receiver):
         for status, kind in ((429, RateLimited), (503, Temporary)):
-            stage.google.faults.storm, stage.google.faults.storm_status = 1, status
+            stage.system.faults.storm, stage.system.faults.storm_status = 1, status
             with pytest.raises(kind):
                 receiver.check()
         receiver.check()
 
     def test_an_account_without_gmail_says_so(self, stage, receiver):
-        stage.google.directory.users[stage.address].has_gmail = False
+        stage.system.directory.users[stage.address].has_gmail = False
         with pytest.raises(ConsentRequired) as caught:
             receiver.check()
         assert "Gmail" in caught.value.detail
 
     def test_another_accounts_sign_in_and_a_password_are_refused(self, stage):
         other = Google(stage.server)
-        for credential in (Bearer("x", stage.google.bearer(other.address)), Password("x", "y")):
+        for credential in (Bearer("x", stage.system.bearer(other.address)), Password("x", "y")):
             receiver = stage.receiver(lambda credential=credential: credential)
             with pytest.raises(ConsentRequired):
                 receiver.check()

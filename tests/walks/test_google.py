@@ -1,6 +1,7 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,10 @@ from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Conversation, Mailbox, SyncState
+from shared.providers.google.position import ASKED, WAITED, Position
 from shared.settings import load
+from shared.storage.base import Save
+from tests.fakes import renamed
 from tests.google import (
     MODIFY,
     READ,
@@ -148,6 +152,45 @@ class TestRefusedMails:
         stage.sync()
         assert len(stage.timeline()) == 3
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+    def test_an_answer_that_gmail_keeps_back_from_a_late_look_is_looked_for_again(self, stage, world):
+        """It came, and was nobody's, before a copy of what it answers told its final Message-ID."""
+        message = stage.sent()
+        answer = write(stage.supplier.address, stage.alice.address, "Late", "x", References="<late@gmail>")
+        item = stage.alice.box.add(answer.as_bytes())
+        stage.sync()
+        world.google.faults.bad_mails.add(item.id)
+        stage.alice.box.add(renamed(stage.raw(message), "<late@gmail>"), "sent", sent=True)
+        stage.sync()
+        assert len(stage.timeline()) == 1
+        assert mailbox_of(stage).state == "active"
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
+        world.google.faults.bad_mails.clear()
+        stage.sync()
+        assert [m.message_id for m in stage.timeline()[1:]] == [answer["Message-ID"]]
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+    def test_a_mail_that_gmail_never_gives_is_given_up_on_record(self, stage, world):
+        stage.sent()
+        stage.sync()
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        [item] = stage.alice.box.listed("inbox")
+        world.google.faults.bad_mails.add(item.id)
+        for _ in range(ASKED):
+            stage.sync()
+        assert given_up(stage) == []
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        position = Position.of(state.cursor)
+        position.refused[item.id] -= WAITED + 1
+        stage.app.records.commit(stage.org_id, Save(replace(state, cursor=position.cursor)))
+        stage.sync()
+        assert given_up(stage) == [{"unreadable": 1}]
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+
+def given_up(scene):
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    return [row.counts for row in rows if row.event == "mailbox.mail_given_up"]
 
 
 class TestDrafts:

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, disconnecting, integrating, leasing, scheduling
+from shared import connecting, disconnecting, integrating, leasing, scheduling, syncing
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import (
     Busy,
@@ -18,6 +18,7 @@ from shared.errors import (
     Raced,
     Rejected,
     Temporary,
+    Withheld,
 )
 from shared.leasing import Lease
 from shared.model import AuditRecord, Mailbox, OutboxItem, SyncState
@@ -350,6 +351,32 @@ def test_what_a_look_was_refused_is_known_also_where_it_breaks_off(stage, mail):
     with pytest.raises(Temporary):
         stage.sync()
     assert stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value.cursor == "2"
+
+
+def test_what_a_provider_keeps_from_a_late_look_is_looked_for_again_and_in_the_end_given_up(stage, mail):
+    """For days, and in several looks; the mailbox and the others it looks for go on meanwhile."""
+
+    def look(*wanted):
+        mail.fails["look"] = [Withheld(["<kept@back>"], 2)]
+        counts = syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=wanted)
+        mail.fails.clear()
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert counts == {}
+        return state.look, state.problem and state.problem.code, given_up(stage)
+
+    kept = (("<kept@back>",), "mail_refused", [])
+    assert look("<kept@back>", "<other@x>") == kept
+    stage.clock.advance(days=3)  # as if paused
+    for _ in range(syncing.WITHHELD_LOOKS - 1):
+        assert look() == kept
+    assert look() == ((), None, [{"unreadable": 2}])
+    state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+    assert state.withheld == {}
+
+
+def given_up(stage):
+    rows = [row.value for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    return [row.counts for row in rows if row.event == "mailbox.mail_given_up"]
 
 
 def test_a_look_through_much_that_is_old_holds_its_lease(stage, mail):

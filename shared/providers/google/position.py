@@ -14,8 +14,11 @@ from shared.providers.base import Cursor, Page
 LATE = 120
 """Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
 
-WAITED = 2 * 24 * 3600
-"""Seconds that a mail is asked for again and again which Gmail does not give, while it gives others."""
+WAITED, ASKED = 2 * 24 * 3600, 10
+"""Seconds, and looks, in which a mail is asked for that Gmail does not give while it gives others.
+
+Both, because a mailbox may be paused for days.
+"""
 
 MOST_REFUSED = 100
 """So many at a time; more are no single mail's fault."""
@@ -35,6 +38,7 @@ class Position:
         good: when the mailbox was up to date.
         told, told_at: the newest record that Gmail named in an earlier look, and when.
         refused: mails that Gmail does not give -> since when; asked for again at each look.
+        tried: how often each of them was asked for.
     """
 
     history: str = ""
@@ -45,6 +49,7 @@ class Position:
     told: str = ""
     told_at: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    tried: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: Cursor | None) -> "Position":
@@ -72,20 +77,24 @@ class Position:
         if self.told != named:
             self.told, self.told_at = named, now
 
-    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError], now: int) -> None:
+    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError], now: int) -> int:
         """Remember which of the mails that were asked for are to be asked for again.
 
-        Raises what was said of one where there are too many.
+        Returns how many are given up. Raises what was said of one where there are too many.
         """
-        known = {id_: self.refused.pop(id_, now) for id_ in asked}
+        known = {id_: (self.refused.pop(id_, now), self.tried.pop(id_, 0) + 1) for id_ in asked}
+        given_up = 0
         for id_, error in refused.items():
-            if now > known[id_] + WAITED:
+            since, tries = known[id_]
+            if now > since + WAITED and tries > ASKED:
                 logs.log("mail.given_up", level=logging.WARNING, provider="google", code=error.code)
+                given_up += 1
             else:
-                self.refused[id_] = known[id_]
+                self.refused[id_], self.tried[id_] = since, tries
             if len(self.refused) > MOST_REFUSED:
                 raise error
+        return given_up
 
-    def page(self, envelopes: Sequence[Envelope], refused: int = 0) -> Page:
+    def page(self, envelopes: Sequence[Envelope], refused: int = 0, given_up: int = 0) -> Page:
         """Make a page that ends here."""
-        return Page(tuple(envelopes), self.cursor, refused)
+        return Page(tuple(envelopes), self.cursor, refused, given_up)

@@ -7,13 +7,13 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 
 import base64
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound
+from shared.errors import CursorExpired, NotFound, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google.client import ME, UNREAD_LABELS, Session, checked, envelope, readable
@@ -89,15 +89,19 @@ class GmailMailbox(Session):
         it are looked through for what names it.
         """
         found: dict[str, dict[str, Any]] = {}
+        missing: dict[str, Collection[str]] = {}
         for message_id in message_ids:
-            for item in self.available(self._ids(f"rfc822msgid:{message_id.strip('<>')}"))[0]:
-                found[item["id"]] = item
-                found |= {one["id"]: one for one in self._around(item)}
+            items, refused = self._about(message_id)
+            found |= {item["id"]: item for item in items}
+            if refused:
+                missing[message_id] = refused.keys()
         wanted = set(message_ids)
         for item in sorted(found.values(), key=lambda one: int(one["internalDate"])):
             mail = envelope(item)
             if readable(item) and wanted & {mail.message_id, *mail.references}:
                 yield mail
+        if missing:
+            raise Withheld(missing, len(set().union(*missing.values())))
 
     def find_sent(self, message_id: str) -> Receipt | None:
         """See `SentFolder.find_sent`. A copy whose Message-ID was changed still quotes ours in References."""
@@ -150,7 +154,9 @@ class GmailMailbox(Session):
         if not position.good:
             return None
         named, swept = self.profile()["historyId"], position.good - BACK
-        return Position(named, swept, good=position.good, refused=position.refused).cursor
+        return Position(
+            named, swept, good=position.good, refused=position.refused, tried=position.tried
+        ).cursor
 
     def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
         """Yield pages that end at a record; several records may have one number, and all of them are here."""
@@ -159,11 +165,11 @@ class GmailMailbox(Session):
             found = [id_ for record in group for id_ in _news(record)]
             ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
             if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
-                envelopes, refused = self._envelopes(position, [*ids])
+                told = self._envelopes(position, [*ids])
                 if position.again:  # they are not read again then
                     position.saw(ids)
                 position.history, ids = number, {}
-                yield position.page(envelopes, refused)
+                yield position.page(*told)
 
     def _sweep(self, position: Position, until: int) -> Iterator[Page]:
         """Yield what came from `position.swept` on, oldest first, in windows that one list can show."""
@@ -172,9 +178,9 @@ class GmailMailbox(Session):
             ids, end = self._window(position.swept, until)
             new = [id_ for id_ in reversed(ids) if id_ not in position.seen]
             for chunk in batched(new, PAGE, strict=False):
-                found, refused = self._envelopes(position, chunk)
+                mails, *missing = self._envelopes(position, chunk)
                 position.saw(chunk)
-                yield position.page([mail for mail in found if _at(mail) >= since], refused)
+                yield position.page([mail for mail in mails if _at(mail) >= since], *missing)
             position.swept = end
 
     def _window(self, start: int, until: int) -> tuple[list[str], int]:
@@ -192,18 +198,26 @@ class GmailMailbox(Session):
             ids += [one["id"] for one in answer.get("messages", ())]
         return ids, end
 
-    def _around(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield a mail's thread, and the first mails after it."""
+    def _about(self, message_id: str) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
+        """Return a mail and what lies around it, and what Gmail says of those that it does not give."""
+        found, refused = self.available(self._ids(f"rfc822msgid:{message_id.strip('<>')}"))
+        for item in [*found]:
+            more, missing = self.available(self._around(item))
+            found, refused = found + more, refused | missing
+        return found, refused
+
+    def _around(self, item: Mapping[str, Any]) -> list[str]:
+        """Return the ids of a mail's thread, and of the first mails after it."""
         wanted = {"format": "minimal", "fields": "messages/id"}
         thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
         after = self._ids(f"after:{int(item['internalDate']) // 1000 - 1} -in:drafts -in:chats", MOST)
-        yield from self.available([*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]])[0]
+        return [*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]]
 
-    def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int]:
-        """Return envelopes, and how many Gmail did not give: the position has those."""
+    def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int, int]:
+        """Return envelopes, how many are refused, which the position has, and how many are given up."""
         found, refused = self.available(ids)
-        position.put_off(ids, refused, int(time.time()))
-        return [envelope(item) for item in found if readable(item)], len(refused)
+        given_up = position.put_off(ids, refused, int(time.time()))
+        return [envelope(item) for item in found if readable(item)], len(refused) - given_up, given_up
 
     def _ids(self, query: str, most: int = 10) -> list[str]:
         return [one["id"] for one in self._list(q=query, maxResults=most).get("messages", ())]
