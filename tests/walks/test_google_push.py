@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from shared.settings import load
 from tests.doors import guarded
 from tests.google import build, notification
 from tests.scenes import Clock
+from tests.walks.test_google import meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,20 @@ def test_the_keys_that_are_known_serve_until_there_are_new_ones(stage, world, ke
     keys._until = 0.0
     world.google.fail_next(1, 503)
     assert posted(stage, body(stage), token(stage)) == (202, 1)
+
+
+def test_who_shows_a_known_key_does_not_wait_for_who_asks_for_new_ones(stage, world, keys):
+    keys._until = 0.0
+    genuine = body(stage), token(stage)
+    taken = []
+
+    def others():
+        with ThreadPoolExecutor(1) as pool:
+            taken.append(pool.submit(noticing.take, stage.app, "google", *genuine).result(timeout=2))
+
+    with meanwhile(world.google, others):
+        noticing.take(stage.app, "google", *genuine)
+    assert len(taken) == 1
 
 
 def test_while_no_keys_are_known_a_push_is_told_to_come_back(stage, world, keys):

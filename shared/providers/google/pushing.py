@@ -108,7 +108,8 @@ def _ours_to_mend(*reasons: str) -> Iterator[None]:
 class _Keys:
     """Google's public keys, remembered as long as Google says; safe to share between threads.
 
-    Those that are known serve on while new ones cannot be had, and who shows one waits for nobody.
+    Those that are known serve on while new ones cannot be had. One asks; who shows a known one meanwhile
+    waits for nobody.
     """
 
     def __init__(self) -> None:
@@ -120,17 +121,27 @@ class _Keys:
     def find(self, notification: Notification, kid: str) -> jwt.PyJWK | None:
         """Return a key, or None. Raises Temporary while there are none."""
         place, now = notification.endpoints["google_certs"], time.monotonic()
-        if self._knows(place, kid, now):
-            return self._keys.get(kid)
-        with self._lock:
-            if place != self._place:
-                self._keys, self._place, self._again = {}, place, now
-            if not self._knows(place, kid, now) and now >= self._again:
-                self._again = now + AGAIN
-                self._fetch_or_keep(place, notification.allowed_hosts, now)
-            if not self._keys:
-                raise Temporary("Google's key server gave no keys yet.", retry_after=RETRY)
-            return self._keys.get(kid)
+        known = self._keys.get(kid) if place == self._place else None
+        if known and now <= self._until:
+            return known
+        if not self._lock.acquire(blocking=known is None):
+            return known
+        try:
+            return self._asked(notification, kid, now)
+        finally:
+            self._lock.release()
+
+    def _asked(self, notification: Notification, kid: str, now: float) -> jwt.PyJWK | None:
+        """Return a key, after asking Google where it is time for that."""
+        place = notification.endpoints["google_certs"]
+        if place != self._place:
+            self._keys, self._place, self._again = {}, place, now
+        if not self._knows(place, kid, now) and now >= self._again:
+            self._again = now + AGAIN
+            self._fetch_or_keep(place, notification.allowed_hosts, now)
+        if not self._keys:
+            raise Temporary("Google's key server gave no keys yet.", retry_after=RETRY)
+        return self._keys.get(kid)
 
     def _knows(self, place: str, kid: str, now: float) -> bool:
         return place == self._place and now <= self._until and kid in self._keys
