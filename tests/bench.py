@@ -10,15 +10,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from sandbox.ports import row
 from sandbox.world import World
-from shared import bootstrap, noticing
+from shared import bootstrap
 from shared.settings import load
-from tests import bench_exchange, bench_microsoft, google
+from tests import bench_exchange, bench_google, bench_microsoft
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, Scene, build, imap, parsed, write
 
@@ -102,55 +102,6 @@ def rows(world: World) -> Iterable[Row]:
     scene = build(world, app, clock)
     yield timed("send: request to Sent copy, one worker", 300, guard, lambda: sends(scene, watched, 300))
     yield Row("import function_app, warm (seconds)", 1, imported())
-
-
-def gmail(world: World) -> Iterable[Row]:
-    """Measure Gmail; network is what it was asked for over HTTPS, a batch of 25 counted as 25."""
-    clock, guard = Clock(), Guard()
-    world.google.gmail.quota.per_minute = 10**9  # the limit would be all that is measured
-    scene = google.build(world, bootstrap.build(load(world.environment()), clock), clock)
-    watched = guarded(scene.app, guard)
-    scene.sent()
-    scene.sync()
-    world.google.requests.clear()
-    original = parsed(scene.supplier.inbox()[0])
-    headers = {"In-Reply-To": original["Message-ID"], "References": original["Message-ID"]}
-    for number in range(250):
-        mail = write(
-            scene.supplier.address, scene.alice.address, "Re: Offer 4711", f"{number}\n" * 20, **headers
-        )
-        scene.alice.box.add(mail.as_bytes())
-    yield over_https(world, timed("Gmail: ingest case mails", 250, guard, lambda: scene.sync(app=watched)))
-    for number in range(250):
-        mail = write(f"x{number}@elsewhere.example", scene.alice.address, f"News {number}", "Words")
-        scene.alice.box.add(mail.as_bytes())
-    yield over_https(
-        world, timed("Gmail: ignore unrelated mails", 250, guard, lambda: scene.sync(app=watched))
-    )
-    yield over_https(world, timed("Gmail: idle looks", 100, guard, lambda: looks(scene, watched, 100)))
-    body, token = google.notification(scene)
-    noticing.take(scene.app, "google", body, token)  # Google's keys are known from here on
-    yield timed(
-        "Gmail: acknowledge a notification",
-        1000,
-        guard,
-        lambda: [noticing.take(watched, "google", body, token) for _ in range(1000)],
-    )
-    yield over_https(world, timed("Gmail: send", 100, guard, lambda: sends(scene, watched, 100)))
-
-
-def over_https(world: World, row: Row) -> Row:
-    """Count what Gmail was asked for instead of calls to the provider."""
-    storage = tuple(call for call in row.calls if call.split(".")[0] in STORAGE)
-    asked = tuple(f"gmail {one.method}" for one in world.google.requests)
-    world.google.requests.clear()
-    return replace(row, calls=storage + asked)
-
-
-def looks(scene: Scene, app: object, count: int) -> None:
-    """Look into a mailbox in which nothing happens."""
-    for _ in range(count):
-        scene.sync(app=app)  # type: ignore[arg-type]
 
 
 def answers(scene: Scene, to: str, count: int) -> None:
@@ -237,8 +188,8 @@ def main() -> None:
     print(ready(), flush=True)
     with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
         os.environ.update(world.environment())
-        microsoft, exchange = (each.rows(world, counted) for each in (bench_microsoft, bench_exchange))
-        for row in chain(rows(world), microsoft, gmail(world), exchange):
+        others = (each.rows(world, counted) for each in (bench_microsoft, bench_google, bench_exchange))
+        for row in chain(rows(world), *others):
             print(row, flush=True)
         print(first_answer(world), flush=True)
 

@@ -18,7 +18,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
-from shared.model import Mailbox
+from shared.model import PLATFORM, Mailbox
 from tests.scenes import Clock, ProgramUser, Scene, caller, someone
 
 PASSWORD = "correct horse"
@@ -64,6 +64,8 @@ class Person(ProgramUser):
 class GoogleScene(Scene):
     """A scene whose mailbox is Alice's at Gmail."""
 
+    also: tuple[str, ...] = (PLATFORM,)
+    """A notice may name many mailboxes: then it is nobody\'s job."""
     bell: Any = None
     admin: Caller | None = None
     domain: str = ""

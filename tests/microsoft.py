@@ -25,7 +25,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.contract import AppSecret, AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
-from shared.model import Grant, Integration, Mailbox, Message, Subscription, SyncState
+from shared.model import PLATFORM, Grant, Integration, Mailbox, Message, Subscription, SyncState
 from shared.settings import load
 from shared.storage.base import Add, Due
 from tests.scenes import Clock, ProgramUser, Scene, caller, someone
@@ -72,6 +72,8 @@ class Person(ProgramUser):
 class MicrosoftScene(Scene):
     """A scene whose mailbox is Alice's in Exchange Online."""
 
+    also: tuple[str, ...] = (PLATFORM,)
+    """A notice may name many mailboxes: then it is nobody\'s job."""
     bell: Any = None
     admin: Caller | None = None
     domain: str = ""

@@ -28,7 +28,7 @@ from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, NewAttachment, Person, PutIntegration, SendEmail
 from shared.jobs import Job
-from shared.model import PLATFORM, Mailbox, Message, Review, SyncState
+from shared.model import Mailbox, Message, Review, SyncState
 from shared.storage.base import Save
 
 _NUMBERS = itertools.count(1)
@@ -238,14 +238,14 @@ class Scene:
         return ran
 
     def waiting(self) -> Iterator[str]:
-        """Take this organisation's messages, and those that name many, off the queues; and those of `also`."""
+        """Take this organisation's messages, and those of `also`, off the queues; others' are thrown away."""
         service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         for name in (SYNC, DELIVER):
             queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
             try:
                 for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
                     queue.delete_message(message)
-                    if jobs.read(message.content).org_id in {self.org_id, PLATFORM, *self.also}:
+                    if jobs.read(message.content).org_id in {self.org_id, *self.also}:
                         yield message.content
             except ResourceNotFoundError:
                 continue  # nothing was ever put into it

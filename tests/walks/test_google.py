@@ -428,7 +428,7 @@ class TestOneAccountInTwoOrganisations:
         """Alice's mailbox, connected by a second organisation too."""
         org_id = f"{stage.org_id}-b"
         approve(stage.app, org_id)
-        stage.also = (org_id,)
+        stage.also += (org_id,)
         return org_id, connect(world, stage.app, org_id, stage.alice)
 
     def test_a_push_reaches_both_and_the_first_to_go_takes_nothing_with_it(self, stage, world, other):
