@@ -30,7 +30,10 @@ LATE = timedelta(minutes=5)
 
 
 AGAIN = timedelta(hours=6)
-"""When a renewal that came to nothing is tried again."""
+"""When a renewal that came to nothing is tried again; none follows another sooner, whatever a provider says.
+
+Gmail notifies at once when a watch begins, and a look that this starts asks whether the push is due.
+"""
 
 Event = Literal["due", "renew", "ended", "missed", "heard"]
 
@@ -46,17 +49,16 @@ def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) 
     if not app.has_push(mailbox):
         return None
     push = mailbox.push
-    if push is None or _due_at(mailbox, push) <= app.clock():
+    if push is None or _due_at(push) <= app.clock():
         return "due"
     if not pushed and late and not push.silent:
         return "missed"
     return "heard" if pushed and found and (push.missed or push.silent) else None
 
 
-def _due_at(mailbox: Mailbox, push: Subscription) -> datetime:
+def _due_at(push: Subscription) -> datetime:
     """When a push is renewed; a silent one is made anew after its end."""
-    spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
-    return push.until if push.silent else (push.renew_at or push.until) - spread
+    return push.until if push.silent else push.renew_at or push.until
 
 
 def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
@@ -73,7 +75,7 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     if stored is None or stored.value.state != "active" or not app.has_push(stored.value):
         return
     push = stored.value.push
-    if event == "due" and push and _due_at(stored.value, push) > app.clock():
+    if event == "due" and push and _due_at(push) > app.clock():
         return  # a look and the timer both saw it
     if push and event in {"missed", "heard"}:
         changed = _heard(push) if event == "heard" else _missed(push, app.clock())
@@ -84,8 +86,8 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     _see_to_it(app, org_id, stored.value, app.clock() + AGAIN)  # whatever becomes of this attempt
     deaf = push is not None and push.missed >= MOST_MISSED and event == "due"
     renewed = None if deaf or event == "ended" else _renewed(app, org_id, stored.value)
-    kept = _kept(app, push, renewed or _made(app, org_id, stored.value))
-    _see_to_it(app, org_id, stored.value, _due_at(stored.value, kept))
+    kept = _kept(app, stored.value, renewed or _made(app, org_id, stored.value))
+    _see_to_it(app, org_id, stored.value, _due_at(kept))
     _save(app, org_id, stored, kept, "kept")
     if renewed is None and push:
         jobs.put(app, Job("sync", org_id, mailbox_id))  # what came while nobody told us
@@ -122,11 +124,13 @@ def _missed(push: Subscription, now: datetime) -> Subscription:
     return replace(push, missed=missed, silent=missed >= 2 * MOST_MISSED, renew_at=renew_at)
 
 
-def _kept(app: App, old: Subscription | None, push: Push | None) -> Subscription:
+def _kept(app: App, mailbox: Mailbox, push: Push | None) -> Subscription:
     """What is remembered of a new promise; a mailbox that can have none counts as silent."""
     if push is None:
         return Subscription("", app.clock() + UNTRIED, silent=True)
-    return Subscription(push.id, push.until, old.missed if old else 0, renew_at=push.renew_at)
+    spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
+    renew_at = max(push.renew_at - spread, app.clock() + AGAIN)
+    return Subscription(push.id, push.until, mailbox.push.missed if mailbox.push else 0, renew_at=renew_at)
 
 
 def _renewed(app: App, org_id: str, mailbox: Mailbox) -> Push | None:

@@ -14,7 +14,7 @@ from shared.errors import OutcomeUnknown, Temporary, ZalionError
 from shared.model import AuditRecord, OutboxItem
 from tests.doors import Guard, dying, guarded
 
-pytestmark = pytest.mark.every_provider
+pytestmark = [pytest.mark.every_provider, pytest.mark.usefixtures("unmetered")]
 
 
 SENDING = {"message.sent", "message.queued"}

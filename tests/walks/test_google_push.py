@@ -264,6 +264,16 @@ def test_a_watch_that_died_is_made_good_by_polls_and_made_anew(stage, world):
     assert len(stage.timeline()) == before + subscribing.MOST_MISSED + 1
 
 
+def test_a_watch_is_renewed_once_though_its_end_lies_behind_our_clock(stage, world):
+    """Gmail notifies when a watch begins, and a look that this starts asks whether the watch is due."""
+    stage.clock.advance(hours=40)
+    before = watches(world)
+    scheduling.tick(stage.app)
+    for _ in range(6):
+        stage.settle()
+    assert watches(world) == before + 1
+
+
 def test_the_watch_is_renewed_daily(stage, world):
     def needs(**later):
         clock = Clock(stage.clock.ahead + timedelta(**later))

@@ -11,9 +11,6 @@ from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord
 from tests.scenes import write
 
-UNRELATED = {"google": 100}
-"""Fewer where 500 would meet the provider's quota of a minute."""
-
 
 def fill(scene, count):
     """Put mail that belongs to no case into the mailbox, as a server would."""
@@ -33,15 +30,15 @@ def rows(scene):
 
 
 @pytest.mark.every_provider
-def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watched, guard, caplog, row):
-    unrelated = UNRELATED.get(row, 500)
+@pytest.mark.usefixtures("unmetered")
+def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watched, guard, caplog):
     scene.sync()
     before = rows(scene)
-    fill(scene, unrelated)
+    fill(scene, 500)
     caplog.clear()
     with caplog.at_level("DEBUG"):
         counts = scene.sync(app=watched)
-    assert counts["ignore"] == unrelated
+    assert counts["ignore"] == 500
     assert guard.count(f"{scene.receiver}.fetch") == 0
     assert guard.count(f"{scene.receiver}.returned_headers") == 0
     assert guard.count("blobs.") == 0
