@@ -45,6 +45,21 @@ def put_draft(call: Call[c.SendEmail]) -> Answer:
     return Answer(views.draft(message, receipt.ref), status=201)
 
 
+@bp.endpoint(
+    "POST",
+    "cases/{caseId}/drafts/{draftId}/send",
+    who="member",
+    answer=c.EmailResource,
+    status=202,
+    headers=("Idempotency-Key",),
+)
+def send_draft(call: Call[None]) -> Answer:
+    """Send a draft of the case as its owner left it in the mailbox; repeatable as sending is."""
+    key = drafts.idempotency_key(call.request.headers.get("idempotency-key"))
+    message = drafting.send(call.app, call.caller, call.path("caseId"), call.path("draftId"), key)
+    return Answer(views.email(message), status=202)
+
+
 @bp.endpoint("GET", "cases/{caseId}/emails", who="member", answer=c.Timeline, query=PAGE)
 def list_emails(call: Call[None]) -> Answer:
     """The case's e-mails, oldest first."""

@@ -389,8 +389,12 @@ class EmailResource(Resource, frozen=True, kw_only=True):
 
 
 class DraftResource(Resource, frozen=True, kw_only=True):
-    """A draft in the user's own mailbox; it appears in the case once the user has sent it there."""
+    """A draft in the user's own mailbox; it appears in the case once it is sent, there or from the case.
 
+    `id` is what sends it: POST /cases/{caseId}/drafts/{id}/send.
+    """
+
+    id: str
     ref: str | None
     mailbox_id: str
     case_id: str

@@ -39,7 +39,7 @@ from shared.model import (
     digest,
 )
 from shared.promises import GIVE_UP, Promised
-from shared.providers.base import Receipt, Sender, SentFolder
+from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Move, Remove, Save, Stored, Write
 
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
@@ -54,6 +54,12 @@ LOOK_DELAY = 2
 COPY_APPEARS = timedelta(minutes=1)
 """How long a provider that files its own copy may take before its absence means something."""
 
+
+DRAFT_GONE = Problem(
+    "draft_gone",
+    "The draft is no more in the mailbox: it was sent or thrown away there.",
+    "Look into Sent; if it is not there, write it anew.",
+)
 
 UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
@@ -112,8 +118,7 @@ class _Delivery(Promised):
             return
         try:
             relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
-            with self.app.sending(self.org_id, self.mailbox.value, self.riding) as sender:
-                receipt, copied = self._send(sender), sender.files_copy
+            receipt, copied = self._leave(self.mailbox.value)
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
         except OutcomeUnknown as error:
@@ -126,7 +131,7 @@ class _Delivery(Promised):
         except (InvalidRequest, Conflict) as error:  # a setting or secret that somebody can put right
             self._postpone(error, PAUSES[1])
         except (Rejected, Unsupported, NotFound) as error:
-            self._fail(Problem(error.code, error.detail, error.fix))
+            self._refused(error)
         else:
             self._sent(receipt, copied=copied)
 
@@ -147,6 +152,8 @@ class _Delivery(Promised):
             self._sent(copy, copied=True)
         elif slow:
             self._later(COPY_APPEARS, self.ours)
+        elif error is None and self._leaves_once():
+            self.hand_over()
         else:
             self._uncertain(error)
 
@@ -165,11 +172,21 @@ class _Delivery(Promised):
             self._audit_only("message.copy_missing")
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
 
-    def _send(self, sender: Sender) -> Receipt:
+    def _leave(self, mailbox: Mailbox) -> tuple[Receipt, bool]:
+        """Let it leave; also tells whether the provider files the copy."""
         old = self.message.value
-        self.raw = bytes_of(self.app, self.org_id, old)
-        sent_from = old.sender.address if old.sender else ""
-        return sender.send(self.raw, sent_from, old.envelope_to, self.begin)
+        if old.draft:
+            with self.app.drafting(self.org_id, mailbox) as drafter:
+                raw = bytes_of(self.app, self.org_id, old)
+                return drafter.send(old.draft, raw, old.envelope_to, self.begin), True
+        with self.app.sending(self.org_id, mailbox, self.riding) as sender:
+            self.raw = bytes_of(self.app, self.org_id, old)
+            sent_from = old.sender.address if old.sender else ""
+            return sender.send(self.raw, sent_from, old.envelope_to, self.begin), sender.files_copy
+
+    def _leaves_once(self) -> bool:
+        """Whether it may be handed over without knowing what came of that before: a draft ends by leaving."""
+        return bool(self.message.value.draft and self.mailbox and not self.too_old())
 
     def _find_copy(self) -> Receipt | None:
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
@@ -218,6 +235,14 @@ class _Delivery(Promised):
         message = self.message.value
         planned = self.app.records.get(self.org_id, Alias, digest(message.message_id or ""))
         return replace(planned.value, message_id=message_id)
+
+    def _refused(self, error: ZalionError) -> None:
+        """It cannot leave. A draft that is no more may have left by an earlier attempt."""
+        gone = isinstance(error, NotFound) and self.message.value.draft
+        if gone and self.message.value.attempts:
+            self.look(error)
+        else:
+            self._fail(DRAFT_GONE if gone else Problem(error.code, error.detail, error.fix))
 
     def _fail(self, problem: Problem) -> None:
         self._end("failed", problem)

@@ -1,17 +1,23 @@
-"""Putting a mail of a case into its owner's own drafts, to be changed and sent from there.
+"""Mails of a case as drafts in their owner's own mailbox: put there, changed there, sent there or by us.
 
-Nothing is promised: the owner may throw it away. It carries our signed id like every mail of ours, and its
-thread is known: whenever it is sent, whatever became of its text, the copy in Sent is filed into the case,
-also where the mail program gave it a Message-ID of its own (the subject must then have stayed).
+Putting one promises nothing: the owner may throw it away. It carries our signed id like every mail of ours,
+and its thread is known: if it is sent in the mailbox, whatever became of its text, the copy in Sent is filed
+into the case, also where the mail program gave it a Message-ID of its own (if its subject stayed).
+
+Sending one promises it as it is then, like every mail that is sent from the case. It leaves the mailbox as
+that very draft, so that its owner's own click on "send" and ours can never send it twice.
 """
 
 import secrets
 
-from shared import audit, sending
+from shared import audit, drafts, sending
 from shared.app import App
 from shared.callers import Caller
+from shared.casework import member_case
+from shared.delivering import DRAFT_GONE
 from shared.drafts import Draft
-from shared.model import Mailbox, Message, ThreadHint
+from shared.errors import NotFound
+from shared.model import Conversation, Mailbox, MailboxDraft, Message, ThreadHint, digest
 from shared.providers.base import Receipt
 from shared.storage.base import Save
 
@@ -30,7 +36,46 @@ def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, 
         )
         app.records.commit(caller.org_id, outgoing.thread, event)  # first: a copy must find its conversation
         receipt = drafter.put(outgoing.raw, message.envelope_to)
-    if receipt.thread:
-        hint = ThreadHint(mailbox.id, receipt.thread, message.conversation_id)
-        app.records.commit(caller.org_id, Save(hint))
+    kept = MailboxDraft(message.id, mailbox.id, receipt.ref or "", message.conversation_id, draft.in_reply_to)
+    hint = [Save(ThreadHint(mailbox.id, receipt.thread, kept.conversation_id))] if receipt.thread else []
+    app.records.commit(caller.org_id, Save(kept), *hint)
     return message, receipt
+
+
+def send(app: App, caller: Caller, case_id: str, draft_id: str, key: str) -> Message:
+    """Promise to send a draft of the case as it lies in the mailbox now; returns the promised mail.
+
+    Raises NotFound for one that is no more in the mailbox, InvalidRequest naming the header that keeps it
+    from being sent, and whatever `sending.accept` raises.
+    """
+    asked = digest("draft", draft_id)
+
+    def prepare() -> sending.Outgoing:
+        kept = _kept(app, caller, case_id, draft_id)
+        draft = drafts.resumed(kept, _as_it_is(app, caller, case_id, kept), asked)
+        return sending.prepare(app, caller, case_id, draft, key)
+
+    return sending.promised(app, caller, case_id, asked, key, prepare)
+
+
+def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft:
+    """Return what we know of a draft; it goes where its conversation goes."""
+    case = member_case(app, caller, case_id)
+    kept = app.records.find(caller.org_id, MailboxDraft, draft_id)
+    if kept:
+        conversation = app.records.get(caller.org_id, Conversation, kept.value.conversation_id)
+        if conversation.value.case_id == case.id:
+            return kept.value
+    raise NotFound("There is no such draft in this case.", field="draftId")
+
+
+def _as_it_is(app: App, caller: Caller, case_id: str, kept: MailboxDraft) -> bytes:
+    mailbox = sending.sendable(app, caller, kept.mailbox_id)
+    told = audit.recorded(
+        app, caller.org_id, "draft.read", actor=caller.email, mailbox_id=mailbox.id, case_id=case_id
+    )
+    with told, app.drafting(caller.org_id, mailbox) as drafter:
+        try:
+            return drafter.fetch(kept.ref)
+        except NotFound as error:
+            raise NotFound(DRAFT_GONE.detail, field="draftId", fix=DRAFT_GONE.fix) from error

@@ -12,7 +12,7 @@ import msgspec
 from shared import mime
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import InvalidRequest
-from shared.model import Address
+from shared.model import Address, MailboxDraft
 
 MOST_RECIPIENTS = 300
 """Below what mail systems take in one mail (Gmail: 500)."""
@@ -35,15 +35,23 @@ class Draft:
     in_reply_to: str | None
     attachments: tuple[mime.Part, ...]
     fingerprint: str
+    written: "Written | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A draft as it lies in its mailbox now: its thread is known, and it leaves as it is."""
+
+    ref: str
+    conversation_id: str
+    raw: bytes
 
 
 def checked(body: SendEmail) -> Draft:
     """Check a request to send. Raises InvalidRequest naming the field."""
     if body.text is None and body.html is None:
         raise InvalidRequest("The mail has no text.", field="text", fix="Give text, html or both.")
-    if len(body.to) + len(body.cc) + len(body.bcc) > MOST_RECIPIENTS:
-        fix = "Send it in several mails."
-        raise InvalidRequest(f"A mail may have at most {MOST_RECIPIENTS} recipients.", field="to", fix=fix)
+    _few_enough(len(body.to) + len(body.cc) + len(body.bcc))
     return Draft(
         mailbox_id=body.mailbox_id,
         to=_people(body.to, "to"),
@@ -55,6 +63,30 @@ def checked(body: SendEmail) -> Draft:
         in_reply_to=body.in_reply_to,
         attachments=tuple(_part(part, place) for place, part in enumerate(body.attachments)),
         fingerprint=fingerprint(body),
+    )
+
+
+def resumed(kept: MailboxDraft, raw: bytes, fingerprint: str) -> Draft:
+    """Read what has become of a draft in its mailbox.
+
+    Raises InvalidRequest naming the header that keeps it from being sent.
+    """
+    sides = mime.written_to(raw)
+    if not any(sides.values()):
+        fix = "Open it in your mail program, say who is to get it, then send it again."
+        raise InvalidRequest("The draft has no recipient.", field="to", fix=fix)
+    _few_enough(sum(map(len, sides.values())))
+    parsed = mime.parse(raw)
+    return Draft(
+        mailbox_id=kept.mailbox_id,
+        **sides,
+        subject=parsed.subject,
+        text=None,
+        html=None,
+        in_reply_to=kept.in_reply_to,
+        attachments=(),
+        fingerprint=fingerprint,
+        written=Written(kept.ref, kept.conversation_id, raw),
     )
 
 
@@ -81,6 +113,12 @@ def case_id(text: str) -> str:
 def members(addresses: Sequence[str]) -> list[str]:
     """Check the members of a case."""
     return [mime.check_address(text, f"members[{place}]") for place, text in enumerate(addresses)]
+
+
+def _few_enough(recipients: int) -> None:
+    if recipients > MOST_RECIPIENTS:
+        fix = "Send it in several mails."
+        raise InvalidRequest(f"A mail may have at most {MOST_RECIPIENTS} recipients.", field="to", fix=fix)
 
 
 def _people(people: Sequence[Person], field: str) -> tuple[Address, ...]:

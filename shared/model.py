@@ -514,6 +514,30 @@ class ThreadHint:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxDraft:
+    """A draft of a case that we put into a mailbox, for its owner to change and send.
+
+    Attributes:
+        id: what our API calls it.
+        ref: what the provider calls it.
+        in_reply_to: the e-mail of the case that it answers.
+    """
+
+    kind: ClassVar[str] = "draft"
+
+    id: str
+    mailbox_id: str
+    ref: str
+    conversation_id: str
+    in_reply_to: str | None
+
+    @property
+    def key(self) -> str:
+        """Its id."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One filed e-mail: what the timeline shows. Its bytes are what `raw` names: `keeping.bytes_of`.
 
@@ -526,6 +550,7 @@ class Message:
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
         claim: made by the worker that took the last step for itself.
+        draft: what the provider calls the draft that leaves as this mail.
         new_participant: the sender was not known to the conversation.
     """
 
@@ -560,6 +585,7 @@ class Message:
     next_at: datetime | None = None
     attempts: int = 0
     claim: str = ""
+    draft: str | None = None
     new_participant: bool = False
     error: Problem | None = None
 

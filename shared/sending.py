@@ -7,7 +7,7 @@ then the nudge. A crash before the transaction promised nothing; after it, the s
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,18 +55,30 @@ def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Me
     Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired, Unsupported or AgainstRules with
     nothing promised; Conflict when the key was used for another body.
     """
+    return promised(
+        app, caller, case_id, draft.fingerprint, key, lambda: prepare(app, caller, case_id, draft, key)
+    )
+
+
+def promised(
+    app: App, caller: Caller, case_id: str, fingerprint: str, key: str, prepare: Callable[[], "Outgoing"]
+) -> Message:
+    """Promise what `prepare` makes, unless that was promised before; `fingerprint` tells what is asked.
+
+    Raises as `accept` and `prepare` do.
+    """
     for tries in range(TRIES):
         try:
-            outgoing = prepare(app, caller, case_id, draft, key)
+            outgoing = prepare()
         except ZalionError:
-            kept = _kept(app, caller, case_id, draft, key)  # a promise outlives what has changed since
+            kept = _kept(app, caller, case_id, fingerprint, key)  # a promise outlives what has changed since
             if kept is None:
                 raise
             return kept
         try:
             outgoing.promise(app, caller)
         except Raced:
-            kept = _kept(app, caller, case_id, draft, key)
+            kept = _kept(app, caller, case_id, fingerprint, key)
             if kept:
                 return kept
             time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers, protects nothing
@@ -136,15 +148,11 @@ def nudge(app: App, org_id: str, message: Message) -> None:
 def prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Outgoing:
     """Compose a mail and all that its promise would write, and write nothing. Raises as `accept`."""
     case = member_case(app, caller, case_id)
-    mailbox = _sendable(app, caller, draft.mailbox_id)
+    mailbox = sendable(app, caller, draft.mailbox_id)
     counted = relaying.admit(app, caller.org_id, mailbox, draft)
     parent = _parent(app, caller.org_id, case.id, draft.in_reply_to)
     now = app.clock()
-    if parent:
-        conversation_id, thread = parent.value.conversation_id, _unmoved(parent)
-    else:
-        conversation_id = secrets.token_hex(8)
-        thread = Add(Conversation(conversation_id, case.id, mime.base_subject(draft.subject)))
+    conversation_id, thread = _thread(app, caller.org_id, case.id, draft, parent)
     tail = digest(caller.org_id, case.id, key)[:12]
     signed = SignedId(conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
     outgoing = _compose(app, caller.org_id, mailbox, draft, parent.value if parent else None, signed, now)
@@ -171,9 +179,19 @@ def _largest(app: App, mailbox: Mailbox) -> int:
     return min(app.max_mail_bytes, largest(mailbox.settings[name])) if largest else app.max_mail_bytes
 
 
-def _unmoved(parent: Stored[Message]) -> Write:
-    """Insist, in the same transaction, that the answered mail is still in this case."""
-    return Move(parent, parent.value)
+def _thread(
+    app: App, org_id: str, case_id: str, draft: Draft, parent: Stored[Message] | None
+) -> tuple[str, Write]:
+    """Return the conversation, and the write that makes it, or insists that it is still this case's."""
+    if draft.written:
+        known = app.records.get(org_id, Conversation, draft.written.conversation_id)
+        if known.value.case_id != case_id:
+            raise NotFound("The draft was moved to another case.", field="draftId")
+        return known.value.id, Move(known, known.value)
+    if parent:
+        return parent.value.conversation_id, Move(parent, parent.value)
+    made = Conversation(secrets.token_hex(8), case_id, mime.base_subject(draft.subject))
+    return made.id, Add(made)
 
 
 def _compose(
@@ -199,6 +217,7 @@ def _compose(
         in_reply_to=parent.message_id if parent else None,
         references=tuple(dict.fromkeys(id_ for id_ in known if id_)),
         attachments=draft.attachments,
+        written=draft.written.raw if draft.written else None,
     )
 
 
@@ -239,11 +258,15 @@ def _message(
         attachments=tuple[Attachment, ...](parsed.attachments),
         mailbox_id=mailbox.id,
         envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),
+        draft=draft.written.ref if draft.written else None,
     )
 
 
-def _sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
-    """Return the caller's own mailbox if it can send."""
+def sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
+    """Return the caller's own mailbox if it can send.
+
+    Raises NotFound, NotAllowed, Unsupported or ConsentRequired, naming the field.
+    """
     stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
     if stored is None or stored.value.state == "disconnected":
         raise NotFound("There is no such mailbox.", field="mailboxId")
@@ -269,14 +292,14 @@ def _parent(app: App, org_id: str, case_id: str, email_id: str | None) -> Stored
     return parent
 
 
-def _kept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message | None:
+def _kept(app: App, caller: Caller, case_id: str, fingerprint: str, key: str) -> Message | None:
     """Return what was promised under this key; Conflict when the body was another one."""
     member_case(app, caller, case_id)
     stored = app.records.find(caller.org_id, Promise, f"{case_id}!{digest(key)}")
     if stored is None:
         return None
     promise = stored.value
-    if promise.fingerprint != draft.fingerprint:
+    if promise.fingerprint != fingerprint:
         raise Conflict("This Idempotency-Key was used for another e-mail.", field="Idempotency-Key")
     found = find(app, caller.org_id, promise.conversation_id, promise.email_id)
     return whole(app, caller.org_id, found.value) if found else None

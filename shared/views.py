@@ -168,6 +168,7 @@ def domain(proof: DomainProof) -> c.DomainResource:
 def draft(message: Message, ref: str | None) -> c.DraftResource:
     """Show a draft that lies in the user's mailbox."""
     return c.DraftResource(
+        id=message.id,
         ref=ref,
         mailbox_id=message.mailbox_id or "",
         case_id=message.case_id,

@@ -14,7 +14,7 @@ from shared.app import App
 from shared.providers.base import Provider
 
 PORTS = ("records", "blobs", "queues", "schedule", "vault")
-POWERS = ("receiver", "sender", "sent_folder", "searcher")
+POWERS = ("receiver", "sender", "sent_folder", "searcher", "drafter")
 
 
 class Crash(BaseException):

@@ -13,6 +13,7 @@ How a test drives it:
     google.grant(address, "gmail.readonly")             a refresh token, as after a sign-in with consent
     google.arrive(address, raw, label="INBOX", at=None) mail comes in, history grows, a push goes out
     google.send_as_user(address, raw)                   sent in Gmail by hand: SENT copy, push, SMTP
+    google.change_draft_as_user(address, item, raw)     a draft, changed to raw in Gmail by hand
     google.send_draft_as_user(address, item, raw)       a draft, changed to raw, sent in Gmail by hand
     google.mailbox(address)          add(raw, "inbox"|"sent"|"junk"|"trash"|"archive"|name, at=, sent=),
                                      listed(label), remove(item), move(item, label), forget_history(),
@@ -55,7 +56,7 @@ class Google(WebServer):
 
     Attributes:
         token_uri: where tokens are got.
-        arrive, send_as_user, send_draft_as_user: what happens in a mailbox, see `Gmail`.
+        arrive, send_as_user, change_draft_as_user, send_draft_as_user: see `Gmail`.
         knows, deliver: its place in the mail world, see `Gmail`.
     """
 
@@ -71,6 +72,7 @@ class Google(WebServer):
         self.pubsub = PubSub(ca, self.faults, self.accounts.identity, PUSH_ACCOUNT)
         self.gmail = Gmail(self.accounts, self.pubsub, mx)
         self.arrive, self.send_as_user = self.gmail.arrive, self.gmail.send_as_user
+        self.change_draft_as_user = self.gmail.change_draft_as_user
         self.send_draft_as_user = self.gmail.send_draft_as_user
         self.knows, self.deliver = self.gmail.knows, self.gmail.deliver
         self._api = Api(self.gmail)

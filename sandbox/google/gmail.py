@@ -89,6 +89,15 @@ class Gmail:
         self.transport(address.lower(), without(raw, "Bcc"), recipients(head(raw)))
         return item
 
+    def change_draft_as_user(self, address: str, draft: Item, raw: bytes) -> Item:
+        """The person changes a draft in Gmail and leaves it there: the same draft, with a new message."""
+        box = self.mailboxes[address.lower()]
+        [name] = [name for name, id_ in box.drafts.items() if id_ == draft.id]
+        box.remove(draft)
+        item = box.add(raw, "DRAFT", thread=draft.thread)
+        box.drafts[name] = item.id
+        return item
+
     def send_draft_as_user(self, address: str, draft: Item, raw: bytes) -> Item:
         """The person changes a draft to `raw` and sends it in Gmail: a new message, in the draft's thread."""
         if self.faults.recomposed:

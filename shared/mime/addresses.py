@@ -99,6 +99,19 @@ def _a_label(label: str) -> str:
     return label if _LABEL.fullmatch(label) else ""
 
 
+def written(values: Iterable[str], field: str) -> tuple[Address, ...]:
+    """Read an address header that a user of ours wrote: nothing in it is dropped.
+
+    Raises InvalidRequest naming `field` for what is no address.
+    """
+    return tuple(
+        Address(check_address(spec, field), name or decode_words(comment))
+        for value in values
+        for name, specs, comment in _mailboxes(value)
+        for spec in specs
+    )
+
+
 def check_address(text: str, field: str) -> str:
     """Check one addr-spec that a user typed, and return it in lower case with an A-label domain.
 

@@ -56,6 +56,7 @@ class Outgoing:
             the header.
         date: aware.
         references: of the answered mail and before, oldest first.
+        written: a mail whose body goes out as it is, instead of the texts and files here.
     """
 
     message_id: str
@@ -69,17 +70,16 @@ class Outgoing:
     in_reply_to: str | None
     references: tuple[str, ...]
     attachments: tuple[Part, ...]
+    written: bytes | None = None
 
 
 def compose(draft: Outgoing) -> bytes:
     """Write the mail. Raises InvalidRequest naming the field that must not go into a mail."""
     headers = dict(_headers(draft))
-    out = BytesIO()
-    out.write("".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii"))
-    body = _body(draft)
-    BytesGenerator(out, mangle_from_=False, policy=_POLICY).flatten(body)
-    raw = out.getvalue()
-    _verify(raw, draft, {name.lower() for name in (*headers, *body)})
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+    content = _content(draft) if draft.written is None else envelopes.content(draft.written)
+    raw = head + content
+    _verify(raw, draft, {name.lower() for name in (*headers, *envelopes.split(content)[0])})
     return raw
 
 
@@ -136,6 +136,12 @@ def _person(person: Address, field: str) -> str:
     elif not _PHRASE.fullmatch(name):
         name = '"{}"'.format(re.sub(r'(["\\])', r"\\\1", name))
     return f"{name} <{address}>" if name else address
+
+
+def _content(draft: Outgoing) -> bytes:
+    out = BytesIO()
+    BytesGenerator(out, mangle_from_=False, policy=_POLICY).flatten(_body(draft))
+    return out.getvalue()
 
 
 def _body(draft: Outgoing) -> Message:

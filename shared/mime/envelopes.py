@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from shared.mime import addresses
 from shared.mime.charsets import clean, decode_words, header_text
-from shared.model import Envelope
+from shared.model import Address, Envelope
 
 Headers = Mapping[str, tuple[str, ...]]
 """Lower-case name -> unfolded values in order; octets are decoded, encoded words are not."""
@@ -24,6 +24,7 @@ MOST_REFERENCES = 1000
 
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r*\n|\r|\Z)")
+_CONTENT = re.compile(rb"(?:MIME-Version|Content-[!-9;-~]+)[ \t]*:", re.IGNORECASE)
 _BLANK = re.compile(rb"\n\r*\n|\r\r")
 _ID = re.compile(r"<([^<>]+)>")
 
@@ -161,6 +162,26 @@ def envelope(
         size=size,
         headers=headers,
     )
+
+
+def written_to(raw: bytes) -> dict[str, tuple[Address, ...]]:
+    """Return whom a mail that a user of ours wrote is for: `to`, `cc` and `bcc`.
+
+    Raises InvalidRequest naming the one in which something is no address.
+    """
+    headers, _ = split(raw)
+    return {side: addresses.written(headers.get(side, ()), side) for side in ("to", "cc", "bcc")}
+
+
+def content(raw: bytes) -> bytes:
+    """Return a mail without its headers but for those that say what its body is (RFC 2045 section 3)."""
+    lines, body = _lines(raw)
+    kept, keep = [], False
+    for _, line in lines:
+        if line[:1] not in (b" ", b"\t"):
+            keep = _CONTENT.match(line) is not None
+        kept += [line] if keep else []
+    return b"\r\n".join([*kept, b"", raw[body:]])
 
 
 def with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:

@@ -197,12 +197,26 @@ class Sender(Protocol):
 
 
 class Drafter(Protocol):
-    """Keeps mails that the mailbox's owner is to change and send in the own mail program."""
+    """Keeps mails that the mailbox's owner is to change, and to send there or from Zalion."""
 
     def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
         """Put `raw` into the drafts, to whom it does not name as Bcc; called by `drafting`.
 
         Raises ConsentRequired, Temporary, RateLimited or Rejected.
+        """
+        ...
+
+    def fetch(self, ref: str) -> bytes:
+        """Return a draft as it is now, Bcc included; called by `drafting`.
+
+        Raises NotFound where it is no more: sent, or thrown away.
+        """
+        ...
+
+    def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Callable[[], None]) -> Receipt:
+        """Let a draft leave as `raw`; called by `delivering`. The rest is as in `Sender.send`.
+
+        What was a draft leaves once: whoever asks again, or after its owner did the same, gets NotFound.
         """
         ...
 

@@ -60,6 +60,16 @@ def test_the_idempotency_key_is_needed_and_checked(office, value):
     assert answer.json()["field"] == "Idempotency-Key"
 
 
+def test_a_draft_that_is_not_there_cannot_be_sent_and_needs_a_key_too(office):
+    route = "/cases/C-1/drafts/1763943000123-0123456789ab/send"
+    answer = office.alice_("POST", route, headers={"X": "y"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+    answer = office.alice_("POST", route, headers=key())
+    assert (answer.status_code, answer.json()["field"]) == (404, "draftId")
+    answer = office.alice_("POST", "/cases/C-1/drafts/..%2Fx/send", headers=key())
+    assert answer.status_code == 404
+
+
 def test_a_26_mb_attachment_goes_or_is_refused_clearly(office):
     content = base64.b64encode(b"x" * (26 * 1024 * 1024)).decode()
     answer = send(office, attachments=[{"name": "big.bin", "contentBase64": content}])

@@ -29,6 +29,7 @@ def routes(office):
         ("POST", f"{box}/reviews/{HELD}", {"action": "dismiss"}),
         ("POST", "/cases/C-1/emails", draft(office)),
         ("POST", "/cases/C-1/drafts", draft(office)),
+        ("POST", f"/cases/C-1/drafts/{EMAIL}/send", None),
         ("GET", "/cases/C-1/emails", None),
         ("GET", f"/cases/C-1/emails/{EMAIL}", None),
         ("GET", f"/cases/C-1/emails/{EMAIL}/raw", None),
@@ -38,7 +39,7 @@ def routes(office):
     ]
 
 
-EVERY = range(17)
+EVERY = range(18)
 LISTS = [
     ("GET", "/integrations", None),
     ("GET", "/integrations/imap", None),
@@ -158,7 +159,7 @@ def test_of_a_mail_that_is_there_nothing_is_shown_or_done_to_whom_it_is_none_of_
             answer = who(method, path, body, headers=key())
             assert answer.status_code == 403, (method, path, answer.text)
             refused += 1
-    assert refused == 17 + 17 - 5
+    assert refused == 18 + 18 - 5
     assert len(lived_in.alice_("GET", "/cases/C-1/emails").json()["items"]) == 2
     read = [route for route in real(lived_in) if route[0] == "GET"]
     assert {lived_in.alice_(*route).status_code for route in read} == {200}, "all of it is really there"

@@ -11,16 +11,14 @@ from shared import (
     checking,
     connecting,
     disconnecting,
-    drafting,
-    drafts,
     owning,
     returning,
 )
-from shared.contract import PatchMailbox, Person, SendEmail
+from shared.contract import PatchMailbox
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
-from shared.model import AuditRecord, Conversation, Mailbox, SyncState
+from shared.model import AuditRecord, Mailbox, SyncState
 from shared.providers.google.position import ASKED, WAITED, Position
 from shared.settings import load
 from shared.storage.base import Save
@@ -191,89 +189,6 @@ class TestRefusedMails:
 def given_up(scene):
     rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
     return [row.counts for row in rows if row.event == "mailbox.mail_given_up"]
-
-
-class TestDrafts:
-    @pytest.fixture
-    def stage(self, world, app, clock):
-        return build(world, app, clock, drafts=True)
-
-    def body(self, stage, **changes):
-        return drafts.checked(
-            SendEmail(
-                **{
-                    "mailbox_id": stage.mailbox.id,
-                    "to": [Person(address=stage.supplier.address)],
-                    "subject": "Offer 4711",
-                    "text": "Please send it.",
-                    **changes,
-                }
-            )
-        )
-
-    def test_a_draft_lies_in_gmail_and_is_in_the_case_once_it_was_changed_and_sent_there(self, stage, world):
-        boss = stage.person("boss").address
-        body = self.body(stage, bcc=[Person(address=boss)])
-        _, receipt = drafting.put(stage.app, stage.caller, "C-1", body)
-        [draft] = stage.alice.box.listed("drafts")
-        assert receipt.ref
-        assert f"Bcc: {boss}".encode() in draft.raw
-        stage.settle()
-        assert stage.timeline() == []
-        world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
-        stage.settle()
-        [sent] = stage.timeline()
-        assert (sent.direction, sent.origin, sent.text.strip()) == ("out", "mailbox", "Kindly send it.")
-        stage.supplier.reply(stage.supplier.inbox()[0])
-        stage.settle()
-        assert [message.direction for message in stage.timeline()] == ["out", "in"]
-
-    @pytest.mark.parametrize("answers", [False, True])
-    def test_a_draft_that_lost_its_headers_when_it_was_changed_is_in_the_case(self, stage, world, answers):
-        if answers:
-            stage.sent()
-            stage.supplier.reply(stage.supplier.inbox()[0])
-            stage.settle()
-        told = {"in_reply_to": stage.timeline()[-1].id, "subject": "Re: Offer 4711"} if answers else {}
-        before = len(stage.timeline())
-        drafting.put(stage.app, stage.caller, "C-1", self.body(stage, **told))
-        [draft] = stage.alice.box.listed("drafts")
-        world.google.faults.recomposed = True
-        world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
-        stage.settle()
-        [sent] = stage.timeline()[before:]
-        assert (sent.direction, sent.text.strip()) == ("out", "Kindly send it.")
-
-    def test_a_draft_stands_in_the_thread_of_what_it_answers(self, stage):
-        stage.sent()
-        stage.supplier.reply(stage.supplier.inbox()[0])
-        stage.settle()
-        answered = stage.timeline()[-1]
-        body = self.body(stage, in_reply_to=answered.id, subject="Re: Offer 4711")
-        _, receipt = drafting.put(stage.app, stage.caller, "C-1", body)
-        assert receipt.thread in {item.thread for item in stage.alice.box.listed("inbox")}
-
-    def test_where_it_may_not_it_says_so_and_leaves_nothing(self, shared):
-        before = shared.app.records.range(shared.org_id, Conversation)
-        with pytest.raises(Unsupported) as caught:
-            drafting.put(shared.app, shared.caller, "C-1", self.body(shared))
-        assert "IT" in caught.value.fix
-        assert shared.app.records.range(shared.org_id, Conversation) == before
-
-    def test_a_mailbox_from_before_drafts_has_them_once_it_did_what_it_was_told(self, world, app, clock):
-        stage = build(world, app, clock)
-        approve(app, stage.org_id, drafts=True)
-        with pytest.raises(Unsupported) as caught:
-            drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
-        assert "disconnect the mailbox, then connect it again" in caught.value.fix
-        disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
-        connect(world, stage.app, stage.org_id, stage.alice)
-        drafting.put(stage.app, stage.caller, "C-1", self.body(stage))
-        assert len(stage.alice.box.listed("drafts")) == 1
-
-    def test_a_system_without_drafts_says_so(self, scene):
-        with pytest.raises(Unsupported):
-            drafting.put(scene.app, scene.caller, "C-1", self.body(scene))
 
 
 class TestSigningIn:

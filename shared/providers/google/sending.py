@@ -20,7 +20,7 @@ from shared.errors import (
     ZalionError,
 )
 from shared.providers.base import Connection, Receipt
-from shared.providers.google.client import ME, Session, Transport, envelope
+from shared.providers.google.client import ME, Session, Transport, checked, envelope
 from shared.providers.http import NotSent
 
 if TYPE_CHECKING:
@@ -38,7 +38,32 @@ def largest(_: Mapping[str, object]) -> int:
     return LARGEST
 
 
-class GmailSender(Session):
+class _Leaving(Session):
+    """What leaves through Gmail."""
+
+    def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
+        """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
+        gate = _Gate(self.http, commit, last)
+        try:
+            found: Mapping[str, Any] = self.run(request, gate)
+        except (NotSent, RateLimited):
+            raise  # it certainly was not taken
+        except Temporary as error:
+            if not gate.passed:
+                raise
+            raise OutcomeUnknown("The connection to Gmail broke after the hand-over began.") from error
+        return found
+
+    def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
+        try:
+            copies = self.metadata([sent["id"]])
+        except ZalionError:
+            copies = []  # it has left; the copy in Sent tells the id when it is read
+        final = envelope(copies[0]).message_id if copies else None
+        return Receipt(sent["id"], final, sent.get("threadId"))
+
+
+class GmailSender(_Leaving):
     """Sender of `base` over Gmail."""
 
     def check(self) -> None:
@@ -56,51 +81,22 @@ class GmailSender(Session):
 
         A large mail is announced before `commit`; it leaves with its last octet.
         """
-        addressed = mime.with_bcc(raw, envelope_to)
-        if len(addressed) > LARGEST:
-            raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
-        thread = thread_of(self, raw)
-        if len(addressed) > SMALL:
-            return self._receipt(self._handed_over(self._upload(addressed, thread), commit, "PUT"))
-        return self._receipt(self._handed_over(self._plain(addressed, thread), commit, "POST"))
+        message, media, last = _given(raw, envelope_to, thread_of(self, raw))
+        try:
+            sent = self._handed_over(
+                self.api("messages").send(userId=ME, body=message, **media), commit, last
+            )
+        except NotFound as error:  # the thread was deleted a moment ago: the next attempt finds none
+            raise Temporary("Gmail no longer knows the thread.", retry_after=60) from error
+        return self._receipt(sent)
 
     @property
     def files_copy(self) -> bool:
         """See `Sender.files_copy`."""
         return True
 
-    def _plain(self, raw: bytes, thread: Mapping[str, str]) -> Any:
-        body = {"raw": base64.urlsafe_b64encode(raw).decode(), **thread}
-        return self.api("messages").send(userId=ME, body=body)
 
-    def _upload(self, raw: bytes, thread: Mapping[str, str]) -> Any:
-        return self.api("messages").send(userId=ME, body=dict(thread), media_body=_uploaded(raw))
-
-    def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
-        """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
-        gate = _Gate(self.http, commit, last)
-        try:
-            found: Mapping[str, Any] = self.run(request, gate)
-        except (NotSent, RateLimited):
-            raise  # it certainly was not taken
-        except Temporary as error:
-            if not gate.passed:
-                raise
-            raise OutcomeUnknown("The connection to Gmail broke after the hand-over began.") from error
-        except NotFound as error:  # the thread was deleted a moment ago: the next attempt finds none
-            raise Temporary("Gmail no longer knows the thread.", retry_after=60) from error
-        return found
-
-    def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
-        try:
-            copies = self.metadata([sent["id"]])
-        except ZalionError:
-            copies = []  # it has left; the copy in Sent tells the id when it is read
-        final = envelope(copies[0]).message_id if copies else None
-        return Receipt(sent["id"], final, sent.get("threadId"))
-
-
-class GmailDrafter(Session):
+class GmailDrafter(_Leaving):
     """Drafter of `base` over Gmail; there for those whose IT lets Zalion write into Gmail."""
 
     def __init__(self, connection: Connection) -> None:
@@ -111,16 +107,25 @@ class GmailDrafter(Session):
 
     def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
         """See `Drafter.put`. The draft stands in the thread of what it answers."""
-        addressed = mime.with_bcc(raw, envelope_to)
-        if len(addressed) > LARGEST:
-            raise Rejected("The mail is too large for Gmail.", fix="Send fewer or smaller files.")
-        message, media = dict(thread_of(self, raw)), {}
-        if len(addressed) > SMALL:
-            media = {"media_body": _uploaded(addressed)}
-        else:
-            message["raw"] = base64.urlsafe_b64encode(addressed).decode()
+        message, media, _ = _given(raw, envelope_to, thread_of(self, raw))
         made = self.run(self.api("drafts").create(userId=ME, body={"message": message}, **media))
         return Receipt(made["id"], thread=made["message"].get("threadId"))
+
+    def fetch(self, ref: str) -> bytes:
+        """See `Drafter.fetch`."""
+        found = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="raw"))
+        return base64.urlsafe_b64decode(found["message"]["raw"] + "==")
+
+    def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Callable[[], None]) -> Receipt:
+        """See `Drafter.send`: Gmail takes the draft's new text, sends it and ends the draft in one call.
+
+        https://developers.google.com/workspace/gmail/api/guides/drafts
+        """
+        there = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="minimal"))
+        thread = {"threadId": there["message"]["threadId"]}
+        message, media, last = _given(raw, envelope_to, thread)
+        request = self.api("drafts").send(userId=ME, body={"id": ref, "message": message}, **media)
+        return self._receipt(self._handed_over(request, commit, last))
 
 
 def thread_of(session: Session, raw: bytes) -> Mapping[str, str]:
@@ -137,11 +142,22 @@ def thread_of(session: Session, raw: bytes) -> Mapping[str, str]:
     return {"threadId": found[0]["threadId"]} if found else {}
 
 
-def _uploaded(raw: bytes) -> Any:
-    """Hand over a mail as it is and in one piece, after it was announced."""
+def _given(
+    raw: bytes, envelope_to: Sequence[str], thread: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, Any], str]:
+    """Return a mail as Gmail takes it: JSON, what is uploaded beside it, and the method that lets it leave.
+
+    A large mail is announced, then handed over as it is and in one piece. Raises Rejected.
+    """
     from googleapiclient.http import MediaInMemoryUpload
 
-    return MediaInMemoryUpload(raw, mimetype="message/rfc822", chunksize=-1, resumable=True)
+    addressed = mime.with_bcc(raw, envelope_to)
+    if len(addressed) > LARGEST:
+        raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
+    if len(addressed) <= SMALL:
+        return {"raw": base64.urlsafe_b64encode(addressed).decode(), **thread}, {}, "POST"
+    media = MediaInMemoryUpload(addressed, mimetype="message/rfc822", chunksize=-1, resumable=True)
+    return dict(thread), {"media_body": media}, "PUT"
 
 
 @dataclass

@@ -1,0 +1,330 @@
+"""Drafts of a case in their owner's own Gmail: put there, changed there, sent there or from the case."""
+
+import re
+
+import pytest
+
+from shared import casework, disconnecting, drafting, drafts
+from shared.contract import NewAttachment, Person, SendEmail
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
+from shared.model import AuditRecord, Conversation, OutboxItem
+from tests.doors import guarded
+from tests.google import approve, build, connect
+from tests.scenes import caller
+from tests.walks.test_crashes import attempt, failing, settle
+
+BOSS = "boss"
+KEY = "one-key"
+
+
+@pytest.fixture
+def stage(world, app, clock):
+    scene = build(world, app, clock, drafts=True)
+    scene.settle()
+    return scene
+
+
+def body(stage, **changes):
+    return drafts.checked(
+        SendEmail(
+            **{
+                "mailbox_id": stage.mailbox.id,
+                "to": [Person(address=stage.supplier.address)],
+                "subject": "Offer 4711",
+                "text": "Please send it.",
+                **changes,
+            }
+        )
+    )
+
+
+def test_a_draft_lies_in_gmail_and_is_in_the_case_once_it_was_changed_and_sent_there(stage, world):
+    boss = stage.person("boss").address
+    asked = body(stage, bcc=[Person(address=boss)])
+    _, receipt = drafting.put(stage.app, stage.caller, "C-1", asked)
+    [draft] = stage.alice.box.listed("drafts")
+    assert receipt.ref
+    assert f"Bcc: {boss}".encode() in draft.raw
+    stage.settle()
+    assert stage.timeline() == []
+    world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
+    stage.settle()
+    [sent] = stage.timeline()
+    assert (sent.direction, sent.origin, sent.text.strip()) == ("out", "mailbox", "Kindly send it.")
+    stage.supplier.reply(stage.supplier.inbox()[0])
+    stage.settle()
+    assert [message.direction for message in stage.timeline()] == ["out", "in"]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_draft_that_lost_its_headers_when_it_was_changed_is_in_the_case(stage, world, answers):
+    if answers:
+        stage.sent()
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.settle()
+    told = {"in_reply_to": stage.timeline()[-1].id, "subject": "Re: Offer 4711"} if answers else {}
+    before = len(stage.timeline())
+    drafting.put(stage.app, stage.caller, "C-1", body(stage, **told))
+    [draft] = stage.alice.box.listed("drafts")
+    world.google.faults.recomposed = True
+    world.google.send_draft_as_user(stage.alice.address, draft, draft.raw.replace(b"Please", b"Kindly"))
+    stage.settle()
+    [sent] = stage.timeline()[before:]
+    assert (sent.direction, sent.text.strip()) == ("out", "Kindly send it.")
+
+
+def test_a_draft_stands_in_the_thread_of_what_it_answers(stage):
+    stage.sent()
+    stage.supplier.reply(stage.supplier.inbox()[0])
+    stage.settle()
+    answered = stage.timeline()[-1]
+    asked = body(stage, in_reply_to=answered.id, subject="Re: Offer 4711")
+    _, receipt = drafting.put(stage.app, stage.caller, "C-1", asked)
+    assert receipt.thread in {item.thread for item in stage.alice.box.listed("inbox")}
+
+
+def test_where_it_may_not_it_says_so_and_leaves_nothing(world, app, clock):
+    stage = build(world, app, clock)
+    before = stage.app.records.range(stage.org_id, Conversation)
+    with pytest.raises(Unsupported) as caught:
+        drafting.put(stage.app, stage.caller, "C-1", body(stage))
+    assert "IT" in caught.value.fix
+    assert stage.app.records.range(stage.org_id, Conversation) == before
+
+
+def test_a_mailbox_from_before_drafts_has_them_once_it_did_what_it_was_told(world, app, clock):
+    stage = build(world, app, clock)
+    approve(app, stage.org_id, drafts=True)
+    with pytest.raises(Unsupported) as caught:
+        drafting.put(stage.app, stage.caller, "C-1", body(stage))
+    assert "disconnect the mailbox, then connect it again" in caught.value.fix
+    disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+    connect(world, stage.app, stage.org_id, stage.alice)
+    drafting.put(stage.app, stage.caller, "C-1", body(stage))
+    assert len(stage.alice.box.listed("drafts")) == 1
+
+
+def test_a_system_without_drafts_says_so(scene):
+    with pytest.raises(Unsupported):
+        drafting.put(scene.app, scene.caller, "C-1", body(scene))
+
+
+def drafted(stage, **changes):
+    """Put a draft into Alice's Gmail; returns what the case calls it, and the draft as it lies there."""
+    message, _ = drafting.put(stage.app, stage.caller, "C-1", body(stage, **changes))
+    return message.id, stage.alice.box.listed("drafts")[-1]
+
+
+def changed(stage, draft, *pairs):
+    raw = draft.raw
+    for old, new in pairs:
+        assert old in raw
+        raw = raw.replace(old, new)
+    return stage.world.google.change_draft_as_user(stage.alice.address, draft, raw)
+
+
+def send(stage, draft_id, key=KEY, app=None, case_id="C-1"):
+    return drafting.send(app or stage.app, stage.caller, case_id, draft_id, key)
+
+
+def left(stage):
+    """What has left Alice's mailbox for good, and what still lies in her drafts."""
+    stage.settle()
+    return len(stage.supplier.inbox()), len(stage.alice.inbox("Sent")), len(stage.alice.box.listed("drafts"))
+
+
+INLINE = b"""Content-Type: multipart/related; boundary="b"\r
+\r
+--b\r
+Content-Type: text/html; charset="utf-8"\r
+\r
+<p>See <img src="cid:plan@here"></p>\r
+--b\r
+Content-Type: image/png\r
+Content-ID: <plan@here>\r
+Content-Disposition: inline; filename="plan.png"\r
+Content-Transfer-Encoding: base64\r
+\r
+iVBORw0KGgo=\r
+--b--\r
+"""
+
+
+def test_a_draft_is_sent_from_the_case_as_its_owner_left_it(stage):
+    boss = stage.person(BOSS).address
+    draft_id, draft = drafted(stage, bcc=[Person(address=boss)])
+    rewritten = re.sub(rb"(?s)Content-Type:.*", INLINE, draft.raw, count=1)
+    for name in (b"Message-ID", b"References"):
+        rewritten = re.sub(rb"%s: [^\r]*\r\n" % name, b"", rewritten)
+    rewritten = rewritten.replace(b"Offer 4711", b"Offer 4711, once more")
+    draft = stage.world.google.change_draft_as_user(stage.alice.address, draft, rewritten)
+    promised = send(stage, draft_id)
+    assert (promised.state, promised.subject) == ("queued", "Offer 4711, once more")
+    assert left(stage) == (1, 1, 0)
+    [message] = stage.timeline()
+    assert (message.id, message.origin, message.state) == (promised.id, "case", "sent")
+    assert message.envelope_to == (stage.supplier.address, boss)
+    [there] = stage.supplier.inbox()
+    assert b"Content-ID: <plan@here>" in there
+    assert b"Bcc" not in there
+    assert promised.message_id.encode() in there
+    assert stage.alice.box.listed("sent")[0].thread == draft.thread
+    stage.supplier.reply(there)
+    stage.settle()
+    assert [message.direction for message in stage.timeline()] == ["out", "in"]
+
+
+def test_a_draft_that_answers_is_sent_as_an_answer(stage):
+    stage.sent()
+    answer = stage.supplier.reply(stage.supplier.inbox()[0])
+    stage.settle()
+    draft_id, _ = drafted(stage, in_reply_to=stage.timeline()[-1].id, subject="Re: Offer 4711")
+    promised = send(stage, draft_id)
+    assert left(stage) == (2, 2, 0)
+    assert answer["Message-ID"] in promised.references
+    assert len({message.conversation_id for message in stage.timeline()}) == 1
+    assert stage.alice.box.listed("sent")[-1].thread == stage.alice.box.listed("inbox")[-1].thread
+
+
+def test_a_large_draft_is_sent_in_one_piece(stage):
+    file = {"name": "plan.bin", "content_type": "application/octet-stream"}
+    draft_id, _ = drafted(stage, attachments=[NewAttachment(**file, content_base64="QUJD" * 1_200_000)])
+    send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    [message] = stage.timeline()
+    assert [part.size for part in message.attachments] == [3_600_000]
+
+
+def test_the_same_key_is_the_same_promise_also_once_the_draft_has_left(stage):
+    draft_id, _ = drafted(stage)
+    other_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    assert send(stage, draft_id).id == promised.id
+    assert left(stage) == (1, 1, 1)
+    assert send(stage, draft_id).id == promised.id
+    with pytest.raises(Conflict) as caught:
+        send(stage, other_id)
+    assert caught.value.field == "Idempotency-Key"
+    assert left(stage) == (1, 1, 1)
+
+
+def test_two_promises_of_one_draft_send_it_once(stage):
+    draft_id, _ = drafted(stage)
+    first, second = send(stage, draft_id, "one"), send(stage, draft_id, "two")
+    assert left(stage) == (1, 1, 0)
+    states = {stage.email(promised.id).state for promised in (first, second)}
+    assert states == {"sent", "failed"}
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_draft_that_its_owner_sent_or_threw_away_meanwhile_is_not_sent_again(stage, sent):
+    draft_id, draft = drafted(stage)
+    promised = send(stage, draft_id)
+    if sent:
+        stage.world.google.send_draft_as_user(stage.alice.address, draft, draft.raw)
+    else:
+        stage.alice.box.remove(draft)
+    assert left(stage) == (int(sent), int(sent), 0)
+    message = stage.email(promised.id)
+    assert (message.state, message.error.code) == ("failed", "draft_gone")
+    assert len(stage.timeline()) == 1 + sent
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_a_draft_that_is_no_more_promises_nothing(stage):
+    draft_id, draft = drafted(stage)
+    stage.alice.box.remove(draft)
+    with pytest.raises(NotFound) as caught:
+        send(stage, draft_id)
+    assert (caught.value.field, "Sent" in caught.value.fix) == ("draftId", True)
+    assert stage.timeline() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        (b"To: {}", b"To: the supplier", "to"),
+        (b"To: {}", b"Cc: x@y@, {}", "cc"),
+        (b"To: {}", b"X-To: {}", "to"),
+        (b"To: {}", b"To: " + b", ".join(b"a%d@x.example" % number for number in range(301)), "to"),
+    ],
+)
+def test_a_draft_that_cannot_be_sent_names_the_header_and_stays(stage, old, new, field):
+    draft_id, draft = drafted(stage)
+    to = stage.supplier.address.encode()
+    changed(stage, draft, (old.replace(b"{}", to), new.replace(b"{}", to)))
+    with pytest.raises(InvalidRequest) as caught:
+        send(stage, draft_id)
+    assert caught.value.field == field
+    assert left(stage) == (0, 0, 1)
+    assert stage.timeline() == []
+
+
+def test_nobody_but_its_owner_from_its_own_case_sends_a_draft_and_nothing_is_read_for_others(stage):
+    draft_id, _ = drafted(stage)
+    casework.put_case(
+        stage.app, caller(stage.org_id, "p@x.example", "platform"), "C-2", "Two", [stage.alice.address]
+    )
+    requests = len(stage.world.google.requests)
+    with pytest.raises(NotFound):
+        send(stage, draft_id, case_id="C-2")
+    with pytest.raises(NotFound):
+        send(stage, "1763943000123-0123456789ab")
+    for stranger in (caller("org-other", stage.alice.address), caller(stage.org_id, "bob@gmail.example")):
+        with pytest.raises((NotFound, NotAllowed)):
+            drafting.send(stage.app, stranger, "C-1", draft_id, KEY)
+    assert len(stage.world.google.requests) == requests
+    assert left(stage) == (0, 0, 1)
+
+
+def test_that_a_draft_was_read_is_on_record(stage):
+    draft_id, _ = drafted(stage)
+    send(stage, draft_id)
+    rows = [row.value for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    [read] = [row for row in rows if row.event == "draft.read"]
+    assert (read.actor, read.outcome, read.case_id) == (stage.alice.address, "done", "C-1")
+
+
+def test_a_draft_whose_answer_was_lost_is_found_in_sent(stage):
+    draft_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    stage.world.google.faults.lost_answers = 1
+    stage.work()
+    settle(stage)
+    assert stage.email(promised.id).state == "sent"
+    assert left(stage) == (1, 1, 0)
+
+
+def test_a_draft_that_certainly_did_not_leave_is_tried_again(stage):
+    draft_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    stage.world.google.faults.lost_before = 1
+    stage.work()
+    settle(stage)
+    assert stage.email(promised.id).state == "sent"
+    assert left(stage) == (1, 1, 0)
+
+
+@pytest.mark.usefixtures("unmetered")
+@pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
+def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
+    """Its acceptance, repeated by the caller, and its delivery; a draft leaves once, so nothing is uncertain."""
+    k, seen = 0, 0
+    while k <= seen:
+        k += 1
+        draft_id, _ = drafted(stage, subject=f"Offer {k}")
+        guard = failing(how)
+        guard.fail_at = k
+        app = guarded(stage.app, guard)
+        attempt(lambda: send(stage, draft_id, f"key-{k}", app))
+        promised = send(stage, draft_id, f"key-{k}")
+        list(stage.waiting())
+        attempt(lambda: stage.deliver(promised, app=app))
+        settle(stage)
+        seen = len(guard.calls)
+        message = stage.email(promised.id)
+        assert message.state == "sent", f"call {k}: {guard.calls} {message.error}"
+        assert left(stage) == (k, k, 0), f"call {k}: {guard.calls}"
+        assert len(stage.timeline()) == k
+        assert stage.app.records.range(stage.org_id, OutboxItem) == []
+    assert {"google.drafter.fetch", "google.drafter.send"} <= {*guard.calls}
