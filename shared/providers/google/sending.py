@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from shared import mime
 from shared.errors import (
     NotFound,
-    OutcomeUnknown,
-    RateLimited,
     Rejected,
     Temporary,
     Unsupported,
@@ -21,7 +19,7 @@ from shared.errors import (
 )
 from shared.providers.base import Connection, Receipt
 from shared.providers.google.client import ME, Session, Transport, envelope
-from shared.providers.http import NotSent
+from shared.providers.http import handing_over
 
 if TYPE_CHECKING:
     import httplib2
@@ -80,13 +78,8 @@ class GmailSender(Session):
         """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
         gate = _Gate(self.http, commit, last)
         try:
-            found: Mapping[str, Any] = self.run(request, gate)
-        except (NotSent, RateLimited):
-            raise  # it certainly was not taken
-        except Temporary as error:
-            if not gate.passed:
-                raise
-            raise OutcomeUnknown("The connection to Gmail broke after the hand-over began.") from error
+            with handing_over("Gmail", lambda: gate.passed):
+                found: Mapping[str, Any] = self.run(request, gate)
         except NotFound as error:  # the thread was deleted a moment ago: the next attempt finds none
             raise Temporary("Gmail no longer knows the thread.", retry_after=60) from error
         return found
