@@ -296,6 +296,13 @@ class Scene:
         return person, connect(self.world, self.app, self.org_id, person, self.mailbox.receives_with)
 
 
+def build_behind(wire: Any, world: Any, app: App, clock: Clock) -> Scene:
+    """Set the stage with a mailbox whose IMAP server is behind a wire."""
+    place = {"host": "localhost", "port": wire.port, "security": "tls"}
+    smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+    return build(world, app, clock, settings={"imap": place, "smtp": smtp})
+
+
 def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
     """Set the stage with a mailbox that is read by POP3: no folders, no Sent."""
     return build(world, app, clock, "pop3", **mailbox)
