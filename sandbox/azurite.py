@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 """
 
 import fcntl
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 INSTALL_SECONDS = 600
 
 _OLDEST_NODE = 18
+_REQUEST = re.compile(r'"([A-Z]+ /\S*) HTTP/')
+"""In the Common Log Format: 127.0.0.1 - - [26/Nov/2026:06:37:55 +0000] "GET / HTTP/1.1" 200 12"""
 
 
 class Azurite(Service):
@@ -36,10 +39,17 @@ class Azurite(Service):
         directory: for its log, and for its data where it is `persistent`.
         ports: names blob, queue and table.
         persistent: keep the data over `stop` and `start`; without it they are gone, and it is faster.
+        access_log: have every request in the log, for `requests`.
     """
 
     def __init__(
-        self, directory: Path, ports: Ports | None = None, *, persistent: bool = False, cache: Path = CACHE
+        self,
+        directory: Path,
+        ports: Ports | None = None,
+        *,
+        persistent: bool = False,
+        access_log: bool = False,
+        cache: Path = CACHE,
     ) -> None:
         ports = ports or Ports()
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,10 +58,12 @@ class Azurite(Service):
         for kind in kinds:
             command += [f"--{kind}Host", HOST, f"--{kind}Port", str(ports[kind])]
         # The SDKs send API versions newer than Azurite knows; and it must not report to anybody.
-        command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        command += ["--disableTelemetry", "--skipApiVersionCheck"]
+        command += [] if access_log else ["--silent"]
         command += ["--location", directory / "azurite"] if persistent else ["--inMemoryPersistence"]
         listening = [ports[kind] for kind in kinds]
-        self._process = Process("Azurite", command, listening, directory / "azurite.log")
+        self._log = directory / "azurite.log"
+        self._process = Process("Azurite", command, listening, self._log)
         endpoints = "".join(
             f"{kind.title()}Endpoint=http://{HOST}:{ports[kind]}/{ACCOUNT};" for kind in kinds
         )
@@ -59,6 +71,10 @@ class Azurite(Service):
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
         )
         self.urls = {kind: f"http://{HOST}:{ports[kind]}/{ACCOUNT}" for kind in kinds}
+
+    def requests(self) -> list[str]:
+        """Return each request that it has answered, as "GET /devstoreaccount1/..."; needs `access_log`."""
+        return _REQUEST.findall(self._log.read_text())
 
     def kill(self) -> None:
         """End it as a crash would; what it wrote in the last seconds is lost."""

@@ -1,10 +1,15 @@
 """The sandbox's private CA: nothing outside trusts it, and only the app's environment is told about it."""
 
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import certifi
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 NAMES = ("localhost", "127.0.0.1", "*.example", "*.imap.example", "*.imap2.example", "*.supplier.example")
 
@@ -57,3 +62,15 @@ class Authority:
         """
         names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "HTTPLIB2_CA_CERTS")
         return {**dict.fromkeys(names, str(self.bundle)), "NODE_EXTRA_CA_CERTS": str(self.pem)}
+
+
+def self_signed(key: rsa.RSAPrivateKey, name: str, begins: datetime, ends: datetime) -> str:
+    """Return a certificate of this key that nobody else vouches for, as PEM."""
+    names = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(names, names, key.public_key(), x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()

@@ -69,15 +69,23 @@ class World:
         directory: for the CA, logs and persistent data.
         base_port: the API's port, which the others follow; without it all ports are free ones.
         persistent: keep Azurite's data over its `stop` and `start` (slower).
+        access_log: have Azurite note every request; see `Azurite.requests`.
 
     Attributes:
         ports, authority, issuer, vault, azurite, dovecot, post: the parts.
     """
 
-    def __init__(self, directory: Path, base_port: int | None = None, *, persistent: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        base_port: int | None = None,
+        *,
+        persistent: bool = False,
+        access_log: bool = False,
+    ) -> None:
         self.directory = directory
         self.ports = Ports(base_port)
-        self._persistent = persistent
+        self._persistent, self._access_log = persistent, access_log
         self._stack = ExitStack()
         self.organisations: dict[str, Organisation] = {}
         self.tenants: dict[str, Tenant] = {}
@@ -100,7 +108,9 @@ class World:
         """Launch the slow ones first, then the quick ones, then wait for all."""
         self.authority = Authority(self.directory / "ca")
         tls = self.authority.server_context()
-        self.azurite = Azurite(self.directory, self.ports, persistent=self._persistent)
+        self.azurite = Azurite(
+            self.directory, self.ports, persistent=self._persistent, access_log=self._access_log
+        )
         stack.callback(self.azurite.stop)
         self.azurite.launch()
         self.issuer = Issuer(self.ports["issuer"], tls)

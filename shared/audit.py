@@ -11,6 +11,7 @@ from datetime import datetime
 
 from shared import logs, sealing
 from shared.app import App
+from shared.callers import Caller
 from shared.errors import ZalionError
 from shared.model import AuditRecord
 from shared.storage.base import Add
@@ -55,15 +56,14 @@ def entry(
 @contextmanager
 def recorded(
     app: App,
-    org_id: str,
+    caller: Caller,
     event: str,
     *,
-    actor: str,
-    mailbox_id: str | None = None,
+    mailbox_id: str,
     case_id: str | None = None,
     counts: Mapping[str, int] | None = None,
 ) -> Iterator[None]:
-    """Have one record of a live read, however it ends: who has seen something is on record even so.
+    """Have one record of a caller's live read, however it ends: who has seen something is on record even so.
 
     `counts` may be filled in meanwhile.
     """
@@ -76,9 +76,15 @@ def recorded(
         raise
     finally:
         told = entry(
-            app, event, actor=actor, outcome=outcome, mailbox_id=mailbox_id, case_id=case_id, counts=counts
+            app,
+            event,
+            actor=caller.email,
+            outcome=outcome,
+            mailbox_id=mailbox_id,
+            case_id=case_id,
+            counts=counts,
         )
-        app.records.commit(org_id, told)
+        app.records.commit(caller.org_id, told)
 
 
 def query(

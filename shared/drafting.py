@@ -71,9 +71,7 @@ def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft
 
 def _as_it_is(app: App, caller: Caller, case_id: str, kept: MailboxDraft) -> bytes:
     mailbox = sending.sendable(app, caller, kept.mailbox_id)
-    told = audit.recorded(
-        app, caller.org_id, "draft.read", actor=caller.email, mailbox_id=mailbox.id, case_id=case_id
-    )
+    told = audit.recorded(app, caller, "draft.read", mailbox_id=mailbox.id, case_id=case_id)
     with told, app.drafting(caller.org_id, mailbox) as drafter:
         try:
             return drafter.fetch(kept.ref)

@@ -34,9 +34,7 @@ def soon(app: App, caller: Caller, mailbox_id: str) -> None:
 def folders(app: App, caller: Caller, mailbox_id: str) -> list[Folder]:
     """Return the folders that can be chosen for following."""
     mailbox = own(app, caller, mailbox_id, admin=False).value
-    told = audit.recorded(
-        app, caller.org_id, "mailbox.folders_read", actor=caller.email, mailbox_id=mailbox_id
-    )
+    told = audit.recorded(app, caller, "mailbox.folders_read", mailbox_id=mailbox_id)
     with told, app.searching(caller.org_id, mailbox) as searcher:
         return searcher.folders()
 
@@ -51,9 +49,7 @@ def search(
         sealing.unpack_cursor(key, f"search!{mailbox_id}", caller.org_id, cursor)["offset"] if cursor else 0
     )
     counts: dict[str, int] = {}
-    told = audit.recorded(
-        app, caller.org_id, "mailbox.searched", actor=caller.email, mailbox_id=mailbox_id, counts=counts
-    )
+    told = audit.recorded(app, caller, "mailbox.searched", mailbox_id=mailbox_id, counts=counts)
     with told, app.searching(caller.org_id, mailbox) as searcher:
         found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
         counts["found"] = len(found[: query.limit])

@@ -57,12 +57,7 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     known = review.value.evidence
     evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
     told = audit.recorded(
-        app,
-        caller.org_id,
-        "review.opened",
-        actor=caller.email,
-        mailbox_id=mailbox_id,
-        case_id=conversation.value.case_id,
+        app, caller, "review.opened", mailbox_id=mailbox_id, case_id=conversation.value.case_id
     )
     with told, app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _whole(receiver, review.value.ref, review.value)
@@ -80,14 +75,7 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     """
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
-    told = audit.recorded(
-        app,
-        caller.org_id,
-        "mailbox.linked",
-        actor=caller.email,
-        mailbox_id=mailbox_id,
-        case_id=case_id,
-    )
+    told = audit.recorded(app, caller, "mailbox.linked", mailbox_id=mailbox_id, case_id=case_id)
     with told, app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _whole(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address

@@ -1,6 +1,8 @@
 """`make bench`: timings and call counts on the sandbox's real parts. It prints; it judges nothing.
 
-Each row: what, how many, seconds, a second, and calls per item to storage and to the mail system.
+Each row: what, how many, seconds, a second, and calls per item: to storage, which is tables, blobs and queues, and
+to the network, which is the mail system and Key Vault. `-` is for what nobody counts. `python -m tests.bench cold`
+prints one group of rows; `GROUPS` has their names.
 """
 
 import os
@@ -11,43 +13,40 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from sandbox.ports import row
 from sandbox.world import World
 from shared import bootstrap
 from shared.settings import load
-from tests import bench_exchange, bench_google, bench_microsoft
+from tests import bench_exchange, bench_google, bench_microsoft, microsoft
 from tests.doors import Guard, guarded
 from tests.scenes import Clock, Scene, build, imap, parsed, write
+from tests.tally import Tally
 
 ROOT = Path(__file__).parents[1]
-STORAGE = ("records", "blobs", "queues", "schedule", "vault")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table; calls that nobody counted are None."""
 
     name: str
     items: int
     seconds: float
-    calls: tuple[str, ...] = ()
+    storage: int | None = None
+    network: int | None = None
 
     def __str__(self) -> str:
         """Show it."""
-        storage = sum(call.split(".")[0] in STORAGE for call in self.calls)
-        network = len(self.calls) - storage
-        return (
-            f"{self.name:<44}{self.items:>7}{self.seconds:>9.2f}{self.items / self.seconds:>10.1f}"
-            f"{storage / self.items:>9.2f}{network / self.items:>9.2f}"
+        calls = (
+            "-" if count is None else f"{count / self.items:.2f}" for count in (self.storage, self.network)
         )
-
-
-def counted(name: str, items: int, seconds: float, storage: int, network: int) -> Row:
-    """Make a row whose calls were counted elsewhere."""
-    return Row(name, items, seconds, ("records.",) * storage + ("network.",) * network)
+        storage, network = calls
+        return (
+            f"{self.name:<48}{self.items:>7}{self.seconds:>9.2f}{self.items / self.seconds:>10.1f}"
+            f"{storage:>9}{network:>9}"
+        )
 
 
 def timed(name: str, items: int, guard: Guard, act: Callable[[], object]) -> Row:
@@ -55,7 +54,8 @@ def timed(name: str, items: int, guard: Guard, act: Callable[[], object]) -> Row
     guard.calls.clear()
     start = time.perf_counter()
     act()
-    return Row(name, items, time.perf_counter() - start, tuple(guard.calls))
+    seconds = time.perf_counter() - start
+    return Row(name, items, seconds, guard.storage, len(guard.calls) - guard.storage)
 
 
 def rows(world: World) -> Iterable[Row]:
@@ -101,7 +101,6 @@ def rows(world: World) -> Iterable[Row]:
 
     scene = build(world, app, clock)
     yield timed("send: request to Sent copy, one worker", 300, guard, lambda: sends(scene, watched, 300))
-    yield Row("import function_app, warm (seconds)", 1, imported())
 
 
 def answers(scene: Scene, to: str, count: int) -> None:
@@ -140,22 +139,41 @@ def imported() -> float:
     return best
 
 
+def cold(world: World) -> Iterable[Row]:
+    """Measure what a process needs that is new."""
+    yield Row("import function_app, warm (seconds)", 1, imported())
+    yield first_answer(world)
+
+
 def first_answer(world: World) -> Row:
-    """From starting the host to the first answer of an authenticated route."""
+    """From starting the host to the first answer of an authenticated route: a user asks for the own mailboxes.
+
+    They are at Microsoft, which counts its calls.
+    """
     import requests
 
     from sandbox.host.process import HostProcess
 
-    token = world.issuer.issue(org="bench", email="a@imap.example", roles=["member"])
-    start = time.perf_counter()
-    with HostProcess(
-        ROOT, environment=world.environment(), log=Path(tempfile.mkdtemp()) / "host.log"
-    ) as host:
-        answer = requests.get(
-            f"{host.url}/api/mailboxes", headers={"Authorization": f"Bearer {token}"}, timeout=30
-        )
-        answer.raise_for_status()
-        return Row("first answer after a cold start (host included)", 1, time.perf_counter() - start)
+    scene = microsoft.office(world)
+    scene.bell.stop()
+    token = world.issuer.issue(org=scene.org_id, email=scene.alice.address, roles=["member"])
+    headers = {"Authorization": f"Bearer {token}"}
+    log = Path(tempfile.mkdtemp()) / "host.log"
+    clear_of_the_timer()
+    with Tally(world) as tally:
+        start = time.perf_counter()
+        with HostProcess(ROOT, environment=world.environment(), log=log) as host:
+            answer = requests.get(f"{host.url}/api/mailboxes", headers=headers, timeout=30)
+            seconds = time.perf_counter() - start
+    assert len(answer.json()["items"]) == 1, answer.text
+    return Row("first answer after a cold start (host included)", 1, seconds, tally.storage, tally.network)
+
+
+def clear_of_the_timer() -> None:
+    """Wait until the host's next minute is some way off: what its timer asks for is no request's doing."""
+    left = 60 - time.time() % 60
+    if left < 15:
+        time.sleep(left + 1)
 
 
 def ready() -> Row:
@@ -180,19 +198,34 @@ def ready() -> Row:
             sandbox.wait(60)
 
 
-def main() -> None:
-    """Print the table."""
+GROUPS: dict[str, Callable[[World], Iterable[object]]] = {
+    "imap": rows,
+    "microsoft": lambda world: bench_microsoft.rows(world, Row),
+    "google": lambda world: bench_google.rows(world, Row),
+    "exchange": lambda world: bench_exchange.rows(world, Row),
+    "cold": cold,
+}
+"""The rows by name, in the order of the table; `ready`, which has a world of its own, comes before them."""
+
+
+def main(*names: str) -> None:
+    """Print the table, or these groups of it."""
+    if unknown := {*names} - {"ready", *GROUPS}:
+        sys.exit(f"There is no {', '.join(sorted(unknown))}, but ready, {', '.join(GROUPS)}.")
     print(
-        f"{'what':<44}{'items':>7}{'seconds':>9}{'per s':>10}{'storage':>9}{'network':>9}   (calls per item)"
+        f"{'what':<48}{'items':>7}{'seconds':>9}{'per s':>10}{'storage':>9}{'network':>9}   (calls per item)"
     )
-    print(ready(), flush=True)
-    with tempfile.TemporaryDirectory() as directory, World(Path(directory)) as world:
+    if not names or "ready" in names:
+        print(ready(), flush=True)
+    chosen = [group for name, group in GROUPS.items() if not names or name in names]
+    if not chosen:
+        return
+    with tempfile.TemporaryDirectory() as directory, World(Path(directory), access_log=True) as world:
         os.environ.update(world.environment())
-        others = (each.rows(world, counted) for each in (bench_microsoft, bench_google, bench_exchange))
-        for row in chain(rows(world), *others):
-            print(row, flush=True)
-        print(first_answer(world), flush=True)
+        for group in chosen:
+            for row in group(world):
+                print(row, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -13,7 +13,8 @@ from typing import Any
 from shared.app import App
 from shared.providers.base import Provider
 
-PORTS = ("records", "blobs", "queues", "schedule", "vault")
+STORAGE = ("records", "blobs", "queues", "schedule")
+PORTS = (*STORAGE, "vault")
 POWERS = ("receiver", "sender", "sent_folder", "searcher", "drafter")
 
 
@@ -56,6 +57,11 @@ class Guard:
 
     def count(self, prefix: str) -> int:
         return sum(name.startswith(prefix) for name in self.calls)
+
+    @property
+    def storage(self) -> int:
+        """How many of the calls went to tables, blobs and queues."""
+        return sum(name.partition(".")[0] in STORAGE for name in self.calls)
 
     @property
     def counts(self) -> Counter[str]:

@@ -18,7 +18,10 @@ from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sandbox.ca import self_signed
 from sandbox.web import Reply, Request, WebServer
 from shared import authorizing, bootstrap, casework, integrating, noticing, returning, scheduling, subscribing
 from shared.app import App
@@ -257,6 +260,17 @@ def connect(
     world.entra.auto_sign_in = user or who.address
     returning.signed_in(app, "microsoft", follow(world, url))
     return app.records.get(org_id, Mailbox, mailbox.id).value
+
+
+def certificate(days: int = 30) -> tuple[str, str]:
+    """A private key and its certificate, both PEM, as a customer makes them for an app of their own."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    now = datetime.now(UTC)
+    public = self_signed(key, "zalion", now - timedelta(days=60), now + timedelta(days=days))
+    plain = serialization.NoEncryption()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    ).decode(), public
 
 
 @dataclass

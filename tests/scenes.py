@@ -278,10 +278,29 @@ class Scene:
         rows = self.app.records.range(self.org_id, Review, prefix=f"{self.mailbox.id}!")
         return [row.value for row in rows]
 
+    def held(self, **headers: str) -> Review:
+        """Have a stranger answer the supplier's answer: a mail that is held for its owner."""
+        self.sent()
+        answer = self.supplier.reply(self.supplier.inbox()[0])
+        self.sync()
+        stranger = someone(self.world, "stranger", "supplier.example")
+        told = {"In-Reply-To": answer["Message-ID"], **headers}
+        stranger.send(self.alice.address, "Re: Offer 4711", **told)
+        self.sync()
+        [review] = self.reviews()
+        return review
+
     def colleague(self, name: str = "carol") -> tuple[Person_, Mailbox]:
         """Connect a second mailbox of the organisation."""
         person = someone(self.world, name, self.alice.address.rpartition("@")[2])
         return person, connect(self.world, self.app, self.org_id, person, self.mailbox.receives_with)
+
+
+def build_behind(wire: Any, world: Any, app: App, clock: Clock) -> Scene:
+    """Set the stage with a mailbox whose IMAP server is behind a wire."""
+    place = {"host": "localhost", "port": wire.port, "security": "tls"}
+    smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+    return build(world, app, clock, settings={"imap": place, "smtp": smtp})
 
 
 def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:

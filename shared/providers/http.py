@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.errors import Rejected, Temporary, ZalionError
+from shared.errors import ConsentRequired, OutcomeUnknown, RateLimited, Rejected, Temporary, ZalionError
 from shared.providers import network
+from shared.providers.base import Bearer, Connection
 from shared.providers.sockets import verifying
 
 if TYPE_CHECKING:
@@ -89,6 +90,31 @@ class Api:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: tuple[float, float] = TIMEOUT
     _session: "Session | None" = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        connection: Connection,
+        endpoint: str,
+        title: str,
+        refusal: Refusal,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return the API at one of a connection's endpoints, spoken to with the token of its mailbox.
+
+        The token is asked for before each call; that raises ConsentRequired where there is a password.
+        """
+
+        def bearer() -> str:
+            credential = connection.credential()
+            if not isinstance(credential, Bearer):
+                raise ConsentRequired(
+                    f"{title} takes no passwords.", fix="Connect the mailbox by signing in."
+                )
+            return credential.token
+
+        base = connection.endpoints[endpoint]
+        return cls(base, title, bearer, refusal, connection.allowed_hosts, headers or {})
 
     def call(
         self,
@@ -167,6 +193,23 @@ def translated(title: str) -> Iterator[None]:
         raise (Temporary if made else NotSent)(f"{title} cannot be reached.", retry_after=60) from error
     except requests.RequestException as error:
         raise Temporary(f"{title} stopped answering.", retry_after=60) from error
+
+
+@contextmanager
+def handing_over(title: str, begun: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Around the request that makes a mail leave: OutcomeUnknown where it broke, for the mail may have left.
+
+    Args:
+        begun: whether that could be by then.
+    """
+    try:
+        yield
+    except (NotSent, RateLimited):
+        raise  # it certainly was not taken
+    except Temporary as error:
+        if not begun():
+            raise
+        raise OutcomeUnknown(f"The connection to {title} broke after the hand-over began.") from error
 
 
 def session(allowed_hosts: frozenset[str], over: "HTTPAdapter | None" = None) -> "Session":

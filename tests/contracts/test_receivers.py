@@ -8,9 +8,8 @@ from shared.errors import ConsentRequired, NotFound
 from shared.providers.base import Query
 from shared.providers.registry import names, provider
 from tests.contracts.stages import RECEIVING
-from tests.providers.parts import id_of, mail
+from tests.providers.parts import SINCE, id_of, mail, read
 
-SINCE = datetime.now(UTC) - timedelta(hours=1)
 REPORT = mail("Undelivered").partition(b"Content-Type")[0] + (
     b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
     b"--b\r\nContent-Type: text/plain\r\n\r\nSECRET\r\n"
@@ -40,11 +39,6 @@ def receiver(stage):
     receiver = stage.receiver()
     yield receiver
     receiver.close()
-
-
-def read(receiver, cursor=None, since=SINCE):
-    pages = list(receiver.pages(cursor, since))
-    return [e for page in pages for e in page.envelopes], pages[-1].cursor if pages else cursor
 
 
 def only(receiver):

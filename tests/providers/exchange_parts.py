@@ -2,16 +2,14 @@
 
 import secrets
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 from shared.providers.base import Connection, Password
 from shared.providers.ews.reading import EwsMailbox
 from shared.providers.ews.sending import EwsSender
 from shared.providers.network import TIMEOUTS
-from tests.providers.parts import mail
+from tests.providers.parts import SINCE, mail, read
 
 PASSWORD = "correct horse"
-SINCE = datetime.now(UTC) - timedelta(hours=1)
 
 
 class Box:
@@ -41,8 +39,7 @@ class Box:
 
     def read(self, cursor=None, since=SINCE, **options):
         with self.opened(**options) as receiver:
-            pages = list(receiver.pages(cursor, since))
-        return [e for page in pages for e in page.envelopes], pages[-1].cursor
+            return read(receiver, cursor, since)
 
     def send(self, raw=None, to=("somebody@imap.example",), commit=lambda: None, timeouts=TIMEOUTS):
         with self.opened(EwsSender, timeouts) as sender:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import cached_property
@@ -25,11 +25,13 @@ from sandbox.graph import Graph
 from sandbox.issuer import Issuer, TokenInfo
 from sandbox.smtp import PostOffice
 from sandbox.wire import Wire
+from shared.model import Envelope
 from shared.providers.base import Connection, Credential, Password
 from tests import ews_contract, graph_contract
 
 HOSTS = frozenset({"localhost"})
 PASSWORD = "correct horse"
+SINCE = datetime.now(UTC) - timedelta(hours=1)
 CALLBACK = "https://api.example/api/oauth/google/callback"
 
 
@@ -158,6 +160,12 @@ def mail(subject: str = "Hello", text: str = "Text", **headers: str) -> bytes:
         message[name.replace("_", "-")] = value
     message.set_content(text)
     return message.as_bytes(policy=email.policy.SMTP)
+
+
+def read(receiver: Any, cursor: Any = None, since: datetime = SINCE) -> tuple[list[Envelope], Any]:
+    """Walk all pages; returns their envelopes and the last cursor."""
+    pages = list(receiver.pages(cursor, since))
+    return [envelope for page in pages for envelope in page.envelopes], pages[-1].cursor if pages else cursor
 
 
 def id_of(raw: bytes) -> str:

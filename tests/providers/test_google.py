@@ -26,9 +26,7 @@ from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL
 from shared.providers.http import Answer
 from tests.contracts.stages import Google
-from tests.providers.parts import id_of, mail
-
-SINCE = datetime.now(UTC) - timedelta(hours=1)
+from tests.providers.parts import SINCE, id_of, mail, read
 
 
 @pytest.fixture
@@ -48,11 +46,6 @@ def sender(stage):
     sender = stage.sender()
     yield sender
     sender.close()
-
-
-def read(receiver, cursor=None, since=SINCE):
-    pages = list(receiver.pages(cursor, since))
-    return [e for page in pages for e in page.envelopes], pages[-1].cursor
 
 
 def iter_pages(pages):

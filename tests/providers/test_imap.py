@@ -12,10 +12,9 @@ from shared.providers.base import Bearer, Cursor, Folder, Password, Query
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.network import Timeouts
-from tests.providers.parts import id_of, mail
+from tests.providers.parts import SINCE, id_of, mail, read
 
 NOW = datetime.now(UTC)
-SINCE = NOW - timedelta(hours=1)
 REPORT = b"""\
 From: mailer-daemon@supplier.example\r
 To: alice@imap.example\r
@@ -61,12 +60,6 @@ def box(alice, wire):
     box = ImapMailbox(alice.connection(wire.port))
     yield box
     box.close()
-
-
-def read(box, cursor=None, since=SINCE):
-    """Walk all pages; return their envelopes and the last cursor."""
-    pages = list(box.pages(cursor, since))
-    return [envelope for page in pages for envelope in page.envelopes], pages[-1].cursor
 
 
 def subjects(envelopes):

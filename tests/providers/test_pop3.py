@@ -21,10 +21,8 @@ from shared.providers.network import Timeouts
 from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import Session
-from tests.providers.parts import connection, mail
+from tests.providers.parts import SINCE, connection, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
-
-SINCE = datetime.now(UTC) - timedelta(hours=1)
 
 
 def open_at(account, port="pop3s", **options):

@@ -1,6 +1,7 @@
 """Azurite through the Azure SDKs: where its data go, and that several run at once."""
 
 import subprocess
+import time
 
 import pytest
 from azure.core.exceptions import AzureError
@@ -9,8 +10,9 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
 from sandbox import azurite
-from sandbox.azurite import Azurite
+from sandbox.azurite import ACCOUNT, Azurite
 from sandbox.processes import StartError
+from tests.tally import LATE
 
 
 def test_blobs_queues_and_tables_answer(world):
@@ -35,6 +37,19 @@ def test_persistent_data_outlive_a_restart_on_the_same_ports_beside_another_azur
         storage.start()
         assert [table.name for table in tables.list_tables()] == ["kept"]
     assert world.azurite.connection_string != storage.connection_string
+
+
+def test_what_was_asked_of_blobs_queues_and_tables_stands_in_its_access_log(tmp_path):
+    with Azurite(tmp_path, access_log=True) as storage:
+        TableServiceClient.from_connection_string(storage.connection_string).create_table("parts")
+        QueueServiceClient.from_connection_string(storage.connection_string).create_queue("parts")
+        BlobServiceClient.from_connection_string(storage.connection_string).create_container("parts")
+        time.sleep(LATE)
+        assert storage.requests() == [
+            f"POST /{ACCOUNT}/Tables",
+            f"PUT /{ACCOUNT}/parts",
+            f"PUT /{ACCOUNT}/parts?restype=container",
+        ]
 
 
 def test_what_npm_says_is_one_line_of_a_start_error(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Entra as MSAL sees it, and as a browser does: two clients that we did not write."""
 
-import datetime as dt
 import json
 import shutil
 import time
@@ -8,39 +7,14 @@ import time
 import jwt
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from msal.exceptions import MsalServiceError
 from playwright.sync_api import sync_playwright
 
 from sandbox.entra.directory import GRAPH
+from tests.microsoft import certificate
 from tests.sandbox.outlook import ALL, BACK, Office
 
 DEFAULT = [f"{GRAPH}.default"]
-
-
-def certificate(days: int = 30) -> tuple[str, str]:
-    """Return a private key and a self-signed certificate, both PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name, now = (
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")]),
-        dt.datetime.now(dt.UTC),
-    )
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=60))
-        .not_valid_after(now + dt.timedelta(days=days))
-        .sign(key, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    return pem.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def refresh(office, result, scopes=ALL):

@@ -18,7 +18,7 @@ from shared.errors import Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
 from tests.doors import Guard, guarded
-from tests.scenes import build, encoded
+from tests.scenes import build_behind, encoded
 
 
 def job(scene, **changes):
@@ -71,9 +71,7 @@ def test_after_five_attempts_it_is_poison_and_health_shows_it(scene):
 
 def test_a_customers_server_that_is_down_all_day_poisons_nothing_and_its_polls_go_on(world, app, clock):
     with Wire(world.authority, world.ports["imap"]) as wire:
-        place = {"host": "localhost", "port": wire.port, "security": "tls"}
-        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
-        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        scene = build_behind(wire, world, app, clock)
         scene.work()
         before = in_queue(scene, "sync-poison")
         wire.faults.refusing = True

@@ -156,13 +156,7 @@ def test_an_outdated_password_in_memory_is_not_held_against_a_reconnected_mailbo
 
 
 def test_a_disconnected_mailbox_has_no_secret_no_poll_and_no_held_headers(scene):
-    arrived = scene.sent() and scene.supplier.inbox()[0]
-    answer = scene.supplier.reply(arrived)
-    scene.sync()
-    stranger = someone(scene.world, "stranger", "supplier.example")
-    stranger.send(scene.alice.address, "Re: Offer 4711", **{"In-Reply-To": answer["Message-ID"]})
-    scene.sync()
-    assert len(scene.reviews()) == 1
+    scene.held()
     waiting = scene.send()
     receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert {"imap password", "smtp password"} <= set(receipt.destroyed)
@@ -264,12 +258,7 @@ def test_search_pages_through_the_own_mailbox(scene):
 def test_a_review_that_is_decided_or_gone_cannot_be_decided_again(scene):
     with pytest.raises(NotFound):
         reviewing.decide(scene.app, scene.caller, scene.mailbox.id, "nothing", "file")
-    arrived = scene.sent() and scene.supplier.inbox()[0]
-    answer = scene.supplier.reply(arrived)
-    scene.sync()
-    stranger = someone(scene.world, "stranger", "supplier.example")
-    stranger.send(scene.alice.address, "Re: Offer 4711", **{"In-Reply-To": answer["Message-ID"]})
-    scene.sync()
+    scene.held()
     [(review, case_id)], end = reviewing.held(scene.app, scene.caller, scene.mailbox.id, limit=1, cursor=None)
     assert end is None
     assert case_id == "C-1"

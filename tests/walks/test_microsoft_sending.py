@@ -251,18 +251,9 @@ def later(office):
     office.settle()
 
 
-def test_a_send_whose_answer_was_lost_is_found_in_sent_and_never_sent_again(office):
-    office.world.graph.faults.lost_answers = 1
-    message = sent(office)
-    later(office)
-    assert office.email(message.id).state == "sent"
-    later(office)
-    assert len(copies(office, message)) == 1
-    assert sum(message.message_id.encode() in raw for raw in office.supplier.inbox()) == 1
-
-
-def test_a_send_that_is_answered_with_a_504_is_found_in_sent_and_never_sent_again(office):
-    office.world.graph.faults.late_answers = 1
+@pytest.mark.parametrize("fault", ["lost_answers", "late_answers"])
+def test_a_send_whose_answer_was_lost_or_a_504_is_found_in_sent_and_never_sent_again(office, fault):
+    setattr(office.world.graph.faults, fault, 1)
     message = sent(office)
     later(office)
     assert office.email(message.id).state == "sent"

@@ -11,7 +11,7 @@ from shared.errors import Busy, Temporary, ZalionError
 from shared.model import SyncState
 from shared.storage.base import Save
 from tests.doors import Guard, guarded
-from tests.scenes import build, imap
+from tests.scenes import build_behind, imap
 
 
 @pytest.fixture
@@ -177,9 +177,7 @@ def test_the_mail_server_stopped_and_started_in_the_middle_loses_nothing(scene, 
 def wired(world, app, clock):
     """A scene whose IMAP server is behind a wire."""
     with Wire(world.authority, world.ports["imap"]) as wire:
-        place = {"host": "localhost", "port": wire.port, "security": "tls"}
-        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
-        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        scene = build_behind(wire, world, app, clock)
         yield scene, wire
 
 

@@ -52,12 +52,10 @@ def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watc
 def test_on_the_wire_no_body_is_asked_for(world, app, clock):
     """The server's side of it: every command the IMAP server got, seen by a proxy in front of it."""
     from sandbox.wire import Wire
-    from tests.scenes import build
+    from tests.scenes import build_behind
 
     with Wire(world.authority, world.ports["imap"]) as wire:
-        place = {"host": "localhost", "port": wire.port, "security": "tls"}
-        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
-        scene = build(world, app, clock, settings={"imap": place, "smtp": smtp})
+        scene = build_behind(wire, world, app, clock)
         scene.sync()
         fill(scene, 20)
         wire.reset()

@@ -7,7 +7,7 @@ from shared.errors import NotFound, Temporary
 from shared.model import AuditRecord
 from shared.providers.base import Query
 from tests.doors import Acting, guarded
-from tests.scenes import caller, someone
+from tests.scenes import caller
 
 
 def told(scene):
@@ -41,13 +41,7 @@ def test_a_live_look_that_breaks_after_it_has_seen_something_is_on_record(scene,
 
 
 def test_an_opened_review_is_on_record_also_where_its_mail_is_gone(scene):
-    arrived = scene.sent() and scene.supplier.inbox()[0]
-    answer = scene.supplier.reply(arrived)
-    scene.sync()
-    stranger = someone(scene.world, "stranger", "supplier.example")
-    stranger.send(scene.alice.address, "Re: Offer 4711", **{"In-Reply-To": answer["Message-ID"]})
-    scene.sync()
-    [review] = scene.reviews()
+    review = scene.held()
     scene.alice.delete_all()
     with pytest.raises(NotFound):
         reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")

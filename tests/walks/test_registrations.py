@@ -1,6 +1,6 @@
 """An app registration of the customer's own: checked before it is kept, watched afterwards; the app's own access."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import requests
@@ -12,7 +12,7 @@ from shared.flows import Refused
 from shared.model import AuditRecord, Integration, Mailbox
 from shared.registrations import secret_name
 from tests.doors import Acting, guarded
-from tests.microsoft import Company, connect
+from tests.microsoft import Company, certificate, connect
 from tests.scenes import Scene, caller, someone
 from tests.walks.test_consents import approve
 
@@ -20,29 +20,6 @@ from tests.walks.test_consents import approve
 @pytest.fixture
 def company(world, app):
     return Company(world, app)
-
-
-def certificate(name="zalion"):
-    """A key and its certificate as PEM, as a customer makes them."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.x509.oid import NameOID
-
-    key = rsa.generate_private_key(65537, 2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=365))
-        .sign(key, hashes.SHA256())
-    )
-    public = made.public_bytes(serialization.Encoding.PEM).decode()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    return private, public
 
 
 def field_of(act):

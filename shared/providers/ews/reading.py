@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 
-import msgspec
-
 from shared.errors import CursorExpired, InvalidRequest, NotFound
 from shared.model import Envelope
-from shared.providers import network
+from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.ews.calls import BATCH, Found, Place
 from shared.providers.ews.envelopes import envelope, is_draft
@@ -50,7 +48,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class Position:
+class Position(positions.Position):
     """What a cursor says.
 
     Attributes:
@@ -62,23 +60,6 @@ class Position:
     states: dict[str, str] = field(default_factory=dict)
     swept: datetime | None = None
     seen: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, cursor: Cursor | None) -> "Position":
-        """Read a cursor. Raises CursorExpired for one that cannot be read."""
-        try:
-            return msgspec.json.decode(cursor, type=cls) if cursor else cls()
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor is of another kind.") from error
-
-    @property
-    def cursor(self) -> Cursor:
-        """Write it down."""
-        return Cursor(msgspec.json.encode(self).decode())
-
-    def page(self, envelopes: Sequence[Envelope] = ()) -> Page:
-        """Make a page that ends here."""
-        return Page(tuple(envelopes), self.cursor)
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -6,10 +6,10 @@ Exchange takes the recipients from the mail itself, Bcc too, and files the copy 
 from collections.abc import Callable, Sequence
 
 from shared import mime
-from shared.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.errors import NotFound, Rejected
 from shared.providers.base import Receipt
 from shared.providers.ews.calls import Session
-from shared.providers.http import NotSent
+from shared.providers.http import handing_over
 
 
 class EwsSender(Session):
@@ -31,11 +31,8 @@ class EwsSender(Session):
         self.check()  # connection and sign-in can fail without consequence before `commit`
         commit()
         try:
-            self.create(addressed)
-        except (NotSent, RateLimited):
-            raise  # it certainly was not taken
-        except Temporary as error:
-            raise OutcomeUnknown("The connection to Exchange broke after the hand-over began.") from error
+            with handing_over("Exchange"):
+                self.create(addressed)
         except NotFound as error:
             raise Rejected("Exchange does not find the mailbox's Sent Items.") from error
         return Receipt()

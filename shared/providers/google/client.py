@@ -21,7 +21,7 @@ from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temporary, ZalionError
 from shared.model import Envelope
 from shared.providers import googling
-from shared.providers.base import Bearer, Connection
+from shared.providers.base import Connection
 from shared.providers.http import Answer, Api
 
 if TYPE_CHECKING:
@@ -79,13 +79,7 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._https = Api(
-            base=connection.endpoints["gmail"],
-            title=TITLE,
-            bearer=self._token,
-            refusal=refusal,
-            allowed_hosts=connection.allowed_hosts,
-        )
+        self._https = Api.of(connection, "gmail", TITLE, refusal)
         self.http = Transport(self._https)
 
     def api(self, resource: str = "") -> Any:
@@ -172,12 +166,6 @@ class Session:
         return self.api("messages").get(
             userId=ME, id=id_, format="metadata", metadataHeaders=HEADERS, fields=FIELDS
         )
-
-    def _token(self) -> str:
-        credential = self.connection.credential()
-        if not isinstance(credential, Bearer):
-            raise ConsentRequired("Gmail's API takes no passwords.", fix="Connect the mailbox by signing in.")
-        return credential.token
 
 
 @dataclass(frozen=True)

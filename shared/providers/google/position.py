@@ -4,12 +4,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from shared import logs
-from shared.errors import CursorExpired, ZalionError
-from shared.model import Envelope
-from shared.providers.base import Cursor, Page
+from shared.errors import ZalionError
+from shared.providers import positions
 
 LATE = 120
 """Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
@@ -27,7 +24,7 @@ MOST_SEEN = 500
 
 
 @dataclass
-class Position:
+class Position(positions.Position):
     """What a cursor says; times are seconds since 1970.
 
     Attributes:
@@ -51,24 +48,9 @@ class Position:
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, cursor: Cursor | None) -> "Position":
-        """Read a cursor. Raises CursorExpired for one that cannot be read."""
-        if cursor is None:
-            return cls()
-        try:
-            return msgspec.json.decode(cursor, type=cls)
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor is of another kind.") from error
-
     def saw(self, ids: Iterable[str]) -> None:
         """Count mails as dealt with."""
         self.seen = [*self.seen, *ids][-MOST_SEEN:]
-
-    @property
-    def cursor(self) -> Cursor:
-        """Write it down."""
-        return Cursor(msgspec.json.encode(self).decode())
 
     def caught_up(self, named: str, now: int) -> None:
         """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""
@@ -94,7 +76,3 @@ class Position:
             if len(self.refused) > MOST_REFUSED:
                 raise error
         return given_up
-
-    def page(self, envelopes: Sequence[Envelope], refused: int = 0, given_up: int = 0) -> Page:
-        """Make a page that ends here."""
-        return Page(tuple(envelopes), self.cursor, refused, given_up)

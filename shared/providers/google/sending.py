@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from shared import mime
 from shared.errors import (
     NotFound,
-    OutcomeUnknown,
-    RateLimited,
     Rejected,
     Temporary,
     Unsupported,
@@ -21,7 +19,7 @@ from shared.errors import (
 )
 from shared.providers.base import Connection, Receipt
 from shared.providers.google.client import ME, Session, Transport, checked, envelope
-from shared.providers.http import NotSent
+from shared.providers.http import handing_over
 
 if TYPE_CHECKING:
     import httplib2
@@ -44,14 +42,8 @@ class _Leaving(Session):
     def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
         """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
         gate = _Gate(self.http, commit, last)
-        try:
+        with handing_over("Gmail", lambda: gate.passed):
             found: Mapping[str, Any] = self.run(request, gate)
-        except (NotSent, RateLimited):
-            raise  # it certainly was not taken
-        except Temporary as error:
-            if not gate.passed:
-                raise
-            raise OutcomeUnknown("The connection to Gmail broke after the hand-over began.") from error
         return found
 
     def _receipt(self, sent: Mapping[str, Any]) -> Receipt:

@@ -52,7 +52,7 @@ class ImapMailbox(Mailbox):
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
-        position = Position.of(cursor, since)
+        position = Position.of(cursor, at=since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
         yield from self._owed(position, since - _DAY)

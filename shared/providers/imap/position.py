@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from shared.errors import CursorExpired, Temporary
 from shared.model import Envelope
-from shared.providers.base import Cursor, Page
+from shared.providers import positions
+from shared.providers.base import Page
 
 PATIENCE = 5
 """So many looks at least ask for a header that the server keeps back."""
@@ -53,7 +56,8 @@ class Kept(msgspec.Struct, array_like=True):
     given_up: set[int] = set()
 
 
-class Position(msgspec.Struct):
+@dataclass
+class Position(positions.Position):
     """What the cursor says.
 
     Attributes:
@@ -66,21 +70,9 @@ class Position(msgspec.Struct):
     at: datetime
     sent: str = ""
     elsewhere: bool = False
-    folders: dict[str, Mark] = {}
-    owed: dict[str, Kept] = {}
-    v: int = 1
-
-    @classmethod
-    def of(cls, cursor: Cursor | None, since: datetime) -> "Position":
-        """Read a cursor; raises CursorExpired for one of another version."""
-        new = cls(at=since)
-        try:
-            position = msgspec.json.decode(cursor, type=cls) if cursor else new
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor was made by another version.") from error
-        if position.v != new.v:
-            raise CursorExpired("The cursor was made by another version.")
-        return position
+    folders: dict[str, Mark] = field(default_factory=dict)
+    owed: dict[str, Kept] = field(default_factory=dict)
+    v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
         """Make the error for folders that are numbered anew.
@@ -131,12 +123,7 @@ class Position(msgspec.Struct):
         Raises Temporary where more is owed than can be remembered: then the page is asked for again.
         """
         self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
-        cursor = self.cursor
-        if len(cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
+        page = super().page(envelopes, refused, unreadable)
+        if len(page.cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
             raise Temporary("The server keeps back too many mails at once.")
-        return Page(tuple(envelopes), cursor, refused, unreadable)
-
-    @property
-    def cursor(self) -> Cursor:
-        """Write it down."""
-        return Cursor(msgspec.json.encode(self).decode())
+        return page

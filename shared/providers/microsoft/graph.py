@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.model import Envelope
 from shared.providers import aadsts
-from shared.providers.base import Bearer, Connection
+from shared.providers.base import Connection
 from shared.providers.http import Answer, Api
 
 TITLE = "Microsoft Graph"
@@ -53,14 +53,7 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.api = Api(
-            base=connection.endpoints["graph"],
-            title=TITLE,
-            bearer=self._token,
-            refusal=refusal,
-            allowed_hosts=connection.allowed_hosts,
-            headers=IMMUTABLE,
-        )
+        self.api = Api.of(connection, "graph", TITLE, refusal, IMMUTABLE)
         settings = connection.settings
         own = not settings.get("shared") and settings.get("access") != "application"
         self.path = "/me" if own else f"/users/{segment(connection.address)}"
@@ -127,14 +120,6 @@ class Session:
         answers = self.batch([f"/messages/{segment(id_)}?$select=id&$expand={expand}" for id_ in bare])
         threading = dict(zip(bare, answers, strict=True))
         return [_envelope(item, threading.get(item["id"]), is_sent=item["id"] in sent) for item in items]
-
-    def _token(self) -> str:
-        credential = self.connection.credential()
-        if not isinstance(credential, Bearer):
-            raise ConsentRequired(
-                "Microsoft 365 takes no passwords.", fix="Connect the mailbox by signing in."
-            )
-        return credential.token
 
 
 class Duplicate(Rejected):

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
-from shared.errors import CursorExpired, NotFound
+from shared.errors import NotFound
 from shared.model import Envelope
+from shared.providers import positions
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.http import Answer
 from shared.providers.microsoft.graph import (
@@ -55,7 +54,7 @@ RECENT = 50
 
 
 @dataclass
-class Position:
+class Position(positions.Position):
     """What a cursor says.
 
     Attributes:
@@ -70,16 +69,6 @@ class Position:
     swept: datetime | None = None
     seen: dict[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, cursor: Cursor | None) -> "Position":
-        """Read a cursor. Raises CursorExpired for one that cannot be read."""
-        if cursor is None:
-            return cls()
-        try:
-            return msgspec.json.decode(cursor, type=cls)
-        except msgspec.DecodeError as error:
-            raise CursorExpired("The cursor is of another kind.") from error
-
     def news(self, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the mails that were not dealt with yet, and count them as such."""
         skipped = {id_ for id_, role in self.folders.items() if role in UNREAD_ROLES}
@@ -91,10 +80,6 @@ class Position:
     def forget_before(self, at: datetime) -> None:
         """Forget the mails that no sweep will list again."""
         self.seen = {tail: received for tail, received in self.seen.items() if received >= at.timestamp()}
-
-    def page(self, envelopes: Sequence[Envelope]) -> Page:
-        """Make a page that ends here."""
-        return Page(tuple(envelopes), Cursor(msgspec.json.encode(self).decode()))
 
 
 class GraphMailbox(Session):
@@ -118,7 +103,7 @@ class GraphMailbox(Session):
         for folder in position.links:
             yield from self._stragglers(position, folder)
         position.forget_before(started - OVERLAP)
-        yield position.page([])
+        yield position.page()
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from shared import mime
-from shared.errors import NotFound, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.errors import NotFound, Rejected
 from shared.providers.base import Receipt
-from shared.providers.http import NotSent
+from shared.providers.http import handing_over
 from shared.providers.microsoft.graph import FIELDS, Session, literal, segment
 
 REQUEST = 4 * 1000 * 1000
@@ -57,7 +57,7 @@ class GraphSender(Session):
     def check(self) -> None:
         """See `Sender.check`. Nothing tells whether Mail.Send was granted but the token's scopes."""
         if self._only_sends:
-            self._token()
+            self.api.bearer()
         else:
             self.get("/mailFolders/sentitems", select="id")
 
@@ -125,11 +125,8 @@ class GraphSender(Session):
         """The one request that makes the mail leave. What Graph answers with an error did not leave."""
         commit()
         try:
-            self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
-        except (NotSent, RateLimited):
-            raise  # it certainly was not taken
-        except Temporary as error:
-            raise OutcomeUnknown("The connection to Microsoft broke after the hand-over began.") from error
+            with handing_over("Microsoft"):
+                self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
         except NotFound as error:
             raise Rejected("Microsoft no longer knows this mailbox or draft.") from error
         return Receipt(ref=ref)
