@@ -182,7 +182,7 @@ class DomainProof:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many mails were promised through a provider in each of the last minutes (of the epoch)."""
+    """How many mails were promised, or left, through a provider in each of the last minutes (of 1970)."""
 
     kind: ClassVar[str] = "tally"
 
@@ -191,7 +191,7 @@ class Tally:
 
     @property
     def key(self) -> str:
-        """One per provider."""
+        """One per provider for what is promised, and one for what left."""
         return self.provider
 
 

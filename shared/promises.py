@@ -42,11 +42,11 @@ class Promised:
     def __post_init__(self) -> None:
         self.found = _claim(self.message.value)
 
-    def begin(self) -> None:
+    def begin(self, *writes: Write) -> None:
         """`queued -> sending`, or Raced."""
-        self.take(HANDOVER, state="sending", attempts=self.message.value.attempts + 1)
+        self.take(HANDOVER, *writes, state="sending", attempts=self.message.value.attempts + 1)
 
-    def take(self, time: timedelta, **changes: Any) -> None:
+    def take(self, time: timedelta, *writes: Write, **changes: Any) -> None:
         """Have the next step to ourselves for a while, or Raced.
 
         An answer lost on the way is told from a lost race by our claim.
@@ -55,7 +55,9 @@ class Promised:
         new = replace(old, next_at=until, claim=secrets.token_hex(8), **changes)
         self.own = _claim(new)
         try:
-            etag, _ = self.app.records.commit(self.org_id, Move(self.message, new), Save(self.item(until)))
+            etag, *_ = self.app.records.commit(
+                self.org_id, Move(self.message, new), Save(self.item(until)), *writes
+            )
         except Raced:
             now = find(self.app, self.org_id, old.conversation_id, old.id)
             if now is None or now.value != new:

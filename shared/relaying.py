@@ -1,13 +1,14 @@
 """Holding what is sent against the organisation's rules: when it is promised, and before it is handed over.
 
 The rules are remembered for half a minute, so a change takes so long to reach every worker; a mail
-costs no storage operation where there are none. Mails per hour are counted in one record, written
-in the same transaction as the promise: whatever happens at the same moment, none is counted twice or
-not at all.
+costs no storage operation where there are none. Mails per hour are counted twice: what is promised, and
+what leaves, since what waited for hours must not leave all at once. Each is one record, written in the same
+transaction as the promise and as the hand-over's beginning: whatever happens at the same moment, none is
+counted twice or not at all.
 """
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 from shared.app import App
 from shared.drafts import Draft
@@ -33,17 +34,36 @@ def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft) -> list[Write]:
         for place, person in enumerate(people)
     ]
     rules.judge(mailbox.address, recipients)
-    if rules.max_per_hour is None:
-        return []
-    stored = app.records.find(org_id, Tally, rules.provider)
-    counted = rules.count(stored.value if stored else Tally(rules.provider), app.clock())
-    return [Move(stored, counted) if stored else Add(counted)]
+    return _counted(app, org_id, rules, Tally(rules.provider), rules.count)
 
 
 def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> None:
-    """Judge a promised mail again before it leaves: the rules may have changed. Raises AgainstRules."""
+    """Judge a promised mail again before it leaves: the rules may have changed.
+
+    Raises AgainstRules; Temporary where no more may leave for a while, before anything is uploaded.
+    """
     recipients = [("to", address) for address in message.envelope_to]
     of(app, org_id, mailbox).judge(mailbox.address, recipients)
+    let_go(app, org_id, mailbox)
+
+
+def let_go(app: App, org_id: str, mailbox: Mailbox) -> list[Write]:
+    """Return what counts a mail that leaves now, to be committed with the beginning of its hand-over.
+
+    Raises Temporary where no more may leave for a while.
+    """
+    rules = of(app, org_id, mailbox)
+    return _counted(app, org_id, rules, Tally(f"{rules.provider}!left"), rules.let_go)
+
+
+def _counted(
+    app: App, org_id: str, rules: Rules, empty: Tally, count: Callable[[Tally, datetime], Tally]
+) -> list[Write]:
+    if rules.max_per_hour is None:
+        return []
+    stored = app.records.find(org_id, Tally, empty.key)
+    counted = count(stored.value if stored else empty, app.clock())
+    return [Move(stored, counted) if stored else Add(counted)]
 
 
 def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import mime
-from shared.errors import InvalidRequest, Rejected
+from shared.errors import InvalidRequest, Rejected, Temporary
 from shared.model import Tally
 from shared.providers.base import Field, Provider
 
@@ -32,12 +32,13 @@ FORM = (
     ),
     Field(
         "maxPerHour",
-        "Most mails that all mailboxes may send through this provider within any 60 minutes",
+        "Most mails that all mailboxes may send through this provider within any 60 minutes; "
+        "what was promised before waits until there is room",
         "integer",
         level="integration",
     ),
 )
-"""Asked of IT for every provider that sends."""
+"""Asked of IT for every provider that sends. A change takes half a minute to reach every worker (`relaying`)."""
 
 
 HOUR = 61
@@ -105,14 +106,28 @@ class Rules:
 
     def count(self, tally: Tally, now: datetime) -> Tally:
         """Return the tally with one mail more. Raises AgainstRules where the hour is full."""
-        minute = int(now.timestamp()) // 60
-        kept = {at: n for at, n in tally.minutes.items() if int(at) > minute - HOUR}
-        if self.max_per_hour is not None and sum(kept.values()) >= self.max_per_hour:
-            free = datetime.fromtimestamp(60 * (min(map(int, kept)) + HOUR), now.tzinfo) if kept else now
+        free = self.full_until(tally, now)
+        if free:
             told = f"No more than {self.max_per_hour} mails may be sent within an hour."
             fix = f"Send it again at {free:%H:%M} UTC. {self._ask('maxPerHour')}"
             raise AgainstRules(told, field="mailboxId", fix=fix)
-        return Tally(tally.provider, {**kept, str(minute): kept.get(str(minute), 0) + 1})
+        return _one_more(tally, now)
+
+    def let_go(self, tally: Tally, now: datetime) -> Tally:
+        """Return the tally with one mail more that leaves now. Raises Temporary where the hour is full."""
+        free = self.full_until(tally, now)
+        if free:
+            told = f"No more than {self.max_per_hour} mails may leave within an hour."
+            fix = f"It leaves by itself once there is room. {self._ask('maxPerHour')}"
+            raise Temporary(told, fix=fix, retry_after=(free - now).total_seconds())
+        return _one_more(tally, now)
+
+    def full_until(self, tally: Tally, now: datetime) -> datetime | None:
+        """Say when the hour has room again; None where it has."""
+        kept = _within_the_hour(tally, now)
+        if self.max_per_hour is None or sum(kept.values()) < self.max_per_hour:
+            return None
+        return datetime.fromtimestamp(60 * (min(map(int, kept)) + HOUR), now.tzinfo)
 
     def _may_reach(self, address: str) -> bool:
         domain = _domain(address)
@@ -153,6 +168,16 @@ def _entry(text: str, field: str, *, people: bool) -> str:
         return mime.check_address(text, field)
     below = "*." if people and text.startswith("*.") else ""
     return below + domain(text.removeprefix(below), field)
+
+
+def _within_the_hour(tally: Tally, now: datetime) -> dict[str, int]:
+    minute = int(now.timestamp()) // 60
+    return {at: number for at, number in tally.minutes.items() if int(at) > minute - HOUR}
+
+
+def _one_more(tally: Tally, now: datetime) -> Tally:
+    kept, minute = _within_the_hour(tally, now), str(int(now.timestamp()) // 60)
+    return Tally(tally.provider, {**kept, minute: kept.get(minute, 0) + 1})
 
 
 def _domain(address: str) -> str:

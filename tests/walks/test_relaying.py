@@ -1,11 +1,13 @@
 """The organisation's rules: before any promise, and again before a mail leaves."""
 
 import threading
+from contextlib import suppress
+from datetime import timedelta
 from itertools import batched
 
 import pytest
 
-from shared import integrating, proving, relaying
+from shared import integrating, proving, relaying, scheduling
 from shared.callers import Caller
 from shared.contract import Person, PutIntegration
 from shared.errors import Conflict, NotAllowed, NotFound, Temporary
@@ -119,6 +121,64 @@ def test_rules_cost_nothing_where_there_are_none_and_one_read_where_mails_are_co
     without = cost()
     rule(maxPerHour=100)
     assert len(cost()) - len(without) == 1
+
+
+def states(scene):
+    return sorted(message.state for message in scene.timeline())
+
+
+def later(scene, **pause):
+    scene.clock.advance(**pause)
+    scheduling.tick(scene.app)
+    scene.work()
+
+
+def test_a_limit_made_after_the_promise_lets_mails_leave_one_by_one_and_says_why(scene, rule):
+    for _ in range(3):
+        scene.send()
+    rule(maxPerHour=1)
+    scene.work()
+    assert states(scene) == ["queued", "queued", "sent"]
+    waiting = next(message for message in scene.timeline() if message.state == "queued")
+    assert "maxPerHour" in waiting.error.fix
+    assert waiting.next_at - scene.clock() > timedelta(minutes=58)
+    later(scene, minutes=30)
+    assert states(scene) == ["queued", "queued", "sent"]
+    for sent in (2, 3):
+        later(scene, minutes=62)
+        assert states(scene) == ["queued"] * (3 - sent) + ["sent"] * sent
+    assert len(scene.supplier.inbox()) == 3
+
+
+def test_what_waited_for_hours_does_not_leave_all_at_once(scene, rule):
+    rule(maxPerHour=2)
+    for hour in range(3):
+        scene.clock.advance(minutes=62 * bool(hour))
+        for _ in range(2):
+            scene.send()
+    list(scene.waiting())  # the relay was away, say
+    later(scene, minutes=62)
+    assert states(scene) == ["queued"] * 4 + ["sent"] * 2
+
+
+def test_of_many_handed_over_at_the_same_moment_exactly_as_many_as_allowed_leave(scene, rule):
+    promised = [scene.send() for _ in range(6)]
+    rule(maxPerHour=2)
+    threads = [threading.Thread(target=insist, args=(scene, message)) for message in promised]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states(scene) == ["queued"] * 4 + ["sent"] * 2
+    assert len(scene.supplier.inbox()) == 2
+
+
+def insist(scene, message):
+    """What the queue does: a job that met another one comes back."""
+    for _ in range(10):
+        with suppress(Temporary):
+            scene.deliver(message)
+            return
 
 
 class TestProof:
