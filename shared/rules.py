@@ -38,7 +38,7 @@ FORM = (
         level="integration",
     ),
 )
-"""Asked of IT for every provider that sends. A change takes half a minute to reach every worker (`relaying`)."""
+"""Asked of IT for every provider that sends. A change reaches every worker within half a minute."""
 
 
 HOUR = 61
