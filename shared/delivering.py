@@ -6,7 +6,6 @@ State machine of a promised message, every step conditional on the version read:
 `sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -34,16 +33,12 @@ from shared.model import (
     Delivery,
     Mailbox,
     Message,
-    MessageState,
     Problem,
     digest,
 )
-from shared.promises import GIVE_UP, Promised
+from shared.promises import PAUSES, Promised
 from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Move, Remove, Save, Stored, Write
-
-PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
-"""Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
 COPYING = timedelta(minutes=15)
 """So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
@@ -63,8 +58,6 @@ DRAFT_GONE = Problem(
     "The draft is no more in the mailbox: it was sent or thrown away there.",
     "Look into Sent; if it is not there, write it anew.",
 )
-
-UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
 
 def deliver(app: App, job: Job) -> None:
@@ -117,7 +110,7 @@ class _Delivery(Promised):
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
         if self.mailbox is None or self.mailbox.value.state == "disconnected":
-            self._fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
+            self.fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
             return
         try:
             relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
@@ -128,11 +121,11 @@ class _Delivery(Promised):
             self.look(error, first=True)
         except ConsentRequired as error:
             needs_consent(self.app, self.org_id, self.mailbox, error)
-            self._postpone(error, PAUSES[2])
+            self.postpone(error, PAUSES[2])
         except Temporary as error:
-            self._postpone(error, timedelta(seconds=error.retry_after))
+            self.postpone(error, timedelta(seconds=error.retry_after))
         except (InvalidRequest, Conflict) as error:  # a setting or secret that somebody can put right
-            self._postpone(error, PAUSES[1])
+            self.postpone(error, PAUSES[1])
         except (Rejected, Unsupported, NotFound) as error:
             self._refused(error)
         else:
@@ -147,18 +140,18 @@ class _Delivery(Promised):
             raise
         except ZalionError as problem:  # whatever keeps us from looking may be put right within the day
             if self.too_old():
-                self._uncertain(error or problem)
+                self.uncertain(error or problem)
             else:
-                self._later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours)
+                self.later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours)
             return
         if copy:
             self._sent(copy, copied=True)
         elif slow:
-            self._later(COPY_APPEARS, self.ours)
+            self.later(COPY_APPEARS, self.ours)
         elif error is None and self._leaves_once():
             self.hand_over()
         else:
-            self._uncertain(error)
+            self.uncertain(error)
 
     def file_copy(self) -> None:
         """Put a copy into Sent, once, for senders whose server does not; never fails the message."""
@@ -168,11 +161,11 @@ class _Delivery(Promised):
                 delivered = self._keep(self.mailbox.value)
         except (Temporary, ConsentRequired, Conflict):
             if not self.too_old():
-                self._later(PAUSES[1])
+                self.later(PAUSES[1])
                 return
-            self._audit_only("message.copy_missing")
+            self.note("message.copy_missing")
         except (Rejected, Unsupported, InvalidRequest, NotFound):
-            self._audit_only("message.copy_missing")
+            self.note("message.copy_missing")
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
 
     def _leave(self, mailbox: Mailbox) -> tuple[Receipt, bool]:
@@ -257,50 +250,7 @@ class _Delivery(Promised):
         if gone and self.message.value.attempts:
             self.look(error)
         else:
-            self._fail(DRAFT_GONE if gone else Problem(error.code, error.detail, error.fix))
-
-    def _fail(self, problem: Problem) -> None:
-        self._end("failed", problem)
-
-    def _uncertain(self, error: ZalionError | None) -> None:
-        detail = error.detail if error else "The worker stopped during the hand-over."
-        self._end("uncertain", Problem("outcome_unknown", detail, UNCERTAIN_FIX))
-
-    def _end(self, state: MessageState, problem: Problem) -> None:
-        def change(message: Message) -> Message | None:
-            return replace(message, state=state, error=problem, next_at=None) if self.ours(message) else None
-
-        self.surely(change, Remove(self.item()), self.event(f"message.{state}", problem.code))
-
-    def _postpone(self, error: ZalionError, pause: timedelta) -> None:
-        """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day."""
-        if self.too_old():
-            detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
-            self._fail(Problem("gave_up", detail, error.fix or "Send it again."))
-            return
-        attempts = self.message.value.attempts
-        at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
-
-        def change(message: Message) -> Message | None:
-            if not self.ours(message):
-                return None
-            tried = message.attempts + (message.state == "queued")
-            problem = Problem(error.code, error.detail, error.fix)
-            return replace(message, state="queued", next_at=at, attempts=tried, error=problem)
-
-        scheduling.promise_sweep(self.app, self.org_id, at)
-        self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
-
-    def _later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
-        """The same step again after a pause."""
-        at = self.app.clock() + pause
-        scheduling.promise_sweep(self.app, self.org_id, at)
-        self.surely(
-            lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
-        )
-
-    def _audit_only(self, event: str) -> None:
-        self.app.records.commit(self.org_id, self.event(event))
+            self.fail(DRAFT_GONE if gone else Problem(error.code, error.detail, error.fix))
 
 
 def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:

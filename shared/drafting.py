@@ -10,7 +10,7 @@ that very draft, so that its owner's own click on "send" and ours can never send
 
 import secrets
 
-from shared import audit, drafts, sending
+from shared import audit, drafts, preparing, sending
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case
@@ -18,6 +18,7 @@ from shared.delivering import DRAFT_GONE
 from shared.drafts import Draft
 from shared.errors import NotFound
 from shared.model import Conversation, Mailbox, MailboxDraft, Message, ThreadHint, digest
+from shared.preparing import Outgoing
 from shared.providers.base import Receipt
 from shared.storage.base import Save
 
@@ -25,9 +26,9 @@ from shared.storage.base import Save
 def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, Receipt]:
     """Put `draft` into the mailbox's drafts; returns the mail as composed, and what the provider told.
 
-    Raises Unsupported for a provider that cannot, and what `sending.accept` raises before it promises.
+    Raises Unsupported for a provider that cannot, and what `preparing.prepare` raises.
     """
-    outgoing = sending.prepare(app, caller, case_id, draft, secrets.token_hex(16))
+    outgoing = preparing.prepare(app, caller, case_id, draft, secrets.token_hex(16))
     message = outgoing.message
     mailbox = app.records.get(caller.org_id, Mailbox, draft.mailbox_id).value
     with app.drafting(caller.org_id, mailbox) as drafter:
@@ -50,12 +51,12 @@ def send(app: App, caller: Caller, case_id: str, draft_id: str, key: str) -> Mes
     """
     asked = digest("draft", draft_id)
 
-    def prepare() -> sending.Outgoing:
+    def make() -> Outgoing:
         kept = _kept(app, caller, case_id, draft_id)
         draft = drafts.resumed(kept, _as_it_is(app, caller, case_id, kept), asked)
-        return sending.prepare(app, caller, case_id, draft, key)
+        return preparing.prepare(app, caller, case_id, draft, key)
 
-    return sending.promised(app, caller, case_id, asked, key, prepare)
+    return sending.promised(app, caller, case_id, asked, key, make)
 
 
 def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft:
@@ -70,7 +71,7 @@ def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft
 
 
 def _as_it_is(app: App, caller: Caller, case_id: str, kept: MailboxDraft) -> bytes:
-    mailbox = sending.sendable(app, caller, kept.mailbox_id)
+    mailbox = preparing.sendable(app, caller, kept.mailbox_id)
     told = audit.recorded(app, caller, "draft.read", mailbox_id=mailbox.id, case_id=case_id)
     with told, app.drafting(caller.org_id, mailbox) as drafter:
         try:

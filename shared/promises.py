@@ -10,17 +10,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared import audit
+from shared import audit, scheduling
 from shared.app import App
-from shared.errors import Raced
+from shared.errors import Raced, ZalionError
 from shared.knowing import find
-from shared.model import Message, OutboxItem
-from shared.storage.base import Add, Move, Save, Stored, Write
+from shared.model import Message, MessageState, OutboxItem, Problem
+from shared.storage.base import Add, Move, Remove, Save, Stored, Write
 
 HANDOVER = timedelta(minutes=15)
 """A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
 
 GIVE_UP = timedelta(hours=24)
+
+PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
+"""Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
+
+UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
 
 @dataclass
@@ -95,6 +100,52 @@ class Promised:
     def too_old(self) -> bool:
         """Whether it has waited longer than anybody would."""
         return self.app.clock() - self.message.value.received_at > GIVE_UP
+
+    def fail(self, problem: Problem) -> None:
+        """It did not leave and never will."""
+        self._end("failed", problem)
+
+    def uncertain(self, error: ZalionError | None) -> None:
+        """Whether it left will never be known here."""
+        detail = error.detail if error else "The worker stopped during the hand-over."
+        self._end("uncertain", Problem("outcome_unknown", detail, UNCERTAIN_FIX))
+
+    def _end(self, state: MessageState, problem: Problem) -> None:
+        def change(message: Message) -> Message | None:
+            return replace(message, state=state, error=problem, next_at=None) if self.ours(message) else None
+
+        self.surely(change, Remove(self.item()), self.event(f"message.{state}", problem.code))
+
+    def postpone(self, error: ZalionError, pause: timedelta) -> None:
+        """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day."""
+        if self.too_old():
+            detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
+            self.fail(Problem("gave_up", detail, error.fix or "Send it again."))
+            return
+        attempts = self.message.value.attempts
+        at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
+
+        def change(message: Message) -> Message | None:
+            if not self.ours(message):
+                return None
+            tried = message.attempts + (message.state == "queued")
+            problem = Problem(error.code, error.detail, error.fix)
+            return replace(message, state="queued", next_at=at, attempts=tried, error=problem)
+
+        scheduling.promise_sweep(self.app, self.org_id, at)
+        self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
+
+    def later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
+        """The same step again after a pause."""
+        at = self.app.clock() + pause
+        scheduling.promise_sweep(self.app, self.org_id, at)
+        self.surely(
+            lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
+        )
+
+    def note(self, event: str) -> None:
+        """Put a step on record that changes nothing."""
+        self.app.records.commit(self.org_id, self.event(event))
 
     def item(self, not_before: datetime | None = None) -> OutboxItem:
         """Make the outbox record of this message."""

@@ -1,0 +1,188 @@
+"""Composing a mail that is sent from a case, with all that its promise is to write; it writes nothing."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import identity, mime, relaying
+from shared.app import App
+from shared.callers import Caller
+from shared.casework import member_case
+from shared.drafts import Draft
+from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, NotFound, Unsupported
+from shared.identity import SignedId
+from shared.model import (
+    Address,
+    Alias,
+    Attachment,
+    Conversation,
+    Evidence,
+    Mailbox,
+    Message,
+    Promise,
+    digest,
+)
+from shared.storage.base import Add, Move, Stored, Write
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """Everything one promise writes."""
+
+    raw: bytes
+    message: Message
+    promise_: Promise
+    alias: Alias
+    thread: Write
+    counted: Sequence[Write]
+
+
+def prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Outgoing:
+    """Compose a mail and all that its promise would write.
+
+    Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired, Unsupported or AgainstRules.
+    """
+    case = member_case(app, caller, case_id)
+    mailbox = sendable(app, caller, draft.mailbox_id)
+    counted = relaying.admit(app, caller.org_id, mailbox, draft)
+    parent = _parent(app, caller.org_id, case.id, draft.in_reply_to)
+    now = app.clock()
+    conversation_id, thread = _thread(app, caller.org_id, case.id, draft, parent)
+    tail = digest(caller.org_id, case.id, key)[:12]
+    signed = SignedId(conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
+    outgoing = _compose(app, caller.org_id, mailbox, draft, parent.value if parent else None, signed, now)
+    raw = mime.compose(outgoing)
+    limit = _largest(app, mailbox)
+    if len(raw) > limit:
+        told = f"The mail is larger than {limit / 1_000_000:.0f} MB when encoded."
+        raise InvalidRequest(told, field="attachments", fix="Send smaller files, or a link to them.")
+    message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
+    return Outgoing(
+        raw,
+        message,
+        Promise(case.id, key, draft.fingerprint, conversation_id, signed.email_id),
+        Alias(outgoing.message_id, conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
+        thread,
+        counted,
+    )
+
+
+def _largest(app: App, mailbox: Mailbox) -> int:
+    """Octets that may be promised: our own limit, or the provider's for this mailbox."""
+    name = mailbox.sends_with or ""
+    largest = app.provider(name).largest
+    return min(app.max_mail_bytes, largest(mailbox.settings[name])) if largest else app.max_mail_bytes
+
+
+def _thread(
+    app: App, org_id: str, case_id: str, draft: Draft, parent: Stored[Message] | None
+) -> tuple[str, Write]:
+    """Return the conversation, and the write that makes it, or insists that it is still this case's."""
+    if draft.written:
+        known = app.records.get(org_id, Conversation, draft.written.conversation_id)
+        if known.value.case_id != case_id:
+            raise NotFound("The draft was moved to another case.", field="draftId")
+        return known.value.id, Move(known, known.value)
+    if parent:
+        return parent.value.conversation_id, Move(parent, parent.value)
+    made = Conversation(secrets.token_hex(8), case_id, mime.base_subject(draft.subject))
+    return made.id, Add(made)
+
+
+def _compose(
+    app: App,
+    org_id: str,
+    mailbox: Mailbox,
+    draft: Draft,
+    parent: Message | None,
+    signed: SignedId,
+    now: datetime,
+) -> mime.Outgoing:
+    domain = mailbox.address.rpartition("@")[2]
+    known = (*parent.references, parent.message_id) if parent else ()
+    return mime.Outgoing(
+        message_id=identity.mint(app.keys.signing(org_id), org_id, signed, domain),
+        date=now.replace(microsecond=0),
+        sender=Address(mailbox.address, mailbox.name),
+        to=draft.to,
+        cc=draft.cc,
+        subject=draft.subject,
+        text=draft.text,
+        html=draft.html,
+        in_reply_to=parent.message_id if parent else None,
+        references=tuple(dict.fromkeys(id_ for id_ in known if id_)),
+        attachments=draft.attachments,
+        written=draft.written.raw if draft.written else None,
+    )
+
+
+def _message(
+    draft: Draft,
+    mailbox: Mailbox,
+    case_id: str,
+    signed: SignedId,
+    outgoing: mime.Outgoing,
+    raw: bytes,
+    now: datetime,
+) -> Message:
+    """Show the caller what was composed, as any reader of the mail will see it."""
+    parsed = mime.parse(raw)
+    everyone = (*draft.to, *draft.cc, *draft.bcc)
+    return Message(
+        id=signed.email_id,
+        case_id=case_id,
+        conversation_id=signed.conversation_id,
+        mail_kind="mail",
+        direction="out",
+        origin="case",
+        state="queued",
+        sender=outgoing.sender,
+        to=draft.to,
+        cc=draft.cc,
+        bcc=draft.bcc,
+        subject=draft.subject,
+        received_at=now,
+        sent_at=outgoing.date,
+        raw=secrets.token_hex(16),  # of this attempt alone, as are the blobs
+        evidence=Evidence("sent-from-case", outgoing.message_id),
+        message_id=outgoing.message_id,
+        references=outgoing.references,
+        snippet=parsed.snippet,
+        text=parsed.text,
+        html=parsed.html,
+        attachments=tuple[Attachment, ...](parsed.attachments),
+        mailbox_id=mailbox.id,
+        envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),
+        draft=draft.written.ref if draft.written else None,
+    )
+
+
+def sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
+    """Return the caller's own mailbox if it can send.
+
+    Raises NotFound, NotAllowed, Unsupported or ConsentRequired, naming the field.
+    """
+    stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
+    if stored is None or stored.value.state == "disconnected":
+        raise NotFound("There is no such mailbox.", field="mailboxId")
+    mailbox = stored.value
+    if mailbox.owner != caller.email:
+        raise NotAllowed("Only its owner may send from this mailbox.", field="mailboxId")
+    if mailbox.sends_with is None:
+        raise Unsupported(
+            "This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it."
+        )
+    if mailbox.state == "needs_consent":
+        fix = mailbox.problem.fix if mailbox.problem else None
+        raise ConsentRequired("This mailbox has to be connected again before it can send.", fix=fix)
+    return mailbox
+
+
+def _parent(app: App, org_id: str, case_id: str, email_id: str | None) -> Stored[Message] | None:
+    if email_id is None:
+        return None
+    parent = app.records.find(org_id, Message, f"{case_id}!{email_id}")
+    if parent is None:
+        raise InvalidRequest("There is no such e-mail in this case to answer.", field="inReplyTo")
+    return parent
