@@ -431,6 +431,34 @@ class TestOwedElsewhere:
         cursor = self.cursor(owed={"Projects": Kept(1, {7: (0, PATIENCE - 1)})}, elsewhere=False)
         assert [page.unreadable for page in looks(box, cursor, 1)] == [1, 0]
 
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            {'EXAMINE "?Projects': "%t NO [UNAVAILABLE] it is being repaired"},
+            {'EXAMINE "?Projects': "%t NO [OVERQUOTA] too much"},
+            {'EXAMINE "?Projects': "* BYE it broke"},
+            {'EXAMINE "?Projects': CLOSE},
+            {"UID FETCH 5": "%t NO [UNAVAILABLE] not now"},
+        ],
+    )
+    def test_one_that_fails_each_time_keeps_back_no_new_mail_and_is_asked_for_until_it_is_given_up(
+        self, odd, trouble
+    ):
+        _, box = odd({"LIST": self.LIST, **trouble, **many(7)})
+        owed = {"Projects": Kept(1, {5: (0, PATIENCE - 2)})}
+        first = looks(box, self.cursor(owed=owed, elsewhere=False, folders={"INBOX": Mark(1, 7)}), 1)
+        assert [(e.folder, e.message_id) for page in first for e in page.envelopes] == [
+            ("INBOX", "<7@odd.example>")
+        ]
+        assert [(page.refused, page.unreadable) for page in first] == [(1, 0), (0, 0), (0, 0)]
+        _, well = odd({"LIST": self.LIST, **many(7)})
+        pages = looks(well, first[-1].cursor, 1)
+        assert [(e.folder, e.message_id) for page in pages for e in page.envelopes] == [
+            ("Projects", "<5@odd.example>")
+        ]
+        pages = looks(box, first[-1].cursor, 1)
+        assert [(page.refused, page.unreadable) for page in pages] == [(0, 1), (0, 0)]
+
     def test_mail_of_a_folder_that_was_renamed_is_looked_for_elsewhere(self, odd):
         listed = self.LIST.replace("Projects", "Renamed")
         _, box = odd({"LIST": listed, 'EXAMINE "?Projects': "%t NO no such folder"})

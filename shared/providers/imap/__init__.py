@@ -201,19 +201,30 @@ class ImapMailbox(Mailbox):
         return position.page(recent, len(there) - given_up, given_up)
 
     def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
-        """Ask once more for what was kept back; that a folder does not open now is no reason to forget it."""
+        """Ask once more for what was kept back; what stops us there keeps back nothing that is new."""
         for folder, kept in [*position.owed.items()]:
-            uids, opens = sorted(kept.owed), not kept.owed or self.exists(folder)
-            if not opens and folder in {one.name for one in self.folders()}:
-                given_up = position.owe(folder, kept.validity, uids, uids)
-                yield position.page((), len(uids) - given_up, given_up)
-            elif not opens or (uids and self.examine(folder) != kept.validity):
-                position.elsewhere = True
-                del position.owed[folder]
-            else:
+            left = sorted(kept.owed)
+            try:
+                if left and not self._is_still(folder, kept.validity):
+                    position.elsewhere = True
+                    del position.owed[folder]
+                    continue
                 # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
-                for batch in batched(uids, MANY - 1, strict=False):
+                for batch in batched([*left], MANY - 1, strict=False):
                     yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
+                    del left[: len(batch)]
+            except (Rejected, Temporary):
+                given_up = position.owe(folder, kept.validity, left, left)
+                yield position.page((), len(left) - given_up, given_up)
+
+    def _is_still(self, folder: str, validity: int) -> bool:
+        """Whether a folder is there with its old numbers. Raises Rejected where it does not open now."""
+        try:
+            return self.examine(folder) == validity
+        except Rejected:
+            if folder in {one.name for one in self.folders()}:
+                raise
+            return False
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
