@@ -14,6 +14,7 @@ from shared.errors import (
     Rejected,
     Temporary,
     Unsupported,
+    Withheld,
 )
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
@@ -479,6 +480,32 @@ class TestOwedElsewhere:
         assert [e.folder for page in pages for e in page.envelopes] == ["Projects"]
 
 
+class TestLooking:
+    LIST = '* LIST () "/" INBOX\n* LIST () "/" Projects\n%t OK done'
+
+    def test_what_the_server_keeps_back_is_told_after_all_that_it_gives(self, odd):
+        refused = ["%t NO cannot do that"] * 4
+        _, box = odd({"LIST": self.LIST, "UID FETCH": [*refused, TestBrokenMail.WELL]})
+        ids = ["<7@odd.example>", *(f"<{n}@x.example>" for n in range(9))]
+        looked = box.look(ids)
+        assert next(looked).folder == "Projects"
+        with pytest.raises(Withheld) as caught:
+            next(looked)
+        assert (caught.value.mails, caught.value.message_ids) == (1, frozenset(ids[:5]))
+
+    def test_nothing_is_told_of_what_is_gone(self, odd):
+        _, box = odd({"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"})
+        assert list(box.look(["<7@odd.example>"])) == []
+
+    def test_a_live_search_shows_what_the_server_gives(self, odd):
+        from shared.providers.base import Query
+
+        dates = '* 1 FETCH (UID 7 INTERNALDATE "24-Nov-2026 01:00:00 +0000")\n%t OK done'
+        replies = {r"UID FETCH 7 \(INTERNALDATE\)": dates, "UID FETCH": "%t NO cannot do that"}
+        _, box = odd(replies, use=ImapSearcher)
+        assert box.search(Query(text="Odd")) == []
+
+
 class TestRefusals:
     def test_or_that_is_not_understood_is_asked_piece_by_piece(self, odd):
         server, box = odd({"UID SEARCH OR": "%t BAD Command Argument Error. 12"})
@@ -555,6 +582,35 @@ class TestSentFolder:
         lines = '* LIST (\\Sent) "/" Sent\n%t OK done'
         _, box = odd({"LIST": lines, "APPEND": "+ go on\n%t OK appended"})
         assert box.keep_sent(b"Subject: x\r\n\r\n", SINCE + timedelta(days=1)) is None
+
+    SENT = '* LIST (\\Sent) "/" Sent\n%t OK done'
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            {"UID FETCH": "%t OK done"},
+            {"UID FETCH": "%t NO cannot do that"},
+            {"UID FETCH": "%t NO Server Unavailable. 15"},
+            {"UID SEARCH HEADER": "%t NO cannot do that"},
+            {"EXAMINE": "%t NO it is being repaired"},
+        ],
+    )
+    def test_a_copy_that_the_server_does_not_show_is_not_taken_for_none(self, odd, refusal):
+        _, box = odd({"LIST": self.SENT, **refusal})
+        with pytest.raises(Temporary):
+            box.find_sent("<7@odd.example>")
+
+    @pytest.mark.parametrize(
+        "there",
+        [
+            {"UID SEARCH HEADER": "* SEARCH\n%t OK done"},
+            {"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"},  # deleted meanwhile
+            {"LIST": '* LIST () "/" INBOX\n%t OK done', "EXAMINE": "%t NO [NONEXISTENT] no such folder"},
+        ],
+    )
+    def test_what_is_known_not_to_be_there_is_none(self, odd, there):
+        _, box = odd({"LIST": self.SENT, **there}, settings={"sentFolder": "Sent"})
+        assert box.find_sent("<7@odd.example>") is None
 
     @pytest.mark.parametrize(
         "name", ["Sent", "sent items", "Gesendete Objekte", "Éléments envoyés", "已发送", "INBOX.Sent"]

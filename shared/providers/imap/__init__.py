@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import batched
 
-from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported
+from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported, Withheld
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Cursor, Field, Page, Provider, Receipt
+from shared.providers.base import Cursor, Field, Folder, Page, Provider, Receipt
 from shared.providers.imap import reports
 from shared.providers.imap.folders import INBOX, Mailbox
 from shared.providers.imap.position import Mark, Position
@@ -105,23 +105,28 @@ class ImapMailbox(Mailbox):
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""
         wanted = [id_ for id_ in message_ids if id_.isascii() and id_.isprintable()]
+        withheld, mails = set[str](), 0
         for folder in self.folders() if wanted else ():
-            if folder.role in {"junk", "trash"} or not self.exists(folder.name):
-                continue
             for ids in batched(wanted, IDS_PER_SEARCH, strict=False):
-                for envelope in self.headers(folder.name, self._about(ids), sent=folder.role == "sent"):
-                    if not {*ids}.isdisjoint((envelope.message_id, *envelope.references)):
-                        yield envelope
+                try:
+                    yield from self._naming(folder, ids)
+                except Withheld as error:
+                    withheld, mails = withheld | {*ids}, mails + error.mails
+        if mails:
+            raise Withheld(withheld, mails)
 
     def find_sent(self, message_id: str) -> Receipt | None:
-        """See `SentFolder.find_sent`."""
+        """See `SentFolder.find_sent`. Raises Temporary where the server does not show all that may be it."""
         sent = self.sent()
-        if not sent or not self.exists(sent):
-            return None
-        uids = self.matching([("HEADER Message-ID", message_id)])
-        # SEARCH finds parts of headers too, so equality is for us to see
-        copies = (copy for copy in self.headers(sent, uids, sent=True) if copy.message_id == message_id)
-        return next((Receipt(copy.ref, message_id, copy.thread) for copy in copies), None)
+        try:
+            if not sent or not self.opens(sent):
+                return None
+            uids = self.matching([("HEADER Message-ID", message_id)])
+            # SEARCH finds parts of headers too, so equality is for us to see
+            copies = (copy for copy in self.headers(sent, uids, sent=True) if copy.message_id == message_id)
+            return next((Receipt(copy.ref, message_id, copy.thread) for copy in copies), None)
+        except Rejected as error:
+            raise Temporary("The server does not show what lies in Sent.") from error
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
         """See `SentFolder.keep_sent`. Raises Unsupported where the mailbox has no Sent folder."""
@@ -192,10 +197,8 @@ class ImapMailbox(Mailbox):
         What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
         found = self.described(folder, uids, sent=sent)
-        there: set[int] = set()
-        if missing := {*uids} - {*found}:
-            there = missing.intersection(self.find(f"UID {','.join(map(str, sorted(missing)))}"))
-            position.elsewhere |= there != missing
+        there = self.kept_back(uids, found)
+        position.elsewhere |= len(found) + len(there) < len(uids)
         given_up = position.owe(folder, self.examine(folder), uids, there)
         recent = (envelope for envelope in found.values() if _arrival(envelope) >= oldest)
         return position.page(recent, len(there) - given_up, given_up)
@@ -205,7 +208,7 @@ class ImapMailbox(Mailbox):
         for folder, kept in [*position.owed.items()]:
             left = sorted(kept.owed)
             try:
-                if left and not self._is_still(folder, kept.validity):
+                if left and not (self.opens(folder) and self.examine(folder) == kept.validity):
                     position.elsewhere = True
                     del position.owed[folder]
                     continue
@@ -216,15 +219,6 @@ class ImapMailbox(Mailbox):
             except (Rejected, Temporary):
                 given_up = position.owe(folder, kept.validity, left, left)
                 yield position.page((), len(left) - given_up, given_up)
-
-    def _is_still(self, folder: str, validity: int) -> bool:
-        """Whether a folder is there with its old numbers. Raises Rejected where it does not open now."""
-        try:
-            return self.examine(folder) == validity
-        except Rejected:
-            if folder in {one.name for one in self.folders()}:
-                raise
-            return False
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
@@ -240,6 +234,14 @@ class ImapMailbox(Mailbox):
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""
         return self.matching([("SINCE", since - _DAY)])
+
+    def _naming(self, folder: Folder, ids: Sequence[str]) -> Iterator[Envelope]:
+        """Yield the mails in a folder that are, or refer to, one of the ids; see `headers`."""
+        if folder.role in {"junk", "trash"} or not self.exists(folder.name):
+            return
+        for envelope in self.headers(folder.name, self._about(ids), sent=folder.role == "sent"):
+            if not {*ids}.isdisjoint((envelope.message_id, *envelope.references)):
+                yield envelope
 
     def _about(self, ids: Sequence[str]) -> list[int]:
         """Search the open folder for mails that are, or refer to, one of the ids."""

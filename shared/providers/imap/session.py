@@ -4,7 +4,7 @@ import base64
 import imaplib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import batched
@@ -17,7 +17,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginEr
 from imapclient.imapclient import _literal
 
 from shared import logs, mime
-from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, ZalionError
+from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Bearer, Connection, Credential
@@ -168,9 +168,23 @@ class Session:
         return found
 
     def headers(self, folder: str, uids: Sequence[int], *, sent: bool) -> Iterator[Envelope]:
-        """Yield the envelopes of messages in a folder; see `described`."""
+        """Yield the envelopes of messages in a folder; see `described`.
+
+        Raises Withheld after the last where the server gives some of them not, although they are there.
+        """
+        withheld = 0
         for batch in batched(uids, BATCH, strict=False):
-            yield from self.described(folder, batch, sent=sent).values()
+            found = self.described(folder, batch, sent=sent)
+            withheld += len(self.kept_back(batch, found))
+            yield from found.values()
+        if withheld:
+            raise Withheld((), withheld)
+
+    def kept_back(self, uids: Iterable[int], found: Iterable[int]) -> set[int]:
+        """Which of the messages that were asked for in the open folder were not found, and are there."""
+        missing = {*uids} - {*found}
+        there = self.find(f"UID {','.join(map(str, sorted(missing)))}") if missing else ()
+        return missing.intersection(there)
 
     def described(self, folder: str, uids: Sequence[int], *, sent: bool) -> dict[int, Envelope]:
         """Return the envelopes of a batch of messages in a folder; a UID without data is asked for twice.
