@@ -4,40 +4,33 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from itertools import batched
 
-from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported, Withheld
+from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Cursor, Field, Folder, Page, Provider, Receipt
+from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.folders import INBOX, Mailbox
+from shared.providers.imap.finding import ImapFinder
+from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import BATCH, MANY, PORT, make_ref, octets, quoted
+from shared.providers.imap.session import BATCH, MANY, PORT, octets
 
 CHUNK = 4 * 1024 * 1024
 
 LARGEST = 160_000_000
 """Octets: no server that we know of takes larger ones (Exchange Online: 150 MB)."""
 
-IDS_PER_SEARCH = 5
-"""Fifteen criteria stay below the 8,000 octets that a command may have (RFC 7162 §4)."""
-
 _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_MOVED_TO = {"trash", "junk", "drafts", "all", "flagged"}
 """Deleted, unwanted or unfinished mail; and views that show again what lies in another folder."""
 
-_THREADING = ("Message-ID", "In-Reply-To", "References")
-_APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
-
-class ImapMailbox(Mailbox):
+class ImapMailbox(ImapFinder):
     """Receiver and SentFolder of `base` over IMAP; `largest` is what it fetches at most, in octets."""
 
     largest = LARGEST
@@ -101,41 +94,6 @@ class ImapMailbox(Mailbox):
             raise NotFound("This mail holds no report.")
         parts = [(answer.get(f"BODY[{section}]".encode()), decode) for section, decode in sections.items()]
         return b"\r\n\r\n".join(decode(part).strip(b"\r\n") for part, decode in parts if part)
-
-    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""
-        wanted = [id_ for id_ in message_ids if id_.isascii() and id_.isprintable()]
-        withheld, mails = set[str](), 0
-        for folder in self.folders() if wanted else ():
-            for ids in batched(wanted, IDS_PER_SEARCH, strict=False):
-                try:
-                    yield from self._naming(folder, ids)
-                except Withheld as error:
-                    withheld, mails = withheld | {*ids}, mails + error.mails
-        if mails:
-            raise Withheld(withheld, mails)
-
-    def find_sent(self, message_id: str) -> Receipt | None:
-        """See `SentFolder.find_sent`. Raises Temporary where the server does not show all that may be it."""
-        sent = self.sent()
-        try:
-            if not sent or not self.opens(sent):
-                return None
-            uids = self.matching([("HEADER Message-ID", message_id)])
-            # SEARCH finds parts of headers too, so equality is for us to see
-            copies = (copy for copy in self.headers(sent, uids, sent=True) if copy.message_id == message_id)
-            return next((Receipt(copy.ref, message_id, copy.thread) for copy in copies), None)
-        except Rejected as error:
-            raise Temporary("The server does not show what lies in Sent.") from error
-
-    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
-        """See `SentFolder.keep_sent`. Raises Unsupported where the mailbox has no Sent folder."""
-        sent = self.sent()
-        if not sent:
-            raise Unsupported("This mailbox has no Sent folder.", fix="Name one in the setting sentFolder.")
-        answer = self.ask(lambda client: client.append(sent, raw, (rb"\Seen",), sent_at))
-        told = _APPENDED.search(answer)  # UIDPLUS, RFC 4315 §3
-        return make_ref(sent, int(told[1]), int(told[2])) if told else None
 
     def _mark(self, folder: str) -> Mark | None:
         """Ask for a folder's numbers; None where there is no such folder."""
@@ -234,22 +192,6 @@ class ImapMailbox(Mailbox):
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""
         return self.matching([("SINCE", since - _DAY)])
-
-    def _naming(self, folder: Folder, ids: Sequence[str]) -> Iterator[Envelope]:
-        """Yield the mails in a folder that are, or refer to, one of the ids; see `headers`."""
-        if folder.role in {"junk", "trash"} or not self.exists(folder.name):
-            return
-        for envelope in self.headers(folder.name, self._about(ids), sent=folder.role == "sent"):
-            if not {*ids}.isdisjoint((envelope.message_id, *envelope.references)):
-                yield envelope
-
-    def _about(self, ids: Sequence[str]) -> list[int]:
-        """Search the open folder for mails that are, or refer to, one of the ids."""
-        criteria = [f"HEADER {name} {quoted(id_)}" for id_ in ids for name in _THREADING]
-        try:
-            return self.find(reduce(lambda left, right: f"OR {left} {right}", criteria))
-        except Rejected:  # Exchange answers BAD to HEADER within OR
-            return sorted({uid for criterion in criteria for uid in self.find(criterion)})
 
 
 def _arrival(envelope: Envelope) -> datetime:
