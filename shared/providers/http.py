@@ -21,7 +21,7 @@ import msgspec
 
 from shared.errors import Rejected, Temporary, ZalionError
 from shared.providers import network
-from shared.providers.sockets import verifying
+from shared.providers.sockets import let_in, verifying
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -212,6 +212,10 @@ def adapter(
                 raise NewConnectionError(self, error.detail) from error
             sock.end_in(until)
             return sock
+
+        def connect(self) -> None:
+            super().connect()
+            let_in(self.sock)
 
     class Pool(HTTPSConnectionPool):
         ConnectionCls = Connection

@@ -19,7 +19,7 @@ from imapclient.imapclient import _literal
 from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withheld, ZalionError
 from shared.model import Envelope
-from shared.providers import network
+from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential
 
 PORT = 993
@@ -304,6 +304,7 @@ def _sign_in(client: Any, credential: Credential) -> None:
         raise ConsentRequired("This server takes ASCII passwords only.", fix=_FIX)
     if client.has_capability("ID"):
         client.id_({"name": "Zalion", "version": "1", "vendor": "Zalion"})
+    sockets.let_in(client.socket())
 
 
 def _sign_in_refusal(error: LoginError) -> ZalionError:
