@@ -90,6 +90,11 @@ class TestSigningIn:
             ("%t NO [LIMIT] enough", Temporary),
             ("%t NO Temporary authentication failure", Temporary),
             ("* BYE going down", Temporary),
+            ("* BYE wrong password, this account is closed", Temporary),
+            ("* BYE [AUTHENTICATIONFAILED] too many wrong passwords", ConsentRequired),
+            ("* BYE [CONTACTADMIN] this account is closed, try again later", ConsentRequired),
+            ("%t NO [CONTACTADMIN] the directory is busy for you", ConsentRequired),
+            ("%t NO [PRIVACYREQUIRED] temporarily no passwords", ConsentRequired),
             (CLOSE, Temporary),
             (HANG, Temporary),
             ("%t NO [OVERQUOTA] enough", RateLimited),
@@ -117,6 +122,15 @@ class TestSigningIn:
         _, box = odd(greeting=greeting)
         with pytest.raises(Temporary):
             box.check()
+
+    @pytest.mark.parametrize(
+        "code", ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN"]
+    )
+    def test_a_goodbye_asks_for_a_new_sign_in_by_its_code(self, odd, code):
+        for replies in ({"greeting": f"* BYE [{code}] no"}, {"replies": {"STATUS": f"* BYE [{code}] no"}}):
+            _, box = odd(**replies)
+            with pytest.raises(ConsentRequired):
+                box.check()
 
     def test_login_is_used_only_where_plain_is_not_offered_and_quotes_what_it_says(self, odd):
         credential = Password('al"ice', 'pa\\ss "word"')

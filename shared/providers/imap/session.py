@@ -41,6 +41,13 @@ class _Wire(imaplib.IMAP4):
     def _create_socket(self, _timeout: float) -> Any:
         return self._server.open(self._timeouts)
 
+    def _get_line(self) -> bytes:
+        """A goodbye is the last word; where the library waits for leave to go on, it would read on."""
+        if self.state != "LOGOUT":
+            self._check_bye()
+        line: bytes = super()._get_line()  # type: ignore[misc]
+        return line
+
 
 class _Client(IMAPClient):
     """IMAPClient over the guarded way out, with aware times."""
@@ -240,7 +247,7 @@ class Session:
         except LoginError as error:
             raise refusals.at_sign_in(error) from error
         except IMAPClientError as error:
-            raise network.later(refusals.words_of(error)) from error
+            raise refusals.of_goodbye(error) from error
 
 
 def quoted(value: str | datetime) -> str:
