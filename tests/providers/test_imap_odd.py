@@ -548,7 +548,7 @@ class TestRefusals:
             ("%t NO [LIMIT] later", Temporary),
             ("%t NO Server busy", Temporary),
             ("%t NO [OVERQUOTA] full", RateLimited),
-            ("%t NO [NOPERM] not yours", ConsentRequired),
+            ("%t NO [NOPERM] not yours", Rejected),
             ("%t NO [AUTHORIZATIONFAILED] not yours", ConsentRequired),
             ("* BYE shutting down", Temporary),
             ("* BYE rate limit exceeded", RateLimited),
@@ -573,9 +573,10 @@ class TestRefusals:
             "<7@odd.example>"
         ]
 
-    def test_a_folder_that_cannot_be_opened_is_not_looked_through(self, odd):
+    @pytest.mark.parametrize("reply", ["%t NO locked", "%t NO [NOPERM] Permission denied"])
+    def test_a_folder_that_cannot_be_opened_is_not_looked_through(self, odd, reply):
         lines = '* LIST () "/" INBOX\n* LIST (\\Noselect) "/" Root\n* LIST () "/" Locked\n%t OK done'
-        server, box = odd({"LIST": lines, 'EXAMINE "Locked': "%t NO locked"})
+        server, box = odd({"LIST": lines, 'EXAMINE "?Locked': reply})
         assert [envelope.folder for envelope in box.look(["<7@odd.example>"])] == ["INBOX"]
         assert not any("Root" in line for line in server.said)
 

@@ -14,7 +14,7 @@ _NOT_LET_IN = re.compile(
     r"(?i)\[(authenticationfailed|authorizationfailed|expired|privacyrequired|contactadmin)\]"
 )
 _GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unknown")
-_NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired|noperm)\]")
+_NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired)\]")
 _NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit)\]|try again|temporar|busy")
 _BROKE = re.compile(r"(?i)serverbug|unavailable|server error|internal")
 
