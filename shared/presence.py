@@ -4,7 +4,7 @@ Nobody is told of another organisation's: it only decides what is ended at the p
 """
 
 from shared.model import PLATFORM, Presence
-from shared.storage.base import Records, Remove, Save
+from shared.storage.base import Records, Remove, Save, every
 
 Place = tuple[str, str]
 """Organisation and mailbox."""
@@ -22,5 +22,5 @@ def forget(records: Records, account: str, place: Place) -> None:
 
 def places(records: Records, account: str) -> list[Place]:
     """Return where the account is connected."""
-    found = records.range(PLATFORM, Presence, prefix=f"{account}!")
+    found = every(records, PLATFORM, Presence, prefix=f"{account}!")
     return [(stored.value.org_id, stored.value.mailbox_id) for stored in found]
