@@ -11,7 +11,11 @@ Place = tuple[str, str]
 
 
 def note(records: Records, account: str, place: Place) -> None:
-    """Remember that the account is connected there; called before it is used, so none is ever missing."""
+    """Remember that the account is connected there.
+
+    Called before it is used, so none is ever missing; and after its grant is kept, because nobody may ever
+    come back to a sign-in that broke off, and what has no grant would keep a consent alive that others end.
+    """
     records.commit(PLATFORM, Save(Presence(account, *place)))
 
 
