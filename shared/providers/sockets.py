@@ -31,8 +31,14 @@ LONGEST = 540.0
 
 
 @dataclass(slots=True)
-class _Turn:
-    """One side's turn: all that it says before the other one says something. `patience` is in seconds."""
+class Turn:
+    """One side's turn: all that it says before the other one says something.
+
+    Attributes:
+        sends: whether it is ours.
+        patience: seconds that it may take, beyond what its octets take.
+        ends: when it is over at the latest, `until`: as it stands, by the monotonic clock.
+    """
 
     sends: bool
     patience: float
@@ -53,7 +59,7 @@ class _Ending:
     place: Place | None = None
     """Where it leads to, until the far side has let us in."""
 
-    _turn: _Turn | None = None
+    _turn: Turn | None = None
 
     def end_in(self, seconds: float) -> None:
         """Give and take nothing more after so many seconds."""
@@ -86,11 +92,11 @@ class _Ending:
             raise
 
     @contextmanager
-    def _hurrying(self, *, sends: bool) -> Iterator[_Turn]:
+    def _hurrying(self, *, sends: bool) -> Iterator[Turn]:
         """Wait no longer than is left of the turn, or of all. Raises TimeoutError where nothing is."""
         waits: float | None = self.gettimeout()  # type: ignore[attr-defined]
         if self._turn is None or self._turn.sends is not sends:
-            self._turn = _Turn(sends, math.inf if waits is None else PATIENCE * waits)
+            self._turn = Turn(sends, math.inf if waits is None else PATIENCE * waits)
         left = min(self.until, self._turn.until) - time.monotonic()
         if left <= 0:
             raise TimeoutError("It took too long.")

@@ -1,6 +1,7 @@
 """The guarded way out: what may not be spoken to, and what is said about it."""
 
 import contextlib
+import math
 import socket
 import ssl
 import threading
@@ -17,7 +18,7 @@ from shared.providers.imap import ImapMailbox
 from shared.providers.pop3 import Pop3Receiver
 from shared.providers.silence import IN_A_ROW, PAUSE, Silences
 from shared.providers.smtp import SmtpSender
-from shared.providers.sockets import let_in
+from shared.providers.sockets import Turn, let_in
 from tests.providers.parts import connection
 from tests.providers.scripted import DRIP, Scripted, ScriptedImap, ScriptedSmtp
 
@@ -380,6 +381,14 @@ class TestSessions:
         with pytest.raises(TimeoutError):
             sock.sendall(bytes(50_000_000))
         assert time.monotonic() - begun < 2
+
+
+def test_no_answer_lasts_longer_than_anything_may_however_fast_it_gets_on():
+    ends = time.monotonic() + 5
+    turn = Turn(sends=False, patience=60, ends=ends)
+    turn.got_on(1_000_000_000)
+    assert turn.until == ends
+    assert Turn(sends=False, patience=math.inf, ends=ends).until == ends
 
 
 class TestTls:
