@@ -13,7 +13,7 @@ from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced
 from shared.jobs import Job
 from shared.keeping import bytes_of
 from shared.model import Attachment, Case, Conversation, Mailbox, Message
-from shared.storage.base import Move, Remove, Save, Stored, Write
+from shared.storage.base import Move, Remove, Save, Stored, Write, every
 
 CARRIED_AT_ONCE = 40
 """Two writes a message, and a transaction takes 100."""
@@ -160,12 +160,8 @@ def _carry(app: App, org_id: str, batch: Sequence[Stored[Message]], target: str)
 
 
 def _left_behind(app: App, org_id: str, case_id: str, conversation_id: str) -> list[Stored[Message]]:
-    found: list[Stored[Message]] = []
-    after = ""
-    while rows := app.records.range(org_id, Message, prefix=f"{case_id}!", after=after):
-        found += [row for row in rows if row.value.conversation_id == conversation_id]
-        after = rows[-1].value.key
-    return found
+    rows = every(app.records, org_id, Message, prefix=f"{case_id}!")
+    return [row for row in rows if row.value.conversation_id == conversation_id]
 
 
 def _message(app: App, caller: Caller, case_id: str, email_id: str) -> Stored[Message]:

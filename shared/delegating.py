@@ -15,7 +15,7 @@ from shared.contract import AppSecret, CheckResource
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Unsupported, ZalionError
 from shared.model import Grant, Integration, Problem
 from shared.providers.base import Bearer, Connection, Delegation, OAuth, Registration
-from shared.storage.base import Add, Move, Stored
+from shared.storage.base import Add, Move, Stored, every
 
 LISTED = "settings.mailboxes"
 MOST_CHECKED = 20
@@ -140,17 +140,12 @@ def _domains(addresses: Iterable[str]) -> list[str]:
 
 def _granted(app: App, org_id: str, integration: Integration) -> dict[str, tuple[str, ...]]:
     """Return what connected mailboxes ask for, by address: it stays what it was when they were connected."""
-    found: dict[str, tuple[str, ...]] = {}
-    after = ""
-    while page := app.records.range(org_id, Grant, after=after):
-        after = page[-1].value.key
-        grants = [stored.value for stored in page]
-        found |= {
-            grant.username: grant.scopes
-            for grant in grants
-            if grant.type == "application" and grant.provider == integration.provider
-        }
-    return found
+    grants = (stored.value for stored in every(app.records, org_id, Grant))
+    return {
+        grant.username: grant.scopes
+        for grant in grants
+        if grant.type == "application" and grant.provider == integration.provider
+    }
 
 
 def _problem(app: App, org_id: str, integration: Integration) -> Problem | None:

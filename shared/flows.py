@@ -15,7 +15,7 @@ from shared import explaining, sealing
 from shared.app import App
 from shared.errors import ConsentRequired, Raced, ZalionError
 from shared.model import Flow, digest
-from shared.storage.base import Add, Due, Move, Remove, Stored
+from shared.storage.base import Add, Due, Move, Remove, Stored, every
 
 INVITATION = timedelta(days=7)
 """How long an administrator has to follow a consent link."""
@@ -88,7 +88,7 @@ def lapse(app: App, org_id: str, id_: str) -> None:
 
 def end(app: App, org_id: str, mailbox_id: str) -> None:
     """End what people have begun for a mailbox that is being disconnected. Safe to repeat."""
-    for stored in app.records.range(org_id, Flow):
+    for stored in every(app.records, org_id, Flow):
         if stored.value.mailbox_id == mailbox_id:
             lapse(app, org_id, stored.value.id)
 

@@ -7,17 +7,12 @@ from shared.errors import (
     NotFound,
 )
 from shared.model import Mailbox, SyncState
-from shared.storage.base import Stored
+from shared.storage.base import Stored, every
 
 
 def mailboxes_of(app: App, org_id: str) -> list[Stored[Mailbox]]:
     """Return all mailboxes of an organisation."""
-    found: list[Stored[Mailbox]] = []
-    after = ""
-    while page := app.records.range(org_id, Mailbox, after=after):
-        found += page
-        after = page[-1].value.key
-    return found
+    return [*every(app.records, org_id, Mailbox)]
 
 
 def visible(app: App, caller: Caller) -> list[tuple[Mailbox, SyncState | None]]:

@@ -4,14 +4,18 @@ Nobody is told of another organisation's: it only decides what is ended at the p
 """
 
 from shared.model import PLATFORM, Presence
-from shared.storage.base import Records, Remove, Save
+from shared.storage.base import Records, Remove, Save, every
 
 Place = tuple[str, str]
 """Organisation and mailbox."""
 
 
 def note(records: Records, account: str, place: Place) -> None:
-    """Remember that the account is connected there; called before it is used, so none is ever missing."""
+    """Remember that the account is connected there.
+
+    Called before it is used, so none is ever missing; and after its grant is kept, because nobody may ever
+    come back to a sign-in that broke off, and what has no grant would keep a consent alive that others end.
+    """
     records.commit(PLATFORM, Save(Presence(account, *place)))
 
 
@@ -22,5 +26,5 @@ def forget(records: Records, account: str, place: Place) -> None:
 
 def places(records: Records, account: str) -> list[Place]:
     """Return where the account is connected."""
-    found = records.range(PLATFORM, Presence, prefix=f"{account}!")
+    found = every(records, PLATFORM, Presence, prefix=f"{account}!")
     return [(stored.value.org_id, stored.value.mailbox_id) for stored in found]

@@ -12,7 +12,7 @@ from typing import Any
 from shared import mime
 from shared.app import App
 from shared.errors import Temporary
-from shared.providers import network
+from shared.providers import network, sockets
 
 SECONDS = (5.0, 20.0)
 """To connect to an MX host, and for everything with it."""
@@ -43,6 +43,7 @@ def offers_tls(app: App, host: str) -> bool:
         try:
             with closing(_Mx(app, host)) as smtp:
                 smtp.ehlo()
+                sockets.let_in(smtp.sock)
                 if not smtp.has_extn("starttls"):
                     return False
                 smtp.starttls(context=network.tls_context())

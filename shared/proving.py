@@ -13,13 +13,13 @@ from shared.app import App
 from shared.callers import Caller
 from shared.errors import Conflict, NotFound, Raced
 from shared.model import DomainProof
-from shared.storage.base import Add, Move, Stored
+from shared.storage.base import Add, Move, Stored, every
 
 
 def listed(app: App, caller: Caller) -> list[DomainProof]:
     """Return the organisation's domains, proven and waiting."""
     caller.need("admin")
-    return [stored.value for stored in app.records.range(caller.org_id, DomainProof)]
+    return [stored.value for stored in every(app.records, caller.org_id, DomainProof)]
 
 
 def ask(app: App, caller: Caller, text: str) -> DomainProof:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary
-from shared.providers import http
+from shared.providers import transport
 
 if TYPE_CHECKING:
     from requests import Response
@@ -70,9 +70,9 @@ def redeem(token_url: str, form: Mapping[str, str], allowed_hosts: frozenset[str
 
 
 def _post(url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> "tuple[Response, bytes]":
-    with http.session(allowed_hosts) as session:
+    with transport.session(allowed_hosts) as session:
         try:
-            with http.translated(_ISSUER):
+            with transport.translated(_ISSUER):
                 response = session.post(
                     url,
                     data=form,

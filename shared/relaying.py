@@ -14,7 +14,7 @@ from shared.app import App
 from shared.drafts import Draft
 from shared.model import DomainProof, Integration, Mailbox, Message, Tally
 from shared.rules import Rules
-from shared.storage.base import Add, Move, Write
+from shared.storage.base import Add, Move, Write, every
 
 REMEMBERED = timedelta(seconds=30)
 MOST = 10_000
@@ -92,7 +92,5 @@ def _read(app: App, org_id: str, provider: str) -> Rules:
 
 
 def _proven(app: App, org_id: str) -> Iterator[str]:
-    after = ""
-    while page := app.records.range(org_id, DomainProof, after=after):
-        yield from (proof.value.domain for proof in page if proof.value.state == "proven")
-        after = page[-1].value.key
+    proofs = every(app.records, org_id, DomainProof)
+    return (proof.value.domain for proof in proofs if proof.value.state == "proven")

@@ -223,11 +223,11 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
         if side == flow.provider:
             adopting.try_out(app, org_id, mailbox, side, power, lambda: credential)
+    scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
+    app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
     if app.provider(flow.provider).one_account:
         for name in filter(None, (mailbox.address, tokens.subject)):
             presence.note(app.records, account_of(flow.provider, name), (org_id, mailbox.id))
-    scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
-    app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
     connecting.activate(app, org_id, mailbox, flow.actor)
     return _connected(flow, mailbox)
 

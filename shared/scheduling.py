@@ -14,7 +14,7 @@ from shared import flows, jobs, uploading
 from shared.app import App
 from shared.jobs import Job
 from shared.model import Mailbox, OutboxItem
-from shared.storage.base import Due
+from shared.storage.base import Due, every
 
 GRACE = timedelta(minutes=2)
 """How long a nudge may take before the sweep sends another."""
@@ -107,7 +107,4 @@ def _sweep(app: App, org_id: str, now: datetime) -> None:
 
 def outbox(app: App, org_id: str) -> Iterator[OutboxItem]:
     """Yield every promise of an organisation that is not kept yet."""
-    after = ""
-    while page := app.records.range(org_id, OutboxItem, after=after):
-        yield from (item.value for item in page)
-        after = page[-1].value.key
+    return (item.value for item in every(app.records, org_id, OutboxItem))

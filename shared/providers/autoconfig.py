@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import InvalidRequest, Rejected
-from shared.providers import http, network
+from shared.providers import network, transport
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -41,10 +41,10 @@ def fetch(url: str, allowed_hosts: frozenset[str], seconds: float = 8.0) -> byte
     Raises InvalidRequest for a host that may not be spoken to, Temporary for one that does not answer in
     time, Rejected for an answer that is too large.
     """
-    over = http.adapter(allowed_hosts, ports=http.PORTS, connect=CONNECT, until=seconds)
-    session = http.session(allowed_hosts, over)
+    over = transport.adapter(allowed_hosts, ports=transport.PORTS, connect=CONNECT, until=seconds)
+    session = transport.session(allowed_hosts, over)
     try:
-        with http.translated(TITLE):
+        with transport.translated(TITLE):
             response = session.get(url, timeout=(CONNECT, seconds), allow_redirects=False, stream=True)
             if response.status_code != HTTPStatus.OK:
                 return None

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, cast
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.providers import silence
 from shared.providers.base import Bearer, Connection, Field
-from shared.providers.sockets import Socket, verifying
+from shared.providers.sockets import LONGEST, Socket, verifying
 
 PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
 
@@ -73,16 +73,15 @@ _WRONG = re.compile(r"(?i)fail|wrong|invalid|incorrect|\bbad\b")
 
 
 class Timeouts(NamedTuple):
-    """Seconds. `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6).
+    """Seconds without a word, by which `sockets` bounds whole answers, too; and of everything: `session`.
 
-    `session` is for everything: a server that says one byte a minute would keep a worker for ever. It
-    ends before the Functions host would end the worker (host.json: 10 minutes).
+    `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6).
     """
 
     connect: float = 10
     read: float = 60
     final: float = 300
-    session: float = 540
+    session: float = LONGEST
 
 
 TIMEOUTS = Timeouts()

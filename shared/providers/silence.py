@@ -1,7 +1,7 @@
 """Which servers have gone silent: they are left alone for a while, so that nobody waits for them in a row.
 
-A server that accepts and says nothing costs everybody who asks it the whole time-out. A hundred mailboxes
-there would keep all of an instance's workers from the mailboxes of others.
+A server that accepts and says nothing, or lets nobody in, costs everybody who asks it the whole time-out. A
+hundred mailboxes there would keep all of an instance's workers from the mailboxes of others.
 """
 
 import threading
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from shared.errors import Temporary
 
 IN_A_ROW = 3
-"""So many connections must have come to nothing since it was heard last: one may be lost by chance."""
+"""So many connections must have come to nothing since one was let in: one may be lost by chance."""
 
 PAUSE = 90.0
 """Seconds that it is left alone; then counting begins anew, or one lost connection would do."""
@@ -41,7 +41,7 @@ class Silences:
             raise Temporary(SILENT, retry_after=rest)
 
     def silent(self, place: Place) -> None:
-        """Note that a connection heard nothing in its time."""
+        """Note that a connection waited in vain to be let in."""
         now = time.monotonic()
         with self._guard:
             # of all places, because nobody may ever ask for one again
@@ -50,7 +50,7 @@ class Silences:
             self._known[place] = times, now + (self.pause if times >= IN_A_ROW else self.remembered)
 
     def heard(self, place: Place) -> None:
-        """Note that it speaks."""
+        """Note that it lets us in."""
         with self._guard:
             self._known.pop(place, None)
 

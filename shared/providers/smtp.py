@@ -13,7 +13,7 @@ from typing import Any
 
 from shared import mime
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary, ZalionError
-from shared.providers import network
+from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential, Field, Provider, Receipt
 
 PORT = 465
@@ -158,6 +158,7 @@ class SmtpSender:
                 if self._server.security == "starttls":
                     _start_tls(smtp)
                 _sign_in(smtp, credential)
+                sockets.let_in(smtp.sock)
             yield smtp
 
 

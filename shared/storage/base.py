@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+PAGE = 1000
+"""Records that are read at once: as many as Table Storage gives in one answer."""
+
 
 class Record(Protocol):
     """Anything that can be kept: a frozen dataclass with a kind, and a key unique in organisation and kind.
@@ -85,9 +88,9 @@ class Records(Protocol):
         prefix: str = "",
         after: str = "",
         until: str = "",
-        limit: int = 1000,
+        limit: int = PAGE,
     ) -> list[Stored[R]]:
-        """Return at most `limit` records whose key starts with `prefix`, in key order.
+        """Return at most `limit` records whose key starts with `prefix`, in key order; fewer are all.
 
         `after` (exclusive) and `until` (exclusive) are whole keys and narrow the range.
         """
@@ -103,6 +106,18 @@ class Records(Protocol):
     def ping(self) -> None:
         """Prove that the store answers; for health."""
         ...
+
+
+def every[R: Record](
+    records: Records, org_id: str, type_: type[R], *, prefix: str = ""
+) -> Iterator[Stored[R]]:
+    """Yield all records whose key starts with `prefix`, in key order, read page by page."""
+    after, full = "", True
+    while full:
+        page = records.range(org_id, type_, prefix=prefix, after=after)
+        yield from page
+        full = len(page) == PAGE
+        after = page[-1].value.key if full else ""
 
 
 class Blobs(Protocol):

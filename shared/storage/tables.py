@@ -20,12 +20,11 @@ from shared.errors import NotFound, Raced
 from shared.settings import StorageAccess
 from shared.storage import entities
 from shared.storage.azure import OPTIONS, ensuring, error_code, identity, translated
-from shared.storage.base import Add, Due, Record, Remove, Save, Stored, Write
+from shared.storage.base import PAGE, Add, Due, Record, Remove, Save, Stored, Write
 from shared.storage.entities import Entity
 
 SERVICE = "Table storage"
 MOST_WRITES = 100
-PAGE = 1000
 
 Operation = tuple[str, Entity, dict[str, Any]]
 """A verb of the SDK's transactions, the entity, and the verb's options."""

@@ -14,6 +14,7 @@ from shared.errors import (
     Rejected,
     Temporary,
     Unsupported,
+    Withheld,
 )
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
@@ -89,6 +90,11 @@ class TestSigningIn:
             ("%t NO [LIMIT] enough", Temporary),
             ("%t NO Temporary authentication failure", Temporary),
             ("* BYE going down", Temporary),
+            ("* BYE wrong password, this account is closed", Temporary),
+            ("* BYE [AUTHENTICATIONFAILED] too many wrong passwords", ConsentRequired),
+            ("* BYE [CONTACTADMIN] this account is closed, try again later", ConsentRequired),
+            ("%t NO [CONTACTADMIN] the directory is busy for you", ConsentRequired),
+            ("%t NO [PRIVACYREQUIRED] temporarily no passwords", ConsentRequired),
             (CLOSE, Temporary),
             (HANG, Temporary),
             ("%t NO [OVERQUOTA] enough", RateLimited),
@@ -116,6 +122,15 @@ class TestSigningIn:
         _, box = odd(greeting=greeting)
         with pytest.raises(Temporary):
             box.check()
+
+    @pytest.mark.parametrize(
+        "code", ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN"]
+    )
+    def test_a_goodbye_asks_for_a_new_sign_in_by_its_code(self, odd, code):
+        for replies in ({"greeting": f"* BYE [{code}] no"}, {"replies": {"STATUS": f"* BYE [{code}] no"}}):
+            _, box = odd(**replies)
+            with pytest.raises(ConsentRequired):
+                box.check()
 
     def test_login_is_used_only_where_plain_is_not_offered_and_quotes_what_it_says(self, odd):
         credential = Password('al"ice', 'pa\\ss "word"')
@@ -431,6 +446,34 @@ class TestOwedElsewhere:
         cursor = self.cursor(owed={"Projects": Kept(1, {7: (0, PATIENCE - 1)})}, elsewhere=False)
         assert [page.unreadable for page in looks(box, cursor, 1)] == [1, 0]
 
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            {'EXAMINE "?Projects': "%t NO [UNAVAILABLE] it is being repaired"},
+            {'EXAMINE "?Projects': "%t NO [OVERQUOTA] too much"},
+            {'EXAMINE "?Projects': "* BYE it broke"},
+            {'EXAMINE "?Projects': CLOSE},
+            {"UID FETCH 5": "%t NO [UNAVAILABLE] not now"},
+        ],
+    )
+    def test_one_that_fails_each_time_keeps_back_no_new_mail_and_is_asked_for_until_it_is_given_up(
+        self, odd, trouble
+    ):
+        _, box = odd({"LIST": self.LIST, **trouble, **many(7)})
+        owed = {"Projects": Kept(1, {5: (0, PATIENCE - 2)})}
+        first = looks(box, self.cursor(owed=owed, elsewhere=False, folders={"INBOX": Mark(1, 7)}), 1)
+        assert [(e.folder, e.message_id) for page in first for e in page.envelopes] == [
+            ("INBOX", "<7@odd.example>")
+        ]
+        assert [(page.refused, page.unreadable) for page in first] == [(1, 0), (0, 0), (0, 0)]
+        _, well = odd({"LIST": self.LIST, **many(7)})
+        pages = looks(well, first[-1].cursor, 1)
+        assert [(e.folder, e.message_id) for page in pages for e in page.envelopes] == [
+            ("Projects", "<5@odd.example>")
+        ]
+        pages = looks(box, first[-1].cursor, 1)
+        assert [(page.refused, page.unreadable) for page in pages] == [(0, 1), (0, 0)]
+
     def test_mail_of_a_folder_that_was_renamed_is_looked_for_elsewhere(self, odd):
         listed = self.LIST.replace("Projects", "Renamed")
         _, box = odd({"LIST": listed, 'EXAMINE "?Projects': "%t NO no such folder"})
@@ -449,6 +492,32 @@ class TestOwedElsewhere:
             looks(box, cursor, 1)
         pages = looks(box, caught.value.resume, 1)
         assert [e.folder for page in pages for e in page.envelopes] == ["Projects"]
+
+
+class TestLooking:
+    LIST = '* LIST () "/" INBOX\n* LIST () "/" Projects\n%t OK done'
+
+    def test_what_the_server_keeps_back_is_told_after_all_that_it_gives(self, odd):
+        refused = ["%t NO cannot do that"] * 4
+        _, box = odd({"LIST": self.LIST, "UID FETCH": [*refused, TestBrokenMail.WELL]})
+        ids = ["<7@odd.example>", *(f"<{n}@x.example>" for n in range(9))]
+        looked = box.look(ids)
+        assert next(looked).folder == "Projects"
+        with pytest.raises(Withheld) as caught:
+            next(looked)
+        assert (caught.value.mails, caught.value.message_ids) == (1, frozenset(ids[:5]))
+
+    def test_nothing_is_told_of_what_is_gone(self, odd):
+        _, box = odd({"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"})
+        assert list(box.look(["<7@odd.example>"])) == []
+
+    def test_a_live_search_shows_what_the_server_gives(self, odd):
+        from shared.providers.base import Query
+
+        dates = '* 1 FETCH (UID 7 INTERNALDATE "24-Nov-2026 01:00:00 +0000")\n%t OK done'
+        replies = {r"UID FETCH 7 \(INTERNALDATE\)": dates, "UID FETCH": "%t NO cannot do that"}
+        _, box = odd(replies, use=ImapSearcher)
+        assert box.search(Query(text="Odd")) == []
 
 
 class TestRefusals:
@@ -479,7 +548,7 @@ class TestRefusals:
             ("%t NO [LIMIT] later", Temporary),
             ("%t NO Server busy", Temporary),
             ("%t NO [OVERQUOTA] full", RateLimited),
-            ("%t NO [NOPERM] not yours", ConsentRequired),
+            ("%t NO [NOPERM] not yours", Rejected),
             ("%t NO [AUTHORIZATIONFAILED] not yours", ConsentRequired),
             ("* BYE shutting down", Temporary),
             ("* BYE rate limit exceeded", RateLimited),
@@ -504,9 +573,10 @@ class TestRefusals:
             "<7@odd.example>"
         ]
 
-    def test_a_folder_that_cannot_be_opened_is_not_looked_through(self, odd):
+    @pytest.mark.parametrize("reply", ["%t NO locked", "%t NO [NOPERM] Permission denied"])
+    def test_a_folder_that_cannot_be_opened_is_not_looked_through(self, odd, reply):
         lines = '* LIST () "/" INBOX\n* LIST (\\Noselect) "/" Root\n* LIST () "/" Locked\n%t OK done'
-        server, box = odd({"LIST": lines, 'EXAMINE "Locked': "%t NO locked"})
+        server, box = odd({"LIST": lines, 'EXAMINE "?Locked': reply})
         assert [envelope.folder for envelope in box.look(["<7@odd.example>"])] == ["INBOX"]
         assert not any("Root" in line for line in server.said)
 
@@ -527,6 +597,35 @@ class TestSentFolder:
         lines = '* LIST (\\Sent) "/" Sent\n%t OK done'
         _, box = odd({"LIST": lines, "APPEND": "+ go on\n%t OK appended"})
         assert box.keep_sent(b"Subject: x\r\n\r\n", SINCE + timedelta(days=1)) is None
+
+    SENT = '* LIST (\\Sent) "/" Sent\n%t OK done'
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            {"UID FETCH": "%t OK done"},
+            {"UID FETCH": "%t NO cannot do that"},
+            {"UID FETCH": "%t NO Server Unavailable. 15"},
+            {"UID SEARCH HEADER": "%t NO cannot do that"},
+            {"EXAMINE": "%t NO it is being repaired"},
+        ],
+    )
+    def test_a_copy_that_the_server_does_not_show_is_not_taken_for_none(self, odd, refusal):
+        _, box = odd({"LIST": self.SENT, **refusal})
+        with pytest.raises(Temporary):
+            box.find_sent("<7@odd.example>")
+
+    @pytest.mark.parametrize(
+        "there",
+        [
+            {"UID SEARCH HEADER": "* SEARCH\n%t OK done"},
+            {"UID FETCH": "%t OK done", "UID SEARCH UID 7": "* SEARCH\n%t OK done"},  # deleted meanwhile
+            {"LIST": '* LIST () "/" INBOX\n%t OK done', "EXAMINE": "%t NO [NONEXISTENT] no such folder"},
+        ],
+    )
+    def test_what_is_known_not_to_be_there_is_none(self, odd, there):
+        _, box = odd({"LIST": self.SENT, **there}, settings={"sentFolder": "Sent"})
+        assert box.find_sent("<7@odd.example>") is None
 
     @pytest.mark.parametrize(
         "name", ["Sent", "sent items", "Gesendete Objekte", "Éléments envoyés", "已发送", "INBOX.Sent"]

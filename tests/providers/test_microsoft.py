@@ -14,9 +14,9 @@ from sandbox.ca import Authority
 from shared.errors import Temporary
 from shared.providers import http
 from shared.providers.base import Notification, Query, Registration
-from shared.providers.http import NotSent
 from shared.providers.microsoft import notices
 from shared.providers.microsoft.entra import Entra, _roles
+from shared.providers.transport import NotSent
 from tests.contracts.stages import Microsoft
 from tests.providers.parts import HOSTS, id_of, mail
 

@@ -1,22 +1,29 @@
 """The guarded way out: what may not be spoken to, and what is said about it."""
 
 import contextlib
+import math
 import socket
 import ssl
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
-from shared.errors import InvalidRequest, RateLimited, Temporary
+from shared.errors import InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers import network
 from shared.providers.base import Bearer
+from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
+from shared.providers.pop3 import Pop3Receiver
 from shared.providers.silence import IN_A_ROW, PAUSE, Silences
+from shared.providers.smtp import SmtpSender
+from shared.providers.sockets import Turn, let_in
 from tests.providers.parts import connection
-from tests.providers.scripted import DRIP, Scripted, ScriptedImap
+from tests.providers.scripted import DRIP, Scripted, ScriptedImap, ScriptedSmtp
 
 QUICK = network.Timeouts(1, 0.2, 0.2, 0.4)
+PATIENT = network.Timeouts(0.4, 0.2, 0.2)
 PRIVATE = [
     "127.0.0.1",
     "127.1",
@@ -319,6 +326,7 @@ class TestSessions:
     def test_an_answer_that_does_not_come_is_not_taken_for_a_silent_server(self, far):
         for _ in range(IN_A_ROW + 1):
             sock = far(lambda wire: wire.recv(1), network.Timeouts(1, 0.1, 0.1, 1))
+            let_in(sock)
             sock.sendall(b"x")
             sock.settimeout(0.05)
             with pytest.raises((TimeoutError, ssl.SSLEOFError)):
@@ -338,6 +346,31 @@ class TestSessions:
         sock.sendall(bytes(4_000_000))
         assert done.wait(5)
 
+    def test_a_large_mail_that_comes_over_a_slow_line_takes_longer_than_a_word_may(self, far):
+        def slowly(wire):
+            for _ in range(40):
+                wire.sendall(bytes(2000))
+                time.sleep(0.05)
+
+        sock = far(slowly, network.Timeouts(1, 0.25, 0.25, 20))
+        sock.settimeout(0.25)
+        with sock.makefile("rb") as answer:
+            assert len(answer.read(80_000)) == 80_000
+
+    def test_who_began_fast_is_left_all_the_same_when_it_gets_on_no_more(self, far):
+        def falls_asleep(wire):
+            wire.sendall(bytes(100_000))
+            while True:
+                wire.sendall(b"x")
+                time.sleep(0.02)
+
+        begun = time.monotonic()
+        sock = far(falls_asleep, network.Timeouts(1, 0.2, 0.2, 20))
+        sock.settimeout(0.2)
+        with sock.makefile("rb") as answer, pytest.raises(TimeoutError):
+            answer.read(200_000)
+        assert time.monotonic() - begun < 4
+
     def test_a_server_that_takes_it_ever_so_slowly_is_left_when_the_session_ends(self, far):
         def drip(wire):
             while wire.recv(1024):
@@ -348,6 +381,14 @@ class TestSessions:
         with pytest.raises(TimeoutError):
             sock.sendall(bytes(50_000_000))
         assert time.monotonic() - begun < 2
+
+
+def test_no_answer_lasts_longer_than_anything_may_however_fast_it_gets_on():
+    ends = time.monotonic() + 5
+    turn = Turn(sends=False, patience=60, ends=ends)
+    turn.got_on(1_000_000_000)
+    assert turn.until == ends
+    assert Turn(sends=False, patience=math.inf, ends=ends).until == ends
 
 
 class TestTls:
@@ -416,24 +457,82 @@ class _Dripping(Scripted):
         )
 
 
-@pytest.mark.parametrize("security", ["tls", "starttls"])
-@pytest.mark.parametrize(
-    ("name", "greeting"),
-    [("imap", DRIP), ("pop3", DRIP), ("smtp", DRIP), ("imap", "* OK"), ("pop3", "+OK"), ("smtp", "220 x")],
-)
-def test_a_server_that_says_one_byte_after_the_other_is_left_in_time(tls, name, greeting, security):
-    from shared.providers.imap import ImapMailbox
-    from shared.providers.pop3 import Pop3Receiver
-    from shared.providers.smtp import SmtpSender
+class _DrippingApi(Scripted):
+    """Answers any request with a beginning, and drips."""
 
-    make = {"imap": ImapMailbox, "pop3": Pop3Receiver, "smtp": SmtpSender}[name]
+    def _talk(self, connection):
+        while not connection.recv(8192).endswith(b"\r\n\r\n"):
+            pass
+        connection.sendall(self._greeting.encode())
+        self._tell(connection, DRIP)
+
+
+SESSIONS = {"imap": ImapMailbox, "pop3": Pop3Receiver, "smtp": SmtpSender}
+GREETINGS = {"imap": "* OK", "pop3": "+OK", "smtp": "220 x"}
+
+
+@pytest.mark.parametrize("timeouts", [QUICK, PATIENT], ids=["session", "answer"])
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+@pytest.mark.parametrize(("name", "greeting"), [*((name, DRIP) for name in SESSIONS), *GREETINGS.items()])
+def test_a_server_that_says_one_byte_after_the_other_is_left_in_time(tls, name, greeting, security, timeouts):
     with _Dripping(tls if security == "tls" else None, greeting) as odd:
-        session = make(connection(odd.port, security), QUICK)
+        session = SESSIONS[name](connection(odd.port, security), timeouts)
         begun = time.monotonic()
         with pytest.raises(Temporary):
             session.check()
         session.close()
         assert time.monotonic() - begun < 4
+
+
+def test_one_that_does_so_once_we_are_in_is_left_in_time_too(tls):
+    with ScriptedImap(tls, {"UID FETCH": DRIP}) as odd:
+        box = ImapMailbox(connection(odd.port), PATIENT)
+        begun = time.monotonic()
+        with pytest.raises(Temporary):
+            list(box.pages(None, datetime(2026, 11, 1, tzinfo=UTC)))
+        box.close()
+        assert time.monotonic() - begun < 4
+
+
+def test_a_last_answer_to_a_mail_that_drips_leaves_the_outcome_unknown_in_time(tls):
+    with ScriptedSmtp(tls, {"dot": DRIP}) as odd:
+        begun = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            SmtpSender(connection(odd.port), PATIENT).send(b"x", "a@x.example", ["b@x.example"], lambda: None)
+        assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("head", ["", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_an_api_that_does_so_is_left_in_time(tls, head):
+    with _DrippingApi(tls, head) as odd:
+        place = f"https://localhost:{odd.port}"
+        api = Api(place, "Odd", str, lambda _: Rejected("Odd."), frozenset({"localhost"}), timeout=(0.2, 0.2))
+        begun = time.monotonic()
+        with pytest.raises(Temporary):
+            api.call("GET", "/")
+        api.close()
+        assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_server_that_lets_nobody_in_is_left_alone_for_a_while(tls, name):
+    with _Dripping(tls, GREETINGS[name]) as odd:
+        for _ in range(IN_A_ROW + 1):
+            heard = len(odd.said)
+            with pytest.raises(Temporary) as caught:
+                SESSIONS[name](connection(odd.port), PATIENT).check()
+        assert 60 < caught.value.retry_after <= PAUSE
+        assert len(odd.said) == heard > 0
+
+
+def test_one_that_lets_somebody_in_meanwhile_is_not(tls):
+    tries = [*[DRIP] * (IN_A_ROW - 1), "+ "] * 2
+    with ScriptedImap(tls, {"AUTHENTICATE": [*tries]}) as odd:
+        for one in tries:
+            box = ImapMailbox(connection(odd.port), PATIENT)
+            with contextlib.nullcontext() if one != DRIP else pytest.raises(Temporary):
+                box.check()
+            box.close()
 
 
 class TestWords:

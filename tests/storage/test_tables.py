@@ -13,7 +13,7 @@ from shared.errors import NotFound, Raced, Temporary
 from shared.model import Case, Conversation
 from shared.settings import StorageAccess
 from shared.storage import tables
-from shared.storage.base import Add, Due, Move, Remove, Save, Stored, Write
+from shared.storage.base import Add, Due, Move, Remove, Save, Stored, Write, every
 from shared.storage.tables import AzureRecords, AzureSchedule
 
 
@@ -217,6 +217,15 @@ def crowded(service: TableServiceClient) -> AzureRecords:
 def test_a_range_goes_over_pages_of_a_thousand_in_key_order(crowded: AzureRecords) -> None:
     found = ids(crowded.range("crowd", Case, prefix="a!", limit=5000))
     assert found == [f"a!{number:04}" for number in range(2050)]
+
+
+@pytest.mark.parametrize(("prefix", "count"), [("a!", 2050), ("a!0", 1000), ("a!2", 50), ("c", 0)])
+def test_every_record_comes_in_key_order_however_many_there_are(
+    crowded: AzureRecords, prefix: str, count: int
+) -> None:
+    found = ids([*every(crowded, "crowd", Case, prefix=prefix)])
+    assert found == ids(crowded.range("crowd", Case, prefix=prefix, limit=5000))
+    assert len(found) == count
 
 
 def test_a_range_ends_at_its_limit(crowded: AzureRecords) -> None:

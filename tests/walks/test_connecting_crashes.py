@@ -13,6 +13,7 @@ from shared.errors import Temporary, ZalionError
 from shared.flows import Refused
 from shared.model import PLATFORM, Grant, Mailbox, TenantBinding
 from shared.registrations import secret_name
+from tests import google
 from tests.doors import Guard, dying, guarded
 from tests.microsoft import Company
 from tests.scenes import caller, connect, someone
@@ -86,6 +87,33 @@ def test_a_sign_in_ends_the_same_wherever_it_breaks(connected):  # noqa: F811
         else:
             disconnecting.disconnect(app, caller(org_id, who.address), mailbox.id)
             assert app.records.range(org_id, Grant, prefix=f"{mailbox.id}!") == [], name
+
+
+def test_a_sign_in_that_broke_off_keeps_the_consent_of_another_organisation_alive_only_with_a_grant(
+    world, app, clock
+):
+    stage = google.build(world, app, clock)
+    app, org_id = stage.app, f"{stage.org_id}-b"
+    google.approve(app, org_id)
+
+    def act(guard, who=None):
+        who = who or stage.person("dan")
+        begun = google.request(who.address)
+        mailbox, url = authorizing.connect(app, caller(org_id, who.address), begun)
+        attempt(lambda: google.sign_in(world, guarded(app, guard), url, who.address))
+        return mailbox
+
+    kept_alive = set()
+    for k, name in changes(act):
+        who = stage.person("alice")
+        first = google.connect(world, app, stage.org_id, who)
+        second = act(broken("before", k), who)
+        ended = disconnecting.disconnect(app, caller(stage.org_id, who.address), first.id).destroyed
+        stays = "google consent (withdrawn at the provider)" not in ended
+        kept_alive.add(stays)
+        assert not stays or app.grants.holds(org_id, second.id), name
+        assert stays or mailbox_of(app, replace(stage, org_id=org_id), who).state != "active", name
+    assert kept_alive == {True, False}
 
 
 @pytest.mark.parametrize("how", ["before", "error"])

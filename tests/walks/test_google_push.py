@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from itertools import batched
 
 import jwt
 import pytest
@@ -12,13 +13,14 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.world import GOOGLE_PROJECT
-from shared import bootstrap, noticing, scheduling, subscribing, working
+from shared import bootstrap, noticing, presence, scheduling, subscribing, working
 from shared.app import SYNC
 from shared.errors import ConsentRequired, Temporary
 from shared.jobs import Job
-from shared.model import Mailbox, account_of
+from shared.model import PLATFORM, Mailbox, Presence, account_of
 from shared.providers.google import pushing
 from shared.settings import load
+from shared.storage.base import Add, Remove
 from tests.doors import guarded
 from tests.google import build, notification
 from tests.scenes import Clock
@@ -153,6 +155,16 @@ def foreign(stage):
 
 def fetched(world):
     return world.google.calls["GET", "/oauth2/v3/certs"]
+
+
+def test_a_push_is_for_every_mailbox_of_the_account_however_many_there_are(app):
+    account = account_of("google", "shared@everywhere.example")
+    there = [Presence(account, f"org-{number:04}", "0") for number in range(1001)]
+    for batch in batched(there, 100, strict=False):
+        app.records.commit(PLATFORM, *map(Add, batch))
+    assert len(presence.places(app.records, account)) == 1001
+    for batch in batched(there, 100, strict=False):
+        app.records.commit(PLATFORM, *map(Remove, batch))
 
 
 def test_new_keys_of_google_are_fetched_once_and_unknown_ones_not_each_time(stage, world, keys):

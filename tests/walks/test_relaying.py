@@ -234,7 +234,7 @@ class TestProof:
         assert caught.value.fix
 
 
-def test_of_an_organisation_with_very_many_domains_each_proven_one_counts(scene, rule):
+def test_of_an_organisation_with_very_many_domains_each_proven_one_counts(scene, admin, rule):
     now = scene.clock()
     others = [DomainProof(f"a{number:04}.example", "t", now, "proven", now) for number in range(1_000)]
     own = DomainProof(scene.alice.address.rpartition("@")[2], "t", now, "proven", now)
@@ -242,6 +242,7 @@ def test_of_an_organisation_with_very_many_domains_each_proven_one_counts(scene,
         scene.app.records.commit(scene.org_id, *map(Add, batch))
     rule(allowedSenders=[own.domain])
     assert scene.sent().state == "sent"
+    assert own in proving.listed(scene.app, admin)
 
 
 def test_rules_are_forgotten_while_other_workers_read_theirs(scene):

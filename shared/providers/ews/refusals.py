@@ -28,7 +28,8 @@ from shared.errors import (
     ZalionError,
 )
 from shared.providers import network
-from shared.providers.http import LONGEST_PAUSE, NotSent
+from shared.providers.http import LONGEST_PAUSE
+from shared.providers.transport import NotSent
 
 BUSY_PAUSE = 60.0
 SIGN_IN_FIX = "Check name and password and sign in again; an account may also be locked after wrong attempts."

@@ -9,7 +9,7 @@ from shared import mime
 from shared.errors import NotFound, Rejected
 from shared.providers.base import Receipt
 from shared.providers.ews.calls import Session
-from shared.providers.http import handing_over
+from shared.providers.transport import handing_over
 
 
 class EwsSender(Session):

@@ -17,7 +17,7 @@ from exchangelib.transport import DEFAULT_HEADERS
 from exchangelib.version import EXCHANGE_2016, Version
 
 from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
-from shared.providers import http, network
+from shared.providers import network, transport
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import Broken, Policy
 
@@ -39,20 +39,20 @@ class Adapter:
 
     def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts) -> None:
         self._timeouts = timeouts
-        self._inner = http.adapter(
-            allowed_hosts, ports=http.PORTS, connect=timeouts.connect, until=timeouts.session
+        self._inner = transport.adapter(
+            allowed_hosts, ports=transport.PORTS, connect=timeouts.connect, until=timeouts.session
         )
 
     def send(self, request: Any, **options: Any) -> Any:
         """Make one request. Raises Broken."""
         options |= {"stream": True, "timeout": (self._timeouts.connect, self._timeouts.read)}
         try:
-            with http.translated(TITLE):
+            with transport.translated(TITLE):
                 response = self._inner.send(request, **options)
                 if response.status_code == HTTPStatus.UNAUTHORIZED:
                     _small(response)  # NTLM reads it, after it has looked at the connection's certificate
                 else:
-                    http.take(response, TITLE)
+                    transport.take(response, TITLE)
                     _in_pieces(response)
         except ZalionError as error:
             raise Broken(_certificate(error) or error) from error
@@ -76,7 +76,7 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
 
     def raw_session(self, *_: Any, **__: Any) -> Any:
         """Make a session that takes no word from the environment."""
-        made = http.session(frozenset(), over=self._adapter)
+        made = transport.session(frozenset(), over=self._adapter)
         made.headers.update({**DEFAULT_HEADERS, "User-Agent": USER_AGENT})
         return made
 
@@ -132,7 +132,7 @@ def _small(response: Any) -> None:
     def iter_content(*args: Any, **options: Any) -> Iterator[bytes]:
         size = 0
         try:
-            with http.translated(TITLE):
+            with transport.translated(TITLE):
                 for part in whole(*args, **options):
                     size += len(part)
                     if size > REFUSAL:

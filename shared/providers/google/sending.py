@@ -19,7 +19,7 @@ from shared.errors import (
 )
 from shared.providers.base import Connection, Receipt
 from shared.providers.google.client import ME, Session, Transport, checked, envelope
-from shared.providers.http import handing_over
+from shared.providers.transport import handing_over
 
 if TYPE_CHECKING:
     import httplib2

@@ -4,40 +4,33 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from itertools import batched
 
 from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Cursor, Field, Page, Provider, Receipt
+from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.folders import INBOX, Mailbox
+from shared.providers.imap.finding import ImapFinder
+from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import BATCH, MANY, PORT, make_ref, octets, quoted
+from shared.providers.imap.session import BATCH, MANY, PORT, octets
 
 CHUNK = 4 * 1024 * 1024
 
 LARGEST = 160_000_000
 """Octets: no server that we know of takes larger ones (Exchange Online: 150 MB)."""
 
-IDS_PER_SEARCH = 5
-"""Fifteen criteria stay below the 8,000 octets that a command may have (RFC 7162 §4)."""
-
 _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_MOVED_TO = {"trash", "junk", "drafts", "all", "flagged"}
 """Deleted, unwanted or unfinished mail; and views that show again what lies in another folder."""
 
-_THREADING = ("Message-ID", "In-Reply-To", "References")
-_APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
-
-class ImapMailbox(Mailbox):
+class ImapMailbox(ImapFinder):
     """Receiver and SentFolder of `base` over IMAP; `largest` is what it fetches at most, in octets."""
 
     largest = LARGEST
@@ -102,36 +95,6 @@ class ImapMailbox(Mailbox):
         parts = [(answer.get(f"BODY[{section}]".encode()), decode) for section, decode in sections.items()]
         return b"\r\n\r\n".join(decode(part).strip(b"\r\n") for part, decode in parts if part)
 
-    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""
-        wanted = [id_ for id_ in message_ids if id_.isascii() and id_.isprintable()]
-        for folder in self.folders() if wanted else ():
-            if folder.role in {"junk", "trash"} or not self.exists(folder.name):
-                continue
-            for ids in batched(wanted, IDS_PER_SEARCH, strict=False):
-                for envelope in self.headers(folder.name, self._about(ids), sent=folder.role == "sent"):
-                    if not {*ids}.isdisjoint((envelope.message_id, *envelope.references)):
-                        yield envelope
-
-    def find_sent(self, message_id: str) -> Receipt | None:
-        """See `SentFolder.find_sent`."""
-        sent = self.sent()
-        if not sent or not self.exists(sent):
-            return None
-        uids = self.matching([("HEADER Message-ID", message_id)])
-        # SEARCH finds parts of headers too, so equality is for us to see
-        copies = (copy for copy in self.headers(sent, uids, sent=True) if copy.message_id == message_id)
-        return next((Receipt(copy.ref, message_id, copy.thread) for copy in copies), None)
-
-    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
-        """See `SentFolder.keep_sent`. Raises Unsupported where the mailbox has no Sent folder."""
-        sent = self.sent()
-        if not sent:
-            raise Unsupported("This mailbox has no Sent folder.", fix="Name one in the setting sentFolder.")
-        answer = self.ask(lambda client: client.append(sent, raw, (rb"\Seen",), sent_at))
-        told = _APPENDED.search(answer)  # UIDPLUS, RFC 4315 §3
-        return make_ref(sent, int(told[1]), int(told[2])) if told else None
-
     def _mark(self, folder: str) -> Mark | None:
         """Ask for a folder's numbers; None where there is no such folder."""
         condstore = self.ask(lambda client: client.has_capability("CONDSTORE"))
@@ -192,28 +155,28 @@ class ImapMailbox(Mailbox):
         What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
         found = self.described(folder, uids, sent=sent)
-        there: set[int] = set()
-        if missing := {*uids} - {*found}:
-            there = missing.intersection(self.find(f"UID {','.join(map(str, sorted(missing)))}"))
-            position.elsewhere |= there != missing
+        there = self.kept_back(uids, found)
+        position.elsewhere |= len(found) + len(there) < len(uids)
         given_up = position.owe(folder, self.examine(folder), uids, there)
         recent = (envelope for envelope in found.values() if _arrival(envelope) >= oldest)
         return position.page(recent, len(there) - given_up, given_up)
 
     def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
-        """Ask once more for what was kept back; that a folder does not open now is no reason to forget it."""
+        """Ask once more for what was kept back; what stops us there keeps back nothing that is new."""
         for folder, kept in [*position.owed.items()]:
-            uids, opens = sorted(kept.owed), not kept.owed or self.exists(folder)
-            if not opens and folder in {one.name for one in self.folders()}:
-                given_up = position.owe(folder, kept.validity, uids, uids)
-                yield position.page((), len(uids) - given_up, given_up)
-            elif not opens or (uids and self.examine(folder) != kept.validity):
-                position.elsewhere = True
-                del position.owed[folder]
-            else:
+            left = sorted(kept.owed)
+            try:
+                if left and not (self.opens(folder) and self.examine(folder) == kept.validity):
+                    position.elsewhere = True
+                    del position.owed[folder]
+                    continue
                 # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
-                for batch in batched(uids, MANY - 1, strict=False):
+                for batch in batched([*left], MANY - 1, strict=False):
                     yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
+                    del left[: len(batch)]
+            except (Rejected, Temporary):
+                given_up = position.owe(folder, kept.validity, left, left)
+                yield position.page((), len(left) - given_up, given_up)
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
@@ -229,14 +192,6 @@ class ImapMailbox(Mailbox):
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""
         return self.matching([("SINCE", since - _DAY)])
-
-    def _about(self, ids: Sequence[str]) -> list[int]:
-        """Search the open folder for mails that are, or refer to, one of the ids."""
-        criteria = [f"HEADER {name} {quoted(id_)}" for id_ in ids for name in _THREADING]
-        try:
-            return self.find(reduce(lambda left, right: f"OR {left} {right}", criteria))
-        except Rejected:  # Exchange answers BAD to HEADER within OR
-            return sorted({uid for criterion in criteria for uid in self.find(criterion)})
 
 
 def _arrival(envelope: Envelope) -> datetime:

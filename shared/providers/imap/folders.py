@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
+from shared.errors import Rejected
 from shared.providers.base import Folder
 from shared.providers.imap.session import Session
 
@@ -99,6 +100,16 @@ class Mailbox(Session):
             return self.configured_sent()
         found = [folder.name for folder in self.folders() if folder.role == "sent"]
         return max(found, key=self._count) if len(found) > 1 else "".join(found)
+
+    def opens(self, folder: str) -> bool:
+        """Open a folder; False where there is none. Raises Rejected where it is there and does not open."""
+        try:
+            self.examine(folder)
+        except Rejected:
+            if folder in {one.name for one in self.folders()}:
+                raise
+            return False
+        return True
 
     def _count(self, folder: str) -> int:
         told = self.ask(lambda client: client.folder_status(folder, ["MESSAGES"]))

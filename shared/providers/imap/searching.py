@@ -6,7 +6,7 @@ from itertools import batched
 
 from shared.errors import InvalidRequest
 from shared.model import Envelope
-from shared.providers.base import Query
+from shared.providers.base import Query, given
 from shared.providers.imap.folders import Mailbox
 from shared.providers.imap.session import arrival
 
@@ -38,7 +38,7 @@ class ImapSearcher(Mailbox):
         found: list[Envelope] = []
         for folder in {folder for _, folder, _ in wanted}:
             uids = [uid for _, there, uid in wanted if there == folder]
-            found += self.headers(folder, uids, sent=folder == sent)
+            found += given(self.headers(folder, uids, sent=folder == sent))
         return sorted(found, key=lambda envelope: envelope.received_at or _NEVER, reverse=True)
 
     def _dated(self, uids: Sequence[int]) -> Iterator[tuple[datetime, int]]:

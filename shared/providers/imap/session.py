@@ -1,10 +1,9 @@
-"""One signed-in TLS connection to an IMAP server, and the one place where its words become our errors."""
+"""One signed-in TLS connection to an IMAP server, and what goes over it."""
 
 import base64
 import imaplib
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import batched
@@ -17,10 +16,11 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginEr
 from imapclient.imapclient import _literal
 
 from shared import logs, mime
-from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, ZalionError
+from shared.errors import ConsentRequired, NotFound, Rejected, Withheld, ZalionError
 from shared.model import Envelope
-from shared.providers import network
+from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential
+from shared.providers.imap import refusals
 
 PORT = 993
 BATCH = 200
@@ -28,21 +28,7 @@ MANY = 10
 
 _ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
 _HEADER = b"BODY[HEADER]"
-_FIX = "Check name and password and sign in again; some providers ask for an app password."
-
-# RFC 5530's codes first, words only where there is none: servers repeat folder names in theirs
-_GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unknown")
-_NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired|noperm)\]")
-_NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit)\]|try again|temporar|busy")
-_BROKE = re.compile(r"(?i)serverbug|unavailable|server error|internal")
-
-_BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
-
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
-
-
-class Broke(Temporary):
-    """The server itself failed: it is not well for a moment, or it cannot cope with the mail asked for."""
 
 
 class _Wire(imaplib.IMAP4):
@@ -54,6 +40,13 @@ class _Wire(imaplib.IMAP4):
 
     def _create_socket(self, _timeout: float) -> Any:
         return self._server.open(self._timeouts)
+
+    def _get_line(self) -> bytes:
+        """A goodbye is the last word; where the library waits for leave to go on, it would read on."""
+        if self.state != "LOGOUT":
+            self._check_bye()
+        line: bytes = super()._get_line()  # type: ignore[misc]
+        return line
 
 
 class _Client(IMAPClient):
@@ -104,7 +97,7 @@ class Session:
         except IMAPClientError as error:
             if isinstance(error, IMAPClientAbortError):
                 self._drop()
-            raise _refusal(error) from error
+            raise refusals.of_command(error) from error
         except (ValueError, TypeError, LookupError, RecursionError) as error:  # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error
         except ZalionError:
@@ -168,9 +161,23 @@ class Session:
         return found
 
     def headers(self, folder: str, uids: Sequence[int], *, sent: bool) -> Iterator[Envelope]:
-        """Yield the envelopes of messages in a folder; see `described`."""
+        """Yield the envelopes of messages in a folder; see `described`.
+
+        Raises Withheld after the last where the server gives some of them not, although they are there.
+        """
+        withheld = 0
         for batch in batched(uids, BATCH, strict=False):
-            yield from self.described(folder, batch, sent=sent).values()
+            found = self.described(folder, batch, sent=sent)
+            withheld += len(self.kept_back(batch, found))
+            yield from found.values()
+        if withheld:
+            raise Withheld((), withheld)
+
+    def kept_back(self, uids: Iterable[int], found: Iterable[int]) -> set[int]:
+        """Which of the messages that were asked for in the open folder were not found, and are there."""
+        missing = {*uids} - {*found}
+        there = self.find(f"UID {','.join(map(str, sorted(missing)))}") if missing else ()
+        return missing.intersection(there)
 
     def described(self, folder: str, uids: Sequence[int], *, sent: bool) -> dict[int, Envelope]:
         """Return the envelopes of a batch of messages in a folder; a UID without data is asked for twice.
@@ -210,13 +217,13 @@ class Session:
         """
         try:
             return self.items(uids, _ITEMS)
-        except (Rejected, Broke):
+        except (Rejected, refusals.Broke):
             if len(uids) > 1:
                 half = len(uids) // 2
                 return self._given(uids[:half]) | self._given(uids[half:])
         try:
             return self.items(uids, _ITEMS[-1:])
-        except (Rejected, Broke):
+        except (Rejected, refusals.Broke):
             return {uids[0]: {}}
 
     def _drop(self) -> None:
@@ -238,9 +245,9 @@ class Session:
                 undo.pop_all()
                 return client
         except LoginError as error:
-            raise _sign_in_refusal(error) from error
+            raise refusals.at_sign_in(error) from error
         except IMAPClientError as error:
-            raise network.later(_words(error)) from error
+            raise refusals.of_goodbye(error) from error
 
 
 def quoted(value: str | datetime) -> str:
@@ -287,40 +294,7 @@ def _sign_in(client: Any, credential: Credential) -> None:
     elif (plain := credential.username + credential.password).isascii() and plain.isprintable():
         client.login(quoted(credential.username), credential.password)
     else:
-        raise ConsentRequired("This server takes ASCII passwords only.", fix=_FIX)
+        raise ConsentRequired("This server takes ASCII passwords only.", fix=refusals.FIX)
     if client.has_capability("ID"):
         client.id_({"name": "Zalion", "version": "1", "vendor": "Zalion"})
-
-
-def _sign_in_refusal(error: LoginError) -> ZalionError:
-    """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only."""
-    cause = error.__context__
-    if isinstance(cause, IMAPClientAbortError):
-        return _refusal(cause)
-    words = _words(cause or error)
-    if not _NO_ACCESS.search(words) and network.not_now(words):
-        return network.later(words)
-    return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX)
-
-
-def _refusal(error: IMAPClientError) -> ZalionError:
-    """Say in our words why a command failed: NO, BAD, BYE, or a connection that was lost."""
-    words = _words(error)
-    if isinstance(error, IMAPClientAbortError):
-        lost = words.startswith(("socket error", "unexpected"))
-        return Temporary(network.SILENT) if lost else network.later(words)
-    if _NO_ACCESS.search(words):
-        return ConsentRequired(f"The mail server refused: {words}", fix=_FIX)
-    if not _GONE.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
-        return network.later(words)
-    if not _GONE.search(words) and _BROKE.search(words):
-        return Broke(f"The mail server failed: {words}")
-    return Rejected(f"The mail server refused: {words}")
-
-
-def _words(error: BaseException) -> str:
-    """Find the server's words in what imaplib makes of them."""
-    said = error.args[0] if error.args else ""
-    words = network.clean(said if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
-    bad = _BAD.search(words)
-    return bad[1] if bad else words
+    sockets.let_in(client.socket())

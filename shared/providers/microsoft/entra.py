@@ -26,7 +26,7 @@ import msgspec
 
 from shared import logs
 from shared.errors import ConsentRequired, NotFound, ZalionError
-from shared.providers import aadsts, http
+from shared.providers import aadsts, transport
 from shared.providers.base import Bearer, Connection, Registration, Tokens
 from shared.providers.microsoft.graph import Session
 
@@ -261,7 +261,7 @@ def _made(registration: Registration, *, remembers: bool) -> "ConfidentialClient
             authority=_authority(registration),
             instance_discovery=False,
             token_cache=msal.TokenCache() if remembers else Forgetful(),
-            http_client=http.session(registration.allowed_hosts),
+            http_client=transport.session(registration.allowed_hosts),
         )
     except ValueError as error:
         if registration.certificate and "tenant" not in str(error).lower():
@@ -276,7 +276,7 @@ def _translated() -> Iterator[None]:
     from msal.exceptions import MsalServiceError
 
     try:
-        with http.translated(TITLE):
+        with transport.translated(TITLE):
             yield
     except (MsalServiceError, json.JSONDecodeError) as error:  # 5xx, or a page where JSON should be
         raise aadsts.error_of("microsoft_busy", correlation_id=None) from error

@@ -16,8 +16,8 @@ from typing import cast
 from shared import mime
 from shared.errors import NotFound, Rejected
 from shared.providers.base import Receipt
-from shared.providers.http import handing_over
 from shared.providers.microsoft.graph import FIELDS, Session, literal, segment
+from shared.providers.transport import handing_over
 
 REQUEST = 4 * 1000 * 1000
 """Octets of a request, measured by users (docs#13979): base64 of a mail whose files are base64 already."""

@@ -8,8 +8,8 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Unsupported, ZalionError
-from shared.providers import network
-from shared.providers.base import Bearer, Connection, Credential
+from shared.providers import network, sockets
+from shared.providers.base import Bearer, Connection, Credential, Password
 
 PORT = 995
 LARGEST = 160_000_000
@@ -202,19 +202,22 @@ def _sign_in(client: Any, credential: Credential) -> None:
     try:
         if isinstance(credential, Bearer):
             _show(client, credential)
-            return
-        if _CONTROL.search(credential.username + credential.password):
-            raise ConsentRequired(
-                "POP3 cannot carry this name or password: it has control characters.", fix=_FIX
-            )
-        client.user(credential.username)
-        client.pass_(credential.password)
+        else:
+            _say(client, credential)
     except poplib.error_proto as error:
         words = _words(error)
         broken = _broken(words)
         if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
             raise network.later(words) from error
         raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
+    sockets.let_in(client.sock)
+
+
+def _say(client: Any, credential: Password) -> None:
+    if _CONTROL.search(credential.username + credential.password):
+        raise ConsentRequired("POP3 cannot carry this name or password: it has control characters.", fix=_FIX)
+    client.user(credential.username)
+    client.pass_(credential.password)
 
 
 def _show(client: Any, credential: Bearer) -> None:
