@@ -6,8 +6,12 @@ State machine of a promised message, every step conditional on the version read:
 `sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
 """
 
+import random
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 from shared import jobs, relaying, scheduling
 from shared.app import App
@@ -25,29 +29,21 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
+from shared.finishing import COPYING, Finishing
 from shared.jobs import Job
 from shared.keeping import bytes_of
 from shared.knowing import find
 from shared.model import (
-    Alias,
-    Delivery,
     Mailbox,
     Message,
     Problem,
-    digest,
 )
-from shared.promises import PAUSES, Promised
-from shared.providers.base import Receipt, SentFolder
-from shared.storage.base import Move, Remove, Save, Stored, Write
+from shared.promises import PAUSES
+from shared.providers.base import Receipt
+from shared.storage.base import Move, Remove, Save, Write
 
-COPYING = timedelta(minutes=15)
-"""So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
-
-TURNS = 5
-"""So often at most the beginning of a hand-over is written where others are counted at the same moment."""
-
-LOOK_DELAY = 2
-"""Seconds: longer than the write that follows takes."""
+TURNS, JITTER = 10, 0.05
+"""So often is the beginning of a hand-over written where others are counted at the same moment; seconds."""
 
 COPY_APPEARS = timedelta(minutes=1)
 """How long a provider that files its own copy may take before its absence means something."""
@@ -78,34 +74,42 @@ def deliver(app: App, job: Job) -> None:
             delivery.hand_over()
         case "sending" if not waits:
             delivery.look()
-        case "sent" if message.value.next_at and not waits:
-            delivery.take(COPYING)
-            delivery.file_copy()
+        case "sent" | "failed" if message.value.next_at:  # a bounce may come before the copy is filed
+            if not waits:
+                delivery.take(COPYING)
+                delivery.finish()
         case "failed" | "uncertain":
             app.records.commit(org_id, Remove(delivery.item()))
 
 
-def hasten(app: App, org_id: str, mailbox_id: str) -> None:
-    """Try a mailbox's waiting mail now, because its connection was put right or has ended."""
+def hasten(app: App, org_id: str, mailbox_id: str | None = None, *, delay: float = 0) -> None:
+    """Try waiting mail now, or in `delay` seconds, because what it waited for was put right or has ended.
+
+    Args:
+        mailbox_id: whose mail; None for all of the organisation's.
+    """
+    at = app.clock() + timedelta(seconds=delay)
     for item in scheduling.outbox(app, org_id):
-        message = find(app, org_id, item.conversation_id, item.email_id)
-        if item.mailbox_id != mailbox_id or message is None or message.value.state != "queued":
+        wanted = mailbox_id in {None, item.mailbox_id}
+        message = find(app, org_id, item.conversation_id, item.email_id) if wanted else None
+        if message is None or message.value.state != "queued":
             continue
-        now = replace(message.value, next_at=None)
+        if delay and (message.value.next_at or at) <= at:
+            continue  # it is due before that
+        now = replace(message.value, next_at=at)
         try:
-            app.records.commit(org_id, Move(message, now), Save(replace(item, not_before=app.clock())))
+            app.records.commit(org_id, Move(message, now), Save(replace(item, not_before=at)))
         except Raced:
             continue  # somebody is at it
         job = Job("deliver", org_id, item.email_id, conversation_id=item.conversation_id)
-        jobs.put(app, job)
+        jobs.put(app, job, delay=delay)
 
 
 @dataclass
-class _Delivery(Promised):
-    """One message on its way, and its mailbox."""
+class _Delivery(Finishing):
+    """One message on its way."""
 
-    mailbox: Stored[Mailbox] | None
-    raw: bytes = b""
+    counting: Sequence[Write] | None = None
 
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
@@ -113,7 +117,7 @@ class _Delivery(Promised):
             self.fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
             return
         try:
-            relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
+            self.counting = relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
             receipt, copied = self._leave(self.mailbox.value)
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
@@ -129,10 +133,13 @@ class _Delivery(Promised):
         except (Rejected, Unsupported, NotFound) as error:
             self._refused(error)
         else:
-            self._sent(receipt, copied=copied)
+            self.sent(receipt, copied=copied)
 
     def look(self, error: ZalionError | None = None, *, first: bool = False) -> None:
-        """The hand-over broke or its worker died: only the Sent folder can tell what came of it."""
+        """The hand-over broke or its worker died: only a copy of the mail can tell what came of it."""
+        if self.message.value.deliveries:  # in a recipient's connected mailbox
+            self.sent(Receipt(), copied=False)
+            return
         try:
             copy = self._find_copy()
             slow = first and self._files_copy()
@@ -145,62 +152,65 @@ class _Delivery(Promised):
                 self.later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours)
             return
         if copy:
-            self._sent(copy, copied=True)
+            self.sent(copy, copied=True)
         elif slow:
             self.later(COPY_APPEARS, self.ours)
-        elif error is None and self._leaves_once():
-            self.hand_over()
+        elif error is None and self.message.value.draft and self.mailbox and not self.too_old():
+            self._leave_again(self.mailbox.value)
         else:
             self.uncertain(error)
 
-    def file_copy(self) -> None:
-        """Put a copy into Sent, once, for senders whose server does not; never fails the message."""
-        delivered = None
+    def _leave_again(self, mailbox: Mailbox) -> None:
+        """Hand over a draft of which nobody knows whether it left: it ends by leaving, so it cannot twice.
+
+        Nothing judges it any more, and nothing fails it: it may have left.
+        """
         try:
-            if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
-                delivered = self._keep(self.mailbox.value)
-        except (Temporary, ConsentRequired, Conflict):
-            if not self.too_old():
-                self.later(PAUSES[1])
-                return
-            self.note("message.copy_missing")
-        except (Rejected, Unsupported, InvalidRequest, NotFound):
-            self.note("message.copy_missing")
-        self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
+            receipt, copied = self._leave(mailbox)
+        except (Raced, Busy):
+            raise
+        except (Rejected, Unsupported):
+            self.uncertain(None)
+        except NotFound:
+            self.uncertain(NotFound(DRAFT_GONE.detail))
+        except ZalionError:
+            self.later(COPY_APPEARS, self.ours)
+        else:
+            self.sent(receipt, copied=copied)
 
     def _leave(self, mailbox: Mailbox) -> tuple[Receipt, bool]:
         """Let it leave; also tells whether the provider files the copy."""
-        old = self.message.value
+        old, let_go = self.message.value, partial(self._let_go, mailbox)
         if old.draft:
             with self.app.drafting(self.org_id, mailbox) as drafter:
                 raw = bytes_of(self.app, self.org_id, old)
-                return drafter.send(old.draft, raw, old.envelope_to, self._let_go), True
+                return drafter.send(old.draft, raw, old.envelope_to, let_go), True
         with self.app.sending(self.org_id, mailbox, self.riding) as sender:
             self.raw = bytes_of(self.app, self.org_id, old)
             sent_from = old.sender.address if old.sender else ""
-            return sender.send(self.raw, sent_from, old.envelope_to, self._let_go), sender.files_copy
+            return sender.send(self.raw, sent_from, old.envelope_to, let_go), sender.files_copy
 
-    def _let_go(self) -> None:
+    def _let_go(self, mailbox: Mailbox) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
-        for tries in range(1, TURNS + 1):
-            counted = self.mailbox and relaying.let_go(self.app, self.org_id, self.mailbox.value)
+        for tries in range(TURNS):
+            counting, self.counting = self.counting, None
+            if counting is None:
+                counting = relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
             try:
-                self.begin(*counted or ())
+                self.begin(*counting)
             except Raced:
-                if not counted or tries == TURNS:
+                if not counting:
                     raise
+                time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers
             else:
                 return
-
-    def _leaves_once(self) -> bool:
-        """Whether it may be handed over without knowing what came of that before: a draft ends by leaving."""
-        return bool(self.message.value.draft and self.mailbox and not self.too_old())
+        raise Busy("Too many mails leave at the same moment.", retry_after=2)
 
     def _find_copy(self) -> Receipt | None:
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
             return None
         with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
-            return self._searched(sent)
+            return self.searched(sent)
 
     def _files_copy(self) -> bool:
         if self.mailbox is None:
@@ -208,69 +218,7 @@ class _Delivery(Promised):
         with self.app.sending(self.org_id, self.mailbox.value) as sender:
             return sender.files_copy
 
-    def _searched(self, sent: SentFolder) -> Receipt | None:
-        """Look for our own copy; that we have looked into the mailbox goes on record with what follows."""
-        self.riding.append(self.event("mailbox.sent_searched"))
-        return sent.find_sent(self.message.value.message_id or "")
-
-    def _keep(self, mailbox: Mailbox) -> Delivery:
-        message = self.message.value
-        with self.app.sent_folder(self.org_id, mailbox) as sent:
-            there = self._searched(sent)
-            if there:
-                return Delivery(mailbox.id, there.ref)
-            raw = self.raw or bytes_of(self.app, self.org_id, message)
-            return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
-
-    def _sent(self, receipt: Receipt, *, copied: bool) -> None:
-        """Write down that it left; then, where the server files no copy, file one."""
-        final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
-        copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        writes: list[Write] = [Remove(self.item())] if copied else []
-        if final:
-            writes.append(Save(self._alias(final)))
-        writes.append(self.event("message.sent"))
-        if final and self.mailbox and self.mailbox.value.receives_with:
-            # enqueued before the id is written down, and seen after it: a crash in between loses no look
-            job = Job("sync", self.org_id, self.mailbox.value.id, look=(final,))
-            jobs.put(self.app, job, delay=LOOK_DELAY)
-        filing_until = None if copied else self.app.clock() + COPYING
-        self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
-        if not copied:
-            self.file_copy()
-
-    def _alias(self, message_id: str) -> Alias:
-        message = self.message.value
-        planned = self.app.records.get(self.org_id, Alias, digest(message.message_id or ""))
-        return replace(planned.value, message_id=message_id)
-
     def _refused(self, error: ZalionError) -> None:
-        """It cannot leave. A draft that is no more may have left by an earlier attempt."""
+        """It did not leave and will not; a draft that is no more was never handed over by us."""
         gone = isinstance(error, NotFound) and self.message.value.draft
-        if gone and self.message.value.attempts:
-            self.look(error)
-        else:
-            self.fail(DRAFT_GONE if gone else Problem(error.code, error.detail, error.fix))
-
-
-def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:
-    """The message as it left; a bounce that was faster keeps its word."""
-    refused = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
-    problem = Problem("partly_refused", refused, "Correct these addresses and send to them again.")
-    planned = message.message_id
-    return replace(
-        message,
-        state="failed" if message.state == "failed" else "sent",
-        next_at=filing_until,
-        error=message.error if message.state == "failed" else problem if refused else None,
-        message_id=final or planned,
-        references=(*message.references, planned) if final and planned else message.references,
-    )
-
-
-def _with_copy(message: Message, delivery: Delivery | None) -> Message:
-    """The message once its copy is filed, or never will be."""
-    message = replace(message, next_at=None)
-    if delivery is None or delivery.mailbox_id in {known.mailbox_id for known in message.deliveries}:
-        return message
-    return replace(message, deliveries=(*message.deliveries, delivery))
+        self.fail(DRAFT_GONE if gone else Problem(error.code, error.detail, error.fix))

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from shared import audit, delegating, disconnecting, forms, owning, registering, relaying, rules
+from shared import audit, delegating, delivering, disconnecting, forms, owning, registering, relaying, rules
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import CheckResource, PutIntegration
@@ -48,6 +48,7 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         with suppress(Raced):  # a consent that came back meanwhile has changed it
             integration = _saved(app, caller, name, body)
             relaying.forget(app, caller.org_id)
+            delivering.hasten(app, caller.org_id, delay=relaying.REMEMBERED.total_seconds() + 1)
             return _shown(app, caller.org_id, integration)
     raise Raced
 

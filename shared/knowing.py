@@ -66,13 +66,16 @@ class Knowledge:
 
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
-    """Find a message wherever its conversation was moved to."""
-    conversation = app.records.find(org_id, Conversation, conversation_id)
-    if conversation is None:
-        return None
-    places = [conversation.value.case_id, conversation.value.moved_from]
-    found = (app.records.find(org_id, Message, f"{case}!{email_id}") for case in places if case)
-    return next((message for message in found if message), None)
+    """Find a message wherever its conversation was moved to, also while it is on its way."""
+    seen = None
+    while (conversation := app.records.find(org_id, Conversation, conversation_id)) not in {None, seen}:
+        places = (conversation.value.moved_from, conversation.value.case_id)  # in the order of its way
+        for case in filter(None, places):
+            found = app.records.find(org_id, Message, f"{case}!{email_id}")
+            if found:
+                return found
+        seen = conversation
+    return None
 
 
 def find_by_id(app: App, org_id: str, message_id: str) -> Stored[Message] | None:

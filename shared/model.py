@@ -550,6 +550,7 @@ class Message:
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
         claim: made by the worker that took the last step for itself.
+        counted_at: when it was counted as leaving, where the organisation's rules count that.
         draft: what the provider calls the draft that leaves as this mail.
         new_participant: the sender was not known to the conversation.
     """
@@ -585,9 +586,15 @@ class Message:
     next_at: datetime | None = None
     attempts: int = 0
     claim: str = ""
+    counted_at: datetime | None = None
     draft: str | None = None
     new_participant: bool = False
     error: Problem | None = None
+
+    @property
+    def planned_id(self) -> str | None:
+        """The Message-ID that a mail of ours was composed with; what sent it may have given it another."""
+        return self.evidence.matched if self.origin == "case" else self.message_id
 
     @property
     def key(self) -> str:

@@ -47,9 +47,11 @@ class Promised:
     def __post_init__(self) -> None:
         self.found = _claim(self.message.value)
 
-    def begin(self, *writes: Write) -> None:
-        """`queued -> sending`, or Raced."""
-        self.take(HANDOVER, *writes, state="sending", attempts=self.message.value.attempts + 1)
+    def begin(self, *counting: Write) -> None:
+        """`queued -> sending`, or Raced. `counting` counts it as leaving, where that is counted."""
+        counted_at = self.app.clock() if counting else None
+        attempts = self.message.value.attempts + 1
+        self.take(HANDOVER, *counting, state="sending", attempts=attempts, counted_at=counted_at)
 
     def take(self, time: timedelta, *writes: Write, **changes: Any) -> None:
         """Have the next step to ourselves for a while, or Raced.

@@ -37,23 +37,27 @@ def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft) -> list[Write]:
     return _counted(app, org_id, rules, Tally(rules.provider), rules.count)
 
 
-def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> None:
-    """Judge a promised mail again before it leaves: the rules may have changed.
+def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Write]:
+    """Judge a promised mail again before it leaves: the rules may have changed. Returns as `let_go`.
 
-    Raises AgainstRules; Temporary where no more may leave for a while, before anything is uploaded.
+    Raises AgainstRules, and as `let_go`.
     """
     recipients = [("to", address) for address in message.envelope_to]
     of(app, org_id, mailbox).judge(mailbox.address, recipients)
-    let_go(app, org_id, mailbox)
+    return let_go(app, org_id, mailbox, message)
 
 
-def let_go(app: App, org_id: str, mailbox: Mailbox) -> list[Write]:
+def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Write]:
     """Return what counts a mail that leaves now, to be committed with the beginning of its hand-over.
 
     Raises Temporary where no more may leave for a while.
     """
     rules = of(app, org_id, mailbox)
-    return _counted(app, org_id, rules, Tally(f"{rules.provider}!left"), rules.let_go)
+
+    def count(tally: Tally, now: datetime) -> Tally:
+        return rules.let_go(tally, now, message.counted_at)
+
+    return _counted(app, org_id, rules, Tally(f"{rules.provider}!left"), count)
 
 
 def _counted(

@@ -113,8 +113,15 @@ class Rules:
             raise AgainstRules(told, field="mailboxId", fix=fix)
         return _one_more(tally, now)
 
-    def let_go(self, tally: Tally, now: datetime) -> Tally:
-        """Return the tally with one mail more that leaves now. Raises Temporary where the hour is full."""
+    def let_go(self, tally: Tally, now: datetime, counted_at: datetime | None) -> Tally:
+        """Return the tally with a mail that leaves now; each is counted once, at its latest attempt.
+
+        Args:
+            counted_at: when this mail was counted before. It does not stand in its own way.
+
+        Raises Temporary where the hour is full.
+        """
+        tally = _without(tally, counted_at)
         free = self.full_until(tally, now)
         if free:
             told = f"No more than {self.max_per_hour} mails may leave within an hour."
@@ -175,8 +182,18 @@ def _within_the_hour(tally: Tally, now: datetime) -> dict[str, int]:
     return {at: number for at, number in tally.minutes.items() if int(at) > minute - HOUR}
 
 
+def _without(tally: Tally, at: datetime | None) -> Tally:
+    minute = _minute(at) if at else ""
+    left = {one: number - (one == minute) for one, number in tally.minutes.items()}
+    return Tally(tally.provider, {one: number for one, number in left.items() if number})
+
+
+def _minute(at: datetime) -> str:
+    return str(int(at.timestamp()) // 60)
+
+
 def _one_more(tally: Tally, now: datetime) -> Tally:
-    kept, minute = _within_the_hour(tally, now), str(int(now.timestamp()) // 60)
+    kept, minute = _within_the_hour(tally, now), _minute(now)
     return Tally(tally.provider, {**kept, minute: kept.get(minute, 0) + 1})
 
 

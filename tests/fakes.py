@@ -20,6 +20,7 @@ from shared.providers.base import Connection, Cursor, Page, Provider, Receipt
 class FakeMail:
     """One mailbox of the fake system. `fails` maps a method to exceptions raised by its next calls.
 
+    `late` is as `fails`, for calls that take effect all the same.
     `unreadable` mails are given up by the next look, `refused` are kept back from each. Before each page of `empty` steps `meanwhile` happens.
     """
 
@@ -27,6 +28,7 @@ class FakeMail:
     files: bool = True
     rename: Callable[[bytes], str | None] = lambda _: None
     fails: dict[str, list[Exception | None]] = field(default_factory=dict)
+    late: dict[str, list[Exception]] = field(default_factory=dict)
     left: list[bytes] = field(default_factory=list)
     unreadable: int = 0
     refused: int = 0
@@ -114,6 +116,8 @@ class FakeMail:
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
         self._may_fail("keep_sent")
         self.arrive(raw, is_sent=True)
+        if self.late.get("keep_sent"):
+            raise self.late["keep_sent"].pop(0)
         return str(len(self.raws) - 1)
 
     def close(self) -> None: ...

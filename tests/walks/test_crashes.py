@@ -26,7 +26,7 @@ def failing(how, only=""):
 
 def broken(name, how):
     """What a broken wire looks like; a sender that cannot know must say so (providers/base.py)."""
-    if name.endswith("sender.send") and how == "lost":
+    if name.endswith(("sender.send", "drafter.send")) and how == "lost":
         return OutcomeUnknown("The connection broke after the message.")
     return Temporary("The wire broke.", retry_after=0)
 

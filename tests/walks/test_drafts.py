@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from shared import casework, disconnecting, drafting, drafts
+from shared import casework, disconnecting, drafting, drafts, scheduling
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.model import AuditRecord, Conversation, OutboxItem
-from tests.doors import guarded
+from tests.doors import Acting, guarded
 from tests.google import approve, build, connect
 from tests.scenes import caller
 from tests.walks.test_crashes import attempt, failing, settle
@@ -292,6 +292,59 @@ def test_a_draft_whose_answer_was_lost_is_found_in_sent(stage):
     stage.work()
     settle(stage)
     assert stage.email(promised.id).state == "sent"
+    assert left(stage) == (1, 1, 0)
+
+
+def test_a_draft_that_left_is_never_failed_by_a_rule_made_afterwards(stage):
+    """Its answer was lost, and Sent shows it late: nobody knows, so it is tried again, and is gone."""
+    draft_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    list(stage.waiting())
+    stage.world.google.faults.lost_answers, stage.world.google.faults.late_search = 1, 100
+    stage.deliver(promised)
+    assert stage.email(promised.id).state == "sending"
+    approve(stage.app, stage.org_id, drafts=True, allowedRecipients=["elsewhere.example"])
+    stage.clock.advance(minutes=2)
+    stage.deliver(promised)
+    assert stage.email(promised.id).state == "uncertain"
+    assert "no more in the mailbox" in stage.email(promised.id).error.detail
+    stage.world.google.faults.late_search = 0
+    stage.sync()
+    assert stage.email(promised.id).state == "sent"
+    assert left(stage) == (1, 1, 0)
+
+
+def test_a_draft_that_waits_for_the_hour_and_is_sent_by_its_owner_certainly_did_not_leave_twice(stage):
+    approve(stage.app, stage.org_id, drafts=True, maxPerHour=2)
+    draft_id, _ = drafted(stage)
+    other_id, draft = drafted(stage)
+    send(stage, draft_id, "one")
+    promised = send(stage, other_id, "two")
+    approve(stage.app, stage.org_id, drafts=True, maxPerHour=1)
+    stage.settle()
+    assert stage.email(promised.id).state == "queued"
+    stage.world.google.send_draft_as_user(stage.alice.address, draft, draft.raw)
+    stage.clock.advance(minutes=70)
+    scheduling.tick(stage.app)
+    stage.settle()
+    message = stage.email(promised.id)
+    assert (message.state, message.error.code) == ("failed", "draft_gone")
+    assert left(stage) == (2, 2, 0)
+
+
+def test_of_two_promises_that_hand_over_one_draft_at_the_same_moment_one_fails_for_certain(stage):
+    draft_id, _ = drafted(stage)
+    first, second = send(stage, draft_id, "one"), send(stage, draft_id, "two")
+    list(stage.waiting())
+
+    def meanwhile(name, times):
+        if (name, times) == ("records.commit", 1):  # the hand-over begins
+            stage.deliver(second)
+
+    stage.deliver(first, app=guarded(stage.app, Acting(then=meanwhile)))
+    states = [stage.email(one.id) for one in (first, second)]
+    assert [message.state for message in states] == ["failed", "sent"]
+    assert states[0].error.code == "draft_gone"
     assert left(stage) == (1, 1, 0)
 
 

@@ -1,6 +1,7 @@
 """What the core does with powers that IMAP and SMTP lack: thread hints, own copies, other Message-IDs."""
 
 import re
+import time
 from datetime import timedelta
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -22,6 +23,7 @@ from shared.errors import (
 )
 from shared.leasing import Lease
 from shared.model import AuditRecord, Mailbox, OutboxItem, SyncState
+from tests.doors import Guard, guarded
 from tests.fakes import FakeMail, renamed, with_fake
 from tests.scenes import Scene, build, caller, connect, someone, write
 
@@ -163,6 +165,84 @@ def test_while_nobody_can_look_it_stays_open_and_after_a_day_it_is_uncertain(sta
     assert stage.email(message.id).state == "sending"
     later(stage, hours=25)
     assert stage.email(message.id).state == "uncertain"
+
+
+def test_a_copy_whose_filing_was_answered_too_late_is_not_filed_twice_under_another_id(stage, mail):
+    """The server gave the mail an id of its own (SES does); our copy has the one we had planned."""
+    mail.files = False
+    mail.rename = lambda _: "<0100-abc@email.example>"
+    mail.late["keep_sent"] = [Temporary("The answer was lost.")]
+    message = stage.sent()
+    later(stage, minutes=20)
+    assert stage.email(message.id).state == "sent"
+    assert len(mail.raws) == 1
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_a_bounce_that_comes_before_the_copy_is_filed_keeps_nobody_from_filing_it(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [Temporary("Away.")]
+    message = stage.sent()
+    mail.arrive(bounce(stage, message))
+    stage.sync()
+    assert stage.email(message.id).state == "failed"
+    later(stage, minutes=20)
+    assert [sent for _, _, sent in mail.raws] == [False, True]
+    assert stage.email(message.id).state == "failed"
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def bounce(stage, message):
+    lines = [
+        "From: MAILER-DAEMON@imap.example",
+        f"To: {stage.alice.address}",
+        "Subject: Undeliverable",
+        "Message-ID: <bounce@daemon.example>",
+        f"In-Reply-To: {message.message_id}",
+        "MIME-Version: 1.0",
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"',
+        "",
+        "--b",
+        "Content-Type: text/plain",
+        "",
+        "Failed.",
+        "--b",
+        "Content-Type: message/delivery-status",
+        "",
+        "Reporting-MTA: dns; mx.imap.example",
+        "",
+        f"Final-Recipient: rfc822; {stage.supplier.address}",
+        "Action: failed",
+        "Status: 5.1.1",
+        "",
+        "--b--",
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+class QueuesAway(Guard):
+    def around(self, name, call):
+        if name == "queues.put":
+            raise Temporary("Away.")
+        return call()
+
+
+def test_a_lost_order_to_look_for_answers_is_given_again_and_keeps_no_mail_from_being_sent(stage, mail):
+    """They quote an id that nobody had planned, and came before it was known."""
+    mail.rename = lambda _: "<0100-abc@email.example>"
+    promised = stage.send()
+    list(stage.waiting())
+    early = arrive(stage, mail, "Re: Offer 4711", **{"In-Reply-To": "<0100-abc@email.example>"})
+    assert stage.sync()["ignore"] == 1
+    stage.deliver(promised, app=guarded(stage.app, QueuesAway()))
+    assert stage.email(promised.id).state == "sent"
+    later(stage, minutes=20)
+    deadline = time.monotonic() + 20
+    while early not in ids(stage):
+        assert time.monotonic() < deadline
+        stage.work()  # the order is delivered after a moment
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
 
 
 def test_a_copy_that_cannot_be_filed_is_tried_again_and_never_fails_the_message(stage, mail):

@@ -5,6 +5,7 @@ import pytest
 from shared import disconnecting, jobs, scheduling
 from shared.contract import Person
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from tests.doors import Guard, dying, guarded
 from tests.scenes import caller
 
 
@@ -91,6 +92,23 @@ def test_an_uncertain_mail_that_shows_up_in_sent_was_sent(scene):
     scene.alice.keep(scene.raw(message))
     scene.sync()
     assert scene.email(message.id).state == "sent"
+
+
+def test_a_mail_that_a_colleague_got_was_sent_whatever_became_of_the_worker(scene):
+    carol, carols = scene.colleague()
+    promised = scene.send(cc=[Person(address=carol.address)])
+    list(scene.waiting())
+    with dying():
+        guard = Guard(fail_at=1, how="after", only=r"sender\.send$")
+        scene.deliver(promised, app=guarded(scene.app, guard))
+    scene.sync(carols)
+    assert scene.email(promised.id).state == "sending"
+    scene.clock.advance(minutes=20)
+    scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(promised.id).state == "sent"
+    assert len(scene.alice.inbox("Sent")) == 1
+    assert len(scene.supplier.inbox()) == 1
 
 
 def test_a_temporary_refusal_is_tried_again(scene):

@@ -1,0 +1,136 @@
+"""What is left to do once a promised mail has left: write that down, and see that a copy lies in Sent."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared import jobs, logs
+from shared.errors import (
+    Conflict,
+    ConsentRequired,
+    InvalidRequest,
+    NotFound,
+    Rejected,
+    Temporary,
+    Unsupported,
+)
+from shared.jobs import Job
+from shared.keeping import bytes_of
+from shared.model import Alias, Delivery, Mailbox, Message, Problem, digest
+from shared.promises import PAUSES, Promised
+from shared.providers.base import Receipt, SentFolder
+from shared.storage.base import Remove, Save, Stored, Write
+
+COPYING = timedelta(minutes=15)
+"""So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
+
+LOOK_DELAY = 2
+"""Seconds: longer than the write that follows takes."""
+
+
+@dataclass
+class Finishing(Promised):
+    """A promised message, and the mailbox it leaves from."""
+
+    mailbox: Stored[Mailbox] | None
+    raw: bytes = b""
+
+    def sent(self, receipt: Receipt, *, copied: bool) -> None:
+        """Write down that it left; then, where the server files no copy, file one."""
+        final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
+        copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
+        # enqueued before the id is written down, and seen after it: a crash in between loses no look
+        told = self._have_answers_looked_for(final)
+        done = copied and told
+        writes: list[Write] = [Remove(self.item())] if done else []
+        if final:
+            writes.append(Save(self._alias(final)))
+        writes.append(self.event("message.sent"))
+        filing_until = None if done else self.app.clock() + COPYING
+        self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
+        if not done:
+            self.finish(told=told)
+
+    def _have_answers_looked_for(self, final: str | None) -> bool:
+        """Have a look go after answers to an id that we had not planned; returns whether that is seen to.
+
+        Where it is not, that is made good later: it never keeps `sent` from being written.
+        """
+        mailbox, planned = self.mailbox, self.message.value.planned_id
+        if final in {None, planned} or mailbox is None or not mailbox.value.receives_with:
+            return True
+        job = Job("sync", self.org_id, mailbox.value.id, look=(final,))
+        try:
+            jobs.put(self.app, job, delay=LOOK_DELAY)
+        except Temporary as error:
+            logs.log("look.lost", email_id=self.message.value.id, code=error.code)
+            return False
+        return True
+
+    def _alias(self, message_id: str) -> Alias:
+        message = self.message.value
+        planned = self.app.records.get(self.org_id, Alias, digest(message.message_id or ""))
+        return replace(planned.value, message_id=message_id)
+
+    def finish(self, *, told: bool = False) -> None:
+        """Do what is left to do after it was sent; never fails the message.
+
+        A copy is put into Sent, once, for senders whose server does not. Answers to a Message-ID that we had
+        not planned are looked for, unless somebody was `told` to.
+        """
+        if not (told or self._have_answers_looked_for(self.message.value.message_id)):
+            self.later(PAUSES[1])
+            return
+        delivered = None
+        try:
+            if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
+                delivered = self._keep(self.mailbox.value)
+        except (Temporary, ConsentRequired, Conflict):
+            if not self.too_old():
+                self.later(PAUSES[1])
+                return
+            self.note("message.copy_missing")
+        except (Rejected, Unsupported, InvalidRequest, NotFound):
+            self.note("message.copy_missing")
+        self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
+
+    def searched(self, sent: SentFolder) -> Receipt | None:
+        """Look for our own copy; that we have looked into the mailbox goes on record with what follows.
+
+        A copy that we put there has the Message-ID we had planned, one of the server's perhaps another.
+        """
+        self.riding.append(self.event("mailbox.sent_searched"))
+        message = self.message.value
+        ids = dict.fromkeys(filter(None, (message.planned_id, message.message_id)))
+        return next(filter(None, map(sent.find_sent, ids)), None)
+
+    def _keep(self, mailbox: Mailbox) -> Delivery:
+        message = self.message.value
+        with self.app.sent_folder(self.org_id, mailbox) as sent:
+            there = self.searched(sent)
+            if there:
+                return Delivery(mailbox.id, there.ref)
+            raw = self.raw or bytes_of(self.app, self.org_id, message)
+            return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
+
+
+def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:
+    """The message as it left; a bounce that was faster keeps its word."""
+    refused = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
+    problem = Problem("partly_refused", refused, "Correct these addresses and send to them again.")
+    planned = message.message_id
+    return replace(
+        message,
+        state="failed" if message.state == "failed" else "sent",
+        next_at=filing_until,
+        error=message.error if message.state == "failed" else problem if refused else None,
+        message_id=final or planned,
+        references=(*message.references, planned) if final and planned else message.references,
+    )
+
+
+def _with_copy(message: Message, delivery: Delivery | None) -> Message:
+    """The message once its copy is filed, or never will be."""
+    message = replace(message, next_at=None)
+    if delivery is None or delivery.mailbox_id in {known.mailbox_id for known in message.deliveries}:
+        return message
+    return replace(message, deliveries=(*message.deliveries, delivery))
