@@ -3,12 +3,13 @@
 import base64
 import email
 import email.policy
+from contextlib import suppress
 
 import pytest
 
 from shared import scheduling
 from shared.contract import NewAttachment, Person
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Temporary
 from shared.model import Alias, ThreadHint, digest
 from shared.providers.microsoft.sending import LONGEST_INDEX, ROOM, SMALL
 from tests import microsoft
@@ -239,6 +240,20 @@ def test_a_large_mail_that_broke_off_leaves_no_draft_behind_when_it_is_sent_agai
     roomy.settle()
     assert roomy.email(message.id).state == "sent"
     assert roomy.alice.inbox("drafts") == []
+    assert len(copies(roomy, message)) == 1
+
+
+def test_a_large_mail_whose_hand_over_could_not_begin_leaves_no_draft_that_its_owner_could_send(roomy):
+    message = roomy.send(attachments=[attachment(3_300_032)])
+    list(roomy.waiting())
+    for k in range(1, 4):  # a turn is taken, then the hand-over begins
+        away = Guard(fail_at=k, how="error", error=lambda _: Temporary("Away."), only=r"^records\.commit$")
+        with suppress(Temporary):
+            roomy.deliver(message, app=guarded(roomy.app, away))
+        assert roomy.alice.inbox("drafts") == []
+        assert roomy.email(message.id).state == "queued"
+        roomy.clock.advance(hours=1)
+    roomy.deliver(message)
     assert len(copies(roomy, message)) == 1
 
 

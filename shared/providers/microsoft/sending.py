@@ -10,11 +10,13 @@ import email.policy
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from shared import mime
-from shared.errors import NotFound, Rejected
+from shared.errors import NotFound, Rejected, ZalionError
 from shared.providers.base import Receipt
 from shared.providers.microsoft.graph import FIELDS, Session, literal, segment
 from shared.providers.transport import handing_over
@@ -117,7 +119,16 @@ class GraphSender(Session):
         path = f"/messages/{segment(draft['id'])}"
         for file in files:
             self._attach(path, file)
-        return self._hand_over(f"{path}/send", b"", commit, ref=draft["id"])
+        return self._hand_over(f"{path}/send", b"", partial(self._or_removed, path, commit), ref=draft["id"])
+
+    def _or_removed(self, path: str, commit: Callable[[], None]) -> None:
+        """Commit, or leave no draft that its owner could send, too."""
+        try:
+            commit()
+        except ZalionError:
+            with suppress(ZalionError):  # the next attempt removes it before anything else
+                self.api.call("DELETE", self.path + path)
+            raise
 
     def _hand_over(
         self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
