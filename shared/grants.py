@@ -1,52 +1,27 @@
-"""What lets us into a mailbox: a vault secret for a password, sealed tokens for OAuth.
+"""What lets us into a mailbox: a vault secret for a password, sealed tokens for OAuth (`tokens`)."""
 
-A token set is refreshed when it is needed (RFC 6749 section 6), by one worker at a time: issuers that
-rotate refresh tokens take one that is used twice for stolen and end the consent (RFC 9700 §4.14.2).
-"""
-
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar
 
-from shared import refreshing, sealing
-from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotFound, Raced, Temporary, ZalionError
+from shared import refreshing
+from shared.errors import InvalidRequest, Raced, ZalionError
 from shared.keys import Keys
 from shared.model import Grant, digest
-from shared.providers.base import Bearer, Credential, OAuth, Password, Registration, Tokens
+from shared.providers.base import Bearer, Credential, OAuth, Password, Tokens
 from shared.registrations import Registrations
-from shared.storage.base import Add, Move, Records, Remove, Save, Stored, Vault
-
-MARGIN = timedelta(minutes=2)
-"""A token that ends sooner counts as ended: a session must still be able to sign in with it."""
+from shared.storage.base import Move, Records, Remove, Save, Vault
+from shared.tokens import RefreshLease, TokenSets
 
 REMEMBERED = timedelta(minutes=1)
-"""How long this process signs in with what it read: shorter than MARGIN, so a remembered token still lasts.
+"""How long this process signs in with what it read: shorter than `tokens.MARGIN`, so it still lasts.
 
 Every job of a burst would otherwise read record and vault again
 (https://learn.microsoft.com/azure/key-vault/general/overview-throttling advises to cache).
 """
-LEASE = timedelta(minutes=1)
-"""How long a worker that died can keep others from refreshing; longer than the issuer's timeouts."""
 DOUBTED = timedelta(hours=2)
 """A token that is refused so soon after another one was replaced will not be helped by a third."""
-
-LOOKS, PAUSE = 10, 0.5
-"""How often, and after how many seconds, a worker looks whether the one that refreshes is done."""
-
-AGAIN = "Connect the mailbox again."
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshLease:
-    """Says that somebody redeems a grant's refresh token right now."""
-
-    kind: ClassVar[str] = "refresh"
-
-    key: str
-    until: datetime
 
 
 @dataclass(slots=True, repr=False)
@@ -92,12 +67,9 @@ class Grants:
         oauth: Callable[[str], OAuth | None] = lambda _: None,
     ) -> None:
         self._records = records
-        self._registrations = registrations
-        self._oauth = oauth
         self._vault = vault
-        self._keys = keys
         self._clock = clock
-        self._allowed_hosts = allowed_hosts
+        self._tokens = TokenSets(records, vault, keys, clock, registrations, oauth, allowed_hosts)
         self._remembered: dict[tuple[str, str, str], _Remembered] = {}
 
     def store_password(
@@ -146,7 +118,7 @@ class Grants:
         )
         given = {"access_token": access_token, "refresh_token": refresh_token}
         tokens = {field: token for field, token in given.items() if token}
-        self._store(org_id, self._sealed(org_id, grant, tokens), client_secret)
+        self._store(org_id, self._tokens.sealed(org_id, grant, tokens), client_secret)
 
     def store_consent(
         self, org_id: str, mailbox_id: str, provider: str, tokens: Tokens, scopes: Sequence[str]
@@ -165,9 +137,8 @@ class Grants:
             subject=tokens.subject,
         )
         given = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token}
-        self._store(
-            org_id, self._sealed(org_id, grant, {name: text for name, text in given.items() if text}), None
-        )
+        sealed = self._tokens.sealed(org_id, grant, {name: text for name, text in given.items() if text})
+        self._store(org_id, sealed, None)
 
     def store_application(
         self, org_id: str, mailbox_id: str, provider: str, address: str, scopes: Sequence[str] = ()
@@ -226,29 +197,17 @@ class Grants:
 
     def _credential(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, str]:
         """Return what signs in, and the version of the record that says so."""
-        stored = self._read(org_id, f"{mailbox_id}!{provider}")
+        stored = self._tokens.read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
-            return Password(stored.value.username, self._secret(stored.value)), stored.etag
+            return Password(stored.value.username, self._tokens.secret(stored.value)), stored.etag
         if stored.value.type == "application":
-            with self._signing(org_id, provider) as (oauth, registration):
+            with self._tokens.signing(org_id, provider) as (oauth, registration):
                 grant = stored.value
                 tokens = oauth.application(
                     registration, grant.username, grant.scopes, doubted=grant.doubted_at
                 )
             return Bearer(grant.username, tokens.access_token), stored.etag
-        return self._bearer(org_id, stored)
-
-    @contextmanager
-    def _signing(self, org_id: str, provider: str) -> Iterator[tuple[OAuth, Registration]]:
-        """Sign in with a registration; where that itself is refused, its integration says so."""
-        oauth = self._oauth(provider)
-        if oauth is None or self._registrations is None:
-            raise ConsentRequired("This provider has no sign-in any more.", fix=AGAIN)
-        try:
-            yield oauth, self._registrations.of(org_id, provider)
-        except (InvalidRequest, Conflict) as refusal:
-            self._registrations.mark(org_id, provider, refusal)
-            raise
+        return self._tokens.bearer(org_id, stored)
 
     def holds(self, org_id: str, mailbox_id: str) -> bool:
         """Return whether anything is kept of a mailbox."""
@@ -281,8 +240,8 @@ class Grants:
             yield f"{grant.provider} consent (stays at the provider: the account is connected once more)"
             return
         try:
-            with self._signing(org_id, grant.provider) as (oauth, registration):
-                gone = oauth.revoke(registration, self._unsealed(org_id, grant, "refresh_token"))
+            with self._tokens.signing(org_id, grant.provider) as (oauth, registration):
+                gone = oauth.revoke(registration, self._tokens.unsealed(org_id, grant, "refresh_token"))
             if gone:
                 yield f"{grant.provider} consent (withdrawn at the provider)"
         except ZalionError:
@@ -297,121 +256,6 @@ class Grants:
         self._records.commit(org_id, Save(grant))
         if grant.secret_name and secret:
             self._vault.set(grant.secret_name, secret)
-
-    def _read(self, org_id: str, key: str) -> Stored[Grant]:
-        stored = self._records.find(org_id, Grant, key)
-        if stored is None:
-            raise ConsentRequired("This mailbox has no stored sign-in.", fix=AGAIN)
-        return stored
-
-    def _secret(self, grant: Grant) -> str:
-        try:
-            return self._vault.get(grant.secret_name or "")
-        except NotFound as error:
-            raise ConsentRequired("The stored secret is gone.", fix=AGAIN) from error
-
-    def _bearer(self, org_id: str, stored: Stored[Grant]) -> tuple[Bearer, str]:
-        for _ in range(LOOKS):
-            grant = stored.value
-            if self._lasts(grant):
-                return Bearer(grant.username, self._unsealed(org_id, grant, "access_token")), stored.etag
-            try:
-                with self._lease(org_id, grant.key):
-                    token, etag = self._refresh(org_id, grant.key)
-                    return Bearer(grant.username, token), etag
-            except Raced:
-                time.sleep(PAUSE)
-                stored = self._read(org_id, grant.key)
-        raise Temporary("The sign-in is being renewed by another worker.", retry_after=5)
-
-    @contextmanager
-    def _lease(self, org_id: str, key: str) -> Iterator[None]:
-        """Be the only one who refreshes. Raises Raced while somebody else is."""
-        lease = RefreshLease(key, self._clock() + LEASE)
-        try:
-            [etag] = self._records.commit(org_id, Add(lease))
-        except Raced:
-            held = self._records.find(org_id, RefreshLease, key)
-            if held is None or self._clock() < held.value.until:
-                raise
-            [etag] = self._records.commit(org_id, Move(held, lease))
-        try:
-            yield
-        finally:
-            with suppress(Raced):  # it ran out and is somebody else's by now
-                self._records.commit(org_id, Remove(lease, etag))
-
-    def _lasts(self, grant: Grant) -> bool:
-        """Whether the access token can be used; one without a known end only if it cannot be refreshed."""
-        if "access_token" not in grant.sealed:
-            return False
-        if grant.expires_at is None:
-            return "refresh_token" not in grant.sealed
-        return self._clock() + MARGIN < grant.expires_at
-
-    def _refresh(self, org_id: str, key: str) -> tuple[str, str]:
-        """Redeem, keep what came, return the access token and the version of the record that has it.
-
-        Raises Raced for a grant replaced meanwhile.
-        """
-        stored = self._read(org_id, key)  # anew: whoever held the lease before may have done it already
-        grant = stored.value
-        if self._lasts(grant):
-            return self._unsealed(org_id, grant, "access_token"), stored.etag
-        try:
-            answer = self._redeemed(org_id, grant)
-        except ConsentRequired as refusal:
-            if self._read(org_id, key).etag != stored.etag:
-                raise Raced from refusal
-            raise
-        tokens = {"access_token": answer.access_token}
-        if answer.refresh_token:
-            tokens["refresh_token"] = answer.refresh_token
-        new = replace(grant, expires_at=self._clock() + timedelta(seconds=answer.expires_in))
-        [etag] = self._records.commit(org_id, Move(stored, self._sealed(org_id, new, tokens)))
-        return answer.access_token, etag
-
-    def _redeemed(self, org_id: str, grant: Grant) -> refreshing.Answer:
-        """Redeem at the provider that gave it, or at the issuer that came with a typed token."""
-        if grant.type == "consent":
-            refresh_token = self._unsealed(org_id, grant, "refresh_token")
-            with self._signing(org_id, grant.provider) as (oauth, registration):
-                tokens = oauth.renew(registration, refresh_token, grant.scopes)
-            return refreshing.Answer(tokens.access_token, tokens.expires_in, tokens.refresh_token)
-        try:
-            return refreshing.redeem(grant.token_url or "", self._form(org_id, grant), self._allowed_hosts)
-        except refreshing.InvalidGrant as refusal:
-            raise ConsentRequired("The sign-in was revoked or has expired.", fix=AGAIN) from refusal
-
-    def _form(self, org_id: str, grant: Grant) -> dict[str, str]:
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": self._unsealed(org_id, grant, "refresh_token"),
-            "client_id": grant.client_id or "",
-        }
-        if grant.scopes:
-            form["scope"] = " ".join(grant.scopes)
-        if grant.secret_name:
-            form["client_secret"] = self._secret(grant)  # in the body, as Microsoft and Google document it
-        return form
-
-    def _sealed(self, org_id: str, grant: Grant, tokens: Mapping[str, str]) -> Grant:
-        kid, key = self._keys.key(org_id)
-        sealed = {
-            field: sealing.seal(key, token, kid=kid, aad=(org_id, grant.mailbox_id, grant.provider, field))
-            for field, token in tokens.items()
-        }
-        return replace(grant, sealed={**grant.sealed, **sealed})
-
-    def _unsealed(self, org_id: str, grant: Grant, field: str) -> str:
-        sealed = grant.sealed.get(field)
-        if sealed is None:
-            raise ConsentRequired("The access token has ended and cannot be renewed.", fix=AGAIN)
-        try:
-            key = self._keys.by_kid(org_id, sealing.kid_of(sealed))
-        except NotFound as error:
-            raise ConsentRequired("The key of the stored tokens was erased.", fix=AGAIN) from error
-        return sealing.unseal(key, sealed, aad=(org_id, grant.mailbox_id, grant.provider, field))
 
 
 def _secret_name(org_id: str, mailbox_id: str, provider: str, field: str) -> str:

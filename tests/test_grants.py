@@ -10,11 +10,12 @@ import pytest
 
 from sandbox.web import Reply, Request, WebServer
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
-from shared.grants import Grants, RefreshLease
+from shared.grants import Grants
 from shared.keys import Keys
 from shared.model import DataKey, Grant, digest
 from shared.providers.base import Bearer, Password
 from shared.storage.base import Add
+from shared.tokens import RefreshLease
 from tests.storage.parts import Clock, Parts
 
 ANN = "ann@alpha.example"
