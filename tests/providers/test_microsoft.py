@@ -15,7 +15,8 @@ from shared.errors import Temporary
 from shared.providers import http
 from shared.providers.base import Notification, Query, Registration
 from shared.providers.microsoft import notices
-from shared.providers.microsoft.entra import Entra, _roles
+from shared.providers.microsoft.entra import Entra
+from shared.providers.microsoft.results import roles_of
 from shared.providers.transport import NotSent
 from tests.contracts.stages import Microsoft
 from tests.providers.parts import HOSTS, id_of, mail
@@ -62,7 +63,7 @@ class TestEntra:
         "token", ["", "opaque", "a.b.c", "a.ä.c", "a.bm90IGpzb24.c", "a.eyJyb2xlcyI6MX0.c"]
     )
     def test_a_token_that_is_not_ours_to_read_says_nothing(self, token):
-        assert _roles(token) == frozenset()
+        assert roles_of(token) == frozenset()
 
 
 class TestIds:
