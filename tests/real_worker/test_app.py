@@ -36,6 +36,7 @@ ANONYMOUS = {
     "PUT cases/{}",
     "GET cases/{}/emails",
     "POST cases/{}/drafts",
+    "POST cases/{}/drafts/{}/send",
     "POST cases/{}/emails",
     "GET cases/{}/emails/{}",
     "GET cases/{}/emails/{}/raw",
