@@ -8,7 +8,6 @@ State machine of a promised message, every step conditional on the version read:
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -40,7 +39,8 @@ from shared.model import (
 )
 from shared.promises import PAUSES
 from shared.providers.base import Receipt
-from shared.storage.base import Move, Remove, Save, Write
+from shared.relaying import Counting
+from shared.storage.base import Move, Remove, Save
 
 TURNS, JITTER = 10, 0.05
 """So often is the beginning of a hand-over written where others are counted at the same moment; seconds."""
@@ -70,6 +70,8 @@ def deliver(app: App, job: Job) -> None:
     delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
+        case "queued" | "sending" if message.value.deliveries and not waits:
+            delivery.sent(Receipt(), copied=False)  # a copy in somebody's mailbox proves that it left
         case "queued" if not waits:
             delivery.hand_over()
         case "sending" if not waits:
@@ -82,34 +84,32 @@ def deliver(app: App, job: Job) -> None:
             app.records.commit(org_id, Remove(delivery.item()))
 
 
-def hasten(app: App, org_id: str, mailbox_id: str | None = None, *, delay: float = 0) -> None:
-    """Try waiting mail now, or in `delay` seconds, because what it waited for was put right or has ended.
+def hasten(app: App, org_id: str, mailbox_id: str = "") -> None:
+    """Try waiting mail now, because what it waited for was put right or has ended.
 
     Args:
-        mailbox_id: whose mail; None for all of the organisation's.
+        mailbox_id: whose mail; "" for all of the organisation's.
     """
-    at = app.clock() + timedelta(seconds=delay)
+    at = app.clock()
     for item in scheduling.outbox(app, org_id):
-        wanted = mailbox_id in {None, item.mailbox_id}
+        wanted = mailbox_id in {"", item.mailbox_id}
         message = find(app, org_id, item.conversation_id, item.email_id) if wanted else None
         if message is None or message.value.state != "queued":
             continue
-        if delay and (message.value.next_at or at) <= at:
-            continue  # it is due before that
         now = replace(message.value, next_at=at)
         try:
             app.records.commit(org_id, Move(message, now), Save(replace(item, not_before=at)))
         except Raced:
             continue  # somebody is at it
         job = Job("deliver", org_id, item.email_id, conversation_id=item.conversation_id)
-        jobs.put(app, job, delay=delay)
+        jobs.put(app, job)
 
 
 @dataclass
 class _Delivery(Finishing):
     """One message on its way."""
 
-    counting: Sequence[Write] | None = None
+    counting: Counting | None = None
 
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
@@ -124,8 +124,8 @@ class _Delivery(Finishing):
         except OutcomeUnknown as error:
             self.look(error, first=True)
         except ConsentRequired as error:
-            needs_consent(self.app, self.org_id, self.mailbox, error)
             self.postpone(error, PAUSES[2])
+            needs_consent(self.app, self.org_id, self.mailbox, error)
         except Temporary as error:
             self.postpone(error, timedelta(seconds=error.retry_after))
         except (InvalidRequest, Conflict) as error:  # a setting or secret that somebody can put right
@@ -137,12 +137,9 @@ class _Delivery(Finishing):
 
     def look(self, error: ZalionError | None = None, *, first: bool = False) -> None:
         """The hand-over broke or its worker died: only a copy of the mail can tell what came of it."""
-        if self.message.value.deliveries:  # in a recipient's connected mailbox
-            self.sent(Receipt(), copied=False)
-            return
         try:
             copy = self._find_copy()
-            slow = first and self._files_copy()
+            slow = first and self.files_copy()
         except Raced:
             raise
         except ZalionError as problem:  # whatever keeps us from looking may be put right within the day
@@ -163,14 +160,16 @@ class _Delivery(Finishing):
     def _leave_again(self, mailbox: Mailbox) -> None:
         """Hand over a draft of which nobody knows whether it left: it ends by leaving, so it cannot twice.
 
-        Nothing judges it any more, and nothing fails it: it may have left.
+        No rule judges it any more: it may have left.
         """
         try:
             receipt, copied = self._leave(mailbox)
         except (Raced, Busy):
             raise
-        except (Rejected, Unsupported):
-            self.uncertain(None)
+        except Rejected as error:  # it was still there
+            self.fail(Problem(error.code, error.detail, error.fix))
+        except Unsupported as error:
+            self.uncertain(error)
         except NotFound:
             self.uncertain(NotFound(DRAFT_GONE.detail))
         except ZalionError:
@@ -194,12 +193,12 @@ class _Delivery(Finishing):
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
         for tries in range(TURNS):
             counting, self.counting = self.counting, None
-            if counting is None:
+            if counting is None or not counting.holds(self.app.clock()):
                 counting = relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
             try:
-                self.begin(*counting)
+                self.begin(*counting.writes, counted_at=counting.at)
             except Raced:
-                if not counting:
+                if not counting.writes:
                     raise
                 time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers
             else:
@@ -211,12 +210,6 @@ class _Delivery(Finishing):
             return None
         with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
             return self.searched(sent)
-
-    def _files_copy(self) -> bool:
-        if self.mailbox is None:
-            return False
-        with self.app.sending(self.org_id, self.mailbox.value) as sender:
-            return sender.files_copy
 
     def _refused(self, error: ZalionError) -> None:
         """It did not leave and will not; a draft that is no more was never handed over by us."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from shared import audit, logs, mime
+from shared import audit, logs, mime, scheduling
 from shared.app import App
 from shared.conversations import RETURNED, Decision, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
@@ -27,6 +27,7 @@ from shared.model import (
     Evidence,
     Mailbox,
     Message,
+    OutboxItem,
     Problem,
     ThreadHint,
 )
@@ -255,12 +256,18 @@ class Filer:
         if self.mailbox.id not in {delivery.mailbox_id for delivery in old.deliveries}:
             fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
             new = replace(new, deliveries=(*old.deliveries, fact))
+        proven: list[Write] = []
         if old.state == "uncertain":
             new = replace(new, state="sent", error=None)
+            if old.mailbox_id != self.mailbox.id:  # whether Sent has a copy is still open
+                now = self.app.clock()
+                new = replace(new, next_at=now)
+                scheduling.promise_sweep(self.app, self.org_id, now)
+                proven = [Save(OutboxItem.of(new, now))]
         if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
             new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
         learnt = self._is_new(envelope.message_id, alias)
-        writes: list[Write] = [Move(message, new)] if new != old else []
+        writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
             self.learn(envelope.message_id)
             writes.append(Add(replace(alias, message_id=envelope.message_id)))

@@ -39,51 +39,49 @@ class Finishing(Promised):
         final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
         # enqueued before the id is written down, and seen after it: a crash in between loses no look
-        told = self._have_answers_looked_for(final)
-        done = copied and told
+        learnt = self._learnt(final)
+        done = copied and learnt is not None
         writes: list[Write] = [Remove(self.item())] if done else []
-        if final:
-            writes.append(Save(self._alias(final)))
-        writes.append(self.event("message.sent"))
+        writes += [*(learnt or ()), self.event("message.sent")]
         filing_until = None if done else self.app.clock() + COPYING
         self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
         if not done:
-            self.finish(told=told)
+            self.finish(learnt=learnt is not None)
 
-    def _have_answers_looked_for(self, final: str | None) -> bool:
-        """Have a look go after answers to an id that we had not planned; returns whether that is seen to.
+    def _learnt(self, final: str | None) -> list[Write] | None:
+        """Return what makes a Message-ID known that we had not planned; answers to it are then looked for.
 
-        Where it is not, that is made good later: it never keeps `sent` from being written.
+        None where that cannot be seen to now: it never keeps `sent` from being written.
         """
-        mailbox, planned = self.mailbox, self.message.value.planned_id
-        if final in {None, planned} or mailbox is None or not mailbox.value.receives_with:
-            return True
-        job = Job("sync", self.org_id, mailbox.value.id, look=(final,))
+        if final in {None, self.message.value.planned_id}:
+            return []
         try:
-            jobs.put(self.app, job, delay=LOOK_DELAY)
+            planned = self.app.records.get(self.org_id, Alias, digest(self.message.value.planned_id or ""))
+            if self.mailbox and self.mailbox.value.receives_with:
+                job = Job("sync", self.org_id, self.mailbox.value.id, look=(final,))
+                jobs.put(self.app, job, delay=LOOK_DELAY)
         except Temporary as error:
-            logs.log("look.lost", email_id=self.message.value.id, code=error.code)
-            return False
-        return True
+            logs.log("id.not_learnt", email_id=self.message.value.id, code=error.code)
+            return None
+        return [Save(replace(planned.value, message_id=final))]
 
-    def _alias(self, message_id: str) -> Alias:
-        message = self.message.value
-        planned = self.app.records.get(self.org_id, Alias, digest(message.message_id or ""))
-        return replace(planned.value, message_id=message_id)
-
-    def finish(self, *, told: bool = False) -> None:
+    def finish(self, *, learnt: bool = False) -> None:
         """Do what is left to do after it was sent; never fails the message.
 
-        A copy is put into Sent, once, for senders whose server does not. Answers to a Message-ID that we had
-        not planned are looked for, unless somebody was `told` to.
+        A Message-ID that we had not planned is made known, unless it is `learnt`. A copy is put into Sent,
+        once, for senders whose server does not.
         """
-        if not (told or self._have_answers_looked_for(self.message.value.message_id)):
-            self.later(PAUSES[1])
-            return
+        if not learnt:
+            writes = self._learnt(self.message.value.message_id)
+            if writes is None:
+                self.later(PAUSES[1])
+                return
+            if writes:
+                self.app.records.commit(self.org_id, *writes)
         delivered = None
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
-                delivered = self._keep(self.mailbox.value)
+                delivered = self._kept(self.mailbox.value)
         except (Temporary, ConsentRequired, Conflict):
             if not self.too_old():
                 self.later(PAUSES[1])
@@ -92,6 +90,13 @@ class Finishing(Promised):
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self.note("message.copy_missing")
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
+
+    def files_copy(self) -> bool:
+        """Whether what sends puts a copy into Sent by itself."""
+        if self.mailbox is None:
+            return False
+        with self.app.sending(self.org_id, self.mailbox.value) as sender:
+            return sender.files_copy
 
     def searched(self, sent: SentFolder) -> Receipt | None:
         """Look for our own copy; that we have looked into the mailbox goes on record with what follows.
@@ -103,12 +108,15 @@ class Finishing(Promised):
         ids = dict.fromkeys(filter(None, (message.planned_id, message.message_id)))
         return next(filter(None, map(sent.find_sent, ids)), None)
 
-    def _keep(self, mailbox: Mailbox) -> Delivery:
+    def _kept(self, mailbox: Mailbox) -> Delivery | None:
+        """Find our copy in Sent, or put it there; None where the server is still to do that."""
         message = self.message.value
         with self.app.sent_folder(self.org_id, mailbox) as sent:
             there = self.searched(sent)
             if there:
                 return Delivery(mailbox.id, there.ref)
+            if self.files_copy():
+                return None
             raw = self.raw or bytes_of(self.app, self.org_id, message)
             return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
 

@@ -3,11 +3,12 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from shared import audit, delegating, delivering, disconnecting, forms, owning, registering, relaying, rules
+from shared import audit, delegating, disconnecting, forms, jobs, owning, registering, relaying, rules
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import CheckResource, PutIntegration
 from shared.errors import Conflict, InvalidRequest, Raced
+from shared.jobs import Job
 from shared.model import Integration, Problem
 from shared.providers.base import Delegation, Provider
 from shared.storage.base import Add, Move, Stored, Write
@@ -48,7 +49,9 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
         with suppress(Raced):  # a consent that came back meanwhile has changed it
             integration = _saved(app, caller, name, body)
             relaying.forget(app, caller.org_id)
-            delivering.hasten(app, caller.org_id, delay=relaying.REMEMBERED.total_seconds() + 1)
+            # what waits is tried again once every worker knows the new rules
+            delay = relaying.REMEMBERED.total_seconds() + 1
+            jobs.put(app, Job("hasten", caller.org_id, "-"), delay=delay)
             return _shown(app, caller.org_id, integration)
     raise Raced
 

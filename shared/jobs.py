@@ -7,6 +7,8 @@ import msgspec
 from shared import logs
 from shared.app import DELIVER, SYNC, App
 
+Type = Literal["sync", "deliver", "hasten", "carry", "subscribe", "notices", "expiry", "grant", "disconnect"]
+
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
     """One nudge.
@@ -29,7 +31,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         correlation_id: of the request or timer that caused it.
     """
 
-    type: Literal["sync", "deliver", "carry", "subscribe", "notices", "expiry", "grant", "disconnect"]
+    type: Type
     org_id: str
     id: str
     case_id: str = ""
@@ -56,7 +58,7 @@ def put(app: App, job: Job, *, delay: float = 0) -> None:
 
 def queue_of(job: Job) -> str:
     """Name the queue a job belongs to."""
-    return DELIVER if job.type in {"deliver", "carry", "disconnect"} else SYNC
+    return DELIVER if job.type in {"deliver", "carry", "disconnect", "hasten"} else SYNC
 
 
 def read(text: str) -> Job:

@@ -647,6 +647,12 @@ class OutboxItem:
     accepted_at: datetime
     not_before: datetime
 
+    @classmethod
+    def of(cls, message: Message, not_before: datetime) -> "OutboxItem":
+        """Make the record of a promised message."""
+        mailbox_id = message.mailbox_id or ""
+        return cls(message.id, message.conversation_id, mailbox_id, message.received_at, not_before)
+
     @property
     def key(self) -> str:
         """The message's id."""

@@ -5,14 +5,15 @@ whatever else was written meanwhile, as long as the claim is still ours.
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared import audit, scheduling
+from shared import audit, logs, scheduling
 from shared.app import App
-from shared.errors import Raced, ZalionError
+from shared.errors import Raced, Temporary, ZalionError
 from shared.knowing import find
 from shared.model import Message, MessageState, OutboxItem, Problem
 from shared.storage.base import Add, Move, Remove, Save, Stored, Write
@@ -21,6 +22,9 @@ HANDOVER = timedelta(minutes=15)
 """A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
 
 GIVE_UP = timedelta(hours=24)
+
+TRIES, PAUSE = 5, 0.2
+"""How often a fact is written down, and the seconds between, growing, where the store is away."""
 
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
@@ -47,9 +51,8 @@ class Promised:
     def __post_init__(self) -> None:
         self.found = _claim(self.message.value)
 
-    def begin(self, *counting: Write) -> None:
-        """`queued -> sending`, or Raced. `counting` counts it as leaving, where that is counted."""
-        counted_at = self.app.clock() if counting else None
+    def begin(self, *counting: Write, counted_at: datetime | None = None) -> None:
+        """`queued -> sending`, or Raced. `counting` counts it as leaving then, where that is counted."""
         attempts = self.message.value.attempts + 1
         self.take(HANDOVER, *counting, state="sending", attempts=attempts, counted_at=counted_at)
 
@@ -78,8 +81,11 @@ class Promised:
         return message.state in {"queued", "sending"} and _claim(message) in {self.found, self.own}
 
     def surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
-        """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours."""
-        for _ in range(5):
+        """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours.
+
+        What happened outside must not be forgotten because the store was away for a moment.
+        """
+        for tries in range(TRIES):
             new = change(self.message.value)
             if new is None:
                 return
@@ -93,6 +99,10 @@ class Promised:
                 if found is None:
                     return
                 self.message = found
+            except Temporary:
+                if tries == TRIES - 1:
+                    raise
+                time.sleep(PAUSE * (tries + 1))
             else:
                 self.message = Stored(new, etag)
                 self.riding.clear()
@@ -114,7 +124,9 @@ class Promised:
 
     def _end(self, state: MessageState, problem: Problem) -> None:
         def change(message: Message) -> Message | None:
-            return replace(message, state=state, error=problem, next_at=None) if self.ours(message) else None
+            if not self.ours(message) or message.deliveries:  # somebody has got it: the next look says so
+                return None
+            return replace(message, state=state, error=problem, next_at=None)
 
         self.surely(change, Remove(self.item()), self.event(f"message.{state}", problem.code))
 
@@ -134,16 +146,23 @@ class Promised:
             problem = Problem(error.code, error.detail, error.fix)
             return replace(message, state="queued", next_at=at, attempts=tried, error=problem)
 
-        scheduling.promise_sweep(self.app, self.org_id, at)
         self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
+        self._swept(at)
 
     def later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
         """The same step again after a pause."""
         at = self.app.clock() + pause
-        scheduling.promise_sweep(self.app, self.org_id, at)
         self.surely(
             lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
         )
+        self._swept(at)
+
+    def _swept(self, at: datetime) -> None:
+        """Have the outbox looked at then; where that cannot be noted now, the sweep that is noted does it."""
+        try:
+            scheduling.promise_sweep(self.app, self.org_id, at)
+        except Temporary as error:
+            logs.log("sweep.lost", email_id=self.message.value.id, code=error.code)
 
     def note(self, event: str) -> None:
         """Put a step on record that changes nothing."""
@@ -151,14 +170,7 @@ class Promised:
 
     def item(self, not_before: datetime | None = None) -> OutboxItem:
         """Make the outbox record of this message."""
-        message = self.message.value
-        return OutboxItem(
-            message.id,
-            message.conversation_id,
-            message.mailbox_id or "",
-            message.received_at,
-            not_before or message.received_at,
-        )
+        return OutboxItem.of(self.message.value, not_before or self.message.value.received_at)
 
     def event(self, event: str, outcome: str = "done") -> Add:
         """Make the audit record of a step."""

@@ -8,6 +8,7 @@ counted twice or not at all.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.app import App
@@ -34,10 +35,24 @@ def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft) -> list[Write]:
         for place, person in enumerate(people)
     ]
     rules.judge(mailbox.address, recipients)
-    return _counted(app, org_id, rules, Tally(rules.provider), rules.count)
+    return list(_counted(app, org_id, rules, Tally(rules.provider), rules.count).writes)
 
 
-def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Write]:
+@dataclass(frozen=True)
+class Counting:
+    """What counts a mail, to be committed with what is counted; nothing where there is no limit."""
+
+    writes: tuple[Write, ...] = ()
+    at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is still true: mails are counted by minute."""
+        return self.at is None or self.at.replace(second=0, microsecond=0) == now.replace(
+            second=0, microsecond=0
+        )
+
+
+def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> Counting:
     """Judge a promised mail again before it leaves: the rules may have changed. Returns as `let_go`.
 
     Raises AgainstRules, and as `let_go`.
@@ -47,7 +62,7 @@ def judge(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Wri
     return let_go(app, org_id, mailbox, message)
 
 
-def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Write]:
+def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> Counting:
     """Return what counts a mail that leaves now, to be committed with the beginning of its hand-over.
 
     Raises Temporary where no more may leave for a while.
@@ -62,12 +77,12 @@ def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> list[Wr
 
 def _counted(
     app: App, org_id: str, rules: Rules, empty: Tally, count: Callable[[Tally, datetime], Tally]
-) -> list[Write]:
+) -> Counting:
     if rules.max_per_hour is None:
-        return []
-    stored = app.records.find(org_id, Tally, empty.key)
-    counted = count(stored.value if stored else empty, app.clock())
-    return [Move(stored, counted) if stored else Add(counted)]
+        return Counting()
+    stored, now = app.records.find(org_id, Tally, empty.key), app.clock()
+    counted = count(stored.value if stored else empty, now)
+    return Counting((Move(stored, counted) if stored else Add(counted),), now)
 
 
 def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:

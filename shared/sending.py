@@ -73,7 +73,7 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
         uploading.put(app, org_id, packed.message, packed.blobs, due)
     else:
         scheduling.promise_sweep(app, org_id, due)
-    item = OutboxItem(message.id, message.conversation_id, message.mailbox_id or "", now, due)
+    item = OutboxItem.of(message, due)
     people = [*message.envelope_to, message.sender.address if message.sender else ""]
     app.records.commit(
         org_id,

@@ -2,6 +2,7 @@
 
 import random
 import secrets
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -41,7 +42,7 @@ def run(app: App, text: str) -> None:
     bound = logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type)
     with bound, logs.telling_bugs("job.failed"):
         try:
-            _carry_out(app, job)
+            _STEPS[job.type](app, job)
         except Busy as error:
             jobs.put(app, job, delay=min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE))  # noqa: S311
         except Temporary as error:
@@ -50,25 +51,22 @@ def run(app: App, text: str) -> None:
             logs.log("job.ended", code=error.code)
 
 
-def _carry_out(app: App, job: Job) -> None:
-    match job.type:
-        case "sync":
-            if scheduling.still_wanted(app, job):
-                _look(app, job)
-        case "subscribe":
-            subscribing.subscribe(app, job.org_id, job.id, job.event)
-        case "notices":
-            noticing.fan_out(app, job)
-        case "expiry":
-            registering.warn(app, job.org_id, job.id)
-        case "grant":
-            renewing.renew(app, job.org_id, job.id)
-        case "deliver":
-            delivering.deliver(app, job)
-        case "carry":
-            casework.carry(app, job.org_id, job.id)
-        case "disconnect":
-            disconnecting.finish(app, job.org_id, job.id)
+def _sync(app: App, job: Job) -> None:
+    if scheduling.still_wanted(app, job):
+        _look(app, job)
+
+
+_STEPS: Mapping[str, Callable[[App, Job], object]] = {
+    "sync": _sync,
+    "deliver": delivering.deliver,
+    "hasten": lambda app, job: delivering.hasten(app, job.org_id),
+    "carry": lambda app, job: casework.carry(app, job.org_id, job.id),
+    "subscribe": lambda app, job: subscribing.subscribe(app, job.org_id, job.id, job.event),
+    "notices": noticing.fan_out,
+    "expiry": lambda app, job: registering.warn(app, job.org_id, job.id),
+    "grant": lambda app, job: renewing.renew(app, job.org_id, job.id),
+    "disconnect": lambda app, job: disconnecting.finish(app, job.org_id, job.id),
+}
 
 
 def _look(app: App, job: Job) -> None:

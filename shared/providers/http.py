@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.errors import ConsentRequired, Rejected, ZalionError
+from shared.errors import Busy, ConsentRequired, RateLimited, Rejected, Temporary, ZalionError
 from shared.providers import transport
 from shared.providers.base import Bearer, Connection
-from shared.providers.transport import TIMEOUT
+from shared.providers.transport import TIMEOUT, NotSent
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -107,12 +107,19 @@ class Api:
     ) -> Answer:
         """Make one call; `path` is relative to the base, or a link of the API's own origin.
 
-        Raises NotSent, Temporary, or what `refusal` makes of the answer.
+        Raises NotSent (also where there is no token to be had now), Temporary, or what `refusal` makes of
+        the answer.
         """
         url = path if path.startswith("https:") else self.base + path
         if not self._is_own(url):
             raise Rejected(f"{self.title} gave a link to another host.")
-        sent = {**self.headers, **(headers or {}), "Authorization": f"Bearer {self.bearer()}"}
+        try:
+            token = self.bearer()
+        except (RateLimited, Busy):
+            raise
+        except Temporary as error:
+            raise NotSent(error.detail, retry_after=error.retry_after) from error
+        sent = {**self.headers, **(headers or {}), "Authorization": f"Bearer {token}"}
         return self._answered(method, url, params, json, body, sent)
 
     def anonymous(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

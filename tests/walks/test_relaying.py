@@ -2,12 +2,13 @@
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import batched
 
 import pytest
 
-from shared import integrating, proving, relaying, scheduling
+from shared import integrating, proving, relaying, scheduling, working
 from shared.callers import Caller
 from shared.contract import Person, PutIntegration
 from shared.errors import Conflict, NotAllowed, NotFound, Temporary
@@ -65,8 +66,6 @@ def test_a_rule_made_after_the_promise_stops_the_mail_before_it_leaves_and_says_
 
 
 def test_another_workers_change_is_seen_within_half_a_minute(scene, rule):
-    from dataclasses import replace
-
     elsewhere = replace(scene.app, rules={})
     scene.send(app=elsewhere)
     rule(maxRecipients=1)
@@ -184,9 +183,27 @@ def test_mail_that_waits_for_room_leaves_soon_after_the_limit_was_raised(scene, 
     list(scene.waiting())
     later(scene, minutes=3)
     assert states(scene) == ["queued", "sent"]
+    queued = Queued(scene.app.queues)
+    scene.app = replace(scene.app, queues=queued)
     rule(maxPerHour=2)
+    [(job, delay)] = queued.jobs
+    assert delay > relaying.REMEMBERED.total_seconds(), "by then every worker knows the new rules"
     later(scene, minutes=3)
+    assert states(scene) == ["queued", "sent"], "nobody else comes by so soon"
+    working.run(scene.app, job)
+    scene.work()
     assert states(scene) == ["sent", "sent"]
+
+
+class Queued:
+    """Remembers what is put into the queues for later."""
+
+    def __init__(self, queues):
+        self.queues, self.jobs = queues, []
+
+    def put(self, name, text, *, delay=0):
+        self.jobs += [(text, delay)] if delay else []
+        self.queues.put(name, text, delay=delay)
 
 
 def test_of_many_handed_over_at_the_same_moment_exactly_as_many_as_allowed_leave(scene, rule):

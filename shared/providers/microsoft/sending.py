@@ -9,14 +9,13 @@ import email
 import email.policy
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 from shared import mime
-from shared.errors import NotFound, Rejected, ZalionError
+from shared.errors import NotFound, OutcomeUnknown, Rejected, Temporary, ZalionError
 from shared.providers.base import Receipt
 from shared.providers.microsoft.graph import FIELDS, Session, literal, segment
 from shared.providers.transport import handing_over
@@ -117,14 +116,21 @@ class GraphSender(Session):
             "POST", f"{self.path}/messages", body=base64.b64encode(text), headers=_PLAIN
         ).json
         path = f"/messages/{segment(draft['id'])}"
-        for file in files:
-            self._attach(path, file)
-        return self._hand_over(f"{path}/send", b"", partial(self._or_removed, path, commit), ref=draft["id"])
+        with self._removed_unless_it_left(path):
+            try:
+                for file in files:
+                    self._attach(path, file)
+            except NotFound as error:
+                raise Temporary("The draft was thrown away meanwhile.", retry_after=60) from error
+            return self._hand_over(f"{path}/send", b"", commit, ref=draft["id"])
 
-    def _or_removed(self, path: str, commit: Callable[[], None]) -> None:
-        """Commit, or leave no draft that its owner could send, too."""
+    @contextmanager
+    def _removed_unless_it_left(self, path: str) -> Iterator[None]:
+        """Leave no draft that its owner could send, too."""
         try:
-            commit()
+            yield
+        except OutcomeUnknown:
+            raise  # perhaps there is none any more
         except ZalionError:
             with suppress(ZalionError):  # the next attempt removes it before anything else
                 self.api.call("DELETE", self.path + path)
@@ -139,7 +145,9 @@ class GraphSender(Session):
             with handing_over("Microsoft"):
                 self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
         except NotFound as error:
-            raise Rejected("Microsoft no longer knows this mailbox or draft.") from error
+            if ref:  # its owner has sent it, or thrown it away, at this very moment
+                raise OutcomeUnknown("The draft was gone when it was to leave.") from error
+            raise Rejected("Microsoft no longer knows this mailbox.") from error
         return Receipt(ref=ref)
 
     def _remove_drafts(self, raw: bytes) -> None:

@@ -1,0 +1,195 @@
+"""What becomes of a mail whose outcome nobody told: proof from elsewhere, and a store that is away a moment."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared import integrating
+from shared.contract import Person, PutIntegration
+from shared.errors import ConsentRequired, OutcomeUnknown, Temporary
+from shared.model import Mailbox, Message, OutboxItem, Tally
+from shared.storage.base import Save
+from tests.doors import Guard, guarded
+from tests.fakes import FakeMail
+from tests.scenes import caller, connect, someone
+from tests.walks.test_other_providers import later, stage  # noqa: F401 - a mailbox at the fake system
+
+# ruff: noqa: F811 - fixtures are named as what they are
+
+
+class Observed(FakeMail):
+    """Has something happen before a hand-over begins, and right after it."""
+
+    def before(self) -> None: ...
+
+    def after(self) -> None: ...
+
+    def send(self, raw, envelope_from, envelope_to, commit):
+        self.before()
+
+        def committed():
+            commit()
+            self.after()
+
+        return super().send(raw, envelope_from, envelope_to, committed)
+
+
+@pytest.fixture
+def mail():
+    return Observed()
+
+
+@pytest.fixture
+def carol(stage):
+    """A colleague with a connected mailbox at another system."""
+    person = someone(stage.world, "carol", stage.alice.address.rpartition("@")[2])
+    box = connect(stage.world, stage.app, stage.org_id, person, "imap")
+    stage.work()
+
+    def got(message):
+        person.receive(stage.raw(message))
+        stage.sync(box)
+
+    return person, got
+
+
+def in_sent(mail):
+    return sum(is_sent for _, _, is_sent in mail.raws)
+
+
+def open_(stage):
+    return stage.app.records.range(stage.org_id, OutboxItem)
+
+
+def test_proof_that_comes_while_the_server_does_not_answer_is_not_written_over(stage, mail, carol):
+    mail.files = False
+    person, got = carol
+    message = stage.send(to=[Person(address=person.address)])
+    mail.after = lambda: got(message)
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    stage.work()
+    later(stage, minutes=20)
+    assert stage.email(message.id).state == "sent"
+    assert in_sent(mail) == 1
+    assert open_(stage) == []
+
+
+def test_proof_that_comes_when_it_was_uncertain_files_the_copy_too(stage, mail, carol):
+    mail.files = False
+    person, got = carol
+    message = stage.send(to=[Person(address=person.address)])
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    stage.work()
+    assert stage.email(message.id).state == "uncertain"
+    got(message)
+    later(stage, minutes=5)
+    assert stage.email(message.id).state == "sent"
+    assert in_sent(mail) == 1
+    assert open_(stage) == []
+
+
+def test_proof_from_elsewhere_adds_no_copy_to_the_one_that_the_server_files_late(stage, mail, carol):
+    person, got = carol
+    message = stage.send(to=[Person(address=person.address)])
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    stage.work()
+    got(message)
+    later(stage, minutes=4)
+    assert stage.email(message.id).state == "sent"
+    mail.arrive(stage.raw(message), is_sent=True)
+    later(stage, minutes=30)
+    assert in_sent(mail) == 1
+    assert open_(stage) == []
+
+
+def test_a_mail_that_waits_and_has_arrived_all_the_same_is_not_sent_again(stage, mail, carol):
+    person, got = carol
+    message = stage.send(to=[Person(address=person.address)])
+    mail.fails["lost"] = [Temporary("451")]
+    stage.work()
+    assert stage.email(message.id).state == "queued"
+    before = len(mail.left)
+    got(message)
+    later(stage, minutes=20)
+    assert stage.email(message.id).state == "sent"
+    assert len(mail.left) == before
+
+
+class Away(Guard):
+    """One storage call fails, the `fail_at`th since the hand-over began."""
+
+    def __init__(self, fail_at, begun):
+        super().__init__(fail_at=fail_at)
+        self.begun = begun
+
+    def around(self, name, call):
+        if name.split(".")[0] in {"records", "schedule", "queues"} and self.begun():
+            self.calls.append(name)
+            if len(self.calls) == self.fail_at:
+                raise Temporary("Away.")
+        return call()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Temporary("451"), "queued"),
+        (ConsentRequired("401"), "queued"),
+        (None, "sent"),
+    ],
+    ids=["refused for now", "signed out", "renamed"],
+)
+def test_a_store_that_is_away_for_one_call_makes_no_known_outcome_unknown(stage, mail, outcome, state):
+    k, calls = 0, [""]
+    while k < len(calls):
+        k += 1
+        message = stage.send()
+        list(stage.waiting())
+        mail.fails["lost"] = [outcome]
+        mail.rename = lambda _, k=k: f"<{k}@final.example>" if outcome is None else None
+
+        def begun(message=message):
+            return stage.app.records.get(stage.org_id, Message, message.key).value.state == "sending"
+
+        guard = Away(k, begun)
+        stage.deliver(message, app=guarded(stage.app, guard))
+        calls = guard.calls
+        assert stage.email(message.id).state == state, f"call {k}: {calls}"
+        mailbox = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id)
+        if mailbox.value.state == "needs_consent":
+            healed(stage)
+        later(stage, minutes=20)
+        later(stage, minutes=20)
+        assert stage.email(message.id).state == "sent", f"call {k}: {calls}"
+    assert k > 1
+    assert open_(stage) == []
+
+
+def healed(stage):
+    stored = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value
+    stage.app.records.commit(stage.org_id, Save(replace(stored, state="active", problem=None)))
+
+
+def rule(stage, **settings):
+    admin = caller(stage.org_id, "admin@imap.example", "admin")
+    integrating.put(stage.app, admin, "fake", PutIntegration(approved=True, settings=settings))
+
+
+def test_a_hand_over_that_takes_its_time_is_counted_when_it_begins(stage, mail):
+    rule(stage, maxPerHour=1)
+    message = stage.send()
+    mail.before = lambda: stage.clock.advance(minutes=10)
+    mail.fails["lost"] = [Temporary("451")]
+    stage.work()
+    mail.before = lambda: None
+    later(stage, minutes=6)
+    assert stage.email(message.id).state == "sent", "it does not stand in its own way"
+    stage.clock.advance(minutes=56)
+    second = stage.send()
+    stage.work()
+    assert stage.email(second.id).state == "queued", "62 minutes after the promise, 56 after the other left"
+    tally = stage.app.records.get(stage.org_id, Tally, "fake!left").value
+    assert sum(tally.minutes.values()) == 1
+    later(stage, minutes=6)
+    later(stage, minutes=60)
+    assert stage.email(second.id).state == "sent"
