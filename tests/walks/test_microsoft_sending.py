@@ -13,7 +13,7 @@ from shared.errors import InvalidRequest, Temporary
 from shared.model import Alias, ThreadHint, digest
 from shared.providers.microsoft.sending import LONGEST_INDEX, ROOM, SMALL
 from tests import microsoft
-from tests.doors import Guard, guarded
+from tests.doors import Acting, Guard, guarded
 from tests.microsoft import connect, faults
 from tests.scenes import someone
 
@@ -256,6 +256,109 @@ def test_a_large_mail_whose_hand_over_could_not_begin_leaves_no_draft_that_its_o
         roomy.clock.advance(minutes=20)
     made = [one for one in roomy.world.graph.requests if one[:2] == ("POST", "messages")]
     assert len(made) > 1, "a draft was made before the hand-over that could not begin, too"
+
+
+def once_begun(scene, message, act):
+    """Has something happen right after the hand-over began, before the request that makes the mail leave."""
+    done = []
+
+    def then(name, _times):
+        if name == "records.commit" and not done and scene.email(message.id).state == "sending":
+            done.append(name)
+            act()
+
+    return guarded(scene.app, Acting(then=then))
+
+
+def drafts(scene):
+    return scene.alice.box.listed(scene.alice.box.folder("drafts").id)
+
+
+def large(scene):
+    message = scene.send(attachments=[attachment(3_300_032)])
+    list(scene.waiting())
+    return message
+
+
+def arrived(scene, message):
+    return sum(message.message_id.encode() in raw for raw in scene.supplier.inbox())
+
+
+def owner(scene, *, sends):
+    """The draft's owner sends it in Outlook, or throws it away."""
+    for draft in drafts(scene):
+        scene.alice.box.remove(draft)
+        if sends:
+            scene.alice.submit(draft.raw, [])
+
+
+def test_a_large_mail_that_is_put_off_leaves_no_draft_that_its_owner_could_send(roomy):
+    message = large(roomy)
+    throttled = roomy.world.graph.faults.throttled
+    roomy.deliver(message, app=once_begun(roomy, message, lambda: throttled.update({roomy.alice.address: 1})))
+    assert roomy.email(message.id).state == "queued"
+    assert drafts(roomy) == []
+    roomy.poll(minutes=5)
+    roomy.settle()
+    assert (roomy.email(message.id).state, arrived(roomy, message)) == ("sent", 1)
+
+
+def test_a_large_mail_that_is_refused_leaves_no_draft(roomy):
+    message = large(roomy)
+    roomy.world.graph.faults.largest = 1_000_000
+    roomy.deliver(message)
+    assert roomy.email(message.id).state == "failed"
+    assert drafts(roomy) == []
+
+
+def test_a_large_mail_whose_draft_its_owner_sent_at_that_very_moment_was_sent_once(roomy):
+    message = large(roomy)
+    roomy.deliver(message, app=once_begun(roomy, message, lambda: owner(roomy, sends=True)))
+    for _ in range(3):
+        roomy.poll(minutes=11)
+        roomy.settle()
+    assert (roomy.email(message.id).state, arrived(roomy, message)) == ("sent", 1)
+
+
+def test_a_large_mail_whose_draft_is_thrown_away_while_its_files_are_added_is_sent_all_the_same(roomy):
+    message = roomy.send(attachments=[attachment(3_300_032), attachment(1_000_000, "b.bin")])
+    list(roomy.waiting())
+    uploads = roomy.world.graph.uploads
+    take = uploads.take
+
+    def meanwhile(request):
+        uploads.take = take
+        owner(roomy, sends=False)
+        return take(request)
+
+    uploads.take = meanwhile
+    roomy.deliver(message)
+    assert roomy.email(message.id).state == "queued"
+    roomy.poll(minutes=5)
+    roomy.settle()
+    assert (roomy.email(message.id).state, arrived(roomy, message)) == ("sent", 1)
+
+
+def test_a_token_that_cannot_be_had_when_the_mail_is_to_leave_makes_nothing_unknown(office):
+    message = office.send()
+    list(office.waiting())
+    guard = Acting()
+
+    def begun():
+        office.clock.advance(seconds=61)  # what is remembered of the sign-in has ended
+        guard.fail_at, guard.how = len(guard.calls) + 1, "error"
+        guard.error = lambda _: Temporary("Away.")
+
+    def then(name, _times):
+        if name == "records.commit" and not guard.fail_at and office.email(message.id).state == "sending":
+            begun()
+
+    guard.then = then
+    office.deliver(message, app=guarded(office.app, guard))
+    assert office.email(message.id).state == "queued"
+    for _ in range(3):
+        later(office)
+    assert (office.email(message.id).state, arrived(office, message)) == ("sent", 1)
 
 
 # Lost answers
