@@ -121,4 +121,8 @@ def _kept(app: App, caller: Caller, case_id: str, fingerprint: str, key: str) ->
     if promise.fingerprint != fingerprint:
         raise Conflict("This Idempotency-Key was used for another e-mail.", field="Idempotency-Key")
     found = find(app, caller.org_id, promise.conversation_id, promise.email_id)
-    return whole(app, caller.org_id, found.value) if found else None
+    if found is None:
+        return None
+    if found.value.state == "queued" and not found.value.attempts:
+        nudge(app, caller.org_id, found.value)  # whoever asks again may have got no answer, and it no nudge
+    return whole(app, caller.org_id, found.value)
