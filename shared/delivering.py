@@ -8,6 +8,7 @@ State machine of a promised message, every step conditional on the version read:
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -38,7 +39,7 @@ from shared.model import (
     Problem,
 )
 from shared.promises import PAUSES
-from shared.providers.base import Receipt
+from shared.providers.base import NOBODY, Receipt
 from shared.relaying import Counting
 from shared.storage.base import Move, Remove, Save
 
@@ -189,14 +190,14 @@ class _Delivery(Finishing):
             sent_from = old.sender.address if old.sender else ""
             return sender.send(self.raw, sent_from, old.envelope_to, let_go), sender.files_copy
 
-    def _let_go(self, mailbox: Mailbox) -> None:
+    def _let_go(self, mailbox: Mailbox, refused: Mapping[str, str] = NOBODY) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
         for tries in range(TURNS):
             counting, self.counting = self.counting, None
             if counting is None or not counting.holds(self.app.clock()):
                 counting = relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
             try:
-                self.begin(*counting.writes, counted_at=counting.at)
+                self.begin(refused, *counting.writes, counted_at=counting.at)
             except Raced:
                 if not counting.writes:
                     raise

@@ -15,8 +15,8 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.keeping import bytes_of
-from shared.model import Alias, Delivery, Mailbox, Message, Problem, digest
-from shared.promises import PAUSES, Promised
+from shared.model import Alias, Delivery, Mailbox, Message, digest
+from shared.promises import PARTLY, PAUSES, Promised, partly
 from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Remove, Save, Stored, Write
 
@@ -123,14 +123,13 @@ class Finishing(Promised):
 
 def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:
     """The message as it left; a bounce that was faster keeps its word."""
-    refused = "; ".join(f"{address}: {words}" for address, words in receipt.refused.items())
-    problem = Problem("partly_refused", refused, "Correct these addresses and send to them again.")
+    known = message.error if message.error and message.error.code == PARTLY else None
     planned = message.message_id
     return replace(
         message,
         state="failed" if message.state == "failed" else "sent",
         next_at=filing_until,
-        error=message.error if message.state == "failed" else problem if refused else None,
+        error=message.error if message.state == "failed" else partly(receipt.refused) or known,
         message_id=final or planned,
         references=(*message.references, planned) if final and planned else message.references,
     )

@@ -6,7 +6,7 @@ whatever else was written meanwhile, as long as the claim is still ours.
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +28,8 @@ TRIES, PAUSE = 5, 0.2
 
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
+
+PARTLY = "partly_refused"
 
 UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
@@ -51,10 +53,21 @@ class Promised:
     def __post_init__(self) -> None:
         self.found = _claim(self.message.value)
 
-    def begin(self, *counting: Write, counted_at: datetime | None = None) -> None:
-        """`queued -> sending`, or Raced. `counting` counts it as leaving then, where that is counted."""
-        attempts = self.message.value.attempts + 1
-        self.take(HANDOVER, *counting, state="sending", attempts=attempts, counted_at=counted_at)
+    def begin(self, refused: Mapping[str, str], *counting: Write, counted_at: datetime | None = None) -> None:
+        """`queued -> sending`, or Raced.
+
+        Args:
+            refused: recipients that will not get it, with the server's words.
+            counting: counts it as leaving at `counted_at`, where that is counted.
+        """
+        self.take(
+            HANDOVER,
+            *counting,
+            state="sending",
+            attempts=self.message.value.attempts + 1,
+            counted_at=counted_at,
+            error=partly(refused),
+        )
 
     def take(self, time: timedelta, *writes: Write, **changes: Any) -> None:
         """Have the next step to ourselves for a while, or Raced.
@@ -184,6 +197,14 @@ class Promised:
             case_id=message.case_id,
             email_id=message.id,
         )
+
+
+def partly(refused: Mapping[str, str]) -> Problem | None:
+    """Say whom a mail did not reach; None where it reached all."""
+    if not refused:
+        return None
+    told = "; ".join(f"{address}: {words}" for address, words in refused.items())
+    return Problem(PARTLY, told, "Send to them again: later where it says 4.., else with a correct address.")
 
 
 def _claim(message: Message) -> tuple[str, datetime | None]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, NewType, Protocol
 
 from shared.errors import Withheld
@@ -165,6 +166,17 @@ def given(found: Iterator[Envelope]) -> Iterator[Envelope]:
         yield from found
 
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+class Commit(Protocol):
+    """Begins a hand-over: from here on it may have left."""
+
+    def __call__(self, refused: Mapping[str, str] = NOBODY, /) -> None:
+        """Write it down; `refused` are recipients that will not get it, with the server's words."""
+        ...
+
+
 class Sender(Protocol):
     """Hands a message over. Every method raises ConsentRequired, Temporary or RateLimited."""
 
@@ -172,9 +184,7 @@ class Sender(Protocol):
         """Sign in without sending; called by `connecting` and the doctor."""
         ...
 
-    def send(
-        self, raw: bytes, envelope_from: str, envelope_to: Sequence[str], commit: Callable[[], None]
-    ) -> Receipt:
+    def send(self, raw: bytes, envelope_from: str, envelope_to: Sequence[str], commit: Commit) -> Receipt:
         """Hand over `raw` once; called by `delivering`.
 
         `commit` is called exactly once, after everything that can fail without consequence
@@ -213,7 +223,7 @@ class Drafter(Protocol):
         """
         ...
 
-    def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Callable[[], None]) -> Receipt:
+    def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Commit) -> Receipt:
         """Let a draft leave as `raw`; called by `delivering`. The rest is as in `Sender.send`.
 
         What was a draft leaves once: whoever asks again, or after its owner did the same, gets NotFound.

@@ -7,14 +7,14 @@ and in it some servers tell the Message-ID that they put in place of ours.
 import base64
 import re
 import smtplib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from shared import mime
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary, ZalionError
 from shared.providers import network, sockets
-from shared.providers.base import Bearer, Connection, Credential, Field, Provider, Receipt
+from shared.providers.base import Bearer, Commit, Connection, Credential, Field, Provider, Receipt
 
 PORT = 465
 
@@ -42,6 +42,9 @@ _NO_ACCESS = {530, 534, 535, 538}  # RFC 4954 §6
 _TOO_LARGE = {552, 523}
 
 _SIGN_IN_FIX = "Check name and password and sign in again; some providers ask for an app password."
+GOODBYE = 2.0
+"""Seconds that a server is given to answer QUIT."""
+
 _SIZE_FIX = "Send less at once, or share large files by a link."
 
 
@@ -99,9 +102,7 @@ class SmtpSender:
         with self._session():
             pass
 
-    def send(
-        self, raw: bytes, envelope_from: str, envelope_to: Sequence[str], commit: Callable[[], None]
-    ) -> Receipt:
+    def send(self, raw: bytes, envelope_from: str, envelope_to: Sequence[str], commit: Commit) -> Receipt:
         """See `Sender.send`.
 
         Raises InvalidRequest for what is no address, Rejected too for what is larger than the server
@@ -112,7 +113,7 @@ class SmtpSender:
             with _certain():
                 _mail(smtp, text, envelope_from, international=not "".join(envelope_to).isascii())
                 refused = _recipients(smtp, envelope_to)
-            commit()
+            commit(refused)
             with _certain():
                 smtp.expect(_START, "DATA")
             words = self._hand_over(smtp, text)
@@ -164,6 +165,7 @@ class SmtpSender:
 
 def _leave(smtp: _Smtp) -> None:
     with suppress(OSError):  # all that matters was answered; a goodbye is manners only
+        smtp.set_timeout(GOODBYE)  # who waits here has not written down yet that the mail has left
         smtp.quit()
     smtp.close()
 

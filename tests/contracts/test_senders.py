@@ -27,7 +27,7 @@ def commits():
 
 def send(stage, sender, commits, *to, raw=None):
     raw = raw or mail(From=stage.address)
-    return sender.send(raw, stage.address, list(to or [stage.recipient]), lambda: commits.append(1))
+    return sender.send(raw, stage.address, list(to or [stage.recipient]), lambda *_: commits.append(1))
 
 
 def test_every_provider_that_sends_has_a_stage():
@@ -60,7 +60,7 @@ def test_a_message_leaves_once_after_one_commit(stage, sender, commits):
 
 
 def test_what_commit_raises_ends_the_attempt_with_nothing_sent(stage, sender):
-    def lost():
+    def lost(*_):
         raise Raced
 
     with pytest.raises(Raced):

@@ -498,7 +498,9 @@ def test_a_last_answer_to_a_mail_that_drips_leaves_the_outcome_unknown_in_time(t
     with ScriptedSmtp(tls, {"dot": DRIP}) as odd:
         begun = time.monotonic()
         with pytest.raises(OutcomeUnknown):
-            SmtpSender(connection(odd.port), PATIENT).send(b"x", "a@x.example", ["b@x.example"], lambda: None)
+            SmtpSender(connection(odd.port), PATIENT).send(
+                b"x", "a@x.example", ["b@x.example"], lambda _: None
+            )
         assert time.monotonic() - begun < 4
 
 

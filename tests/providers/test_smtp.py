@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 
 import pytest
 import trustme
@@ -15,7 +16,7 @@ from shared.errors import (
     Rejected,
     Temporary,
 )
-from shared.providers.base import Bearer, Connection, Password
+from shared.providers.base import NOBODY, Bearer, Connection, Password
 from shared.providers.network import Timeouts
 from shared.providers.smtp import SmtpSender
 from tests.providers.parts import connection, mail
@@ -32,8 +33,8 @@ class Commit:
     def __init__(self, server=None):
         self.times, self.server, self.heard = 0, server, []
 
-    def __call__(self):
-        self.times += 1
+    def __call__(self, refused=NOBODY):
+        self.times, self.refused = self.times + 1, dict(refused)
         self.heard = [*self.server.said] if self.server else []
 
 
@@ -155,7 +156,7 @@ class TestOnThePostOffice:
         assert commit.times == 0
 
     def test_what_commit_raises_ends_the_attempt_with_nothing_sent(self, server, alice, sender):
-        def lost():
+        def lost(_refused):
             raise Raced
 
         before = len(server.post.transactions)
@@ -237,6 +238,14 @@ class TestWhatIsCertain:
             server, sender = odd({"QUIT": reply})
             send(sender)
             assert server.mail[-1] == "."
+
+    def test_a_goodbye_is_not_waited_for_as_long_as_for_the_mail_itself(self, odd):
+        server, _ = odd({"QUIT": HANG})
+        patient = SmtpSender(connection(server.port, "tls"), Timeouts(1, 0.3, 500))
+        done = threading.Thread(target=send, args=(patient,), daemon=True)
+        done.start()
+        done.join(60)
+        assert not done.is_alive()
 
     def test_recipients_refused_for_now_and_for_ever_are_tried_again_together(self, odd):
         _, sender = odd({"RCPT TO:<a": "550 no", "RCPT TO:<b": "450 later"})

@@ -27,8 +27,8 @@ class Observed(FakeMail):
     def send(self, raw, envelope_from, envelope_to, commit):
         self.before()
 
-        def committed():
-            commit()
+        def committed(*refused):
+            commit(*refused)
             self.after()
 
         return super().send(raw, envelope_from, envelope_to, committed)

@@ -72,6 +72,23 @@ def test_one_refused_recipient_among_others_is_named(scene):
     assert len(scene.supplier.inbox()) == 1
 
 
+def test_a_refused_recipient_is_named_whatever_became_of_the_worker(scene):
+    promised = scene.send(
+        to=[Person(address=scene.supplier.address), Person(address="nobody@supplier.example")]
+    )
+    list(scene.waiting())
+    with dying():
+        guard = Guard(fail_at=1, how="after", only=r"sender\.send$")
+        scene.deliver(promised, app=guarded(scene.app, guard))
+    scene.alice.keep(scene.raw(promised))  # its server had filed the copy
+    scene.clock.advance(minutes=20)
+    scheduling.tick(scene.app)
+    scene.work()
+    message = scene.email(promised.id)
+    assert (message.state, message.error.code) == ("sent", "partly_refused")
+    assert "nobody@supplier.example" in message.error.detail
+
+
 @pytest.mark.parametrize("delivered", [True, False])
 def test_a_connection_lost_after_the_final_dot_is_uncertain_and_never_sent_again(scene, delivered):
     scene.world.post.faults.drop_after_dot(delivered=delivered)
