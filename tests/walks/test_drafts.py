@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from shared import casework, disconnecting, drafting, drafts
+from sandbox.mail import replaced
+from shared import casework, disconnecting, drafting, drafts, keeping
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.model import AuditRecord, Conversation, OutboxItem
 from tests.doors import guarded
 from tests.google import approve, build, connect
-from tests.scenes import caller
+from tests.scenes import caller, parsed
 from tests.walks.test_crashes import attempt, failing, settle
 
 BOSS = "boss"
@@ -120,6 +121,14 @@ def changed(stage, draft, *pairs):
     for old, new in pairs:
         assert old in raw
         raw = raw.replace(old, new)
+    return stage.world.google.change_draft_as_user(stage.alice.address, draft, raw)
+
+
+def with_headers(stage, draft, **headers):
+    """Set headers of a draft in Gmail; returns the draft as it lies there then."""
+    raw = draft.raw
+    for name, value in headers.items():
+        raw = replaced(raw, name, value)
     return stage.world.google.change_draft_as_user(stage.alice.address, draft, raw)
 
 
@@ -258,6 +267,56 @@ def test_a_draft_that_cannot_be_sent_names_the_header_and_stays(stage, old, new,
     assert caught.value.field == field
     assert left(stage) == (0, 0, 1)
     assert stage.timeline() == []
+
+
+@pytest.mark.parametrize("sender", ["Sales <sales@{}>", "{own}, sales@{}", "nobody"])
+def test_a_draft_that_is_from_another_address_is_not_sent_as_if_it_were_from_the_mailbox(stage, sender):
+    draft_id, draft = drafted(stage)
+    sender = sender.format(stage.domain, own=stage.alice.address)
+    with_headers(stage, draft, From=sender)
+    with pytest.raises(InvalidRequest) as caught:
+        send(stage, draft_id)
+    assert caught.value.field == "from"
+    assert sender == "nobody" or "your own address" in caught.value.fix
+    assert left(stage) == (0, 0, 1)
+    assert stage.timeline() == []
+
+
+BESIDE = {
+    "Reply-To": '"Mueller, Eva" <eva@x.example>',
+    "Disposition-Notification-To": "eva@x.example",
+    "Importance": "high",
+    "X-Priority": "1 (Highest)",
+    "Priority": "urgent",
+    "Sensitivity": "Company-Confidential",
+}
+
+
+def test_where_answers_go_and_how_urgent_a_draft_is_stays_as_its_owner_said(stage):
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, From=f"Somebody <{stage.alice.address.upper()}>", **BESIDE)
+    promised = send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    [there] = stage.supplier.inbox()
+    arrived, shown = (
+        parsed(there),
+        parsed(keeping.bytes_of(stage.app, stage.org_id, stage.email(promised.id))),
+    )
+    assert {name: str(arrived[name]) for name in BESIDE} == BESIDE
+    assert [str(arrived[name]) for name in ("From", *BESIDE)] == [
+        str(shown[name]) for name in ("From", *BESIDE)
+    ]
+    assert promised.sender.address == stage.alice.address
+
+
+@pytest.mark.parametrize(("name", "value"), [("Reply-To", "team"), ("Importance", "höchst")])
+def test_what_cannot_be_kept_of_a_draft_is_named(stage, name, value):
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, **{name: value})
+    with pytest.raises(InvalidRequest) as caught:
+        send(stage, draft_id)
+    assert caught.value.field == name.lower()
+    assert left(stage) == (0, 0, 1)
 
 
 def test_nobody_but_its_owner_from_its_own_case_sends_a_draft_and_nothing_is_read_for_others(stage):
