@@ -30,6 +30,9 @@ from shared.model import Address, digest
 KEPT_REFERENCES = 20
 """The newest ones; the first is kept too (RFC 5322 section 3.6.4 allows to trim, readers need the ends)."""
 
+NOBODY = ("To", "undisclosed-recipients:;")
+"""The header of a mail whose readers are all hidden (RFC 5322 section A.1.3)."""
+
 _POLICY = compat32.clone(linesep="\r\n", max_line_length=78)
 _FOLD = "\r\n "
 _ID = re.compile(r"<[!-;=?-~]{1,990}>")
@@ -97,7 +100,7 @@ def _headers(draft: Outgoing) -> Iterator[tuple[str, str]]:
     if draft.cc:
         yield "Cc", _people(draft.cc, "cc")
     if not draft.to and not draft.cc:
-        yield "To", "undisclosed-recipients:;"
+        yield NOBODY
     yield "Subject", _subject(draft.subject)
     yield "Date", format_datetime(draft.date)
     yield "Message-ID", draft.message_id

@@ -195,6 +195,16 @@ def test_a_draft_that_answers_is_sent_as_an_answer(stage):
     assert stage.alice.box.listed("sent")[-1].thread == stage.alice.box.listed("inbox")[-1].thread
 
 
+def test_a_draft_for_hidden_readers_only_is_sent(stage):
+    draft_id, draft = drafted(stage)
+    changed(stage, draft, (b"\r\nTo: ", b"\r\nBcc: "))
+    promised = send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    message = stage.email(promised.id)
+    assert (message.state, message.envelope_to) == ("sent", (stage.supplier.address,))
+    assert b"\nBcc:" not in stage.supplier.inbox()[0].partition(b"\r\n\r\n")[0]
+
+
 def test_a_large_draft_is_sent_in_one_piece(stage):
     file = {"name": "plan.bin", "content_type": "application/octet-stream"}
     draft_id, _ = drafted(stage, attachments=[NewAttachment(**file, content_base64="QUJD" * 1_200_000)])

@@ -143,13 +143,22 @@ def _given(
     """
     from googleapiclient.http import MediaInMemoryUpload
 
-    addressed = mime.with_bcc(raw, envelope_to)
+    addressed = _addressed(raw, envelope_to)
     if len(addressed) > LARGEST:
         raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
     if len(addressed) <= SMALL:
         return {"raw": base64.urlsafe_b64encode(addressed).decode(), **thread}, {}, "POST"
     media = MediaInMemoryUpload(addressed, mimetype="message/rfc822", chunksize=-1, resumable=True)
     return dict(thread), {"media_body": media}, "PUT"
+
+
+def _addressed(raw: bytes, envelope_to: Sequence[str]) -> bytes:
+    """Name all recipients, and no empty group: Gmail takes a To without an address for an invalid one.
+
+    Nobody has written that down (2026-11): docs/trial-google.md.
+    """
+    head, gap, body = mime.with_bcc(raw, envelope_to).partition(b"\r\n\r\n")
+    return head.replace("{}: {}\r\n".format(*mime.NOBODY).encode(), b"") + gap + body
 
 
 @dataclass
