@@ -59,13 +59,17 @@ def delete_draft(call: Call) -> None:
 
 
 def send_draft(call: Call) -> dict[str, Any]:
-    """users.drafts.send: the draft is gone, and a new message lies in SENT."""
+    """users.drafts.send: the draft is gone, and a new message lies in SENT.
+
+    With a new text it joins a thread as every mail does, by what others there say: the draft is none of them.
+    """
     draft = str(call.body.get("id", ""))
     old = _drafted(call, draft)
-    raw, thread = old.raw, old.thread
+    raw, joined = old.raw, old.thread
     if call.media is not None or (call.body.get("message") or {}).get("raw"):
         raw, thread = _mail(call, call.body.get("message") or {})
-    return _handed_over(call, raw, thread or old.thread, old)
+        joined = _joined(call.mailbox, raw, thread, besides=old)
+    return _handed_over(call, raw, joined, old)
 
 
 def modify(call: Call) -> dict[str, Any]:
@@ -189,11 +193,11 @@ def _signed(raw: bytes, user: User, *, rewrite: bool) -> bytes:
     return trace("gmailapi.google.com with HTTPREST") + raw
 
 
-def _joined(box: Mailbox, raw: bytes, thread: str) -> str:
+def _joined(box: Mailbox, raw: bytes, thread: str, *, besides: Item | None = None) -> str:
     """Return the thread if references and subject fit, else an empty string: it begins a new one."""
     if not thread:
         return ""
-    message, others = head(raw), box.in_thread(thread)
+    message, others = head(raw), [one for one in box.in_thread(thread) if one is not besides]
     mentioned = {one for name in ("In-Reply-To", "References") for one in ids(message.get(name))}
     fits = any(base_subject(one.head) == base_subject(message) for one in others)
     return thread if fits and mentioned & {one.message_id for one in others} else ""

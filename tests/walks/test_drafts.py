@@ -9,6 +9,7 @@ from shared import casework, disconnecting, drafting, drafts, keeping
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.model import AuditRecord, Conversation, OutboxItem
+from shared.rules import AgainstRules
 from tests.doors import guarded
 from tests.google import approve, build, connect
 from tests.scenes import caller, parsed
@@ -177,7 +178,7 @@ def test_a_draft_is_sent_from_the_case_as_its_owner_left_it(stage):
     assert b"Content-ID: <plan@here>" in there
     assert b"Bcc" not in there
     assert promised.message_id.encode() in there
-    assert stage.alice.box.listed("sent")[0].thread == draft.thread
+    assert stage.alice.box.listed("sent")[0].thread != draft.thread  # a text of its own begins a thread
     stage.supplier.reply(there)
     stage.settle()
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
@@ -193,6 +194,24 @@ def test_a_draft_that_answers_is_sent_as_an_answer(stage):
     assert answer["Message-ID"] in promised.references
     assert len({message.conversation_id for message in stage.timeline()}) == 1
     assert stage.alice.box.listed("sent")[-1].thread == stage.alice.box.listed("inbox")[-1].thread
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_an_answer_whose_subject_was_changed_leaves_gmails_thread_and_not_its_conversation(stage, rewritten):
+    stage.sent()
+    stage.supplier.reply(stage.supplier.inbox()[0])
+    stage.settle()
+    draft_id, draft = drafted(stage, in_reply_to=stage.timeline()[-1].id, subject="Re: Offer 4711")
+    assert draft.thread == stage.alice.box.listed("inbox")[-1].thread
+    changed(stage, draft, (b"Re: Offer 4711", b"Nails"))
+    stage.world.google.faults.rewrite_message_id = rewritten
+    send(stage, draft_id)
+    assert left(stage) == (2, 2, 0)
+    assert stage.alice.box.listed("sent")[-1].thread != draft.thread
+    stage.supplier.reply(stage.supplier.inbox()[-1])
+    stage.settle()
+    assert [message.subject for message in stage.timeline()][2:] == ["Nails", "Re: Nails"]
+    assert len({message.conversation_id for message in stage.timeline()}) == 1
 
 
 def test_a_draft_for_hidden_readers_only_is_sent(stage):
@@ -327,6 +346,26 @@ def test_what_cannot_be_kept_of_a_draft_is_named(stage, name, value):
         send(stage, draft_id)
     assert caught.value.field == name.lower()
     assert left(stage) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "header"),
+    [
+        ({"allowedRecipients": ["supplier.example"]}, "stranger@elsewhere.example"),
+        ({"maxRecipients": 2}, "a@supplier.example, b@supplier.example, c@supplier.example"),
+    ],
+)
+@pytest.mark.parametrize("side", ["To", "Cc", "Bcc"])
+def test_a_draft_whose_recipients_break_the_rules_is_not_promised_and_stays(stage, rules, header, side):
+    approve(stage.app, stage.org_id, drafts=True, **rules)
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, **{side: header})
+    with pytest.raises(AgainstRules) as caught:
+        send(stage, draft_id)
+    assert (caught.value.status, caught.value.code, bool(caught.value.fix)) == (422, "against_rules", True)
+    assert left(stage) == (0, 0, 1)
+    assert stage.timeline() == []
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
 
 
 def test_nobody_but_its_owner_from_its_own_case_sends_a_draft_and_nothing_is_read_for_others(stage):
