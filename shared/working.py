@@ -56,7 +56,7 @@ def _carry_out(app: App, job: Job) -> None:
             if scheduling.still_wanted(app, job):
                 _look(app, job)
         case "subscribe":
-            subscribing.subscribe(app, job.org_id, job.id, job.event)
+            subscribing.subscribe(app, job.org_id, job.id, job.event, retried=job.attempt > 0)
         case "notices":
             noticing.fan_out(app, job)
         case "expiry":

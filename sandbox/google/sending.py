@@ -18,7 +18,6 @@ from sandbox.google.problems import Problem, invalid, not_found, precondition
 from sandbox.google.shapes import shown
 from sandbox.mail import date_822, head, recipients, replaced, trace, without
 
-WATCH_SECONDS = 7 * 24 * 3600
 MOST_RECIPIENTS = 500
 _DRAFTS = itertools.count(7_000_000_000_000_000_001, 1_000_003)
 
@@ -103,7 +102,7 @@ def delete(call: Call) -> None:
 
 
 def watch(call: Call) -> dict[str, Any]:
-    """users.watch: for seven days, and one push at once."""
+    """users.watch: for some days, and one push at once."""
     box, topic, project = call.mailbox, str(call.body.get("topicName", "")), call.access.project
     if not re.fullmatch(r"projects/[^/]+/topics/[^/]+", topic):
         raise invalid("Invalid topicName")
@@ -119,7 +118,7 @@ def watch(call: Call) -> dict[str, Any]:
     if running and running.topic != topic and running.until > call.gmail.now():
         words = "Only one user push notification client allowed per developer (call /stop then try again)"
         raise precondition(words)
-    until = call.gmail.now() + WATCH_SECONDS
+    until = call.gmail.now() + call.gmail.faults.watch_seconds
     exclude = "exclude" in {call.body.get("labelFilterBehavior"), call.body.get("labelFilterAction")}
     box.watches[project] = Watch(topic, frozenset(call.body.get("labelIds", ())), exclude, until)
     call.gmail.publish(box, box.watches[project])
