@@ -36,6 +36,11 @@ def largest(_: Mapping[str, object]) -> int:
     return LARGEST
 
 
+def may_draft(settings: Mapping[str, object]) -> bool:
+    """Return whether IT lets Zalion write into this Gmail; asked for when the mailbox is connected."""
+    return bool(settings.get("drafts"))
+
+
 class _Leaving(Session):
     """What leaves through Gmail."""
 
@@ -92,7 +97,7 @@ class GmailDrafter(_Leaving):
     """Drafter of `base` over Gmail; there for those whose IT lets Zalion write into Gmail."""
 
     def __init__(self, connection: Connection) -> None:
-        if not connection.settings.get("drafts"):
+        if not may_draft(connection.settings):
             fix = "Ask IT to switch on drafts for Google; disconnect the mailbox, then connect it again."
             raise Unsupported("Zalion may not put drafts into this Gmail.", fix=fix)
         super().__init__(connection)
