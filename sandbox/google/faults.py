@@ -30,6 +30,7 @@ class Faults(Mishaps):
         partial_consent: scopes that the user unticks when `auto_sign_in` answers.
         no_refresh_token: the code is redeemed without one, as for a repeated consent.
         late_delegation: so many token requests do not see a new domain-wide delegation yet.
+        alias_subjects: a service account may act for an alias as for the mailbox that has it.
         forged: domains whose mail fails DMARC.
     """
 
@@ -54,4 +55,5 @@ class Faults(Mishaps):
     partial_consent: set[str] = field(default_factory=set)
     no_refresh_token: bool = False
     late_delegation: int = 0
+    alias_subjects: bool = False
     forged: set[str] = field(default_factory=set)
