@@ -28,7 +28,7 @@ def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, 
 
     Raises Unsupported for a provider that cannot, and what `preparing.prepare` raises.
     """
-    outgoing = preparing.prepare(app, caller, case_id, draft, secrets.token_hex(16))
+    outgoing = preparing.prepare(app, caller, case_id, draft, secrets.token_hex(16), counts=False)
     message = outgoing.message
     mailbox = app.records.get(caller.org_id, Mailbox, draft.mailbox_id).value
     with app.drafting(caller.org_id, mailbox) as drafter:
@@ -53,7 +53,9 @@ def send(app: App, caller: Caller, case_id: str, draft_id: str, key: str) -> Mes
 
     def make() -> Outgoing:
         kept = _kept(app, caller, case_id, draft_id)
-        draft = drafts.resumed(kept, _as_it_is(app, caller, case_id, kept), asked)
+        mailbox = preparing.sendable(app, caller, kept.mailbox_id)
+        raw = _as_it_is(app, caller, case_id, mailbox, kept.ref)
+        draft = drafts.resumed(kept, mailbox.address, raw, asked)
         return preparing.prepare(app, caller, case_id, draft, key)
 
     return sending.promised(app, caller, case_id, asked, key, make)
@@ -70,11 +72,10 @@ def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft
     raise NotFound("There is no such draft in this case.", field="draftId")
 
 
-def _as_it_is(app: App, caller: Caller, case_id: str, kept: MailboxDraft) -> bytes:
-    mailbox = preparing.sendable(app, caller, kept.mailbox_id)
+def _as_it_is(app: App, caller: Caller, case_id: str, mailbox: Mailbox, ref: str) -> bytes:
     told = audit.recorded(app, caller, "draft.read", mailbox_id=mailbox.id, case_id=case_id)
     with told, app.drafting(caller.org_id, mailbox) as drafter:
         try:
-            return drafter.fetch(kept.ref)
+            return drafter.fetch(ref)
         except NotFound as error:
             raise NotFound(DRAFT_GONE.detail, field="draftId", fix=DRAFT_GONE.fix) from error

@@ -66,11 +66,14 @@ def checked(body: SendEmail) -> Draft:
     )
 
 
-def resumed(kept: MailboxDraft, raw: bytes, fingerprint: str) -> Draft:
-    """Read what has become of a draft in its mailbox.
+def resumed(kept: MailboxDraft, own: str, raw: bytes, fingerprint: str) -> Draft:
+    """Read what has become of a draft in its mailbox, whose `own` address is the only one it is sent from.
 
     Raises InvalidRequest naming the header that keeps it from being sent.
     """
+    if any(author.address != own for author in mime.written_by(raw)):
+        fix = "Open it in your mail program and choose your own address, or send it there."
+        raise InvalidRequest("The draft is from another address than this mailbox's.", field="from", fix=fix)
     sides = mime.written_to(raw)
     if not any(sides.values()):
         fix = "Open it in your mail program, say who is to get it, then send it again."

@@ -716,6 +716,18 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Berichtigen Sie die Adresse, oder bitten Sie Ihre IT, den Benutzer wieder zu aktivieren.",
         ),
     },
+    "google_alias": {
+        "en": (
+            "The address is an alias of another mailbox",
+            "At Google, {address} is no mailbox's own address but an alias of another one, which Zalion leaves alone.",
+            "Ask your IT to give the address back, or disconnect it and connect the mailbox by its own address.",
+        ),
+        "de": (
+            "Die Adresse ist ein Alias eines anderen Postfachs",
+            "{address} ist bei Google nicht die eigene Adresse eines Postfachs, sondern ein Alias eines anderen, das Zalion in Ruhe lässt.",
+            "Bitten Sie Ihre IT, die Adresse zurückzugeben, oder trennen Sie sie und verbinden Sie das Postfach unter seiner eigenen Adresse.",
+        ),
+    },
     "google_not_listed": {
         "en": (
             "This mailbox is not on your organisation's list",

@@ -19,7 +19,7 @@ IntegrationState = Literal[
     "not_approved", "waiting_for_consent", "approved", "needs_attention", "disconnected"
 ]
 Verdict = Literal["pass", "fail", "unknown"]
-Power = Literal["receive", "send", "sent", "search", "push"]
+Power = Literal["receive", "send", "draft", "sent", "search", "push"]
 
 
 PLATFORM = "~platform"
@@ -302,6 +302,7 @@ class Mailbox:
         schedule: token of the live poll schedule; another token in the index is a dead one.
         authserv_id: the only Authentication-Results writer we believe (RFC 8601 §5), if known.
         push: the provider's promise to tell us, where it has one.
+        push_again: no look asks for it before then, because the last try came to nothing.
         problem: why it needs attention.
     """
 
@@ -322,6 +323,7 @@ class Mailbox:
     schedule: str = "-"
     authserv_id: str | None = None
     push: Subscription | None = None
+    push_again: datetime | None = None
     problem: Problem | None = None
 
     @property

@@ -30,6 +30,7 @@ class Powers:
 HEADINGS: dict[Power, str] = {
     "receive": "receives, files replies",
     "send": "sends",
+    "draft": "drafts in the user's own mailbox",
     "sent": "sees own mail sent elsewhere",
     "search": "search, folders, linking old mail",
     "push": "tells us of new mail (else polled)",
@@ -48,6 +49,11 @@ _LIMITS: tuple[Limit, ...] = (
         "Give it a sending provider.",
     ),
     Limit(
+        "draft",
+        "A mail of a case cannot be put into its drafts, to be finished in its owner's own mail program.",
+        "Google can, once IT has switched on drafts; disconnect the mailbox then, and connect it again.",
+    ),
+    Limit(
         "sent",
         "Mail that its owner sends from another program cannot be seen, only what is sent from a case.",
         _FIXES,
@@ -61,11 +67,16 @@ _LIMITS: tuple[Limit, ...] = (
 )
 
 
+_NEEDED: dict[Power, Power] = {"push": "receive", "draft": "send"}
+"""What is no use without another power."""
+
+
 def of_provider(provider: Provider) -> dict[Power, bool]:
     """Return which powers a provider has."""
     return {
         "receive": provider.receiver is not None,
         "send": provider.sender is not None,
+        "draft": provider.drafter is not None,
         "sent": provider.sent_folder is not None,
         "search": provider.searcher is not None,
         "push": provider.pusher is not None,
@@ -73,14 +84,26 @@ def of_provider(provider: Provider) -> dict[Power, bool]:
 
 
 def of_mailbox(mailbox: Mailbox, provider: Callable[[str], Provider]) -> Powers:
-    """Return what a mailbox can with its two providers. A mailbox that only sends is not polled either."""
+    """Return what a mailbox can with its two providers.
+
+    A mailbox that only sends is not polled either; one that only reads has no use for drafts.
+    """
     receives = of_provider(provider(mailbox.receives_with)) if mailbox.receives_with else {}
-    sends = of_provider(provider(mailbox.sends_with)) if mailbox.sends_with else {}
-    has = {**receives, "send": sends.get("send", False)}
+    has = {**receives, **_sending(mailbox, provider)}
     minutes = mailbox.poll_seconds // 60
     limits = [
         Limit(limit.power, limit.detail.format(minutes=minutes), limit.fix)
         for limit in _LIMITS
-        if not has.get(limit.power) and (limit.power != "push" or has.get("receive"))
+        if not has.get(limit.power) and (limit.power not in _NEEDED or has.get(_NEEDED[limit.power]))
     ]
     return Powers(tuple(power for power in HEADINGS if has.get(power)), tuple(limits))
+
+
+def _sending(mailbox: Mailbox, provider: Callable[[str], Provider]) -> dict[Power, bool]:
+    """Return which powers its sending side has, as far as its settings let it."""
+    name = mailbox.sends_with
+    if name is None:
+        return {"send": False, "draft": False}
+    sends = provider(name)
+    draft = sends.drafter is not None and sends.may_draft(mailbox.settings.get(name, {}))
+    return {"send": sends.sender is not None, "draft": draft}

@@ -38,14 +38,19 @@ class Outgoing:
     counted: Sequence[Write]
 
 
-def prepare(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Outgoing:
+def prepare(
+    app: App, caller: Caller, case_id: str, draft: Draft, key: str, *, counts: bool = True
+) -> Outgoing:
     """Compose a mail and all that its promise would write.
+
+    Args:
+        counts: whether it is one of the mails that may be sent in an hour.
 
     Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired, Unsupported or AgainstRules.
     """
     case = member_case(app, caller, case_id)
     mailbox = sendable(app, caller, draft.mailbox_id)
-    counted = relaying.admit(app, caller.org_id, mailbox, draft)
+    counted = relaying.admit(app, caller.org_id, mailbox, draft, counts=counts)
     parent = _parent(app, caller.org_id, case.id, draft.in_reply_to)
     now = app.clock()
     conversation_id, thread = _thread(app, caller.org_id, case.id, draft, parent)

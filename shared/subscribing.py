@@ -4,13 +4,14 @@ Push only makes things faster: every mailbox is polled all the same, so whatever
 minutes and never a mail. The subscription is part of the mailbox's record, which every look reads.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from shared import audit, jobs, noticing, presence
 from shared.app import App
-from shared.errors import NotFound, Unsupported
+from shared.errors import NotFound, Raced, Unsupported, ZalionError
 from shared.jobs import Job
 from shared.model import Mailbox, Subscription, account_of
 from shared.providers.base import Push
@@ -28,11 +29,18 @@ MOST_MISSED = 3
 LATE = timedelta(minutes=5)
 """Graph tells within three minutes; mail that a poll finds later than that was missed."""
 
-
 AGAIN = timedelta(hours=6)
-"""When a renewal that came to nothing is tried again; none follows another sooner, whatever a provider says.
+"""When a renewal that came to nothing is tried again: the push lives on for a day or more.
 
-Gmail notifies at once when a watch begins, and a look that this starts asks whether the push is due.
+Nor does a renewal follow another sooner, whatever a provider says of its end: Gmail notifies at once when a
+watch begins, and a look that this starts asks whether the push is due.
+"""
+
+SOONER = timedelta(hours=1)
+"""The same where there is no push until then.
+
+Not with every look: while our topic, or our address, is out of order, that would be tens of tries an hour for
+each mailbox, and a watch costs as much of Gmail's quota as fifty looks.
 """
 
 Event = Literal["due", "renew", "ended", "missed", "heard"]
@@ -49,11 +57,20 @@ def needs(app: App, mailbox: Mailbox, *, pushed: bool, late: bool, found: bool) 
     if not app.has_push(mailbox):
         return None
     push = mailbox.push
-    if push is None or _due_at(push) <= app.clock():
+    if _is_due(mailbox, app.clock()):
         return "due"
+    if push is None:
+        return None
     if not pushed and late and not push.silent:
         return "missed"
     return "heard" if pushed and found and (push.missed or push.silent) else None
+
+
+def _is_due(mailbox: Mailbox, now: datetime, *, retried: bool = False) -> bool:
+    """Whether a push is to be made or renewed; soon after a try that came to nothing only by its own job."""
+    if mailbox.push_again and now < mailbox.push_again and not retried:
+        return False
+    return mailbox.push is None or _due_at(mailbox.push) <= now
 
 
 def _due_at(push: Subscription) -> datetime:
@@ -61,13 +78,14 @@ def _due_at(push: Subscription) -> datetime:
     return push.until if push.silent else push.renew_at or push.until
 
 
-def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
+def subscribe(app: App, org_id: str, mailbox_id: str, event: str, *, retried: bool = False) -> None:
     """Bring a mailbox's push to life.
 
     Args:
         event: `renew` prolongs it or makes it, `due` does if that is still wanted, and makes one anew that
             missed too much; `ended` makes it anew; `missed` counts a mail that it kept from us, `heard`
             forgets those.
+        retried: the provider has asked to wait, and that is over.
 
     Raises Temporary, RateLimited or ConsentRequired, as the provider says.
     """
@@ -75,7 +93,7 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
     if stored is None or stored.value.state != "active" or not app.has_push(stored.value):
         return
     push = stored.value.push
-    if event == "due" and push and _due_at(push) > app.clock():
+    if event == "due" and not _is_due(stored.value, app.clock(), retried=retried):
         return  # a look and the timer both saw it
     if push and event in {"missed", "heard"}:
         changed = _heard(push) if event == "heard" else _missed(push, app.clock())
@@ -83,10 +101,16 @@ def subscribe(app: App, org_id: str, mailbox_id: str, event: str) -> None:
         if changed.missed == MOST_MISSED:
             jobs.put(app, Job("subscribe", org_id, mailbox_id, event="due"))
         return
-    _see_to_it(app, org_id, stored.value, app.clock() + AGAIN)  # whatever becomes of this attempt
     deaf = push is not None and push.missed >= MOST_MISSED and event == "due"
-    renewed = None if deaf or event == "ended" else _renewed(app, org_id, stored.value)
-    kept = _kept(app, stored.value, renewed or _made(app, org_id, stored.value))
+    dead = push is None or deaf or event == "ended" or push.until <= app.clock()
+    again = app.clock() + (SOONER if dead else AGAIN)
+    _see_to_it(app, org_id, stored.value, again)  # whatever becomes of this attempt
+    try:
+        renewed = None if deaf or event == "ended" else _renewed(app, org_id, stored.value)
+        kept = _kept(app, stored.value, renewed or _made(app, org_id, stored.value))
+    except ZalionError:
+        _put_off(app, org_id, stored, again, ended=event == "ended")
+        raise
     _see_to_it(app, org_id, stored.value, _due_at(kept))
     _save(app, org_id, stored, kept, "kept")
     if renewed is None and push:
@@ -113,6 +137,14 @@ def _see_to_it(app: App, org_id: str, mailbox: Mailbox, at: datetime) -> None:
     app.schedule.put(Due(at, "push", org_id, mailbox.id))
 
 
+def _put_off(app: App, org_id: str, stored: Stored[Mailbox], again: datetime, *, ended: bool) -> None:
+    """Note that this attempt came to nothing; a push that ended is due, whatever it once promised."""
+    push = stored.value.push
+    push = replace(push, renew_at=app.clock()) if push and ended else push
+    with suppress(Raced):  # whoever changed the mailbox meanwhile has it looked at, too
+        app.records.commit(org_id, Move(stored, replace(stored.value, push=push, push_again=again)))
+
+
 def _heard(push: Subscription) -> Subscription:
     return replace(push, missed=0, silent=False)
 
@@ -130,6 +162,8 @@ def _kept(app: App, mailbox: Mailbox, push: Push | None) -> Subscription:
         return Subscription("", app.clock() + UNTRIED, silent=True)
     spread = SPREAD * (int(mailbox.id[:4], 16) / 0xFFFF)  # the id is a digest
     renew_at = max(push.renew_at - spread, app.clock() + AGAIN)
+    if app.clock() < push.until:
+        renew_at = min(renew_at, push.until)
     return Subscription(push.id, push.until, mailbox.push.missed if mailbox.push else 0, renew_at=renew_at)
 
 
@@ -158,7 +192,8 @@ def _made(app: App, org_id: str, mailbox: Mailbox) -> Push | None:
 def _save(
     app: App, org_id: str, stored: Stored[Mailbox], push: Subscription, outcome: str
 ) -> Stored[Mailbox]:
-    new = replace(stored.value, push=push)
+    again = None if outcome == "kept" else stored.value.push_again
+    new = replace(stored.value, push=push, push_again=again)
     said = "silent" if push.silent else outcome
     event = audit.entry(app, "push.changed", actor="system", mailbox_id=new.id, outcome=said)
     etag, _ = app.records.commit(org_id, Move(stored, new), event)

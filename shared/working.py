@@ -61,7 +61,9 @@ _STEPS: Mapping[str, Callable[[App, Job], object]] = {
     "deliver": delivering.deliver,
     "hasten": lambda app, job: delivering.hasten(app, job.org_id),
     "carry": lambda app, job: casework.carry(app, job.org_id, job.id),
-    "subscribe": lambda app, job: subscribing.subscribe(app, job.org_id, job.id, job.event),
+    "subscribe": lambda app, job: subscribing.subscribe(
+        app, job.org_id, job.id, job.event, retried=job.attempt > 0
+    ),
     "notices": noticing.fan_out,
     "expiry": lambda app, job: registering.warn(app, job.org_id, job.id),
     "grant": lambda app, job: renewing.renew(app, job.org_id, job.id),

@@ -14,10 +14,19 @@ RECEIVING = [None, *(name for name in names() if provider(name).receiver)]
 SENDING = [None, *(name for name in names() if provider(name).sender)]
 
 
-def able(receives, sends):
+def able(receives, sends, settings=None):
     now = datetime.now(UTC)
     box = Mailbox(
-        "1", "a@b.example", "a@b.example", receives, sends, {}, "active", now, now, poll_seconds=900
+        "1",
+        "a@b.example",
+        "a@b.example",
+        receives,
+        sends,
+        settings or {},
+        "active",
+        now,
+        now,
+        poll_seconds=900,
     )
     return powers.of_mailbox(box, provider)
 
@@ -26,7 +35,7 @@ def able(receives, sends):
 def test_every_power_is_there_or_its_lack_is_explained(receives, sends):
     told = able(receives, sends)
     lacking = [limit.power for limit in told.limits]
-    missing = {"push"} if receives is None else set()
+    missing = {power for power, side in (("push", receives), ("draft", sends)) if side is None}
     assert {*told.can, *lacking} == {*powers.HEADINGS} - missing
     assert not {*told.can} & {*lacking}
     assert all(limit.detail.endswith(".") and "{" not in limit.detail for limit in told.limits)
@@ -41,6 +50,14 @@ def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
     assert told.can == ("receive", "send")
     assert "another program" in limit(told, "sent").detail
     assert "every 15 minutes" in limit(told, "push").detail
+
+
+def test_only_gmail_has_drafts_and_only_where_it_lets_them_be_put():
+    assert "draft" in able("google", "google", {"google": {"drafts": True}}).can
+    assert "IT" in limit(able("google", "google", {"google": {"drafts": False}}), "draft").fix
+    assert [
+        name for name in SENDING if name and "draft" in able(None, name, {name: {"drafts": True}}).can
+    ] == ["google"]
 
 
 def test_sending_only_says_that_replies_are_not_followed():

@@ -25,10 +25,12 @@ class Faults(Mishaps):
         bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
+        watch_seconds: how long a watch lasts.
         push_seconds: a user's pushes within so many seconds of the last one are dropped.
         partial_consent: scopes that the user unticks when `auto_sign_in` answers.
         no_refresh_token: the code is redeemed without one, as for a repeated consent.
         late_delegation: so many token requests do not see a new domain-wide delegation yet.
+        alias_subjects: a service account may act for an alias as for the mailbox that has it.
         forged: domains whose mail fails DMARC.
     """
 
@@ -48,8 +50,10 @@ class Faults(Mishaps):
     bad_status: int = 500
     expired_histories: Counter[str] = field(default_factory=Counter)
     dead_watches: set[str] = field(default_factory=set)
+    watch_seconds: int = 7 * 24 * 3600
     push_seconds: float = 1.0
     partial_consent: set[str] = field(default_factory=set)
     no_refresh_token: bool = False
     late_delegation: int = 0
+    alias_subjects: bool = False
     forged: set[str] = field(default_factory=set)

@@ -18,7 +18,6 @@ from sandbox.google.problems import Problem, invalid, not_found, precondition
 from sandbox.google.shapes import shown
 from sandbox.mail import date_822, head, recipients, replaced, trace, without
 
-WATCH_SECONDS = 7 * 24 * 3600
 MOST_RECIPIENTS = 500
 _DRAFTS = itertools.count(7_000_000_000_000_000_001, 1_000_003)
 
@@ -59,13 +58,17 @@ def delete_draft(call: Call) -> None:
 
 
 def send_draft(call: Call) -> dict[str, Any]:
-    """users.drafts.send: the draft is gone, and a new message lies in SENT."""
+    """users.drafts.send: the draft is gone, and a new message lies in SENT.
+
+    With a new text it joins a thread as every mail does, by what others there say: the draft is none of them.
+    """
     draft = str(call.body.get("id", ""))
     old = _drafted(call, draft)
-    raw, thread = old.raw, old.thread
+    raw, joined = old.raw, old.thread
     if call.media is not None or (call.body.get("message") or {}).get("raw"):
         raw, thread = _mail(call, call.body.get("message") or {})
-    return _handed_over(call, raw, thread or old.thread, old)
+        joined = _joined(call.mailbox, raw, thread, besides=old)
+    return _handed_over(call, raw, joined, old)
 
 
 def modify(call: Call) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def delete(call: Call) -> None:
 
 
 def watch(call: Call) -> dict[str, Any]:
-    """users.watch: for seven days, and one push at once."""
+    """users.watch: for some days, and one push at once."""
     box, topic, project = call.mailbox, str(call.body.get("topicName", "")), call.access.project
     if not re.fullmatch(r"projects/[^/]+/topics/[^/]+", topic):
         raise invalid("Invalid topicName")
@@ -115,7 +118,7 @@ def watch(call: Call) -> dict[str, Any]:
     if running and running.topic != topic and running.until > call.gmail.now():
         words = "Only one user push notification client allowed per developer (call /stop then try again)"
         raise precondition(words)
-    until = call.gmail.now() + WATCH_SECONDS
+    until = call.gmail.now() + call.gmail.faults.watch_seconds
     exclude = "exclude" in {call.body.get("labelFilterBehavior"), call.body.get("labelFilterAction")}
     box.watches[project] = Watch(topic, frozenset(call.body.get("labelIds", ())), exclude, until)
     call.gmail.publish(box, box.watches[project])
@@ -189,11 +192,11 @@ def _signed(raw: bytes, user: User, *, rewrite: bool) -> bytes:
     return trace("gmailapi.google.com with HTTPREST") + raw
 
 
-def _joined(box: Mailbox, raw: bytes, thread: str) -> str:
+def _joined(box: Mailbox, raw: bytes, thread: str, *, besides: Item | None = None) -> str:
     """Return the thread if references and subject fit, else an empty string: it begins a new one."""
     if not thread:
         return ""
-    message, others = head(raw), box.in_thread(thread)
+    message, others = head(raw), [one for one in box.in_thread(thread) if one is not besides]
     mentioned = {one for name in ("In-Reply-To", "References") for one in ids(message.get(name))}
     fits = any(base_subject(one.head) == base_subject(message) for one in others)
     return thread if fits and mentioned & {one.message_id for one in others} else ""

@@ -143,9 +143,15 @@ class Tokens:
         expires = self.accounts.grants.token_seconds - 1
         return Reply(body={"access_token": token, "expires_in": expires, "token_type": "Bearer"})
 
+    def _subject(self, address: str) -> User | None:
+        users = self.accounts.directory.users
+        if self.accounts.faults.alias_subjects:
+            return next((one for one in users.values() if address in {one.address, *one.aliases}), None)
+        return users.get(address)
+
     def _delegated(self, client_id: str, subject: str, wanted: frozenset[str]) -> User:
         """Return the user a service account may speak for. Raises Refusal."""
-        user = self.accounts.directory.users.get(subject.lower())
+        user = self._subject(subject.lower())
         if user is None or user.suspended:
             raise Refusal("invalid_grant", "Invalid email or User ID")
         allowed = user.domain.delegations.get(client_id, set())

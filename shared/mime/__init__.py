@@ -6,8 +6,8 @@ raise InvalidRequest on what a caller typed.
 
 from shared.mime.addresses import check_address, check_name
 from shared.mime.classifying import classify, is_automatic
-from shared.mime.composing import Outgoing, Part, compose
-from shared.mime.envelopes import arrival, envelope, with_bcc, written_to
+from shared.mime.composing import NOBODY, Outgoing, Part, compose
+from shared.mime.envelopes import arrival, envelope, with_bcc, written_by, written_to
 from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, parse
@@ -25,6 +25,7 @@ from shared.mime.verdicts import NAMELESS, authentication
 
 __all__ = [
     "NAMELESS",
+    "NOBODY",
     "Outgoing",
     "Parsed",
     "Part",
@@ -55,5 +56,6 @@ __all__ = [
     "synthetic_id",
     "text_of",
     "with_bcc",
+    "written_by",
     "written_to",
 ]

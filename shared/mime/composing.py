@@ -30,12 +30,20 @@ from shared.model import Address, digest
 KEPT_REFERENCES = 20
 """The newest ones; the first is kept too (RFC 5322 section 3.6.4 allows to trim, readers need the ends)."""
 
+NOBODY = ("To", "undisclosed-recipients:;")
+"""The header of a mail whose readers are all hidden (RFC 5322 section A.1.3)."""
+
 _POLICY = compat32.clone(linesep="\r\n", max_line_length=78)
 _FOLD = "\r\n "
 _ID = re.compile(r"<[!-;=?-~]{1,990}>")
 _TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset=\"?[\w:.+-]{1,40}\"?)?", re.ASCII)
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 _CHUNK = 60
+_MARK = re.compile(r"[\x20-\x7e]{1,60}")
+
+_PEOPLE_BESIDE = ("Reply-To", "Disposition-Notification-To")
+_MARKS_BESIDE = ("Importance", "X-Priority", "Priority", "Sensitivity")
+"""What whoever wrote a mail may have said beside; anything else of its headers is ours, or its program's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ class Outgoing:
             the header.
         date: aware.
         references: of the answered mail and before, oldest first.
-        written: a mail whose body goes out as it is, instead of the texts and files here.
+        written: a mail whose body goes out as it is, instead of the texts and files here, and with it
+            where answers and receipts go, and how urgent or private it is.
     """
 
     message_id: str
@@ -91,13 +100,29 @@ def _headers(draft: Outgoing) -> Iterator[tuple[str, str]]:
     if draft.cc:
         yield "Cc", _people(draft.cc, "cc")
     if not draft.to and not draft.cc:
-        yield "To", "undisclosed-recipients:;"
+        yield NOBODY
     yield "Subject", _subject(draft.subject)
     yield "Date", format_datetime(draft.date)
     yield "Message-ID", draft.message_id
     if draft.in_reply_to and _fits(draft.in_reply_to):
         yield "In-Reply-To", draft.in_reply_to
     yield "References", _FOLD.join(_references(draft))
+    if draft.written is not None:
+        yield from _beside(draft.written)
+
+
+def _beside(written: bytes) -> Iterator[tuple[str, str]]:
+    """Yield what else the mail's author said in its headers."""
+    headers, _ = envelopes.split(written)
+    for name in _PEOPLE_BESIDE:
+        field = name.lower()
+        if people := addresses.written(headers.get(field, ()), field):
+            yield name, _people(people, field)
+    for name in _MARKS_BESIDE:
+        if mark := envelopes.first(headers, name.lower()):
+            if not _MARK.fullmatch(mark):
+                raise InvalidRequest("This header takes one plain word.", field=name.lower())
+            yield name, mark
 
 
 def _references(draft: Outgoing) -> list[str]:

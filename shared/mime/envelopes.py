@@ -173,6 +173,14 @@ def written_to(raw: bytes) -> dict[str, tuple[Address, ...]]:
     return {side: addresses.written(headers.get(side, ()), side) for side in ("to", "cc", "bcc")}
 
 
+def written_by(raw: bytes) -> tuple[Address, ...]:
+    """Return whom a mail that a user of ours wrote names as its author.
+
+    Raises InvalidRequest where something there is no address.
+    """
+    return addresses.written(split(raw)[0].get("from", ()), "from")
+
+
 def content(raw: bytes) -> bytes:
     """Return a mail without its headers but for those that say what its body is (RFC 2045 section 3)."""
     lines, body = _lines(raw)

@@ -484,6 +484,7 @@ class Provider:
         stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        may_draft: settings of a mailbox -> whether it lets us use its drafts, where there is a drafter.
         tokens: whether a mailbox with a password may have a token instead (OAuth 2.0, XOAUTH2).
         reads_whole: whether all mail is read wherever it lies, so that no folders can be chosen.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
@@ -502,6 +503,7 @@ class Provider:
     oauth: OAuth | None = None
     stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
+    may_draft: Callable[[Mapping[str, object]], bool] = lambda _: True
     one_account: bool = False
     tokens: bool = True
     reads_whole: bool = False

@@ -62,7 +62,7 @@ def test_proposals_can_be_connected_with_as_they_are(office, world):
     answer = office.alice_("POST", "/mailboxes", body)
     assert answer.status_code == 201, answer.text
     assert answer.json()["can"] == ["receive", "send", "sent", "search"]
-    assert [limit["power"] for limit in answer.json()["limits"]] == ["push"]
+    assert [limit["power"] for limit in answer.json()["limits"]] == ["draft", "push"]
 
 
 def test_the_doctor_names_a_selector_that_is_none(office):

@@ -377,6 +377,18 @@ def test_a_draft_keeps_its_id_and_is_sent_as_a_new_message(ann, bob):
         assert reason(error) == (404, "notFound")
 
 
+@pytest.mark.parametrize(("subject", "joins"), [("Re: Screws", True), ("Nails", False)])
+def test_a_draft_that_is_sent_with_a_new_text_keeps_its_thread_only_by_its_subject(ann, bob, subject, joins):
+    users = ann.users("gmail.compose")
+    first = ann.google.arrive(ann.address, mail(bob.address, Subject="Screws"))
+    refers = {"In_Reply_To": first.message_id, "References": first.message_id}
+    raw = letter(ann, bob.address, "one", Subject="Re: Screws", **refers)
+    draft = users.drafts().create(userId="me", body={"message": body(raw, threadId=first.thread)}).execute()
+    changed = body(letter(ann, bob.address, "two", Subject=subject, **refers), threadId=first.thread)
+    sent = users.drafts().send(userId="me", body={"id": draft["id"], "message": changed}).execute()
+    assert (sent["threadId"] == first.thread) == joins
+
+
 @pytest.mark.parametrize("resumable", [False, True])
 def test_large_mails_are_uploaded(ann, bob, resumable):
     raw = letter(ann, bob.address, "0123456789\r\n" * 30_000)

@@ -4,13 +4,15 @@ import re
 
 import pytest
 
-from shared import casework, disconnecting, drafting, drafts, scheduling
+from sandbox.mail import replaced
+from shared import casework, disconnecting, drafting, drafts, keeping, scheduling
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.model import AuditRecord, Conversation, OutboxItem
+from shared.rules import AgainstRules
 from tests.doors import Acting, guarded
 from tests.google import approve, build, connect
-from tests.scenes import caller
+from tests.scenes import caller, parsed
 from tests.walks.test_crashes import attempt, failing, settle
 
 BOSS = "boss"
@@ -123,6 +125,14 @@ def changed(stage, draft, *pairs):
     return stage.world.google.change_draft_as_user(stage.alice.address, draft, raw)
 
 
+def with_headers(stage, draft, **headers):
+    """Set headers of a draft in Gmail; returns the draft as it lies there then."""
+    raw = draft.raw
+    for name, value in headers.items():
+        raw = replaced(raw, name, value)
+    return stage.world.google.change_draft_as_user(stage.alice.address, draft, raw)
+
+
 def send(stage, draft_id, key=KEY, app=None, case_id="C-1"):
     return drafting.send(app or stage.app, stage.caller, case_id, draft_id, key)
 
@@ -168,7 +178,7 @@ def test_a_draft_is_sent_from_the_case_as_its_owner_left_it(stage):
     assert b"Content-ID: <plan@here>" in there
     assert b"Bcc" not in there
     assert promised.message_id.encode() in there
-    assert stage.alice.box.listed("sent")[0].thread == draft.thread
+    assert stage.alice.box.listed("sent")[0].thread != draft.thread  # a text of its own begins a thread
     stage.supplier.reply(there)
     stage.settle()
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
@@ -184,6 +194,34 @@ def test_a_draft_that_answers_is_sent_as_an_answer(stage):
     assert answer["Message-ID"] in promised.references
     assert len({message.conversation_id for message in stage.timeline()}) == 1
     assert stage.alice.box.listed("sent")[-1].thread == stage.alice.box.listed("inbox")[-1].thread
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_an_answer_whose_subject_was_changed_leaves_gmails_thread_and_not_its_conversation(stage, rewritten):
+    stage.sent()
+    stage.supplier.reply(stage.supplier.inbox()[0])
+    stage.settle()
+    draft_id, draft = drafted(stage, in_reply_to=stage.timeline()[-1].id, subject="Re: Offer 4711")
+    assert draft.thread == stage.alice.box.listed("inbox")[-1].thread
+    changed(stage, draft, (b"Re: Offer 4711", b"Nails"))
+    stage.world.google.faults.rewrite_message_id = rewritten
+    send(stage, draft_id)
+    assert left(stage) == (2, 2, 0)
+    assert stage.alice.box.listed("sent")[-1].thread != draft.thread
+    stage.supplier.reply(stage.supplier.inbox()[-1])
+    stage.settle()
+    assert [message.subject for message in stage.timeline()][2:] == ["Nails", "Re: Nails"]
+    assert len({message.conversation_id for message in stage.timeline()}) == 1
+
+
+def test_a_draft_for_hidden_readers_only_is_sent(stage):
+    draft_id, draft = drafted(stage)
+    changed(stage, draft, (b"\r\nTo: ", b"\r\nBcc: "))
+    promised = send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    message = stage.email(promised.id)
+    assert (message.state, message.envelope_to) == ("sent", (stage.supplier.address,))
+    assert b"\nBcc:" not in stage.supplier.inbox()[0].partition(b"\r\n\r\n")[0]
 
 
 def test_a_large_draft_is_sent_in_one_piece(stage):
@@ -260,6 +298,76 @@ def test_a_draft_that_cannot_be_sent_names_the_header_and_stays(stage, old, new,
     assert stage.timeline() == []
 
 
+@pytest.mark.parametrize("sender", ["Sales <sales@{}>", "{own}, sales@{}", "nobody"])
+def test_a_draft_that_is_from_another_address_is_not_sent_as_if_it_were_from_the_mailbox(stage, sender):
+    draft_id, draft = drafted(stage)
+    sender = sender.format(stage.domain, own=stage.alice.address)
+    with_headers(stage, draft, From=sender)
+    with pytest.raises(InvalidRequest) as caught:
+        send(stage, draft_id)
+    assert caught.value.field == "from"
+    assert sender == "nobody" or "your own address" in caught.value.fix
+    assert left(stage) == (0, 0, 1)
+    assert stage.timeline() == []
+
+
+BESIDE = {
+    "Reply-To": '"Mueller, Eva" <eva@x.example>',
+    "Disposition-Notification-To": "eva@x.example",
+    "Importance": "high",
+    "X-Priority": "1 (Highest)",
+    "Priority": "urgent",
+    "Sensitivity": "Company-Confidential",
+}
+
+
+def test_where_answers_go_and_how_urgent_a_draft_is_stays_as_its_owner_said(stage):
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, From=f"Somebody <{stage.alice.address.upper()}>", **BESIDE)
+    promised = send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    [there] = stage.supplier.inbox()
+    arrived, shown = (
+        parsed(there),
+        parsed(keeping.bytes_of(stage.app, stage.org_id, stage.email(promised.id))),
+    )
+    assert {name: str(arrived[name]) for name in BESIDE} == BESIDE
+    assert [str(arrived[name]) for name in ("From", *BESIDE)] == [
+        str(shown[name]) for name in ("From", *BESIDE)
+    ]
+    assert promised.sender.address == stage.alice.address
+
+
+@pytest.mark.parametrize(("name", "value"), [("Reply-To", "team"), ("Importance", "höchst")])
+def test_what_cannot_be_kept_of_a_draft_is_named(stage, name, value):
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, **{name: value})
+    with pytest.raises(InvalidRequest) as caught:
+        send(stage, draft_id)
+    assert caught.value.field == name.lower()
+    assert left(stage) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "header"),
+    [
+        ({"allowedRecipients": ["supplier.example"]}, "stranger@elsewhere.example"),
+        ({"maxRecipients": 2}, "a@supplier.example, b@supplier.example, c@supplier.example"),
+    ],
+)
+@pytest.mark.parametrize("side", ["To", "Cc", "Bcc"])
+def test_a_draft_whose_recipients_break_the_rules_is_not_promised_and_stays(stage, rules, header, side):
+    approve(stage.app, stage.org_id, drafts=True, **rules)
+    draft_id, draft = drafted(stage)
+    with_headers(stage, draft, **{side: header})
+    with pytest.raises(AgainstRules) as caught:
+        send(stage, draft_id)
+    assert (caught.value.status, caught.value.code, bool(caught.value.fix)) == (422, "against_rules", True)
+    assert left(stage) == (0, 0, 1)
+    assert stage.timeline() == []
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
 def test_nobody_but_its_owner_from_its_own_case_sends_a_draft_and_nothing_is_read_for_others(stage):
     draft_id, _ = drafted(stage)
     casework.put_case(
@@ -312,6 +420,15 @@ def test_a_draft_that_left_is_never_failed_by_a_rule_made_afterwards(stage):
     stage.sync()
     assert stage.email(promised.id).state == "sent"
     assert left(stage) == (1, 1, 0)
+
+
+def test_a_full_hour_keeps_nobody_from_writing_a_draft(stage):
+    approve(stage.app, stage.org_id, drafts=True, maxPerHour=1)
+    stage.sent()
+    draft_id, _ = drafted(stage)
+    with pytest.raises(AgainstRules):
+        send(stage, draft_id)
+    assert len(stage.alice.box.listed("drafts")) == 1
 
 
 def test_a_draft_that_waits_for_the_hour_and_is_sent_by_its_owner_certainly_did_not_leave_twice(stage):

@@ -7,8 +7,12 @@ import pytest
 from shared import authorizing, bootstrap, casework, integrating
 from shared.contract import AskConsent, PutIntegration
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
+from shared.model import SyncState
+from shared.providers.base import Cursor, Query
+from shared.providers.google.position import Position
 from shared.settings import load
 from tests.google import MODIFY, READ, SEND, admin_of, approve, build, prove, request
+from tests.providers.parts import mail
 from tests.scenes import Clock, caller
 from tests.walks.test_google import look, mailbox_of, tokens_asked
 
@@ -152,6 +156,82 @@ def test_a_delegation_that_ends_says_why(stage, world, service, end):
     assert look(stage, mailbox) is None
     problem = mailbox_of(stage, mailbox).problem
     assert (service in problem.fix) if end == "undelegated" else (who.address in problem.detail)
+
+
+def sessions(stage, mailbox, cursor):
+    """Everything that can be the first thing a session does, by name."""
+    google = stage.app.provider("google")
+    connection = stage.app.connection(stage.org_id, mailbox, "google")
+    draftable = replace(connection, settings={**connection.settings, "drafts": True})
+    sender, drafter = google.sender(connection), google.drafter(draftable)
+    reader, searcher, pusher = (
+        make(connection) for make in (google.receiver, google.searcher, google.pusher)
+    )
+    to, never = [stage.supplier.address], lambda: pytest.fail("handed over")
+    answer = mail("Re: Offer", From=mailbox.address, To=to[0], In_Reply_To="<a@b.example>")
+    yield "a look", lambda: list(reader.pages(cursor, mailbox.since))
+    yield "the first look", lambda: list(reader.pages(None, mailbox.since))
+    yield "a fetch", lambda: reader.fetch("abc")
+    yield "late evidence", lambda: list(reader.look(["<a@b.example>"]))
+    yield "a look into Sent", lambda: google.sent_folder(connection).find_sent("<a@b.example>")
+    yield "headers", lambda: google.sent_folder(connection).metadata(["abc"])
+    yield "an answer", lambda: sender.send(answer, mailbox.address, to, never)
+    yield "a draft put", lambda: drafter.put(answer, to)
+    yield "a draft read", lambda: drafter.fetch("r1")
+    yield "a draft sent", lambda: drafter.send("r1", answer, to, never)
+    yield "a search", lambda: searcher.search(Query(text="x"))
+    yield "folders", searcher.folders
+    yield "push", lambda: pusher.subscribe("", "")
+    yield "no push", lambda: pusher.cancel("watch")
+
+
+def test_an_address_that_became_a_colleagues_alias_opens_nothing_of_theirs(stage, world):
+    who, heir = stage.person("carol"), stage.person("dave")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    stage.sync(mailbox)
+    cursor = Cursor(stage.app.records.get(stage.org_id, SyncState, mailbox.id).value.cursor)
+    del world.google.directory.users[who.address]
+    heir.account.aliases.add(who.address)
+    world.google.faults.alias_subjects = True
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    world.google.requests.clear()
+    for name, use in sessions(stage, mailbox, cursor):
+        with pytest.raises(ConsentRequired) as caught:
+            use()
+        assert caught.value.reason == "google_alias", name
+        assert "own address" in caught.value.fix
+    assert {one.method for one in world.google.requests} == {"getProfile"}
+    assert look(stage, mailbox) is None
+    assert mailbox_of(stage, mailbox).state == "needs_consent"
+    assert who.address in mailbox_of(stage, mailbox).problem.detail
+    assert {one.method for one in world.google.requests} == {"getProfile"}
+
+
+def test_to_be_sure_whose_mailbox_it_is_costs_an_idle_look_no_call_more(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+
+    def looked(cursor):
+        """Look three minutes later than the last time; returns the calls, and the cursor."""
+        position = Position.of(cursor)
+        position.told_at -= 180
+        position.again -= 180 if position.again else 0
+        world.google.requests.clear()
+        reader = stage.app.provider("google").receiver(stage.app.connection(stage.org_id, mailbox, "google"))
+        [*_, page] = reader.pages(position.cursor if cursor else None, mailbox.since)
+        reader.close()
+        return [one.method for one in world.google.requests], page.cursor
+
+    _, cursor = looked(None)
+    _, cursor = looked(cursor)  # the first sweep is made again, as the search may be late
+    calls, cursor = looked(cursor)
+    assert calls == ["getProfile"]
+    who.box.add(mail("News", From="x@elsewhere.example"))
+    calls, cursor = looked(cursor)
+    assert calls == ["getProfile", "history.list", "messages.get"]
+    assert looked(cursor)[0] == ["getProfile"]
 
 
 @pytest.mark.parametrize(

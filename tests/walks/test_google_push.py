@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sandbox.world import GOOGLE_PROJECT
 from shared import bootstrap, noticing, presence, scheduling, subscribing, working
 from shared.app import SYNC
-from shared.errors import ConsentRequired, Temporary
+from shared.errors import ConsentRequired, RateLimited, Temporary
 from shared.jobs import Job
 from shared.model import PLATFORM, Mailbox, Presence, account_of
 from shared.providers.google import pushing
@@ -23,7 +23,7 @@ from shared.settings import load
 from shared.storage.base import Add, Remove
 from tests.doors import guarded
 from tests.google import build, notification
-from tests.scenes import Clock
+from tests.scenes import Clock, encoded
 from tests.walks.test_google import meanwhile
 
 
@@ -300,6 +300,63 @@ def test_the_watch_is_renewed_daily(stage, world):
     before = watches(world)
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
     assert watches(world) == before + 1
+
+
+def test_a_watch_that_lasts_less_than_the_pause_between_renewals_is_renewed_at_its_end(stage, world):
+    stage.clock.ahead = timedelta()
+    world.google.faults.watch_seconds = 3 * 3600
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
+    push = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push
+    assert push.renew_at == push.until
+    before = watches(world)
+    stage.clock.advance(hours=4)  # its new end is behind our clock
+    scheduling.tick(stage.app)
+    for _ in range(6):
+        stage.settle()
+    assert watches(world) == before + 1
+    world.google.faults.clear()
+    stage.clock.ahead = timedelta()
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
+
+
+@pytest.mark.parametrize(("days", "hours"), [(2, 6), (8, 1)])
+def test_a_watch_that_cannot_be_renewed_is_not_tried_with_every_look(world, app, clock, days, hours):
+    """For the first two days it still works; after eight it has ended."""
+    stage = build(world, app, clock)
+    stage.settle()
+    stage.settle()
+    topic = world.google.pubsub.topics[stage.app.endpoints["google_topic"]]
+    topic.publisher = False
+    stage.clock.advance(days=days)
+    before = watches(world)
+
+    def looks(minutes):
+        for _ in range(minutes // 10):
+            stage.clock.advance(minutes=10)
+            scheduling.tick(stage.app)
+            stage.settle()
+        return watches(world) - before
+
+    assert looks(60 * hours - 20) == 1
+    assert looks(30) == 2
+    topic.publisher = True
+    assert looks(60 * hours) == 3
+    assert looks(60) == 3
+    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push_again is None
+
+
+def test_a_renewal_that_google_asks_to_wait_with_is_tried_again_after_that_pause(stage, world):
+    stage.clock.ahead = timedelta(hours=40)
+    world.google.faults.throttled[stage.alice.address] = 1
+    before = watches(world)
+    with pytest.raises(RateLimited):
+        subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "due")
+    subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "due")  # a look saw it, too
+    assert watches(world) == before + 1
+    job = Job("subscribe", stage.org_id, stage.mailbox.id, event="due", attempt=1)  # it was put back
+    working.run(stage.app, encoded(job))
+    assert watches(world) == before + 2
+    stage.clock.ahead = timedelta()
 
 
 def test_a_topic_that_does_not_exist_leaves_the_mailbox_polled(world, stage):

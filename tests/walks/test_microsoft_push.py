@@ -24,7 +24,7 @@ from shared import (
     working,
 )
 from shared.contract import PatchMailbox
-from shared.errors import Busy, ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
+from shared.errors import Busy, ConsentRequired, InvalidRequest, RateLimited, Rejected, Temporary, ZalionError
 from shared.jobs import Job
 from shared.model import AuditRecord, Turn
 from shared.providers.base import Query
@@ -271,13 +271,15 @@ def test_a_handshake_that_fails_once_is_tried_again(office):
     assert len(office.subscriptions(person.address)) == 1
 
 
-def test_while_graph_cannot_reach_us_polls_find_the_mail_and_the_next_look_tries_again(office):
+def test_while_graph_cannot_reach_us_polls_find_the_mail_and_a_look_an_hour_later_tries_again(office):
     office.bell.fail_next(100, 503)
     person, box = office.colleague("unreached")
     assert office.record(box).push is None
     assert office.sync(box)["ignore"] == 0
     office.bell.heal()
     office.settle()
+    assert office.subscriptions(person.address) == []
+    office.poll(minutes=61)
     assert len(office.subscriptions(person.address)) == 1
 
 
@@ -460,18 +462,24 @@ def test_a_push_that_ended_while_nobody_looked_is_made_anew_when_the_mailbox_is_
     assert len(office.subscriptions(person.address)) == 1
 
 
-def test_a_push_that_cannot_be_made_anew_is_made_with_the_next_poll(office):
-    """It went deaf, and our own address is down just then: it must not be dead for days."""
+@pytest.mark.parametrize("how", ["deaf", "ended"])
+def test_a_push_that_cannot_be_made_anew_is_made_within_an_hour(office, how):
+    """It went deaf or was ended, and our own address is down just then: it must not be dead for days."""
     person, box = office.colleague("deaf")
     [old] = office.subscriptions(person.address)
-    old.silent = True
     office.bell.fail_next(1000, 503)
-    for number in range(subscribing.MOST_MISSED):
-        office.world.graph.deliver("x@supplier.example", person.address, letter(office, person, number))
-        office.poll()
+    if how == "deaf":
+        old.silent = True
+        for number in range(subscribing.MOST_MISSED):
+            office.world.graph.deliver("x@supplier.example", person.address, letter(office, person, number))
+            office.poll()
+    else:
+        office.world.graph.notifier.subscriptions.pop(old.id)
+        with pytest.raises(Rejected):
+            subscribing.subscribe(office.app, office.org_id, box.id, "ended")
     assert office.subscriptions(person.address) == []
     office.bell.heal()
-    office.poll()
+    office.poll(minutes=61)
     [new] = office.subscriptions(person.address)
     assert (new.silent, office.record(box).push.id) == (False, new.id)
 

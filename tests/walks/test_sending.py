@@ -163,6 +163,14 @@ def test_bcc_reaches_its_reader_and_no_header(scene):
     assert [person.address for person in message.bcc] == [hidden.address]
 
 
+@pytest.mark.every_provider
+def test_a_mail_for_hidden_readers_only_reaches_them(scene):
+    message = scene.sent(to=[], bcc=[Person(address=scene.supplier.address)])
+    assert (message.state, message.error) == ("sent", None)
+    [there] = scene.supplier.inbox()
+    assert b"\nBcc:" not in there.partition(b"\r\n\r\n")[0]
+
+
 def test_only_the_owner_sends_from_a_mailbox_and_only_members_from_a_case(scene):
     from shared import drafts, sending
     from shared.contract import SendEmail

@@ -4,7 +4,7 @@ from shared.providers.base import Field, Provider
 from shared.providers.google.pushing import GmailPusher, notices
 from shared.providers.google.reading import GmailMailbox
 from shared.providers.google.searching import GmailSearcher
-from shared.providers.google.sending import GmailDrafter, GmailSender, largest
+from shared.providers.google.sending import GmailDrafter, GmailSender, largest, may_draft
 from shared.providers.google.signing import Google
 
 PROVIDER = Provider(
@@ -50,6 +50,7 @@ PROVIDER = Provider(
     oauth=Google(),
     stamps="mx.google.com",
     largest=largest,
+    may_draft=may_draft,
     one_account=True,
     reads_whole=True,
 )

@@ -75,12 +75,26 @@ _SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "qu
 
 
 class Session:
-    """A mailbox, spoken for by one credential; opened on first use."""
+    """A mailbox, spoken for by one credential; opened on first use.
+
+    Nothing else is asked of a delegated one before it is sure whose it is: Google signs a service account in
+    for an alias, too (nobody says that it does not), and an address that was listed may have become one of a
+    colleague's. A person's consent stays with the account.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.delegated = connection.settings.get("access") == "application"
         self._https = Api.of(connection, "gmail", TITLE, refusal)
-        self.http = Transport(self._https)
+        self._transport = Transport(self._https)
+        self._sure = not self.delegated
+
+    @property
+    def http(self) -> "Transport":
+        """What carries requests to this mailbox and no other. Raises what `profile` does."""
+        if not self._sure:
+            self.profile()
+        return self._transport
 
     def api(self, resource: str = "") -> Any:
         """Return Google's client for a resource of `users`, e.g. `messages`; `run` takes its requests."""
@@ -133,9 +147,11 @@ class Session:
 
         A person may have signed in with another account; an alias is no mailbox of its own.
         """
-        found: dict[str, Any] = self.run(self.api().getProfile(userId=ME))
+        found: dict[str, Any] = self.run(self.api().getProfile(userId=ME), self._transport)
         if found["emailAddress"].lower() != self.connection.address.lower():
-            raise googling.error_of("wrong_account", address=self.connection.address)
+            key = "google_alias" if self.delegated else "wrong_account"
+            raise googling.error_of(key, address=self.connection.address)
+        self._sure = True
         return found
 
     def close(self) -> None:

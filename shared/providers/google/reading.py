@@ -56,6 +56,10 @@ class GmailMailbox(Session):
         position, now = Position.of(cursor), int(time.time())
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
             position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
+        elif self.delegated and self._unchanged(position):
+            position.good = now
+            yield position.page([])
+            return
         if again := [*position.refused]:
             yield position.page(*self._envelopes(position, again))
         if position.swept:
@@ -121,6 +125,11 @@ class GmailMailbox(Session):
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
         """See `SentFolder.keep_sent`. Gmail files every copy by itself."""
         return None
+
+    def _unchanged(self, position: Position) -> bool:
+        """Whether nothing happened since: the call that says whose mailbox it is tells that, too."""
+        left = position.refused or position.swept or position.again
+        return not left and self.profile()["historyId"] == position.history
 
     def _history(self, position: Position) -> Iterator[Page]:
         """Yield what the history tells since the position, and move that to its end."""

@@ -36,6 +36,11 @@ def largest(_: Mapping[str, object]) -> int:
     return LARGEST
 
 
+def may_draft(settings: Mapping[str, object]) -> bool:
+    """Return whether IT lets Zalion write into this Gmail; asked for when the mailbox is connected."""
+    return bool(settings.get("drafts"))
+
+
 class _Leaving(Session):
     """What leaves through Gmail."""
 
@@ -92,7 +97,7 @@ class GmailDrafter(_Leaving):
     """Drafter of `base` over Gmail; there for those whose IT lets Zalion write into Gmail."""
 
     def __init__(self, connection: Connection) -> None:
-        if not connection.settings.get("drafts"):
+        if not may_draft(connection.settings):
             fix = "Ask IT to switch on drafts for Google; disconnect the mailbox, then connect it again."
             raise Unsupported("Zalion may not put drafts into this Gmail.", fix=fix)
         super().__init__(connection)
@@ -143,13 +148,22 @@ def _given(
     """
     from googleapiclient.http import MediaInMemoryUpload
 
-    addressed = mime.with_bcc(raw, envelope_to)
+    addressed = _addressed(raw, envelope_to)
     if len(addressed) > LARGEST:
         raise Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
     if len(addressed) <= SMALL:
         return {"raw": base64.urlsafe_b64encode(addressed).decode(), **thread}, {}, "POST"
     media = MediaInMemoryUpload(addressed, mimetype="message/rfc822", chunksize=-1, resumable=True)
     return dict(thread), {"media_body": media}, "PUT"
+
+
+def _addressed(raw: bytes, envelope_to: Sequence[str]) -> bytes:
+    """Name all recipients, and no empty group: Gmail takes a To without an address for an invalid one.
+
+    Nobody has written that down (2026-11): docs/trial-google.md.
+    """
+    head, gap, body = mime.with_bcc(raw, envelope_to).partition(b"\r\n\r\n")
+    return head.replace("{}: {}\r\n".format(*mime.NOBODY).encode(), b"") + gap + body
 
 
 @dataclass
