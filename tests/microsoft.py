@@ -204,7 +204,7 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
             scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
         )
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=app.clock() + timedelta(hours=1))
-        writes += [Add(box), Add(app.grants._sealed(org_id, grant, {"access_token": token}))]
+        writes += [Add(box), Add(app.grants._tokens.sealed(org_id, grant, {"access_token": token}))]
         dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(app.schedule.put, dues))

@@ -118,7 +118,7 @@ class Api:
         except (RateLimited, Busy):
             raise
         except Temporary as error:
-            raise NotSent(error.detail, retry_after=error.retry_after) from error
+            raise NotSent.of(error) from error
         sent = {**self.headers, **(headers or {}), "Authorization": f"Bearer {token}"}
         return self._answered(method, url, params, json, body, sent)
 

@@ -32,6 +32,13 @@ _NEVER_MADE = ("NewConnectionError", "NameResolutionError", "CERTIFICATE_VERIFY_
 class NotSent(Temporary):
     """The connection could not be made: the request certainly did not reach the far side."""
 
+    @classmethod
+    def of(cls, error: Temporary) -> "NotSent":
+        """Say the same of what kept a request from being made."""
+        same = cls(error.detail, retry_after=error.retry_after, field=error.field, fix=error.fix)
+        same.reason, same.facts = error.reason, error.facts
+        return same
+
 
 @contextmanager
 def translated(title: str) -> Iterator[None]:
