@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from tests.api.conftest import Client, draft, key, open_office
+from tests.api.conftest import Client, client, connection, draft, key, open_office
 from tests.scenes import someone, write
 
 EMAIL = "1763943000123-0123456789ab"
@@ -144,6 +144,17 @@ def real(office):
         (method, path.replace(EMAIL, email["id"]).replace(HELD, review["id"]), body)
         for method, path, body in routes(office)
     ]
+
+
+def test_whose_domain_has_umlauts_is_the_member_and_owner_whom_others_named(world, office, api):
+    person = someone(world, "anna", "xn--mller-kva.example")
+    typed = person.address.replace("xn--mller-kva", "Müller")
+    office.platform("PUT", "/cases/C-umlaut", {"members": [typed]})
+    anna = client(api, world, office.org_id, typed, "member")
+    assert anna("GET", "/cases/C-umlaut/emails").status_code == 200
+    admins = office.admin("POST", "/mailboxes", connection(world, person, address=typed, owner=typed))
+    assert admins.status_code == 201, admins.text
+    assert anna("GET", f"/mailboxes/{admins.json()['id']}").status_code == 200
 
 
 FOR_ADMINS = {"", "/sync", "/test"}
