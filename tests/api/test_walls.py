@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from tests.api.conftest import Client, client, connection, draft, key, open_office
+from tests.api.conftest import Client, client, connection, draft, key, open_office, until
 from tests.scenes import someone, write
 
 EMAIL = "1763943000123-0123456789ab"
@@ -127,13 +127,6 @@ def lived_in(api, world):
 def looked(office, path):
     office.alice_("POST", f"/mailboxes/{office.mailbox_id}/sync")
     return office.alice_("GET", path).json()["items"]
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def real(office):
