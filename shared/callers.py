@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import jwt
 
-from shared.errors import NotAllowed, Temporary, ZalionError
+from shared import mime
+from shared.errors import InvalidRequest, NotAllowed, Temporary, ZalionError
 
 Role = Literal["admin", "member", "platform"]
 ALGORITHMS = ["RS256"]
@@ -28,7 +29,7 @@ class Unauthenticated(ZalionError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody of an organisation. `email` is the lower-case address that owns mailboxes."""
+    """Somebody of an organisation. `email` is the address that owns mailboxes, as `spelled`."""
 
     org_id: str
     email: str
@@ -86,7 +87,18 @@ class Tokens:
             raise Unauthenticated("The token names no organisation.")
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise Unauthenticated("The token's roles are not a list of names.")
-        return Caller(org_id, email.lower(), frozenset(roles))
+        return Caller(org_id, spelled(email), frozenset(roles))
+
+
+def spelled(email: str) -> str:
+    """Return somebody's address in the one spelling that members and owners are kept in.
+
+    What no mail could reach, such as the "" of a service, is in lower case only: no member is called so.
+    """
+    try:
+        return mime.check_address(email, "email")
+    except InvalidRequest:
+        return email.lower()
 
 
 Check = Callable[[str | None], Caller]

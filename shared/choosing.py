@@ -14,7 +14,7 @@ from shared import (
     scheduling,
 )
 from shared.app import App
-from shared.callers import Caller
+from shared.callers import Caller, spelled
 from shared.contract import ConnectMailbox, PatchMailbox
 from shared.errors import (
     Conflict,
@@ -106,7 +106,7 @@ def _folders(app: App, name: str | None, given: Sequence[str]) -> tuple[str, ...
 
 
 def _owner(caller: Caller, owner: str | None) -> str:
-    if owner is None or owner.lower() == caller.email:
+    if owner is None or spelled(owner) == caller.email:
         if not caller.email:
             raise InvalidRequest("The token names no e-mail address to own the mailbox.", field="owner")
         return caller.email

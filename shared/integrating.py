@@ -65,7 +65,7 @@ def _saved(app: App, caller: Caller, name: str, body: PutIntegration) -> Integra
         settings=rules.checked(
             forms.check(rules.form(provider), body.settings, path="settings", partial=True)
         ),
-        domains=tuple(_domain(domain, place) for place, domain in enumerate(body.domains)),
+        domains=tuple(rules.domain(text, f"domains[{n}]") for n, text in enumerate(body.domains)),
         updated_at=app.clock(),
         updated_by=caller.email,
         problem=None,
@@ -126,10 +126,3 @@ def _ended(app: App, caller: Caller, name: str) -> Integration:
             app.records.commit(caller.org_id, _instead(stored, ended), event)
             return ended
     raise Raced
-
-
-def _domain(text: str, place: int) -> str:
-    domain = text.strip().lower()
-    if not domain or "@" in domain or "." not in domain or not domain.isprintable():
-        raise InvalidRequest("This is not a domain name.", field=f"domains[{place}]")
-    return domain

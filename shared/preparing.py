@@ -60,8 +60,7 @@ def prepare(
     raw = mime.compose(outgoing)
     limit = _largest(app, mailbox)
     if len(raw) > limit:
-        told = f"The mail is larger than {limit / 1_000_000:.0f} MB when encoded."
-        raise InvalidRequest(told, field="attachments", fix="Send smaller files, or a link to them.")
+        raise _too_large(limit)
     message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
     return Outgoing(
         raw,
@@ -71,6 +70,17 @@ def prepare(
         thread,
         counted,
     )
+
+
+def _too_large(limit: int) -> InvalidRequest:
+    """Tell the limit in the size that files have where they lie: a mail has them as base64 in lines.
+
+    57 octets are 78 there (RFC 2045 section 6.8). Windows means 1,048,576 octets where it says MB.
+    """
+    files = limit * 57 // 78
+    most, on_windows = (f"{files * 10 // mega / 10} MB" for mega in (1_000_000, 1_048_576))
+    told = f"Files and text of a mail may have {most} together ({on_windows} as Windows counts)."
+    return InvalidRequest(told, field="attachments", fix="Send fewer or smaller files, or a link to them.")
 
 
 def _largest(app: App, mailbox: Mailbox) -> int:

@@ -15,6 +15,7 @@ import msgspec
 from shared import adopting, audit, choosing, connecting, flows, presence, registering
 from shared.app import App
 from shared.authorizing import oauth_of, prove
+from shared.callers import spelled
 from shared.errors import Conflict, Temporary, ZalionError
 from shared.flows import Refused, Used, explained
 from shared.model import Flow, Integration, Mailbox, account_of
@@ -126,7 +127,7 @@ def _redeem(app: App, org_id: str, flow: Flow, query: Mapping[str, str]) -> Toke
 
 def _asked_for_by_another(app: App, org_id: str, flow: Flow, tokens: Tokens) -> bool:
     """Whether who signed in is known to be another one than who began it; raises what _go_on would."""
-    themselves = flow.actor.lower() in {name.lower() for name in (tokens.address, *tokens.addresses)}
+    themselves = spelled(flow.actor) in {spelled(name) for name in (tokens.address, *tokens.addresses)}
     if flow.purpose == "proof":
         _provable(app, org_id, flow, tokens)
         return not themselves

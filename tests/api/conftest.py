@@ -1,6 +1,7 @@
 """The whole app on the local host, called over HTTP as the frontend does."""
 
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,14 @@ def draft(office, **changes):
 
 def key():
     return {"Idempotency-Key": secrets.token_hex(8)}
+
+
+def until(check, seconds=30):
+    """Wait for what the host does by itself; return what `check` finds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")

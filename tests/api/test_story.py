@@ -1,19 +1,8 @@
 """The story over HTTP, with queues and timers run by the host."""
 
 import base64
-import time
 
-from tests.api.conftest import draft, key
-
-
-def until(check, seconds=20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.2)
-    raise AssertionError("it did not happen in time")
+from tests.api.conftest import draft, key, until
 
 
 def test_send_receive_and_read_over_http(office):

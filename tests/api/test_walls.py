@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from tests.api.conftest import Client, draft, key, open_office
+from tests.api.conftest import Client, client, connection, draft, key, open_office, until
 from tests.scenes import someone, write
 
 EMAIL = "1763943000123-0123456789ab"
@@ -129,13 +129,6 @@ def looked(office, path):
     return office.alice_("GET", path).json()["items"]
 
 
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def real(office):
     """The routes, naming a mail and a held mail that are there."""
     [email, *_] = office.alice_("GET", "/cases/C-1/emails").json()["items"]
@@ -144,6 +137,17 @@ def real(office):
         (method, path.replace(EMAIL, email["id"]).replace(HELD, review["id"]), body)
         for method, path, body in routes(office)
     ]
+
+
+def test_whose_domain_has_umlauts_is_the_member_and_owner_whom_others_named(world, office, api):
+    person = someone(world, "anna", "xn--mller-kva.example")
+    typed = person.address.replace("xn--mller-kva", "Müller")
+    office.platform("PUT", "/cases/C-umlaut", {"members": [typed]})
+    anna = client(api, world, office.org_id, typed, "member")
+    assert anna("GET", "/cases/C-umlaut/emails").status_code == 200
+    admins = office.admin("POST", "/mailboxes", connection(world, person, address=typed, owner=typed))
+    assert admins.status_code == 201, admins.text
+    assert anna("GET", f"/mailboxes/{admins.json()['id']}").status_code == 200
 
 
 FOR_ADMINS = {"", "/sync", "/test"}

@@ -1,10 +1,12 @@
 """Consents that come back through a browser: what connects an organisation's directory, and what does not."""
 
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from shared import authorizing, disconnecting, integrating, returning, scheduling
+from shared.callers import spelled
 from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
@@ -73,6 +75,15 @@ def test_a_consent_approves_the_integration_and_binds_its_directory(company):
     assert binding(company, company.tenant.id) == company.org_id
     given = [row.value for row in company.app.records.range(company.org_id, AuditRecord)]
     assert {"consent.asked", "consent.given"} <= {record.event for record in given}
+
+
+def test_an_administrator_whose_domain_has_umlauts_is_the_one_who_asked_however_microsoft_spells_it(
+    world, app
+):
+    company = Company(world, app, domain="müller.microsoft.example")
+    company.admin = replace(company.admin, email=spelled(company.it.address))
+    approve(company)
+    assert company.integration().state == "approved"
 
 
 def test_the_link_asks_for_the_least_and_for_no_permission_of_the_app_itself(company):

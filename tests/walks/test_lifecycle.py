@@ -11,7 +11,7 @@ from shared.jobs import Job
 from shared.model import Grant, Mailbox, SyncState
 from shared.providers.base import Query
 from shared.storage.base import Due, Save
-from tests.scenes import PASSWORD, caller, someone
+from tests.scenes import PASSWORD, caller, connect, someone
 
 
 def due(scene, kind="poll"):
@@ -190,8 +190,6 @@ def test_what_came_while_it_was_disconnected_is_filed_after_the_return(scene):
 
 def test_a_mailbox_on_oauth_tokens_reads_sends_and_keeps_the_rotated_token(scene, world):
     person = someone(world, "oauth", "imap.example")
-    from tests.scenes import connect
-
     secret = {name: tokens(world, person) for name in ("imap", "smtp")}
     box = connect(world, scene.app, scene.org_id, person, secret=secret)
     first = scene.app.records.get(scene.org_id, Grant, f"{box.id}!imap").value
@@ -219,8 +217,6 @@ def tokens(world, person):
 
 
 def test_one_refresh_token_for_two_sides_is_refused_because_it_rotates(scene, world):
-    from tests.scenes import connect
-
     person = someone(world, "oauth", "imap.example")
     with pytest.raises(InvalidRequest) as caught:
         connect(world, scene.app, scene.org_id, person, secret=tokens(world, person))
@@ -228,8 +224,6 @@ def test_one_refresh_token_for_two_sides_is_refused_because_it_rotates(scene, wo
 
 
 def test_an_access_token_alone_serves_until_it_ends(scene, world):
-    from tests.scenes import connect
-
     person = someone(world, "oauth", "imap.example")
     secret = {"accessToken": world.issuer.access_token(person.address), "expiresIn": 3000}
     box = connect(world, scene.app, scene.org_id, person, secret=secret)
@@ -302,6 +296,20 @@ def test_only_known_domains_connect_where_it_says_so(scene):
     with pytest.raises(InvalidRequest) as caught:
         scene.colleague()
     assert caught.value.field == "address"
+
+
+def test_a_domain_with_umlauts_is_the_same_one_however_it_is_typed(scene):
+    from shared import integrating
+    from shared.contract import PutIntegration
+
+    admin, domain = caller(scene.org_id, "it@imap.example", "admin"), "xn--mller-kva.example"
+    person = someone(scene.world, "anna", domain)
+    for name in ("imap", "smtp"):
+        body = PutIntegration(approved=True, domains=[" Müller.example "])
+        assert integrating.put(scene.app, admin, name, body)[0].domains == (domain,)
+    typed = person.address.replace(domain, "müller.example")
+    box = connect(scene.world, scene.app, scene.org_id, person, address=typed, owner=typed)
+    assert (box.address, box.owner) == (person.address, person.address)
 
 
 def test_a_delivery_of_nothing_does_nothing(scene):

@@ -7,11 +7,13 @@ from email import message_from_bytes
 import pytest
 
 from sandbox.wire import Wire
+from shared import scheduling
 from shared.errors import Busy, Temporary, ZalionError
 from shared.model import SyncState
 from shared.storage.base import Save
-from tests.doors import Guard, guarded
+from tests.doors import Acting, Guard, guarded
 from tests.scenes import build_behind, imap
+from tests.walks.test_privacy_and_budgets import fill
 
 
 @pytest.fixture
@@ -173,6 +175,32 @@ def test_the_mail_server_stopped_and_started_in_the_middle_loses_nothing(scene, 
     assert ids(scene)[1:] == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("read", "times", "filed"), [("pages", 1, 0), ("fetch", 1, 1), ("pages", 2, 1), ("fetch", 2, 2)]
+)
+def test_the_mail_server_that_goes_away_in_the_middle_of_a_look_loses_and_doubles_nothing(
+    scene, arrived, read, times, filed
+):
+    """After the headers of a page, and after a mail: of the first page, and of the second one."""
+    wanted = {reply(scene, arrived)}
+    fill(scene, 250)
+    wanted |= {reply(scene, arrived, text) for text in ("Second", "Third")}
+
+    def then(name, number):
+        if (name, number) == (f"{scene.receiver}.{read}", times):
+            scene.world.dovecot.stop()
+
+    try:
+        with pytest.raises(Temporary):
+            scene.sync(app=guarded(scene.app, Acting(then=then)))
+    finally:
+        scene.world.dovecot.start()
+    assert len(ids(scene)[1:]) == filed
+    scene.sync()
+    assert sorted(ids(scene)[1:]) == sorted(wanted)
+    assert scene.reviews() == []
+
+
 @pytest.fixture
 def wired(world, app, clock):
     """A scene whose IMAP server is behind a wire."""
@@ -215,8 +243,6 @@ def test_a_mail_moved_between_listing_and_fetching_is_fetched_where_it_lies(scen
 
 
 def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
-    from shared import scheduling
-
     message = scene.send()
     scene.world.post.stop()
     try:
@@ -230,6 +256,71 @@ def test_a_send_while_the_mail_server_is_away_goes_out_later(scene):
     scene.work()
     assert scene.email(message.id).state == "sent"
     assert len(scene.supplier.inbox()) == 1
+
+
+def leaving(scene, act):
+    """The scene's app; `act` happens in the middle of a hand-over: its recipients were taken, its text not yet."""
+
+    def then(name, times):
+        if (name, times) == ("records.commit", 1):
+            [message] = scene.timeline()
+            assert message.state == "sending"
+            act()
+
+    return guarded(scene.app, Acting(then=then))
+
+
+def back(scene):
+    """The mail server is back, and what waits is tried again."""
+    scene.clock.advance(minutes=20)
+    scheduling.tick(scene.app)
+    scene.work()
+
+
+def test_a_mail_server_that_goes_away_after_it_took_the_recipients_gets_the_mail_once_when_it_is_back(scene):
+    promised, parts = scene.send(), (scene.world.post, scene.world.dovecot)
+    list(scene.waiting())
+    try:
+        scene.deliver(promised, app=leaving(scene, lambda: [part.stop() for part in parts]))
+    finally:
+        for part in parts:
+            part.start()
+    waiting = scene.email(promised.id)
+    assert (waiting.state, waiting.error is not None) == ("queued", True)
+    assert scene.supplier.inbox() == []
+    back(scene)
+    assert scene.email(promised.id).state == "sent"
+    assert (len(scene.supplier.inbox()), len(scene.alice.inbox("Sent"))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("delivered", "copied", "state"),
+    [(True, False, "uncertain"), (False, False, "uncertain"), (True, True, "sent")],
+)
+def test_a_mail_server_that_is_gone_after_the_final_dot_is_asked_when_it_is_back_and_gets_nothing_twice(
+    wired, delivered, copied, state
+):
+    scene, wire = wired
+    promised, post = scene.send(), scene.world.post
+    list(scene.waiting())
+
+    def gone():
+        """The answer to the dot is lost, and from then on nobody gets in, by SMTP or IMAP."""
+        post.faults.drop_after_dot(delivered=delivered)
+        post.faults.refusing = wire.faults.refusing = True
+
+    scene.deliver(promised, app=leaving(scene, gone))
+    back(scene)
+    assert scene.email(promised.id).state == "sending", "nobody can tell yet"
+    post.faults.clear()
+    wire.heal()
+    if copied:  # by the mail server itself, as Gmail and Exchange do
+        scene.alice.keep(scene.raw(promised))
+    for _ in range(3):
+        back(scene)
+        assert scene.email(promised.id).state == state
+    assert len(scene.supplier.inbox()) == delivered
+    assert len(scene.alice.inbox("Sent")) == copied
 
 
 @pytest.mark.every_provider
