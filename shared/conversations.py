@@ -16,7 +16,10 @@ from shared.identity import SignedId
 from shared.model import Alias, Conversation, Envelope, Evidence, MailKind
 
 NEWEST_REFERENCES = 50
-"""Of longer References only the nearest are looked up; one of our own costs nothing to recognise anywhere."""
+"""Of longer References only the nearest are looked up, and as many ids of a report.
+
+One of our own costs nothing to recognise anywhere.
+"""
 
 NEAREST = 3
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
@@ -200,8 +203,9 @@ def _match(
 def _references(
     envelope: Envelope, lookup: Lookup, reported: Sequence[str]
 ) -> Iterator[tuple[str, str, float]]:
-    for message_id in reported:
-        yield message_id, "report", 0.95
+    for place, message_id in enumerate(reported):
+        if place < NEWEST_REFERENCES or lookup.signed(message_id):
+            yield message_id, "report", 0.95
     for place, message_id in enumerate(reversed(envelope.references)):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue

@@ -38,6 +38,9 @@ TRIES = 30
 JITTER = 0.1
 """Seconds between two tries, at most: writers of one conversation take turns."""
 
+MOST_TOLD = 50
+"""Recipients of a bounce whose failure is told; the bounce itself has them all."""
+
 
 @dataclass
 class Filer:
@@ -239,11 +242,12 @@ class Filer:
         if report is None or message is None or message.value.direction != "out":
             return []
         sent_to = {*message.value.envelope_to, *(a.address for a in (*message.value.to, *message.value.cc))}
-        failed = [r for r in report.recipients if r.action == "failed" and r.address in sent_to]
+        failed = {r.address: r for r in report.recipients if r.action == "failed" and r.address in sent_to}
         if not failed:
             return []
-        words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in failed)
-        problem = Problem(failed[0].status or "bounced", words, "Correct the address and send again.")
+        told = list(failed.values())[:MOST_TOLD]  # a report may go on for ever, a record may not
+        words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in told)
+        problem = Problem(told[0].status or "bounced", words, "Correct the address and send again.")
         return [Move(message, replace(message.value, state="failed", error=problem))]
 
     def _confirm(self, envelope: Envelope, alias: Alias) -> str:

@@ -305,6 +305,14 @@ def test_only_the_newest_references_are_looked_up():
     assert "<399@x.example>" in knowledge.asked
 
 
+def test_only_the_first_mails_that_a_report_names_are_looked_up_and_ours_wherever_it_is():
+    knowledge = known()
+    named = [f"<{n}@x.example>" for n in range(400)]
+    decide(bounce(), knowledge, reported=named)
+    assert len(knowledge.asked) <= 52
+    assert decide(bounce(), known(), reported=[*named, OURS]).outcome == "file"
+
+
 def test_our_own_id_is_recognised_however_long_ago_it_was():
     long = (OURS, *(f"<{n}@x.example>" for n in range(400)))
     assert decide(envelope(references=long), known()).outcome == "file"

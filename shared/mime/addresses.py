@@ -16,6 +16,9 @@ MOST_ADDRESSES = 2000
 LONGEST_ADDRESS = 320
 """RFC 5321 §4.5.3.1: 64 octets, the @ and 255; what is longer reaches nobody and is no address."""
 
+LONGEST_DOMAIN = 255
+"""RFC 5321 §4.5.3.1.2."""
+
 LONGEST_NAME = 320
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', re.DOTALL)
@@ -29,16 +32,16 @@ def read(values: Iterable[str]) -> tuple[Address, ...]:
     """Read address headers: what has no `@` or is too long is dropped, groups are opened, 2,000 at most."""
     found: list[Address] = []
     for value in values:
-        for name, specs, comment in _mailboxes(value):
-            people = (_address(spec, name or decode_words(comment)) for spec in specs if "@" in spec)
+        for name, specs in _mailboxes(value):
+            people = (_address(spec, name) for spec in specs if "@" in spec)
             found += [person for person in people if len(person.address) <= LONGEST_ADDRESS]
             if len(found) >= MOST_ADDRESSES:
                 return tuple(found[:MOST_ADDRESSES])
     return tuple(found)
 
 
-def _mailboxes(value: str) -> Iterator[tuple[str, list[str], str]]:
-    """Split at top-level commas; yields (name, what is in angle brackets or bare, comment)."""
+def _mailboxes(value: str) -> Iterator[tuple[str, list[str]]]:
+    """Split at top-level commas; yields (name or comment, what is in angle brackets or bare)."""
     words: list[str] = []
     angles: list[str] = []
     comments: list[str] = []
@@ -49,7 +52,9 @@ def _mailboxes(value: str) -> Iterator[tuple[str, list[str], str]]:
             depth = max(depth, 0)
             comments.append("" if piece in "()" else piece)
         elif piece in {",", ";"}:
-            yield _name(words) if angles else "", angles or _bare(words), clean("".join(comments))
+            if words or angles:
+                name = _name(words) if angles else ""
+                yield name or _shown("".join(comments)), angles or _bare(words)
             words, angles, comments = [], [], []
         elif piece == ":" and not angles:
             words = []  # the name of a group
@@ -61,14 +66,18 @@ def _mailboxes(value: str) -> Iterator[tuple[str, list[str], str]]:
 
 def _bare(words: list[str]) -> list[str]:
     """Find addresses without angle brackets; two beside each other are two."""
-    text = re.sub(r"[ \t]*@[ \t]*", "@", "".join(words).strip())
+    text = " ".join("".join(words).split()).replace(" @", "@").replace("@ ", "@")
     return [text] if text.startswith('"') else text.split()
 
 
 def _name(words: list[str]) -> str:
     """Make a display name of the words before the angle bracket."""
     plain = (re.sub(r"\\(.)", r"\1", word.strip('"')) if word.startswith('"') else word for word in words)
-    return clean(decode_words("".join(plain)))[:LONGEST_NAME]
+    return _shown("".join(plain))
+
+
+def _shown(text: str) -> str:
+    return clean(decode_words(text))[:LONGEST_NAME]
 
 
 def _address(spec: str, name: str) -> Address:
@@ -84,6 +93,8 @@ def _ascii(domain: str) -> str | None:
 
     Not the stdlib's `idna` codec: that is IDNA2003, which turns `straße.example` into another domain.
     """
+    if len(domain) > LONGEST_DOMAIN:
+        return None
     labels = unicodedata.normalize("NFKC", _DOTS.sub(".", domain)).lower().split(".")
     return ".".join(filter(None, made)) if all(made := [_a_label(label) for label in labels]) else None
 
@@ -105,9 +116,9 @@ def written(values: Iterable[str], field: str) -> tuple[Address, ...]:
     Raises InvalidRequest naming `field` for what is no address.
     """
     return tuple(
-        Address(check_address(spec, field), name or decode_words(comment))
+        Address(check_address(spec, field), name)
         for value in values
-        for name, specs, comment in _mailboxes(value)
+        for name, specs in _mailboxes(value)
         for spec in specs
     )
 
@@ -128,7 +139,7 @@ def check_address(text: str, field: str) -> str:
         )
     if not _LOCAL.fullmatch(local.lower()) or "=?" in local:
         raise InvalidRequest("The part before the @ is not valid (RFC 5321 section 4.1.2).", field=field)
-    ascii_domain = _ascii(domain) if len(domain) <= 255 else None  # noqa: PLR2004 - RFC 5321 §4.5.3.1.2
+    ascii_domain = _ascii(domain)
     if not ascii_domain or "." not in ascii_domain or ascii_domain.rpartition(".")[2].isdigit():
         raise InvalidRequest("The domain after the @ is not valid.", field=field)
     address = f"{local.lower()}@{ascii_domain}"

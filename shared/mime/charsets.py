@@ -32,6 +32,9 @@ DETECTABLE = 32
 """Octets below which guessing a charset is worse than windows-1252."""
 
 _SAMPLE = 65_536
+_PIECE = 1000
+"""Characters normalised at a time: putting combining marks in order takes quadratic time (CPython 3.13.0)."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
 _WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\r\n]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
@@ -164,4 +167,6 @@ def base64(data: bytes) -> tuple[bytes, bool]:
 
 def clean(text: str) -> str:
     """Return one line without control characters, NFC, inner white space collapsed."""
-    return unicodedata.normalize("NFC", " ".join(_CONTROLS.sub(" ", text).split()))
+    line = " ".join(_CONTROLS.sub(" ", text).split())
+    pieces = (line[place : place + _PIECE] for place in range(0, len(line), _PIECE))
+    return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)

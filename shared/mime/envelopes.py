@@ -37,7 +37,7 @@ def split(raw: bytes) -> tuple[Headers, int]:
     """
     found: dict[str, list[str]] = {}
     lines, body = _lines(raw)
-    name, value = "", b""
+    name, value = "", bytearray()
     for place, (start, line) in enumerate(lines):
         if line[:1] in (b" ", b"\t") and name:
             value += line if len(value) < LARGEST_HEADER else b""
@@ -45,7 +45,7 @@ def split(raw: bytes) -> tuple[Headers, int]:
         field = _FIELD.match(line)
         if field:
             _keep(found, name, value)
-            name, value = field[1].decode("ascii").lower(), line[field.end() :]
+            name, value = field[1].decode("ascii").lower(), bytearray(line[field.end() :])
         elif not (place == 0 and line.startswith(b"From ")) and not _goes_on(lines, place):
             body = start
             break
@@ -71,10 +71,10 @@ def _goes_on(lines: Sequence[tuple[int, bytes]], place: int) -> bool:
     return place > 0 and place + 1 < len(lines) and _FIELD.match(lines[place + 1][1]) is not None
 
 
-def _keep(found: dict[str, list[str]], name: str, value: bytes) -> None:
+def _keep(found: dict[str, list[str]], name: str, value: bytearray) -> None:
     if name:
         limit = LARGEST_STRUCTURAL if name.startswith("content-") else LARGEST_HEADER
-        found.setdefault(name, []).append(header_text(value[:limit]).replace("\x00", "").strip())
+        found.setdefault(name, []).append(header_text(bytes(value[:limit])).replace("\x00", "").strip())
 
 
 def first(headers: Headers, name: str) -> str:

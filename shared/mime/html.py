@@ -15,7 +15,22 @@ LARGEST = 2_000_000
 DEEPEST = 500
 
 MOST_REFERENCES = 100_000
-"""Ampersands; html5ever takes quadratic time for them (a million: 9 s, nh3 0.3.8, 2026-11-24)."""
+"""Ampersands, and letters that begin in UTF-8 as a hard space does; html5ever takes quadratic time for both.
+
+A million: 9 s (nh3 0.3.8, 2026-11-24).
+"""
+
+MOST_ATTRIBUTES = 1000
+"""Of one element; html5ever compares each with all before it (80,000: 1.8 s, nh3 0.3.8, 2026-11-26)."""
+
+_REFERENCE = re.compile("[&\x80-\xbf]")
+_VALUE = r"""(?:"[^"]*"?|'[^']*'?|[^\t\n\f\r >]+)"""
+_ATTRIBUTE = rf"[\t\n\f\r /]*[^\t\n\f\r />][^\t\n\f\r />=]*(?:[\t\n\f\r ]*=[\t\n\f\r ]*{_VALUE})?"
+_ELEMENT = re.compile(rf"(?=(<[a-zA-Z][^\t\n\f\r />]*(?:{_ATTRIBUTE}){{0,{MOST_ATTRIBUTES}}}))")
+"""Wherever an element might begin: comments and scripts are not told apart, and could hide one from us."""
+
+_NUMBER = re.compile(r"&#[0-9]{9,};?")
+"""No character; `int`, to which `unescape` gives it, raises for more than 4,300 digits."""
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 # ruff: noqa: SIM905 - the lists below read better than a page of quotes
@@ -100,7 +115,7 @@ def _without_images(element: str, attribute: str, value: str) -> str | None:
 
 def too_much(html: str) -> bool:
     """Whether HTML is beyond what can be sanitised quickly."""
-    if len(html) > LARGEST or html.count("&") > MOST_REFERENCES:
+    if len(html) > LARGEST or len(_REFERENCE.findall(html)) > MOST_REFERENCES or _crowded(html):
         return True
     depth = 0
     for closing, name in _TAG.findall(html):
@@ -111,10 +126,23 @@ def too_much(html: str) -> bool:
     return False
 
 
+def _crowded(html: str) -> bool:
+    """Whether an element has too many attributes, or so many begin in each other that reading all is work."""
+    work = 0
+    for element in _ELEMENT.finditer(html):
+        length = len(element[1])
+        work += length
+        many = length > 2 * MOST_ATTRIBUTES and len(re.findall(_ATTRIBUTE, element[1])) > MOST_ATTRIBUTES
+        if many or work > 2 * LARGEST:
+            return True
+    return False
+
+
 def text_of(html: str) -> str:
     """Return a plain text rendering, for mails without a text part; never raises."""
     if too_much(html):
-        return _squeezed(unescape(re.sub(r"<[^<>]{0,2000}>", " ", html[:LARGEST])))
+        words = _NUMBER.sub("\ufffd", re.sub(r"<[^<>]{0,2000}>", " ", html[:LARGEST]))
+        return _squeezed(unescape(words))
     tidy = nh3.clean(
         _encodable(html), tags=_BREAKS | {"td", "th"}, clean_content_tags=set(_DROPPED), attributes={}
     )

@@ -32,7 +32,7 @@ _STATUSES = {"message/delivery-status", "message/global-delivery-status"}
 _DISPOSITIONS = {"message/disposition-notification"}
 _RECIPIENTS = ("original-recipient", "final-recipient")
 _QUOTED_ID = re.compile(r"^[> \t]*Message-ID:\s*(<[^<>\s]{3,990}>)", re.IGNORECASE | re.MULTILINE)
-_QMAIL = re.compile(r"^<([^<>\s]{3,320}@[^<>\s]{1,255})>:\s*\n(.+)", re.MULTILINE)
+_QMAIL = re.compile(r"^<([^<>@\s]{1,64}@[^<>@\s]{1,255})>:\s*\n(.+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def test_letters_before_the_at_sign_are_refused_with_the_reason():
         ("Name <a@x.example> <b@y.example>", ["a@x.example", "b@y.example"]),
         ("<<a@x.example>>", ["a@x.example"]),
         ("a @ x.example", ["a@x.example"]),
+        ("a  @\t x.example   b\t@y.example", ["a@x.example", "b@y.example"]),
         ("no address here", []),
         ("", []),
         ("mailto:a@x.example", ["a@x.example"]),
@@ -73,3 +74,5 @@ def test_address_headers_are_read_tolerantly(header, found):
 
 def test_a_name_in_a_comment_counts():
     assert mime.parse(b"From: a@x.example (Alice)\r\n\r\n").sender.name == "Alice"
+    assert mime.parse(b"From: <a@x.example> (=?utf-8?q?Al=C3=ADce?=)\r\n\r\n").sender.name == "Alíce"
+    assert len(mime.parse(b"From: a@x.example (" + b"A" * 5000 + b")\r\n\r\n").sender.name) == 320

@@ -34,6 +34,11 @@ HOSTILE = {
     "one header of a megabyte": b"Subject: kept\r\nReferences: " + b"<a@b>\r\n " * 120_000 + b"\r\n\r\nbody",
     "html of open tags": b"Content-Type: text/html\r\n\r\n" + b"<div>" * 400_000,
     "html of ampersands": b"Content-Type: text/html\r\n\r\n" + b"&a" * 900_000,
+    "html of a number without end": b"Content-Type: text/html\r\n\r\n"
+    + b"&a" * 100_001
+    + b"&#"
+    + b"9" * 5000
+    + b";",
     "a reply of quote openings": b"Subject: x\r\n\r\n" + b"On a\n" * 50_000,
     "a line that nearly is an attribution": b"Subject: x\r\n\r\nOn " + b"wrote <a@b> schrieb " * 20_000,
     "a page of rulers": b"Subject: x\r\n\r\n" + b"____________\n" * 3000,

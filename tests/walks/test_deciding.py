@@ -355,6 +355,22 @@ def test_a_bounce_of_an_answer_from_the_own_mail_program_marks_that_answer(scene
 
 
 @pytest.mark.only("imap")
+def test_a_bounce_that_tells_of_one_recipient_a_thousand_times_tells_it_once(scene, arrived):
+    [sent] = [message for message in scene.timeline() if message.origin == "case"]
+    block = f"Final-Recipient: rfc822; {scene.supplier.address}\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+    block += f"Diagnostic-Code: smtp; 550 {'no ' * 160}\r\n\r\n"
+    bounce = bounce_of(scene, casework.raw(scene.app, scene.caller, "C-1", sent.id))
+    scene.alice.receive(
+        bounce.replace(
+            b"Reporting-MTA: dns; x\r\n\r\n", b"Reporting-MTA: dns; x\r\n\r\n" + block.encode() * 1000
+        )
+    )
+    scene.sync()
+    assert scene.email(sent.id).state == "failed"
+    assert len(scene.email(sent.id).error.detail) < 1000
+
+
+@pytest.mark.only("imap")
 def test_a_bounce_of_an_answer_that_we_do_not_have_is_filed_and_marks_no_other_mail(scene, arrived):
     scene.alice.receive(bounce_of(scene, own_answer(scene, arrived)))
     scene.sync()

@@ -1,0 +1,72 @@
+"""What it costs to read a mail grows with the mail, not with its square, whatever is repeated in it.
+
+The mails are read by a process that the system ends when one of them is too much work (its own: a busy machine
+is none). The cap is ten times what the worst of them takes, and what was quadratic took more than the cap.
+"""
+
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mime.test_fuzz import read_everything
+
+pytestmark = pytest.mark.fast
+
+CAP = 4
+"""Seconds of work for one mail."""
+
+LONG = 30_000
+HEADERS = [b"From", b"To", b"Cc", b"Bcc", b"Reply-To", b"Subject", b"Date", b"Message-ID", b"References", b"In-Reply-To",
+           b"Received", b"Content-Type", b"Content-Disposition", b"Authentication-Results", b"Auto-Submitted",
+           b"X-Auto-Response-Suppress", b"X-Failed-Recipients", b"Original-Message-ID", b"Final-Recipient", b"Diagnostic-Code"]  # fmt: skip
+FILLINGS = [b" ", b"\t", b"\r\n ", b"\n\t", b"@", b" @", b"@\t", b"<", b"<@", b"<a@b> ", b"(", b"(a)", b'"', b'"" ', b"\\", b",", b";", b"a=b;",
+            b"=?", b"=?a?q?", b"?= ", b"a"]  # fmt: skip
+BOUNCE = b"From: MAILER-DAEMON@x.example\r\nReturn-Path: <>\r\nContent-Type: "
+OTHERS = {
+    "a long name for many": (b"To: (=?" + b"a" * LONG + b")" + b"<@>" * (LONG // 3) + b"\r\n") * 4 + b"\r\nx",
+    "combining marks": b"".join(
+        name + b": a" + "\u0315\u0316".encode() * 15_000 + b"\r\n"
+        for name in (b"Subject", b"Date", b"From", b"To")
+    ),
+    "a boundary of tabs": BOUNCE + b"multipart/mixed\r\n\r\n--" + b"\t" * 2_000_000,
+    "lines of at signs": BOUNCE + b"text/plain\r\n\r\n" + (b"<" + b"@" * 578 + b"\n") * 3_400,
+    "hard spaces": BOUNCE + b"text/html; charset=latin1\r\n\r\n" + b"\xa0" * 1_900_000,
+    "attributes": BOUNCE + b"text/html\r\n\r\n<p " + b" ".join(b"a%d" % n for n in range(250_000)) + b">",
+    "attributes behind a comment that looks like an element": BOUNCE
+    + b'text/html\r\n\r\n<!-- <a b="--><p '
+    + b" ".join(b"a%d" % n for n in range(250_000))
+    + b'> <!-- " -->',
+    "elements in each other's names": BOUNCE + b"text/html\r\n\r\n" + b"<p" * 900_000,
+}
+
+
+def mails() -> Iterator[tuple[str, bytes]]:
+    """Four long headers a mail; and others."""
+    for filling in FILLINGS:
+        values = b": a" + filling * (LONG // len(filling)) + b"b\r\n"
+        for headers in itertools.batched(HEADERS, 4, strict=True):
+            yield f"{headers} of {filling!r}", b"".join(name + values for name in headers) + b"\r\nx"
+    yield from OTHERS.items()
+
+
+def test_mails_made_to_hurt_are_little_work():
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, f"ended in: {done.stdout.splitlines()[-1]}\n{done.stderr}"
+
+
+if __name__ == "__main__":
+    for name, raw in mails():
+        print(name, flush=True)
+        signal.setitimer(signal.ITIMER_VIRTUAL, CAP)  # the signal ends the process, whatever it is in
+        read_everything(raw)
