@@ -442,7 +442,9 @@ def test_storage_stopped_and_started_in_the_middle_loses_and_doubles_nothing(tmp
         written = Guard(how="lost", error=lambda _: gone(world), only=r"records\.commit", fail_at=2)
         with pytest.raises(Temporary):
             scene.deliver(promised, app=guarded(scene.app, written))
-        assert written.calls == ["records.commit"] * (1 + TRIES)  # it left, and that is tried again; no copy was filed
+        assert written.calls == ["records.commit"] * (
+            1 + TRIES
+        )  # it left, and that is tried again; no copy was filed
         world.azurite.start()
         assert len(scene.alice.inbox("Sent")) == 1
         clock.advance(minutes=20)
