@@ -183,9 +183,11 @@ def written_by(raw: bytes) -> tuple[Address, ...]:
 
 def content(raw: bytes) -> bytes:
     """Return a mail without its headers but for those that say what its body is (RFC 2045 section 3)."""
-    lines, body = _lines(raw)
+    (lines, _), (_, body) = _lines(raw), split(raw)
     kept, keep = [], False
-    for _, line in lines:
+    for start, line in lines:
+        if start >= body:
+            break  # the blank line is missing
         if line[:1] not in (b" ", b"\t"):
             keep = _CONTENT.match(line) is not None
         kept += [line] if keep else []

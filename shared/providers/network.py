@@ -22,7 +22,8 @@ from shared.providers import silence
 from shared.providers.base import Bearer, Connection, Field
 from shared.providers.sockets import LONGEST, Socket, verifying
 
-PORTS = frozenset({110, 143, 443, 465, 587, 993, 995})
+PORTS = frozenset({110, 143, 465, 587, 993, 995})
+"""Where mail is spoken. Not 443: who waits there for a greeting would count every API as silent."""
 
 MOST_PLACES = 4
 """So many addresses of a host are tried: whoever names ten thousand would keep a worker for ever."""

@@ -165,6 +165,7 @@ class SmtpSender:
 
 def _leave(smtp: _Smtp) -> None:
     with suppress(OSError):  # all that matters was answered; a goodbye is manners only
+        sockets.done_with(smtp.sock)
         smtp.set_timeout(GOODBYE)  # who waits here has not written down yet that the mail has left
         smtp.quit()
     smtp.close()

@@ -125,6 +125,12 @@ def let_in(sock: socket.socket | None) -> None:
         sock.place = None
 
 
+def done_with(sock: socket.socket | None) -> None:
+    """Note that all that matters was heard: what follows tells nothing of the far side."""
+    if isinstance(sock, _Ending):
+        sock.place = None
+
+
 def verifying() -> "Context":
     """Make a context of TLS 1.2 or newer (RFC 8996) that verifies certificate and name by its roots."""
     made = Context(ssl.PROTOCOL_TLS_CLIENT)

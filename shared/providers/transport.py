@@ -92,7 +92,7 @@ def session(allowed_hosts: frozenset[str], over: "HTTPAdapter | None" = None) ->
 def adapter(
     allowed_hosts: frozenset[str],
     *,
-    ports: frozenset[int] = network.PORTS,
+    ports: frozenset[int] = PORTS,
     connect: float = TIMEOUT[0],
     until: float = math.inf,
 ) -> "HTTPAdapter":
@@ -128,7 +128,9 @@ def adapter(
         """Never waits for ever, whoever forgot to say how long (MSAL does)."""
 
         def send(self, request: "PreparedRequest", *args: Any, **options: Any) -> "Response":
-            options["timeout"] = options.get("timeout") or TIMEOUT
+            timeout = options.get("timeout") or TIMEOUT
+            reads = timeout[1] if isinstance(timeout, tuple) else timeout
+            options["timeout"] = (reads, reads)  # urllib3 sends with the first; `connect` has its own
             return super().send(request, *args, **options)
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:

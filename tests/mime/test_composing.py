@@ -287,3 +287,28 @@ def test_any_line_of_text_survives_the_journey(subject, name, file):
     assert mime.parse(again).subject == parsed.subject
     assert mime.parse(again).to == parsed.to
     assert len(parsed.attachments) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "content"),
+    [
+        (
+            b"From: x\r\nX-Own: 1\r\nContent-Type: text/plain\r\n\r\nHi\r\n",
+            b"Content-Type: text/plain\r\n\r\nHi\r\n",
+        ),
+        (
+            b"Subject: x\r\nMIME-Version: 1.0\r\nHello there\r\n\r\nMore\r\n",
+            b"MIME-Version: 1.0\r\n\r\nHello there\r\n\r\nMore\r\n",
+        ),
+        (
+            b"Subject: x\r\nContent-Type: multipart/mixed;\r\n\tboundary=b\r\n\r\n--b--\r\n",
+            b"Content-Type: multipart/mixed;\r\n\tboundary=b\r\n\r\n--b--\r\n",
+        ),
+    ],
+    ids=["plain", "no blank line", "folded"],
+)
+def test_the_body_of_a_written_mail_goes_out_as_it_is(written, content):
+    raw = mime.compose(replace(DRAFT, text=None, written=written))
+    assert raw.endswith(content)
+    assert b"X-Own" not in raw
+    assert mime.parse(raw).subject == DRAFT.subject

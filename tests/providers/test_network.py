@@ -565,3 +565,8 @@ def _other(tmp_path):
     from sandbox.ca import Authority
 
     return Authority(tmp_path / "stranger")
+
+
+def test_no_mailbox_waits_for_a_greeting_where_apis_are():
+    """Three that did would count everybody's API as silent."""
+    assert refusal("93.184.215.14", 443)[0] == "port"

@@ -163,7 +163,8 @@ def _addressed(raw: bytes, envelope_to: Sequence[str]) -> bytes:
     Nobody has written that down (2026-11): docs/trial-google.md.
     """
     head, gap, body = mime.with_bcc(raw, envelope_to).partition(b"\r\n\r\n")
-    return head.replace("{}: {}\r\n".format(*mime.NOBODY).encode(), b"") + gap + body
+    nobody = "\r\n{}: {}\r\n".format(*mime.NOBODY).encode()
+    return head.replace(nobody, b"\r\n") + gap + body
 
 
 @dataclass

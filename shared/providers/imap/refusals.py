@@ -9,14 +9,16 @@ from shared.providers import network
 
 FIX = "Check name and password and sign in again; some providers ask for an app password."
 
-# RFC 5530's codes first, words only where there is none: servers repeat folder names in theirs
-_NOT_LET_IN = re.compile(
-    r"(?i)\[(authenticationfailed|authorizationfailed|expired|privacyrequired|contactadmin)\]"
-)
-_GONE = re.compile(r"(?i)\[(nonexistent|trycreate|cannot)\]|exist|not found|unknown")
-_NO_ACCESS = re.compile(r"(?i)\[(authenticationfailed|authorizationfailed|expired)\]")
-_NOT_NOW = re.compile(r"(?i)\[(unavailable|inuse|limit)\]|try again|temporar|busy")
-_BROKE = re.compile(r"(?i)serverbug|unavailable|server error|internal")
+_CODE = re.compile(r"(?:\* BYE |[a-z ]{1,40} failed: )?\[([a-z-]{1,40})[] ]", re.IGNORECASE)
+"""The response code that words begin with. What stands further on is a folder's name, perhaps."""
+
+_NOT_LET_IN = {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN"}
+_NO_ACCESS = {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"}
+_GONE = {"NONEXISTENT", "TRYCREATE", "CANNOT"}, re.compile(r"(?i)exist|not found|unknown")
+_NOT_NOW = {"UNAVAILABLE", "INUSE", "LIMIT"}, re.compile(r"(?i)try again|temporar|busy")
+_BROKE = {"SERVERBUG", "UNAVAILABLE"}, re.compile(r"(?i)serverbug|unavailable|server error|internal")
+
+_TELLING = _NOT_LET_IN | _GONE[0] | _NOT_NOW[0] | _BROKE[0]
 
 _BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
 
@@ -31,7 +33,7 @@ def at_sign_in(error: LoginError) -> ZalionError:
     if isinstance(cause, IMAPClientAbortError):
         return of_goodbye(cause)
     words = _words(cause or error)
-    if not _NOT_LET_IN.search(words) and network.not_now(words):
+    if _code(words) not in _NOT_LET_IN and network.not_now(words):
         return network.later(words)
     return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
 
@@ -41,7 +43,7 @@ def of_goodbye(error: IMAPClientError) -> ZalionError:
     words = _words(error)
     if words.startswith(("socket error", "unexpected")):
         return Temporary(network.SILENT)
-    if _NOT_LET_IN.search(words):
+    if _code(words) in _NOT_LET_IN:
         return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
     return network.later(words)
 
@@ -51,13 +53,27 @@ def of_command(error: IMAPClientError) -> ZalionError:
     if isinstance(error, IMAPClientAbortError):
         return of_goodbye(error)
     words = _words(error)
-    if _NO_ACCESS.search(words):
+    if _code(words) in _NO_ACCESS:
         return ConsentRequired(f"The mail server refused: {words}", fix=FIX)
-    if not _GONE.search(words) and (_NOT_NOW.search(words) or network.too_often(words)):
+    if _says(words, _GONE):
+        return Rejected(f"The mail server refused: {words}")
+    if _says(words, _NOT_NOW) or network.too_often(words):
         return network.later(words)
-    if not _GONE.search(words) and _BROKE.search(words):
+    if _says(words, _BROKE):
         return Broke(f"The mail server failed: {words}")
     return Rejected(f"The mail server refused: {words}")
+
+
+def _code(words: str) -> str:
+    found = _CODE.match(words)
+    return found[1].upper() if found else ""
+
+
+def _says(words: str, kind: tuple[set[str], re.Pattern[str]]) -> bool:
+    """Whether words are of a kind: by their code (RFC 5530), or by themselves where it tells nothing."""
+    codes, said = kind
+    code = _code(words)
+    return code in codes if code in _TELLING else said.search(words) is not None
 
 
 def _words(error: BaseException) -> str:
