@@ -21,7 +21,7 @@ from handlers import browser
 from shared import bootstrap, logs, pages
 from shared.app import App
 from shared.callers import Caller
-from shared.contract import ProblemResource
+from shared.contract import ProblemResource, misfit
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 
 Who = Literal["anyone", "member", "admin", "platform", "owner", "browser", "provider"]
@@ -31,6 +31,7 @@ ANONYMOUS = {"anyone", "browser", "provider"}
 MAX_BODY = 60_000_000
 """Octets: the largest mail as base64, and its JSON."""
 MAX_FORM = 4096
+LONGEST_TEXT = 2000
 LONGEST_NUMBER = 9
 FIRST_YEAR, LAST_YEAR = 1900, 9999
 """What comes of a time, a day before it or a little after, must still be one."""
@@ -78,8 +79,10 @@ class Call[B]:
     def text(self, name: str) -> str | None:
         """Return a query parameter, or None."""
         value: str | None = self.request.params.get(name)
-        if value is not None and not value.isprintable():
-            raise InvalidRequest("This must be printable text.", field=name)
+        if value is not None and not (value.isprintable() and len(value) <= LONGEST_TEXT):
+            raise InvalidRequest(
+                f"This must be printable text, at most {LONGEST_TEXT} characters.", field=name
+            )
         return value
 
     def form(self) -> Mapping[str, str]:
@@ -263,11 +266,8 @@ def _body(req: func.HttpRequest, shape: type | None) -> Any:
     try:
         return msgspec.json.decode(content, type=shape)
     except msgspec.ValidationError as error:
-        detail, _, place = str(error).partition(" - at `$")
-        unknown = re.search(r"field `([^`]*)`", detail)
-        name = place.rstrip("`").lstrip(".")
-        whole = f"{name}.{unknown[1]}" if unknown and name else unknown[1] if unknown else name
-        raise InvalidRequest(f"{detail}.", field=whole or "body") from None
+        detail, place = misfit(error)
+        raise InvalidRequest(detail, field=place or "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise InvalidRequest("The body is not valid JSON.", field="body") from None
     except RecursionError:

@@ -8,7 +8,7 @@ import msgspec
 
 from shared import renewing
 from shared.app import App
-from shared.contract import Secret
+from shared.contract import Secret, misfit
 from shared.errors import Conflict, InvalidRequest
 from shared.model import Mailbox
 from shared.providers.base import Bearer, Credential, Password, Provider
@@ -30,8 +30,8 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
         try:
             secret = msgspec.convert(given.get(name, {}) if named else given, Secret)
         except msgspec.ValidationError as error:
-            # msgspec's words name the field and the expected type, never the value
-            raise InvalidRequest(str(error), field=path) from None
+            detail, place = misfit(error)
+            raise InvalidRequest(detail, field=f"{path}.{place}" if place else path) from None
         tokens = app.provider(name).tokens and (secret.access_token or secret.refresh_token)
         if not (secret.password or tokens):
             what = "password or token" if app.provider(name).tokens else "password"

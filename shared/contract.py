@@ -3,6 +3,7 @@
 OpenAPI is generated from these, so a docstring here is the documentation the frontend developer reads.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,14 +12,30 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin, Power
 
+# Whatever is kept has an end: a record holds 448,000 characters, a secret of the vault 25,000 octets.
 Text = Annotated[str, Meta(max_length=1_000_000)]
 Name = Annotated[str, Meta(max_length=998)]
+Id = Annotated[str, Meta(max_length=100)]
+MailAddress = Annotated[str, Meta(max_length=320)]
+Url = Annotated[str, Meta(max_length=2000)]
+SecretText = Annotated[str, Meta(min_length=1, max_length=4000)]
+Token = Annotated[str, Meta(max_length=16_000, pattern=r"^[ -~]*$(?!\n)")]
+"""What RFC 6749 (appendix A) allows in one; `$` alone would let a line break pass behind it."""
+
+AuthservId = Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$(?!\n)")]
 CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
 Settings = dict[str, dict[str, Any]]
 
 
 class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A request body: unknown fields are refused, so that a typo is noticed."""
+
+
+def misfit(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Return what is wrong with a value, and its place, in msgspec's words: they never repeat the value."""
+    detail, _, place = str(error).partition(" - at `$")
+    unknown = re.search(r"field `([^`]*)`", detail)
+    return f"{detail}.", ".".join(filter(None, (place.rstrip("`").lstrip("."), unknown and unknown[1])))
 
 
 class Resource(Struct, rename="camel", frozen=True, kw_only=True):
@@ -28,7 +45,7 @@ class Resource(Struct, rename="camel", frozen=True, kw_only=True):
 class Person(Body, frozen=True, kw_only=True):
     """A mail address, with a name where there is one."""
 
-    address: Annotated[str, Meta(max_length=320)]
+    address: MailAddress
     name: Name = ""
 
 
@@ -43,14 +60,14 @@ class NewAttachment(Body, frozen=True, kw_only=True):
 class SendEmail(Body, frozen=True, kw_only=True):
     """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case."""
 
-    mailbox_id: str
+    mailbox_id: Id
     to: Annotated[list[Person], Meta(min_length=1, max_length=500)]
     cc: Annotated[list[Person], Meta(max_length=500)] = []
     bcc: Annotated[list[Person], Meta(max_length=500)] = []
     subject: Name = ""
     text: Text | None = None
     html: Text | None = None
-    in_reply_to: str | None = None
+    in_reply_to: Id | None = None
     attachments: Annotated[list[NewAttachment], Meta(max_length=100)] = []
 
 
@@ -58,7 +75,7 @@ class PutCase(Body, frozen=True, kw_only=True):
     """A case and the e-mail addresses of the users who may see it."""
 
     title: Annotated[str, Meta(max_length=500)] = ""
-    members: Annotated[list[Annotated[str, Meta(max_length=320)]], Meta(max_length=1000)]
+    members: Annotated[list[MailAddress], Meta(max_length=1000)]
 
 
 class MoveEmail(Body, frozen=True, kw_only=True):
@@ -70,7 +87,7 @@ class MoveEmail(Body, frozen=True, kw_only=True):
 class LinkEmail(Body, frozen=True, kw_only=True):
     """A mail found by search: `ref` as search gave it."""
 
-    mailbox_id: str
+    mailbox_id: Id
     ref: Annotated[str, Meta(max_length=4000)]
 
 
@@ -88,7 +105,7 @@ class PutIntegration(Body, frozen=True, kw_only=True):
 
     approved: bool
     settings: dict[str, Any] = {}
-    domains: Annotated[list[str], Meta(max_length=100)] = []
+    domains: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=100)] = []
     secret: "AppSecret | None" = None
 
 
@@ -98,14 +115,16 @@ class AppSecret(Body, frozen=True, kw_only=True):
     `certificate` is PEM text with the private key and the certificate.
     """
 
-    client_secret: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
-    certificate: Annotated[str, Meta(min_length=1, max_length=20_000)] | None = None
+    client_secret: SecretText | None = None
+    certificate: Annotated[str, Meta(min_length=1, max_length=20_000, pattern=r"^[\t\n\r -~]*$")] | None = (
+        None
+    )
 
 
 class AskConsent(Body, frozen=True, kw_only=True):
     """Where the administrator's browser goes afterwards; one of the frontend's registered return URLs."""
 
-    return_url: str | None = None
+    return_url: Url | None = None
 
 
 class ConsentLink(Resource, frozen=True, kw_only=True):
@@ -122,13 +141,13 @@ Folders = Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Me
 class Secret(Body, frozen=True, kw_only=True):
     """A password, or OAuth tokens of the mail server's issuer. Write-only."""
 
-    password: Annotated[str, Meta(min_length=1, max_length=4000)] | None = None
-    access_token: str | None = None
-    expires_in: Annotated[int, Meta(ge=1)] | None = None
-    refresh_token: str | None = None
-    token_url: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = None
+    password: SecretText | None = None
+    access_token: Token | None = None
+    expires_in: Annotated[int, Meta(ge=1, le=315_360_000)] | None = None
+    refresh_token: Token | None = None
+    token_url: Url | None = None
+    client_id: Annotated[str, Meta(max_length=500)] | None = None
+    client_secret: SecretText | None = None
 
 
 class ConnectMailbox(Body, frozen=True, kw_only=True):
@@ -140,24 +159,24 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     ends at `returnUrl`. Asking again for a mailbox that needs consent gives a fresh one.
     """
 
-    address: str
-    receives_with: str | None = None
-    sends_with: str | None = None
+    address: MailAddress
+    receives_with: Id | None = None
+    sends_with: Id | None = None
     settings: Settings = {}
     secret: dict[str, Any] = {}
     name: Name = ""
-    owner: str | None = None
+    owner: MailAddress | None = None
     folders: Folders = []
     poll_seconds: PollSeconds = 600
     since: datetime | None = None
-    authserv_id: str | None = None
-    return_url: str | None = None
+    authserv_id: AuthservId | None = None
+    return_url: Url | None = None
 
 
 class AskServers(Body, frozen=True, kw_only=True):
     """The address whose mail servers are looked for."""
 
-    address: Annotated[str, Meta(max_length=320)]
+    address: MailAddress
 
 
 class Proposal(Resource, frozen=True, kw_only=True):
@@ -197,7 +216,7 @@ class PatchMailbox(Body, frozen=True, kw_only=True):
     folders: Folders | UnsetType = UNSET
     poll_seconds: PollSeconds | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
-    authserv_id: str | UnsetType | None = UNSET
+    authserv_id: AuthservId | UnsetType | None = UNSET
     settings: Settings | UnsetType = UNSET
     secret: dict[str, Any] | UnsetType = UNSET
 

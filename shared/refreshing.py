@@ -21,6 +21,9 @@ CHUNK, MOST_CHUNKS = 8192, 16
 UNSAID = 600
 """Seconds an access token is used when its issuer does not say how long it lives (RFC 6749 §5.1)."""
 
+LONGEST_LIFE, LONGEST_PAUSE = 366 * 86_400, 3600
+"""Seconds that are believed: users name their issuers, and what comes of a time must still be one."""
+
 _CODE = re.compile(r"[a-z_]{1,40}")
 _ISSUER = "The issuer of the mailbox's tokens"
 
@@ -62,7 +65,8 @@ def redeem(token_url: str, form: Mapping[str, str], allowed_hosts: frozenset[str
     response, body = _post(token_url, form, allowed_hosts)
     if response.status_code == HTTPStatus.OK:
         try:
-            return msgspec.json.decode(body, type=Answer, strict=False)
+            answer = msgspec.json.decode(body, type=Answer, strict=False)
+            return msgspec.structs.replace(answer, expires_in=max(0, min(answer.expires_in, LONGEST_LIFE)))
         except msgspec.DecodeError as error:
             raise Temporary(f"{_ISSUER} gave an answer without a token.") from error
     _refuse(response, body)
@@ -114,7 +118,7 @@ def _error_code(body: bytes) -> str:
 
 def _retry_after(response: "Response", default: float) -> float:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else default
+    return min(float(value), LONGEST_PAUSE) if value.isdecimal() else default
 
 
 def _is_https(url: str) -> bool:

@@ -222,7 +222,7 @@ def connect(office, world, **changes):
     [
         ({"secret": {"password": "wrong"}}, 409, "consent_required", None),
         ({"secret": {}}, 400, "invalid_request", "secret"),
-        ({"secret": {"pasword": "x"}}, 400, "invalid_request", "secret"),
+        ({"secret": {"pasword": "x"}}, 400, "invalid_request", "secret.pasword"),
         ({"receivesWith": "pigeon"}, 400, "invalid_request", None),
         ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
         ({"address": "nobody"}, 400, "invalid_request", "address"),
