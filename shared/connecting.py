@@ -158,7 +158,7 @@ def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True) -> N
 
 
 def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mailbox:
-    """Change what is given. New settings and secrets are tried by signing in before anything is kept."""
+    """Change what is given. New settings, secrets and folders are tried before anything is kept."""
     stored = owning.own(app, caller, mailbox_id, admin=True)
     old = stored.value
     if old.state == "disconnected":
@@ -166,6 +166,9 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     new = choosing.changed(app, caller, old, body)
     if body.settings is not UNSET or body.secret is not UNSET:
         new = _tried(app, caller.org_id, new, body)
+    elif new.folders != old.folders and new.state != "needs_consent":
+        with app.receiving(caller.org_id, new) as receiver:
+            receiver.check()  # one that is not there would be left out without a word
     if body.paused is not UNSET and new.state != "needs_consent":
         new = replace(new, state="paused" if body.paused else "active")
     event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)

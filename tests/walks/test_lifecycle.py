@@ -11,7 +11,7 @@ from shared.jobs import Job
 from shared.model import Grant, Mailbox, SyncState
 from shared.providers.base import Query
 from shared.storage.base import Due, Save
-from tests.scenes import PASSWORD, caller, connect, someone
+from tests.scenes import PASSWORD, caller, connect, imap, someone
 
 
 def due(scene, kind="poll"):
@@ -264,6 +264,11 @@ def test_a_review_that_is_decided_or_gone_cannot_be_decided_again(scene):
 @pytest.mark.every_provider
 def test_folders_are_chosen_only_where_they_are_followed(scene):
     if scene.mailbox.receives_with in {"imap", "ews"}:
+        if scene.mailbox.receives_with == "ews":
+            scene.alice.box.add_folder("Projects")
+        else:
+            with imap(scene.world, scene.alice.address) as client:
+                client.create_folder("Projects")
         assert patch(scene, folders=["Projects"]).folders == ("Projects",)
         return
     with pytest.raises(Unsupported) as caught:
@@ -322,3 +327,12 @@ def test_a_kept_sync_state_survives_an_entry_for_nothing(scene):
     pass_time(scene, minutes=1)
     scene.app.records.commit(scene.org_id, Save(SyncState("nothing")))
     assert scene.app.records.get(scene.org_id, SyncState, "nothing").value.cursor is None
+
+
+@pytest.mark.every_provider
+@pytest.mark.only("imap", "ews")
+def test_a_folder_that_is_not_there_cannot_be_chosen_and_all_stays_as_it_was(scene):
+    with pytest.raises(InvalidRequest) as caught:
+        connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=["Tpyo"]))
+    assert caught.value.field == "folders"
+    assert scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id).value.folders == ()
