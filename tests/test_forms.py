@@ -21,6 +21,12 @@ def test_defaults_are_filled_in():
     assert checked == {"host": "mail.example", "port": 993, "security": "tls"}
 
 
+def test_a_list_has_room_for_thousands_of_entries_or_for_long_ones():
+    lists = [[f"{number}.example" for number in range(2500)], ["x" * 97] * 400, ["ü"] * 155]
+    for entries in lists:
+        assert forms.check(FORM, {"folders": entries}, path="s", partial=True) == {"folders": entries}
+
+
 def test_shared_settings_may_leave_out_what_each_mailbox_adds():
     assert forms.check(FORM, {"port": 143}, path="settings", partial=True) == {"port": 143}
 
@@ -39,6 +45,10 @@ def test_shared_settings_may_leave_out_what_each_mailbox_adds():
         ({"host": "x" * 501}, "s.host"),
         ({"host": "x", "folders": ["ok", "a\0b"]}, "s.folders"),
         ({"host": "x", "folders": [5]}, "s.folders"),
+        ({"host": "x", "folders": ["x" * 97] * 401}, "s.folders"),
+        ({"host": "x", "folders": ["ü"] * 156}, "s.folders"),
+        ({"host": "x", "port": 10**30}, "s.port"),
+        ({"host": "x", "port": -(10**30)}, "s.port"),
     ],
 )
 def test_what_is_wrong_is_named(given, field):

@@ -260,6 +260,7 @@ def elsewhere(parts: Parts) -> Iterator[Elsewhere]:
         (500, None, {}, Temporary, "not available"),
         (503, {"error": "temporarily_unavailable"}, {"Retry-After": "7"}, Temporary, "not available"),
         (429, None, {"Retry-After": "17"}, RateLimited, "too often"),
+        (429, None, {"Retry-After": "9" * 400}, RateLimited, "too often"),
         (200, {"token": "x"}, {}, Temporary, "without a token"),
         (200, b"<html>", {}, Temporary, "without a token"),
         (200, b"{" + b" " * 200_000 + b"}", {}, Temporary, "without a token"),
@@ -289,7 +290,7 @@ def test_every_answer_of_an_issuer_means_one_of_our_errors(
     assert type(caught.value) is kind
     assert token not in str(caught.value)
     if isinstance(caught.value, Temporary) and "Retry-After" in headers:
-        assert caught.value.retry_after == float(headers["Retry-After"])
+        assert caught.value.retry_after == min(float(headers["Retry-After"]), 3600)
     assert parts.records.find(org, RefreshLease, "m1!imap") is None
 
 
@@ -307,6 +308,15 @@ def test_the_request_is_that_of_rfc_6749_and_public_clients_send_no_secret(
         "client_id": parts.issuer.client_id,
         "scope": "a b",
     }
+
+
+@pytest.mark.parametrize("expires_in", [10**18, -(10**18)])
+def test_a_life_beyond_all_times_is_not_believed(
+    parts: Parts, grants: Grants, elsewhere: Elsewhere, org: str, expires_in: int
+) -> None:
+    elsewhere.reply = Reply(200, {"access_token": "at", "expires_in": expires_in})
+    refreshable(parts, grants, org, token_url=f"{elsewhere.url}/t")
+    assert token_of(grants.credential(org, "m1", "imap")) == "at"
 
 
 def test_an_issuer_that_does_not_rotate_keeps_its_refresh_token(
