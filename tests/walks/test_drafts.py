@@ -476,14 +476,14 @@ def test_a_draft_that_certainly_did_not_leave_is_tried_again(stage):
 
 
 @pytest.mark.usefixtures("unmetered")
-@pytest.mark.parametrize("how", ["before", "after", "error", "lost"])
+@pytest.mark.parametrize("how", ["before", "lost"])
 def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
     """Its acceptance, repeated by the caller, and its delivery; a draft leaves once, so nothing is uncertain."""
     k, seen = 0, 0
     while k <= seen:
         k += 1
         draft_id, _ = drafted(stage, subject=f"Offer {k}")
-        guard = failing(how)
+        guard = failing(how, r"^google\.|\.(commit|put)$")  # what dies before a read has died after a write
         guard.fail_at = k
         app = guarded(stage.app, guard)
         attempt(lambda: send(stage, draft_id, f"key-{k}", app))
