@@ -6,8 +6,6 @@ State machine of a promised message, every step conditional on the version read:
 `sending` after its time looks into Sent; what cannot be known there is `uncertain` and never sent again.
 """
 
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -42,9 +40,6 @@ from shared.promises import PAUSES
 from shared.providers.base import NOBODY, Receipt
 from shared.relaying import Counting
 from shared.storage.base import Move, Remove, Save
-
-TURNS, JITTER = 10, 0.05
-"""So often is the beginning of a hand-over written where others are counted at the same moment; seconds."""
 
 COPY_APPEARS = timedelta(minutes=1)
 """How long a provider that files its own copy may take before its absence means something."""
@@ -192,7 +187,7 @@ class _Delivery(Finishing):
 
     def _let_go(self, mailbox: Mailbox, refused: Mapping[str, str] = NOBODY) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
-        for tries in range(TURNS):
+        for tries in range(relaying.TURNS):
             counting, self.counting = self.counting, None
             if counting is None or not counting.holds(self.app.clock()):
                 counting = relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
@@ -201,7 +196,7 @@ class _Delivery(Finishing):
             except Raced:
                 if not counting.writes:
                     raise
-                time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers
+                relaying.wait_a_turn(tries)
             else:
                 return
         raise Busy("Too many mails leave at the same moment.", retry_after=2)

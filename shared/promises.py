@@ -69,12 +69,12 @@ class Promised:
             error=partly(refused),
         )
 
-    def take(self, time: timedelta, *writes: Write, **changes: Any) -> None:
+    def take(self, span: timedelta, *writes: Write, **changes: Any) -> None:
         """Have the next step to ourselves for a while, or Raced.
 
         An answer lost on the way is told from a lost race by our claim.
         """
-        old, until = self.message.value, self.app.clock() + time
+        old, until = self.message.value, self.app.clock() + span
         new = replace(old, next_at=until, claim=secrets.token_hex(8), **changes)
         self.own = _claim(new)
         try:

@@ -178,23 +178,24 @@ def _entry(text: str, field: str, *, people: bool) -> str:
 
 
 def _within_the_hour(tally: Tally, now: datetime) -> dict[str, int]:
-    minute = int(now.timestamp()) // 60
-    return {at: number for at, number in tally.minutes.items() if int(at) > minute - HOUR}
+    first = int(minute(now)) - HOUR
+    return {at: number for at, number in tally.minutes.items() if int(at) > first}
 
 
 def _without(tally: Tally, at: datetime | None) -> Tally:
-    minute = _minute(at) if at else ""
-    left = {one: number - (one == minute) for one, number in tally.minutes.items()}
+    counted = minute(at) if at else ""
+    left = {one: number - (one == counted) for one, number in tally.minutes.items()}
     return Tally(tally.provider, {one: number for one, number in left.items() if number})
 
 
-def _minute(at: datetime) -> str:
+def minute(at: datetime) -> str:
+    """Name the minute (since 1970) in which a mail is counted."""
     return str(int(at.timestamp()) // 60)
 
 
 def _one_more(tally: Tally, now: datetime) -> Tally:
-    kept, minute = _within_the_hour(tally, now), _minute(now)
-    return Tally(tally.provider, {**kept, minute: kept.get(minute, 0) + 1})
+    kept, current = _within_the_hour(tally, now), minute(now)
+    return Tally(tally.provider, {**kept, current: kept.get(current, 0) + 1})
 
 
 def _domain(address: str) -> str:

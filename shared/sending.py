@@ -4,11 +4,9 @@ Order: sweep mark, bytes, then promise, message, Message-ID, outbox and audit in
 then the nudge. A crash before the transaction promised nothing; after it, the sweep delivers.
 """
 
-import random
-import time
 from collections.abc import Callable
 
-from shared import audit, jobs, logs, scheduling, uploading
+from shared import audit, jobs, logs, relaying, scheduling, uploading
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
@@ -20,9 +18,6 @@ from shared.knowing import find
 from shared.model import Message, OutboxItem, Promise, digest
 from shared.preparing import Outgoing, prepare
 from shared.storage.base import Add
-
-TRIES, JITTER = 10, 0.05
-"""Where mails are counted, those sent at the same moment take turns; seconds."""
 
 
 def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message:
@@ -43,7 +38,7 @@ def promised(
 
     Raises as `accept` and `make` do.
     """
-    for tries in range(TRIES):
+    for tries in range(relaying.TURNS):
         try:
             outgoing = make()
         except ZalionError:
@@ -57,7 +52,7 @@ def promised(
             kept = _kept(app, caller, case_id, fingerprint, key)
             if kept:
                 return kept
-            time.sleep(random.random() * JITTER * (tries + 1))  # noqa: S311 - spreads writers, protects nothing
+            relaying.wait_a_turn(tries)
         else:
             return outgoing.message
     raise Raced("Too many mails were sent at the same moment.")

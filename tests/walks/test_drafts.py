@@ -393,10 +393,13 @@ def test_that_a_draft_was_read_is_on_record(stage):
     assert (read.actor, read.outcome, read.case_id) == (stage.alice.address, "done", "C-1")
 
 
-def test_a_draft_whose_answer_was_lost_is_found_in_sent(stage):
+@pytest.mark.parametrize("fault", ["lost_answers", "lost_before"])
+def test_a_draft_whose_answer_was_lost_is_found_in_sent_and_one_that_did_not_leave_is_tried_again(
+    stage, fault
+):
     draft_id, _ = drafted(stage)
     promised = send(stage, draft_id)
-    stage.world.google.faults.lost_answers = 1
+    setattr(stage.world.google.faults, fault, 1)
     stage.work()
     settle(stage)
     assert stage.email(promised.id).state == "sent"
@@ -462,16 +465,6 @@ def test_of_two_promises_that_hand_over_one_draft_at_the_same_moment_one_fails_f
     states = [stage.email(one.id) for one in (first, second)]
     assert [message.state for message in states] == ["failed", "sent"]
     assert states[0].error.code == "draft_gone"
-    assert left(stage) == (1, 1, 0)
-
-
-def test_a_draft_that_certainly_did_not_leave_is_tried_again(stage):
-    draft_id, _ = drafted(stage)
-    promised = send(stage, draft_id)
-    stage.world.google.faults.lost_before = 1
-    stage.work()
-    settle(stage)
-    assert stage.email(promised.id).state == "sent"
     assert left(stage) == (1, 1, 0)
 
 
