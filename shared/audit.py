@@ -62,10 +62,13 @@ def recorded(
     mailbox_id: str,
     case_id: str | None = None,
     counts: Mapping[str, int] | None = None,
+    riding: list[Add] | None = None,
 ) -> Iterator[None]:
     """Have one record of a caller's live read, however it ends: who has seen something is on record even so.
 
-    `counts` may be filled in meanwhile.
+    Args:
+        counts: may be filled in meanwhile.
+        riding: takes the record of a read that ended well, for the caller to commit with what follows.
     """
     outcome = ZalionError.code
     try:
@@ -84,7 +87,10 @@ def recorded(
             case_id=case_id,
             counts=counts,
         )
-        app.records.commit(caller.org_id, told)
+        if riding is None or outcome != "done":
+            app.records.commit(caller.org_id, told)
+        else:
+            riding.append(told)
 
 
 def query(

@@ -9,6 +9,7 @@ that very draft, so that its owner's own click on "send" and ours can never send
 """
 
 import secrets
+from dataclasses import replace
 
 from shared import audit, drafts, preparing, sending
 from shared.app import App
@@ -18,9 +19,9 @@ from shared.delivering import DRAFT_GONE
 from shared.drafts import Draft
 from shared.errors import NotFound
 from shared.model import Conversation, Mailbox, MailboxDraft, Message, ThreadHint, digest
-from shared.preparing import Outgoing
+from shared.preparing import Outgoing, Place
 from shared.providers.base import Receipt
-from shared.storage.base import Save
+from shared.storage.base import Add, Move, Save
 
 
 def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, Receipt]:
@@ -29,15 +30,16 @@ def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, 
     Raises Unsupported for a provider that cannot, and what `preparing.prepare` raises.
     """
     outgoing = preparing.prepare(app, caller, case_id, draft, secrets.token_hex(16), counts=False)
-    message = outgoing.message
-    mailbox = app.records.get(caller.org_id, Mailbox, draft.mailbox_id).value
+    message, place = outgoing.message, outgoing.place
+    mailbox = place.mailbox
     with app.drafting(caller.org_id, mailbox) as drafter:
         event = audit.entry(
             app, "draft.put", actor=caller.email, mailbox_id=mailbox.id, case_id=case_id, email_id=message.id
         )
-        app.records.commit(caller.org_id, outgoing.thread, event)  # first: a copy must find its conversation
+        app.records.commit(caller.org_id, place.thread, event)  # first: a copy must find its conversation
         receipt = drafter.put(outgoing.raw, message.envelope_to)
-    kept = MailboxDraft(message.id, mailbox.id, receipt.ref or "", message.conversation_id, draft.in_reply_to)
+    ref, thread = receipt.ref or "", place.conversation_id
+    kept = MailboxDraft(message.id, mailbox.id, ref, thread, place.answers, place.references)
     hint = [Save(ThreadHint(mailbox.id, receipt.thread, kept.conversation_id))] if receipt.thread else []
     app.records.commit(caller.org_id, Save(kept), *hint)
     return message, receipt
@@ -52,29 +54,40 @@ def send(app: App, caller: Caller, case_id: str, draft_id: str, key: str) -> Mes
     asked = digest("draft", draft_id)
 
     def make() -> Outgoing:
-        kept = _kept(app, caller, case_id, draft_id)
-        mailbox = preparing.sendable(app, caller, kept.mailbox_id)
-        raw = _as_it_is(app, caller, case_id, mailbox, kept.ref)
-        draft = drafts.resumed(kept, mailbox.address, raw, asked)
-        return preparing.prepare(app, caller, case_id, draft, key)
+        kept, place = _found(app, caller, case_id, draft_id)
+        read = list[Add]()
+        with audit.recorded(
+            app, caller, "draft.read", mailbox_id=kept.mailbox_id, case_id=case_id, riding=read
+        ):
+            raw = _as_it_is(app, caller, place.mailbox, kept.ref)
+        try:
+            draft = drafts.resumed(kept, place.mailbox.address, raw, asked)
+            return replace(preparing.compose(app, caller, place, draft, key), events=tuple(read))
+        except Exception:
+            app.records.commit(caller.org_id, *read)
+            raise
 
     return sending.promised(app, caller, case_id, asked, key, make)
 
 
-def _kept(app: App, caller: Caller, case_id: str, draft_id: str) -> MailboxDraft:
-    """Return what we know of a draft; it goes where its conversation goes."""
+def _found(app: App, caller: Caller, case_id: str, draft_id: str) -> tuple[MailboxDraft, Place]:
+    """Return what we know of a draft, and its place: it goes where its conversation goes."""
+    unknown = NotFound("There is no such draft in this case.", field="draftId")
     case = member_case(app, caller, case_id)
-    kept = app.records.find(caller.org_id, MailboxDraft, draft_id)
-    if kept:
-        conversation = app.records.get(caller.org_id, Conversation, kept.value.conversation_id)
-        if conversation.value.case_id == case.id:
-            return kept.value
-    raise NotFound("There is no such draft in this case.", field="draftId")
+    stored = app.records.find(caller.org_id, MailboxDraft, draft_id)
+    if stored is None:
+        raise unknown
+    kept = stored.value
+    thread = app.records.get(caller.org_id, Conversation, kept.conversation_id)
+    if thread.value.case_id != case.id:
+        raise unknown
+    unchanged = Move(thread, thread.value)
+    mailbox = preparing.sendable(app, caller, kept.mailbox_id)
+    return kept, Place(case.id, mailbox, kept.conversation_id, unchanged, kept.answers, kept.references)
 
 
-def _as_it_is(app: App, caller: Caller, case_id: str, mailbox: Mailbox, ref: str) -> bytes:
-    told = audit.recorded(app, caller, "draft.read", mailbox_id=mailbox.id, case_id=case_id)
-    with told, app.drafting(caller.org_id, mailbox) as drafter:
+def _as_it_is(app: App, caller: Caller, mailbox: Mailbox, ref: str) -> bytes:
+    with app.drafting(caller.org_id, mailbox) as drafter:
         try:
             return drafter.fetch(ref)
         except NotFound as error:

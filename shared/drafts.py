@@ -40,10 +40,9 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A draft as it lies in its mailbox now: its thread is known, and it leaves as it is."""
+    """A draft as it lies in its mailbox now: it leaves as it is."""
 
     ref: str
-    conversation_id: str
     raw: bytes
 
 
@@ -86,10 +85,10 @@ def resumed(kept: MailboxDraft, own: str, raw: bytes, fingerprint: str) -> Draft
         subject=parsed.subject,
         text=None,
         html=None,
-        in_reply_to=kept.in_reply_to,
+        in_reply_to=None,
         attachments=(),
         fingerprint=fingerprint,
-        written=Written(kept.ref, kept.conversation_id, raw),
+        written=Written(kept.ref, raw),
     )
 
 

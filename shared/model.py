@@ -182,7 +182,7 @@ class DomainProof:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many mails were promised, or left, through a provider in each of the last minutes (of 1970)."""
+    """Mails promised, or left late, through a provider in each of the last minutes (since 1970)."""
 
     kind: ClassVar[str] = "tally"
 
@@ -191,7 +191,7 @@ class Tally:
 
     @property
     def key(self) -> str:
-        """One per provider for what is promised, and one for what left."""
+        """One per provider."""
         return self.provider
 
 
@@ -522,7 +522,7 @@ class MailboxDraft:
     Attributes:
         id: what our API calls it.
         ref: what the provider calls it.
-        in_reply_to: the e-mail of the case that it answers.
+        answers: the Message-ID that it answers; `references` are those before it, and that.
     """
 
     kind: ClassVar[str] = "draft"
@@ -531,7 +531,8 @@ class MailboxDraft:
     mailbox_id: str
     ref: str
     conversation_id: str
-    in_reply_to: str | None
+    answers: str | None = None
+    references: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -552,7 +553,7 @@ class Message:
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried.
         claim: made by the worker that took the last step for itself.
-        counted_at: when it was counted as leaving, where the organisation's rules count that.
+        counted_at: when it was last counted, where the organisation's rules count mails.
         draft: what the provider calls the draft that leaves as this mail.
         new_participant: the sender was not known to the conversation.
     """

@@ -1,8 +1,7 @@
 """Composing a mail that is sent from a case, with all that its promise is to write; it writes nothing."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared import identity, mime, relaying
@@ -23,51 +22,82 @@ from shared.model import (
     Promise,
     digest,
 )
-from shared.storage.base import Add, Move, Stored, Write
+from shared.relaying import Counting
+from shared.storage.base import Add, Move, Write
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a case a mail belongs, and where it leaves from, as they were just read.
+
+    Attributes:
+        thread: makes the conversation, or insists that it is still this case's.
+        answers: the Message-ID that it answers; `references` are those before it, and that.
+    """
+
+    case_id: str
+    mailbox: Mailbox
+    conversation_id: str
+    thread: Write
+    answers: str | None = None
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """Everything one promise writes."""
+    """Everything one promise writes, and the place that it was made for.
 
+    `events` tell of what was read for it.
+    """
+
+    place: Place
     raw: bytes
     message: Message
     promise_: Promise
     alias: Alias
-    thread: Write
-    counted: Sequence[Write]
+    counted: Counting
+    events: tuple[Add, ...] = ()
 
 
 def prepare(
     app: App, caller: Caller, case_id: str, draft: Draft, key: str, *, counts: bool = True
 ) -> Outgoing:
-    """Compose a mail and all that its promise would write.
-
-    Args:
-        counts: whether it is one of the mails that may be sent in an hour.
+    """Compose a mail and all that its promise would write. Args as `compose`'s.
 
     Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired, Unsupported or AgainstRules.
     """
     case = member_case(app, caller, case_id)
     mailbox = sendable(app, caller, draft.mailbox_id)
-    counted = relaying.admit(app, caller.org_id, mailbox, draft, counts=counts)
-    parent = _parent(app, caller.org_id, case.id, draft.in_reply_to)
+    return compose(
+        app, caller, _place(app, caller.org_id, case.id, mailbox, draft), draft, key, counts=counts
+    )
+
+
+def compose(
+    app: App, caller: Caller, place: Place, draft: Draft, key: str, *, counts: bool = True
+) -> Outgoing:
+    """Compose a mail for its place.
+
+    Args:
+        counts: whether it is one of the mails that may be sent in an hour.
+
+    Raises InvalidRequest where it is too large, or AgainstRules.
+    """
+    counted = relaying.admit(app, caller.org_id, place.mailbox, draft, counts=counts)
     now = app.clock()
-    conversation_id, thread = _thread(app, caller.org_id, case.id, draft, parent)
-    tail = digest(caller.org_id, case.id, key)[:12]
-    signed = SignedId(conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
-    outgoing = _compose(app, caller.org_id, mailbox, draft, parent.value if parent else None, signed, now)
+    tail = digest(caller.org_id, place.case_id, key)[:12]
+    signed = SignedId(place.conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
+    outgoing = _outgoing(app, caller.org_id, place, draft, signed, now)
     raw = mime.compose(outgoing)
-    limit = _largest(app, mailbox)
+    limit = _largest(app, place.mailbox)
     if len(raw) > limit:
         raise _too_large(limit)
-    message = _message(draft, mailbox, case.id, signed, outgoing, raw, now)
     return Outgoing(
+        place,
         raw,
-        message,
-        Promise(case.id, key, draft.fingerprint, conversation_id, signed.email_id),
-        Alias(outgoing.message_id, conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
-        thread,
+        replace(_message(draft, place, signed, outgoing, raw, now), counted_at=counted.at),
+        Promise(place.case_id, key, draft.fingerprint, place.conversation_id, signed.email_id),
+        Alias(outgoing.message_id, place.conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
         counted,
     )
 
@@ -90,43 +120,36 @@ def _largest(app: App, mailbox: Mailbox) -> int:
     return min(app.max_mail_bytes, largest(mailbox.settings[name])) if largest else app.max_mail_bytes
 
 
-def _thread(
-    app: App, org_id: str, case_id: str, draft: Draft, parent: Stored[Message] | None
-) -> tuple[str, Write]:
-    """Return the conversation, and the write that makes it, or insists that it is still this case's."""
-    if draft.written:
-        known = app.records.get(org_id, Conversation, draft.written.conversation_id)
-        if known.value.case_id != case_id:
-            raise NotFound("The draft was moved to another case.", field="draftId")
-        return known.value.id, Move(known, known.value)
-    if parent:
-        return parent.value.conversation_id, Move(parent, parent.value)
-    made = Conversation(secrets.token_hex(8), case_id, mime.base_subject(draft.subject))
-    return made.id, Add(made)
+def _place(app: App, org_id: str, case_id: str, mailbox: Mailbox, draft: Draft) -> Place:
+    """Find where a mail belongs: to the conversation of what it answers, or to a new one."""
+    if draft.in_reply_to is None:
+        made = Conversation(secrets.token_hex(8), case_id, mime.base_subject(draft.subject))
+        return Place(case_id, mailbox, made.id, Add(made))
+    parent = app.records.find(org_id, Message, f"{case_id}!{draft.in_reply_to}")
+    if parent is None:
+        raise InvalidRequest("There is no such e-mail in this case to answer.", field="inReplyTo")
+    answered = parent.value
+    known = dict.fromkeys(filter(None, (*answered.references, answered.message_id)))
+    thread = Move(parent, answered)
+    return Place(case_id, mailbox, answered.conversation_id, thread, answered.message_id, tuple(known))
 
 
-def _compose(
-    app: App,
-    org_id: str,
-    mailbox: Mailbox,
-    draft: Draft,
-    parent: Message | None,
-    signed: SignedId,
-    now: datetime,
+def _outgoing(
+    app: App, org_id: str, place: Place, draft: Draft, signed: SignedId, now: datetime
 ) -> mime.Outgoing:
-    domain = mailbox.address.rpartition("@")[2]
-    known = (*parent.references, parent.message_id) if parent else ()
+    sender = Address(place.mailbox.address, place.mailbox.name)
+    domain = sender.address.rpartition("@")[2]
     return mime.Outgoing(
         message_id=identity.mint(app.keys.signing(org_id), org_id, signed, domain),
         date=now.replace(microsecond=0),
-        sender=Address(mailbox.address, mailbox.name),
+        sender=sender,
         to=draft.to,
         cc=draft.cc,
         subject=draft.subject,
         text=draft.text,
         html=draft.html,
-        in_reply_to=parent.message_id if parent else None,
-        references=tuple(dict.fromkeys(id_ for id_ in known if id_)),
+        in_reply_to=place.answers,
+        references=place.references,
         attachments=draft.attachments,
         written=draft.written.raw if draft.written else None,
     )
@@ -134,8 +157,7 @@ def _compose(
 
 def _message(
     draft: Draft,
-    mailbox: Mailbox,
-    case_id: str,
+    place: Place,
     signed: SignedId,
     outgoing: mime.Outgoing,
     raw: bytes,
@@ -146,7 +168,7 @@ def _message(
     everyone = (*draft.to, *draft.cc, *draft.bcc)
     return Message(
         id=signed.email_id,
-        case_id=case_id,
+        case_id=place.case_id,
         conversation_id=signed.conversation_id,
         mail_kind="mail",
         direction="out",
@@ -167,7 +189,7 @@ def _message(
         text=parsed.text,
         html=parsed.html,
         attachments=tuple[Attachment, ...](parsed.attachments),
-        mailbox_id=mailbox.id,
+        mailbox_id=place.mailbox.id,
         envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),
         draft=draft.written.ref if draft.written else None,
     )
@@ -192,12 +214,3 @@ def sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
         fix = mailbox.problem.fix if mailbox.problem else None
         raise ConsentRequired("This mailbox has to be connected again before it can send.", fix=fix)
     return mailbox
-
-
-def _parent(app: App, org_id: str, case_id: str, email_id: str | None) -> Stored[Message] | None:
-    if email_id is None:
-        return None
-    parent = app.records.find(org_id, Message, f"{case_id}!{email_id}")
-    if parent is None:
-        raise InvalidRequest("There is no such e-mail in this case to answer.", field="inReplyTo")
-    return parent

@@ -58,7 +58,7 @@ class Promised:
 
         Args:
             refused: recipients that will not get it, with the server's words.
-            counting: counts it as leaving at `counted_at`, where that is counted.
+            counting: counts it as of `counted_at`, where that is counted.
         """
         self.take(
             HANDOVER,

@@ -1,10 +1,10 @@
 """Holding what is sent against the organisation's rules: when it is promised, and before it is handed over.
 
 The rules are remembered for half a minute, so a change takes so long to reach every worker; a mail
-costs no storage operation where there are none. Mails per hour are counted twice: what is promised, and
-what leaves, since what waited for hours must not leave all at once. Each is one record, written in the same
-transaction as the promise and as the hand-over's beginning: whatever happens at the same moment, none is
-counted twice or not at all.
+costs no storage operation where there are none. Mails per hour are counted in one record, in the transaction
+that promises a mail; one that waited is counted anew, in the transaction that begins its hand-over, since
+what waited for hours must not leave all at once. Whatever happens at the same moment, none is counted
+twice or not at all.
 """
 
 import random
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from shared.app import App
 from shared.drafts import Draft
 from shared.model import DomainProof, Integration, Mailbox, Message, Tally
-from shared.rules import Rules, minute
+from shared.rules import PROMPT, Rules
 from shared.storage.base import Add, Move, Write, every
 
 TURNS, JITTER = 10, 0.05
@@ -27,7 +27,20 @@ MOST = 10_000
 """Organisations remembered at once."""
 
 
-def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft, *, counts: bool = True) -> list[Write]:
+@dataclass(frozen=True)
+class Counting:
+    """What counts a mail as of `at`, to be committed with what is counted; nothing where nothing needs it."""
+
+    writes: tuple[Write, ...] = ()
+    at: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is still true."""
+        return self.until is None or now < self.until
+
+
+def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft, *, counts: bool = True) -> Counting:
     """Judge a mail before it is promised; return what counts it, to be committed with the promise.
 
     Args:
@@ -43,21 +56,7 @@ def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft, *, counts: bool
         for place, person in enumerate(people)
     ]
     rules.judge(mailbox.address, recipients)
-    if not counts:
-        return []
-    return list(_counted(app, org_id, rules, Tally(rules.provider), rules.count).writes)
-
-
-@dataclass(frozen=True)
-class Counting:
-    """What counts a mail, to be committed with what is counted; nothing where there is no limit."""
-
-    writes: tuple[Write, ...] = ()
-    at: datetime | None = None
-
-    def holds(self, now: datetime) -> bool:
-        """Whether it is still true: mails are counted by minute."""
-        return self.at is None or minute(self.at) == minute(now)
+    return _counted(app, org_id, rules, rules.count) if counts else Counting()
 
 
 def wait_a_turn(tries: int) -> None:
@@ -80,22 +79,19 @@ def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> Countin
 
     Raises Temporary where no more may leave for a while.
     """
-    rules = of(app, org_id, mailbox)
-
-    def count(tally: Tally, now: datetime) -> Tally:
-        return rules.let_go(tally, now, message.counted_at)
-
-    return _counted(app, org_id, rules, Tally(f"{rules.provider}!left"), count)
+    rules, counted_at = of(app, org_id, mailbox), message.counted_at
+    if counted_at and app.clock() < counted_at + PROMPT:
+        return Counting(at=counted_at, until=counted_at + PROMPT)
+    return _counted(app, org_id, rules, lambda tally, now: rules.let_go(tally, now, counted_at))
 
 
-def _counted(
-    app: App, org_id: str, rules: Rules, empty: Tally, count: Callable[[Tally, datetime], Tally]
-) -> Counting:
+def _counted(app: App, org_id: str, rules: Rules, count: Callable[[Tally, datetime], Tally]) -> Counting:
     if rules.max_per_hour is None:
         return Counting()
-    stored, now = app.records.find(org_id, Tally, empty.key), app.clock()
-    counted = count(stored.value if stored else empty, now)
-    return Counting((Move(stored, counted) if stored else Add(counted),), now)
+    stored, now = app.records.find(org_id, Tally, rules.provider), app.clock()
+    counted = count(stored.value if stored else Tally(rules.provider), now)
+    next_minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return Counting((Move(stored, counted) if stored else Add(counted),), now, next_minute)
 
 
 def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:

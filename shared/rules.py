@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared import mime
@@ -41,8 +41,11 @@ FORM = (
 """Asked of IT for every provider that sends. A change reaches every worker within half a minute."""
 
 
-HOUR = 61
-"""Minutes counted: one more than an hour, because the first may be counted in part only."""
+PROMPT = timedelta(minutes=1)
+"""What leaves so soon after its promise was counted by it."""
+
+HOUR = 62
+"""Minutes counted: an hour and PROMPT, and one more because the first may be counted in part only."""
 
 _ASK = "Ask your administrator to change {setting} of the {provider} integration."
 
@@ -114,7 +117,7 @@ class Rules:
         return _one_more(tally, now)
 
     def let_go(self, tally: Tally, now: datetime, counted_at: datetime | None) -> Tally:
-        """Return the tally with a mail that leaves now; each is counted once, at its latest attempt.
+        """Return the tally with a mail that leaves long after its promise, counted now and no more then.
 
         Args:
             counted_at: when this mail was counted before. It does not stand in its own way.

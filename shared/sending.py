@@ -17,7 +17,7 @@ from shared.keeping import pack, participants
 from shared.knowing import find
 from shared.model import Message, OutboxItem, Promise, digest
 from shared.preparing import Outgoing, prepare
-from shared.storage.base import Add
+from shared.storage.base import Add, Save
 
 
 def accept(app: App, caller: Caller, case_id: str, draft: Draft, key: str) -> Message:
@@ -49,6 +49,8 @@ def promised(
         try:
             _promise(app, caller, outgoing)
         except Raced:
+            if outgoing.events:  # what was read for it was read all the same
+                app.records.commit(caller.org_id, *(Save(event.record) for event in outgoing.events))
             kept = _kept(app, caller, case_id, fingerprint, key)
             if kept:
                 return kept
@@ -72,8 +74,9 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
     people = [*message.envelope_to, message.sender.address if message.sender else ""]
     app.records.commit(
         org_id,
-        outgoing.thread,
-        *outgoing.counted,
+        outgoing.place.thread,
+        *outgoing.counted.writes,
+        *outgoing.events,
         Add(outgoing.promise_),
         *packed.writes,
         Add(outgoing.alias),

@@ -1,11 +1,13 @@
 """An organisation's rules for sending, decided without any store."""
 
+import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shared import rules
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, Temporary
 from shared.model import Tally
 from shared.rules import AgainstRules, Rules
 
@@ -99,10 +101,32 @@ def test_never_more_than_the_limit_in_any_sixty_minutes():
     assert len(tally.minutes) <= rules.HOUR
 
 
+def test_never_more_than_the_limit_leave_in_any_sixty_minutes_however_long_each_waited():
+    limit, tally, chance = made(maxPerHour=3), Tally("smtp"), random.Random(4711)
+    waiting, left = list[tuple[datetime, datetime]](), list[datetime]()
+    for seconds in range(0, 8 * 3600, 47):
+        at = NOW + timedelta(seconds=seconds)
+        with suppress(AgainstRules):
+            tally = limit.count(tally, at)
+            waits = chance.choice([0, 20, 50, 70, 600, 5_000])
+            waiting.append((at + timedelta(seconds=waits), at))
+        for due, counted in [one for one in waiting if one[0] <= at]:
+            if at - counted >= rules.PROMPT:
+                try:
+                    tally = limit.let_go(tally, at, counted)
+                except Temporary:
+                    continue
+            waiting.remove((due, counted))
+            left.append(at)
+    for one in left:
+        assert sum(one <= other <= one + timedelta(hours=1) for other in left) <= 3
+    assert len(left) >= 18
+
+
 def test_a_full_hour_says_when_it_ends():
     limit = made(maxPerHour=1)
     tally = limit.count(Tally("smtp"), NOW)
     with pytest.raises(AgainstRules) as caught:
         limit.count(tally, NOW + timedelta(minutes=10))
-    assert "13:31 UTC" in caught.value.fix
-    assert limit.count(tally, datetime(2026, 11, 26, 13, 31, tzinfo=UTC))
+    assert "13:32 UTC" in caught.value.fix
+    assert limit.count(tally, datetime(2026, 11, 26, 13, 32, tzinfo=UTC))

@@ -1,5 +1,6 @@
 """Drafts of a case in their owner's own Gmail: put there, changed there, sent there or from the case."""
 
+import base64
 import re
 
 import pytest
@@ -10,10 +11,11 @@ from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.model import AuditRecord, Conversation, OutboxItem
 from shared.rules import AgainstRules
-from tests.doors import Acting, guarded
+from tests.doors import Acting, Guard, guarded
 from tests.google import approve, build, connect
 from tests.scenes import caller, parsed
 from tests.walks.test_crashes import attempt, failing, settle
+from tests.walks.test_privacy_and_budgets import storage
 
 BOSS = "boss"
 KEY = "one-key"
@@ -425,6 +427,49 @@ def test_a_draft_that_left_is_never_failed_by_a_rule_made_afterwards(stage):
     assert left(stage) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize(
+    ("limited", "size"), [(False, 10), (True, 10), (False, 1_000_000), (True, 1_000_000)]
+)
+def test_a_draft_costs_as_much_as_any_mail_from_request_to_sent_copy(stage, limited, size, answers):
+    approve(stage.app, stage.org_id, drafts=True, **({"maxPerHour": 9} if limited else {}))
+    told = {"in_reply_to": stage.sent().id, "subject": "Re: Offer 4711"} if answers else {}
+    file = NewAttachment(
+        name="list.bin",
+        content_type="application/octet-stream",
+        content_base64=base64.b64encode(bytes(size)).decode(),
+    )
+    guard = Guard()
+    watched = guarded(stage.app, guard)
+    first_id, _ = drafted(stage)
+    stage.deliver(send(stage, first_id, "warms up", app=watched), app=watched)
+    draft_id, _ = drafted(stage, attachments=[file], **told)
+    watched.marked.clear()
+    guard.calls.clear()
+    message = send(stage, draft_id, app=watched)
+    stage.deliver(message, app=watched)
+    assert stage.email(message.id).state == "sent"
+    assert len(storage(guard)) <= 12 + limited + (size > keeping.SMALL), storage(guard)
+
+
+def reads(stage):
+    found = stage.app.records.range(stage.org_id, AuditRecord)
+    return [row.value.outcome for row in found if row.value.event == "draft.read"]
+
+
+def test_each_reading_of_a_draft_is_on_record_once_whatever_comes_of_the_promise(stage):
+    draft_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    assert reads(stage) == ["done"]
+    assert send(stage, draft_id).id == promised.id
+    assert reads(stage) == ["done"] * 2
+    other_id, other = drafted(stage)
+    changed(stage, other, (b"To: ", b"X-To: "))
+    with pytest.raises(InvalidRequest):
+        send(stage, other_id, "other")
+    assert reads(stage) == ["done"] * 3
+
+
 def test_a_full_hour_keeps_nobody_from_writing_a_draft(stage):
     approve(stage.app, stage.org_id, drafts=True, maxPerHour=1)
     stage.sent()
@@ -435,7 +480,6 @@ def test_a_full_hour_keeps_nobody_from_writing_a_draft(stage):
 
 
 def test_a_draft_that_waits_for_the_hour_and_is_sent_by_its_owner_certainly_did_not_leave_twice(stage):
-    approve(stage.app, stage.org_id, drafts=True, maxPerHour=2)
     draft_id, _ = drafted(stage)
     other_id, draft = drafted(stage)
     send(stage, draft_id, "one")
