@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.contract import ProblemResource, misfit
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
+from shared.shares import REQUESTS
 
 Who = Literal["anyone", "member", "admin", "platform", "owner", "browser", "provider"]
 ANONYMOUS = {"anyone", "browser", "provider"}
@@ -197,9 +199,9 @@ def respond(
             caller = (
                 NOBODY if who in ANONYMOUS else bootstrap.tokens().caller(req.headers.get("authorization"))
             )
-            with logs.bind(org_id=caller.org_id):
-                call = Call(bootstrap.app(), caller, _body(req, body), req)
-                return _answer(handler(call), correlation_id)
+            app = bootstrap.app()
+            with logs.bind(org_id=caller.org_id), _fairly(app, caller):
+                return _answer(handler(Call(app, caller, _body(req, body), req)), correlation_id)
         except ZalionError as error:
             logs.log("request.refused", code=error.code, route=handler.__name__)
             return _told(req, who, error, correlation_id)
@@ -210,6 +212,13 @@ def respond(
 
 
 NOBODY = Caller("-", "", frozenset())
+
+
+def _fairly(app: App, caller: Caller) -> AbstractContextManager[None]:
+    """Leave workers to the others: whoever calls without a token asks none of the customers' mail servers."""
+    if caller is NOBODY:
+        return nullcontext()
+    return app.shares.taken(caller.org_id, "http", REQUESTS, app.clock)
 
 
 def _told(req: func.HttpRequest, who: Who, error: ZalionError, correlation_id: str) -> func.HttpResponse:

@@ -29,6 +29,7 @@ from shared.providers.base import (
 )
 from shared.registrations import Registrations
 from shared.rules import Rules
+from shared.shares import Shares
 from shared.storage.base import Blobs, Queues, Records, Schedule, Vault, Write
 from shared.turns import Lane
 
@@ -57,6 +58,7 @@ class App:
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         marked: (org, minute) pairs this process has already noted for the outbox sweep.
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
+        shares: what is under way in this process.
     """
 
     records: Records
@@ -79,6 +81,7 @@ class App:
     max_mail_bytes: int = 36_700_160
     marked: set[tuple[str, str]] = field(default_factory=set)
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
+    shares: Shares = field(default_factory=Shares)
 
     def receiving(
         self, org_id: str, mailbox: Mailbox, *, leased: bool = False

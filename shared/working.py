@@ -22,6 +22,7 @@ from shared import (
 from shared.app import App
 from shared.errors import Busy, Temporary, ZalionError
 from shared.jobs import Job
+from shared.shares import JOBS
 
 ATTEMPTS = 5
 SOON = 15.0
@@ -42,7 +43,8 @@ def run(app: App, text: str) -> None:
     bound = logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type)
     with bound, logs.telling_bugs("job.failed"):
         try:
-            _STEPS[job.type](app, job)
+            with app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock):
+                _STEPS[job.type](app, job)
         except Busy as error:
             jobs.put(app, job, delay=min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE))  # noqa: S311
         except Temporary as error:

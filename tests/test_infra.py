@@ -8,6 +8,7 @@ import pytest
 
 from shared.app import DELIVER, SYNC
 from shared.settings import SETTINGS
+from shared.shares import JOBS, REQUESTS
 
 pytestmark = pytest.mark.fast
 
@@ -35,6 +36,12 @@ def test_threads_are_left_for_callers_when_every_job_of_both_queues_hangs():
     in_azure = re.search(r"PYTHON_THREADPOOL_THREAD_COUNT: '(\d+)'", MAIN)[1]
     for threads in (sample["PYTHON_THREADPOOL_THREAD_COUNT"], in_azure):
         assert int(threads) - busy >= 8
+
+
+def test_one_organisations_slow_jobs_keep_no_queue_from_being_read():
+    queues = json.loads((INFRA.parent / "host.json").read_text())["extensions"]["queues"]
+    assert JOBS.most < queues["newBatchThreshold"]
+    assert 3 * REQUESTS.most < int(re.search(r"PYTHON_THREADPOOL_THREAD_COUNT: '(\d+)'", MAIN)[1])
 
 
 def test_no_shared_key_and_no_public_access_anywhere():

@@ -5,6 +5,8 @@ import secrets
 import socket
 import threading
 import traceback
+from contextlib import ExitStack
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -13,12 +15,15 @@ from azure.storage.queue import QueueServiceClient
 
 from sandbox.wire import Wire
 from shared import connecting, jobs, logs, scheduling, working
+from shared.app import SYNC
 from shared.contract import PatchMailbox
 from shared.errors import Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
+from shared.shares import JOBS
 from tests.doors import Guard, guarded
-from tests.scenes import build_behind, encoded
+from tests.scenes import build, build_behind, encoded
+from tests.walks.test_relaying import Queued
 
 
 def job(scene, **changes):
@@ -115,12 +120,39 @@ def test_a_bug_is_in_our_log_under_its_correlation_id_and_the_host_hears_no_word
     assert "builtins.ValueError" in caplog.text
 
 
+def test_an_organisation_whose_servers_are_slow_waits_with_its_further_looks_and_nobody_else_does(
+    scene, world, clock
+):
+    other = build(world, scene.app, clock)
+    list(scene.waiting())
+    message = scene.send()
+    [nudge], before = list(scene.waiting()), seen(scene)
+    with ExitStack() as slow:
+        for _ in range(JOBS.most):
+            slow.enter_context(scene.app.shares.taken(scene.org_id, SYNC, JOBS, clock))
+        clock.advance(seconds=61)
+        queued = Queued(scene.app.queues)
+        working.run(replace(scene.app, queues=queued), job(scene, attempt=3))
+        assert seen(scene) == before, "not begun"
+        working.run(scene.app, nudge)
+        assert scene.email(message.id).state == "sent", "sending is another matter"
+        working.run(scene.app, encoded(Job("sync", other.org_id, other.mailbox.id)))
+        assert seen(other) == 1
+    [(again, _)] = queued.jobs
+    working.run(scene.app, again)
+    assert seen(scene) == before + 1
+    assert jobs.read(again).attempt == 3, "nobody failed"
+
+
+def seen(scene):
+    events = (row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord))
+    return sum(event == "mailbox.read" for event in events)
+
+
 def test_a_mailbox_whose_server_hangs_delays_no_other(scene, world):
     """One mailbox points at a server that accepts and says nothing; the next one is looked at meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         box = scene.app.records.get(scene.org_id, type(scene.mailbox), scene.mailbox.id)
-        from dataclasses import replace
-
         from shared.storage.base import Move
 
         imap_ = {**box.value.settings["imap"], "port": silent.getsockname()[1]}

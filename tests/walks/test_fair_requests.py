@@ -1,0 +1,42 @@
+"""An organisation whose requests wait for slow mail servers leaves threads to all others."""
+
+from contextlib import ExitStack
+from datetime import timedelta
+
+import azure.functions as func
+import pytest
+
+from handlers.http import Answer, respond
+from shared import bootstrap
+from shared.shares import REQUESTS
+
+
+@pytest.fixture
+def process(world, monkeypatch):
+    """The app as a worker's process has it."""
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    cached = (bootstrap.app, bootstrap.tokens)
+    for made in cached:
+        made.cache_clear()
+    yield bootstrap.app()
+    for made in cached:
+        made.cache_clear()
+
+
+def ask(world, org_id, who="member"):
+    token = world.issuer.issue(org_id, "alice@imap.example")
+    request = func.HttpRequest("GET", "/", headers={"authorization": f"Bearer {token}"}, body=b"")
+    return respond(request, lambda _: Answer({}), who, None)
+
+
+def test_who_waits_for_slow_servers_often_enough_is_told_to_come_back_and_nobody_else_is(world, process):
+    with ExitStack() as slow:
+        for _ in range(REQUESTS.most):
+            clock = lambda: process.clock() - timedelta(minutes=1)  # noqa: E731
+            slow.enter_context(process.shares.taken("org-slow", "http", REQUESTS, clock))
+        refused = ask(world, "org-slow")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "20")
+        assert ask(world, "org-other").status_code == 200
+        assert ask(world, "org-slow", who="anyone").status_code == 200
+    assert ask(world, "org-slow").status_code == 200
