@@ -23,7 +23,7 @@ from shared.providers.google import reading
 from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
 from shared.providers.google.searching import _words
-from shared.providers.google.sending import LARGEST, SMALL
+from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
@@ -458,3 +458,11 @@ def test_raw_comes_back_byte_by_byte_whatever_it_holds(stage, receiver):
     item = stage.box.add(raw)
     assert receiver.fetch(item.id) == raw
     assert base64.urlsafe_b64encode(raw)
+
+
+def test_only_the_header_that_names_nobody_is_left_out():
+    raw = b"Subject: To: undisclosed-recipients:;\r\nTo: undisclosed-recipients:;\r\n\r\nTo: undisclosed-recipients:;\r\n"
+    sent = _addressed(raw, ["a@x.example"])
+    assert sent.count(b"undisclosed") == 2
+    assert b"Subject: To: undisclosed-recipients:;\r\n" in sent
+    assert b"Bcc: a@x.example\r\n" in sent

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import socket
 import ssl
 import threading
@@ -10,17 +11,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.errors import InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers import network
 from shared.providers.base import Bearer
 from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
 from shared.providers.pop3 import Pop3Receiver
-from shared.providers.silence import IN_A_ROW, PAUSE, Silences
+from shared.providers.silence import IN_A_ROW, PAUSE, SILENCES, Silences
 from shared.providers.smtp import SmtpSender
 from shared.providers.sockets import Turn, let_in
 from tests.providers.parts import connection
-from tests.providers.scripted import DRIP, Scripted, ScriptedImap, ScriptedSmtp
+from tests.providers.scripted import DRIP, HANG, Scripted, ScriptedImap, ScriptedSmtp
 
 QUICK = network.Timeouts(1, 0.2, 0.2, 0.4)
 PATIENT = network.Timeouts(0.4, 0.2, 0.2)
@@ -465,6 +466,38 @@ class _DrippingApi(Scripted):
             pass
         connection.sendall(self._greeting.encode())
         self._tell(connection, DRIP)
+
+
+class _SlowReader(Scripted):
+    """Takes its time before it reads what a request brings."""
+
+    def _talk(self, connection):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        time.sleep(0.8)
+        left = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
+        while left:
+            left -= len(connection.recv(2**20))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def test_an_upload_may_wait_as_long_as_an_answer_for_a_server_that_takes_its_time(tls):
+    with _SlowReader(tls, "") as slow:
+        place = f"https://localhost:{slow.port}"
+        api = Api(place, "Slow", str, lambda _: Rejected("No."), frozenset({"localhost"}), timeout=(0.3, 5))
+        assert api.call("PUT", "/", body=bytes(30_000_000)).status == 200
+        api.close()
+
+
+def test_a_server_that_answers_and_forgets_its_goodbye_is_not_silent(tls):
+    with ScriptedSmtp(tls, {"AUTH": "535 5.7.8 no", "QUIT": HANG}) as odd:
+        place = ("localhost", odd.port, "tls")
+        for _ in range(IN_A_ROW - 1):
+            SILENCES.silent(place)
+        with pytest.raises(ConsentRequired):
+            SmtpSender(connection(odd.port), PATIENT).check()
+        SILENCES.ask(place)
 
 
 SESSIONS = {"imap": ImapMailbox, "pop3": Pop3Receiver, "smtp": SmtpSender}

@@ -162,9 +162,9 @@ def _addressed(raw: bytes, envelope_to: Sequence[str]) -> bytes:
 
     Nobody has written that down (2026-11): docs/trial-google.md.
     """
-    head, gap, body = mime.with_bcc(raw, envelope_to).partition(b"\r\n\r\n")
+    head, _, body = mime.with_bcc(raw, envelope_to).partition(b"\r\n\r\n")
     nobody = "\r\n{}: {}\r\n".format(*mime.NOBODY).encode()
-    return head.replace(nobody, b"\r\n") + gap + body
+    return (head + b"\r\n").replace(nobody, b"\r\n") + b"\r\n" + body
 
 
 @dataclass
