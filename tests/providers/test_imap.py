@@ -313,7 +313,10 @@ class TestFoldersThatChange:
         box.close()
 
     def test_check_names_the_setting_whose_folder_is_missing(self, alice, wire):
-        for settings, field in (({"folders": ["Nope"]}, "folders"), ({"sentFolder": "Nope"}, "sentFolder")):
+        for settings, field in (
+            ({"folders": ["Nope"]}, "folders"),
+            ({"sentFolder": "Nope"}, "sentFolder"),
+        ):
             box = ImapMailbox(alice.connection(wire.port, **settings))
             with pytest.raises(InvalidRequest, match="Nope") as caught:
                 box.check()
