@@ -125,7 +125,8 @@ class Receiver(Protocol):
     def check(self) -> None:
         """Sign in and look at what will be read; called by `connecting` and the doctor.
 
-        Raises ConsentRequired when the sign-in is refused, InvalidRequest naming the setting that is wrong.
+        Raises ConsentRequired when the sign-in is refused, InvalidRequest naming the setting that is wrong:
+        `folders[n]` for a chosen folder that is not there.
         """
         ...
 

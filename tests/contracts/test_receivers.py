@@ -196,13 +196,13 @@ class TestChosenFolders:
         first = next(receiver.pages(cursor, SINCE))
         assert [e.subject for e in read(receiver, first.cursor)[0] if e.subject != "Old"] == ["New"]
 
-    def test_a_choice_that_is_not_there_is_refused_by_its_name(self, stage):
+    def test_a_choice_that_is_not_there_is_refused_by_its_place(self, stage):
         stage.put(mail(), "Projects")
         receiver = stage.receiver(folders=["Projects", "Tpyo"])
         with pytest.raises(InvalidRequest, match="Tpyo") as caught:
             receiver.check()
         receiver.close()
-        assert caught.value.field == "folders"
+        assert caught.value.field == "folders[1]"
         assert caught.value.fix
 
 

@@ -314,7 +314,7 @@ class TestFoldersThatChange:
 
     def test_check_names_the_setting_whose_folder_is_missing(self, alice, wire):
         for settings, field in (
-            ({"folders": ["Nope"]}, "folders"),
+            ({"folders": ["Nope"]}, "folders[0]"),
             ({"sentFolder": "Nope"}, "sentFolder"),
         ):
             box = ImapMailbox(alice.connection(wire.port, **settings))

@@ -78,7 +78,7 @@ class EwsMailbox(Folders):
         """See `Receiver.check`."""
         self.folder_ids(["inbox", "sentitems"])
         for name in self.layout().missing if self.chosen() else ():
-            raise network.no_folder(name, "folders")
+            raise network.no_folder(name, f"folders[{self.chosen().index(name)}]")
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""

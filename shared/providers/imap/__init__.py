@@ -39,7 +39,7 @@ class ImapMailbox(ImapFinder):
     def check(self) -> None:
         """See `Receiver.check`."""
         there = self._marks(Position(at=datetime.now(UTC)))
-        chosen = [("folders", name) for name in self.chosen()]
+        chosen = [(f"folders[{place}]", name) for place, name in enumerate(self.chosen())]
         for field, name in [("sentFolder", self.configured_sent()), *chosen]:
             if name and name not in there:
                 raise network.no_folder(name, field)
