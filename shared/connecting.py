@@ -79,7 +79,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
-    _follow(app, caller.org_id, mailbox)
+    _follow(app, caller.org_id, mailbox, waited=stored is not None)
     return mailbox
 
 
@@ -144,17 +144,23 @@ def activate(app: App, org_id: str, mailbox: Mailbox, actor: str) -> Mailbox:
         event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox.id)
         with suppress(Raced):  # a look that ended meanwhile has marked it
             app.records.commit(org_id, Move(stored, new), event)
-            _follow(app, org_id, new)
-            delivering.hasten(app, org_id, mailbox.id)
+            _follow(app, org_id, new, waited=True)
             return new
     raise Raced
 
 
-def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True) -> None:
-    """Look into a mailbox now. Followed `again`, its push may have ended while nobody listened."""
+def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True, waited: bool = False) -> None:
+    """Look into a mailbox now.
+
+    Args:
+        again: its push may have ended while nobody listened.
+        waited: mail may have waited for it, and leaves now.
+    """
     jobs.put(app, Job("sync", org_id, mailbox.id))
     if again and mailbox.push and mailbox.state == "active":
         jobs.put(app, Job("subscribe", org_id, mailbox.id, event="renew"))
+    if waited and mailbox.state == "active":
+        delivering.hasten(app, org_id, mailbox.id)
 
 
 def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mailbox:
@@ -175,9 +181,8 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     if new.state == "active" and new.receives_with:
         scheduling.plan_polls(app, caller.org_id, new)
     leasing.interrupting(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
-    _follow(app, caller.org_id, new, again=new.state != old.state)
-    if new.state == "active" and old.state == "needs_consent":
-        delivering.hasten(app, caller.org_id, new.id)
+    waited = old.state == "needs_consent"
+    _follow(app, caller.org_id, new, again=new.state != old.state, waited=waited)
     return new
 
 

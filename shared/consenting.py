@@ -4,13 +4,23 @@ from dataclasses import replace
 
 from shared import audit
 from shared.app import App
-from shared.errors import Raced, ZalionError
+from shared.errors import ConsentRequired, Raced, ZalionError
 from shared.model import Mailbox, Problem
 from shared.storage.base import Move, Stored
 
 
+def insist(mailbox: Mailbox) -> None:
+    """Raise ConsentRequired where the grant is known not to work: each further try may lock the account."""
+    if mailbox.state == "needs_consent":
+        told = mailbox.problem
+        detail = told.detail if told else "This mailbox has to be connected again."
+        raise ConsentRequired(detail, fix=told.fix if told else None)
+
+
 def needs_consent(app: App, org_id: str, mailbox: Stored[Mailbox], error: ZalionError) -> None:
     """Mark a mailbox whose grant no longer works; its polls end until somebody reconnects it."""
+    if mailbox.value.state == "needs_consent":
+        return
     problem = Problem(error.code, error.detail, error.fix)
     new = replace(mailbox.value, state="needs_consent", problem=problem)
     event = audit.entry(app, "mailbox.needs_consent", actor="system", mailbox_id=mailbox.value.id)

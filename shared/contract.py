@@ -100,7 +100,8 @@ class DecideReview(Body, frozen=True, kw_only=True):
 class PutIntegration(Body, frozen=True, kw_only=True):
     """IT's approval of a provider, and the settings its mailboxes share.
 
-    `domains` limits the addresses that may be connected; empty means any.
+    `domains` limits the addresses that may be connected; empty means any. Not `approved`, nobody connects any
+    more; connected mailboxes go on by the settings that were kept, until DELETE disconnects them.
     """
 
     approved: bool

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from shared import jobs, relaying, scheduling
+from shared import consenting, jobs, relaying, scheduling
 from shared.app import App
-from shared.consenting import needs_consent
 from shared.errors import (
     Busy,
     Conflict,
@@ -121,7 +120,7 @@ class _Delivery(Finishing):
             self.look(error, first=True)
         except ConsentRequired as error:
             self.postpone(error, PAUSES[2])
-            needs_consent(self.app, self.org_id, self.mailbox, error)
+            self.refused_in(error)
         except Temporary as error:
             self.postpone(error, timedelta(seconds=error.retry_after))
         except (InvalidRequest, Conflict) as error:  # a setting or secret that somebody can put right
@@ -139,6 +138,7 @@ class _Delivery(Finishing):
         except Raced:
             raise
         except ZalionError as problem:  # whatever keeps us from looking may be put right within the day
+            self.refused_in(problem)
             if self.too_old():
                 self.uncertain(error or problem)
             else:
@@ -168,7 +168,8 @@ class _Delivery(Finishing):
             self.uncertain(error)
         except NotFound:
             self.uncertain(NotFound(DRAFT_GONE.detail))
-        except ZalionError:
+        except ZalionError as error:
+            self.refused_in(error)
             self.later(COPY_APPEARS, self.ours)
         else:
             self.sent(receipt, copied=copied)
@@ -176,6 +177,7 @@ class _Delivery(Finishing):
     def _leave(self, mailbox: Mailbox) -> tuple[Receipt, bool]:
         """Let it leave; also tells whether the provider files the copy."""
         old, let_go = self.message.value, partial(self._let_go, mailbox)
+        consenting.insist(mailbox)
         if old.draft:
             with self.app.drafting(self.org_id, mailbox) as drafter:
                 raw = bytes_of(self.app, self.org_id, old)
@@ -204,6 +206,7 @@ class _Delivery(Finishing):
     def _find_copy(self) -> Receipt | None:
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):
             return None
+        consenting.insist(self.mailbox.value)
         with self.app.sent_folder(self.org_id, self.mailbox.value) as sent:
             return self.searched(sent)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import jobs, logs
+from shared import consenting, jobs, logs
 from shared.errors import (
     Conflict,
     ConsentRequired,
@@ -12,6 +12,7 @@ from shared.errors import (
     Rejected,
     Temporary,
     Unsupported,
+    ZalionError,
 )
 from shared.jobs import Job
 from shared.keeping import bytes_of
@@ -82,7 +83,8 @@ class Finishing(Promised):
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
                 delivered = self._kept(self.mailbox.value)
-        except (Temporary, ConsentRequired, Conflict):
+        except (Temporary, ConsentRequired, Conflict) as error:
+            self.refused_in(error)
             if not self.too_old():
                 self.later(PAUSES[1])
                 return
@@ -90,6 +92,11 @@ class Finishing(Promised):
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self.note("message.copy_missing")
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
+
+    def refused_in(self, error: ZalionError) -> None:
+        """Mark the mailbox where its server or provider lets us in no longer."""
+        if isinstance(error, ConsentRequired) and self.mailbox:
+            consenting.needs_consent(self.app, self.org_id, self.mailbox, error)
 
     def files_copy(self) -> bool:
         """Whether what sends puts a copy into Sent by itself."""
@@ -111,6 +118,7 @@ class Finishing(Promised):
     def _kept(self, mailbox: Mailbox) -> Delivery | None:
         """Find our copy in Sent, or put it there; None where the server is still to do that."""
         message = self.message.value
+        consenting.insist(mailbox)
         with self.app.sent_folder(self.org_id, mailbox) as sent:
             there = self.searched(sent)
             if there:

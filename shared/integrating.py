@@ -59,12 +59,13 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
 def _saved(app: App, caller: Caller, name: str, body: PutIntegration) -> Integration:
     """Check what was given, try it, and write it down. Raises Raced."""
     provider, stored = app.provider(name), app.records.find(caller.org_id, Integration, name)
+    old = stored.value if stored else Integration(name)
+    given = forms.check(rules.form(provider), body.settings, path="settings", partial=True)
     integration = replace(
-        stored.value if stored else Integration(name),
+        old,
         state="approved" if body.approved else "not_approved",
-        settings=rules.checked(
-            forms.check(rules.form(provider), body.settings, path="settings", partial=True)
-        ),
+        # who only withdraws the approval does not lift the rules that connected mailboxes send by
+        settings=rules.checked(given) if given or body.approved else old.settings,
         domains=tuple(rules.domain(text, f"domains[{n}]") for n, text in enumerate(body.domains)),
         updated_at=app.clock(),
         updated_by=caller.email,

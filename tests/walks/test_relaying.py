@@ -67,6 +67,12 @@ def test_a_rule_made_after_the_promise_stops_the_mail_before_it_leaves_and_says_
     assert scene.supplier.inbox() == []
 
 
+def test_who_withdraws_the_approval_does_not_lift_the_rules(scene, admin, rule):
+    rule(allowedRecipients=["elsewhere.example"])
+    integrating.put(scene.app, admin, "smtp", PutIntegration(approved=False))
+    assert refused(scene) == "to[0].address"
+
+
 def test_another_workers_change_is_seen_within_half_a_minute(scene, rule):
     elsewhere = replace(scene.app, rules={})
     scene.send(app=elsewhere)
