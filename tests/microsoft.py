@@ -12,12 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import parse_qsl, urlsplit
 
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -31,7 +28,7 @@ from shared.errors import ZalionError
 from shared.model import PLATFORM, Grant, Integration, Mailbox, Message, Subscription, SyncState
 from shared.settings import load
 from shared.storage.base import Add, Due
-from tests.scenes import Clock, ProgramUser, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, follow, someone
 
 PASSWORD = "correct horse"
 _QUEUES = json.loads((Path(__file__).parent.parent / "host.json").read_text())["extensions"]["queues"]
@@ -211,20 +208,6 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     for start in range(0, len(writes), 50):
         app.records.commit(org_id, *writes[start : start + 50])
     return made
-
-
-@cache
-def _browser(bundle: str) -> requests.Session:
-    session = requests.Session()
-    session.trust_env, session.verify = False, bundle
-    return session
-
-
-def follow(world: Any, url: str) -> dict[str, str]:
-    """Open a link as a signed-in browser does; returns the query it comes back with."""
-    answer = _browser(str(world.authority.bundle)).get(url, allow_redirects=False, timeout=10)
-    assert answer.status_code == 302, answer.text
-    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
 
 def person(world: Any, name: str, domain: str, **options: Any) -> Person:
