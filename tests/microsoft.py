@@ -192,21 +192,19 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     alices = scene.subscriptions()[0]
     token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
     kept = app.records.get(org_id, Grant, f"{scene.mailbox.id}!microsoft").value
-    made, writes, dues = [], [], []
+    mine, made, writes, dues = scene.record(), [], [], []
     for _ in range(count):
         until = now + timedelta(minutes=50)
         made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
         scene.world.graph.notifier.subscriptions[made[-1].id] = made[-1]
-        box = replace(
-            scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
-        )
+        box = replace(mine, id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now))
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=app.clock() + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._tokens.sealed(org_id, grant, {"access_token": token}))]
         dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(app.schedule.put, dues))
-    for start in range(0, len(writes), 50):
-        app.records.commit(org_id, *writes[start : start + 50])
+    for some in itertools.batched(writes, 100, strict=False):
+        app.records.commit(org_id, *some)
     return made
 
 
