@@ -293,5 +293,6 @@ class World:
             "AUTOCONFIG_URLS": self.autoconfig.pattern,
             "MX_PORT": str(self.ports["mx"]),
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
+            "NO_PROXY": "localhost,127.0.0.1",  # nor does one of the machine come between: it is all here
             **self.authority.environment(),
         }

@@ -13,7 +13,7 @@ from shared.rules import AgainstRules
 from tests.doors import Acting, guarded
 from tests.google import approve, build, connect
 from tests.scenes import caller, parsed
-from tests.walks.test_crashes import attempt, failing, settle
+from tests.walks.test_crashes import attempt, failing, keep_promises, settle
 
 BOSS = "boss"
 KEY = "one-key"
@@ -483,7 +483,7 @@ def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
         promised = send(stage, draft_id, f"key-{k}")
         list(stage.waiting())
         attempt(lambda: stage.deliver(promised, app=app))
-        settle(stage)
+        keep_promises(stage)
         seen = len(guard.calls)
         message = stage.email(promised.id)
         assert message.state == "sent", f"call {k}: {guard.calls} {message.error}"
@@ -491,3 +491,5 @@ def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
         assert len(stage.timeline()) == k
         assert stage.app.records.range(stage.org_id, OutboxItem) == []
     assert {"google.drafter.fetch", "google.drafter.send"} <= {*guard.calls}
+    settle(stage)
+    assert left(stage) == (k, k, 0)
