@@ -58,10 +58,11 @@ class Authority:
         """Return the variables that make a process trust the sandbox.
 
         requests prefers REQUESTS_CA_BUNDLE over a session's `verify` where a machine sets it already,
-        so the variables are what works everywhere.
+        so the variables are what works everywhere. Those that are loaded anew for each connection name the
+        CA alone: who reads them speaks to the sandbox, and all of certifi's roots take 18 ms.
         """
-        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "HTTPLIB2_CA_CERTS")
-        return {**dict.fromkeys(names, str(self.bundle)), "NODE_EXTRA_CA_CERTS": str(self.pem)}
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPLIB2_CA_CERTS", "NODE_EXTRA_CA_CERTS")
+        return {**dict.fromkeys(names, str(self.pem)), "SSL_CERT_FILE": str(self.bundle)}
 
 
 def self_signed(key: rsa.RSAPrivateKey, name: str, begins: datetime, ends: datetime) -> str:

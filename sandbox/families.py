@@ -109,7 +109,7 @@ def _browse_at_google(world: World, url: str, address: str) -> None:
 def _browse(world: World, at: Entra | Google, url: str, address: str) -> None:
     """Follow a link in a browser that is signed in already, and agree where the page at its end asks."""
     at.auto_sign_in = address
-    ca = str(world.authority.bundle)
+    ca = str(world.authority.pem)
     try:
         page = requests.get(url, verify=ca, timeout=60)
         page.raise_for_status()

@@ -100,7 +100,8 @@ class WebServer:
             )
         scheme, name = ("https", "localhost") if tls else ("http", HOST)
         self.url = f"{scheme}://{name}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def answer(self, request: Request) -> Reply:
@@ -120,12 +121,19 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop listening, and close what clients keep open."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._stopped = True
+        with socket.socket() as knock:
+            knock.connect_ex((HOST, self._server.server_port))
         self._thread.join()
+        self._server.server_close()
         for connection in list(self._connections):
             with suppress(OSError):  # closed by the client in the meantime
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        """Sleep until somebody knocks; `serve_forever` wakes up twenty times a second to stop in time."""
+        while not self._stopped:
+            self._server.handle_request()
 
     def serve(self, request: Request) -> Reply:
         """Count the request, then answer it or play the planned fault."""

@@ -150,7 +150,7 @@ class World:
         self.entra = Entra(self.ports["entra"], tls)
         stack.callback(self.entra.stop)
         mx = (HOST, self.ports["mx"])
-        self.graph = Graph(self.entra, self.ports["graph"], tls, mx=mx, ca=str(self.authority.bundle))
+        self.graph = Graph(self.entra, self.ports["graph"], tls, mx=mx, ca=str(self.authority.pem))
         stack.callback(self.graph.stop)
         directory = self.entra.directory
         self.microsoft_app = directory.add_application(
@@ -167,7 +167,7 @@ class World:
 
     def _start_google(self, stack: ExitStack) -> None:
         """Google, and Zalion's Cloud project there: OAuth client, service account, a topic that pushes."""
-        mx, ca = (HOST, self.ports["mx"]), str(self.authority.bundle)
+        mx, ca = (HOST, self.ports["mx"]), str(self.authority.pem)
         self.google = Google(self.ports["google"], self.authority.server_context(), mx=mx, ca=ca)
         stack.callback(self.google.stop)
         callbacks = (f"{self.public_url}/api/{path}/google/callback" for path in ("consent", "oauth"))
@@ -293,5 +293,6 @@ class World:
             "AUTOCONFIG_URLS": self.autoconfig.pattern,
             "MX_PORT": str(self.ports["mx"]),
             "ALLOWED_PRIVATE_HOSTS": "localhost,127.0.0.1",
+            "NO_PROXY": "localhost,127.0.0.1",  # nor does one of the machine come between: it is all here
             **self.authority.environment(),
         }

@@ -7,9 +7,6 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlsplit
-
-import requests
 
 from sandbox.web import Reply, Request, WebServer
 from sandbox.world import GOOGLE_PROJECT
@@ -19,7 +16,7 @@ from shared.callers import Caller
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ZalionError
 from shared.model import PLATFORM, Mailbox
-from tests.scenes import Clock, ProgramUser, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, follow, someone
 
 PASSWORD = "correct horse"
 READ, SEND, MODIFY = "gmail.readonly", "gmail.send", "gmail.modify"
@@ -82,13 +79,6 @@ class GoogleScene(Scene):
         """Connect a second mailbox of the organisation."""
         somebody = self.person(name)
         return somebody, connect(self.world, self.app, self.org_id, somebody)
-
-
-def follow(world: Any, url: str) -> dict[str, str]:
-    """Open a link as a signed-in browser does; returns the query it comes back with."""
-    answer = requests.get(url, allow_redirects=False, verify=str(world.authority.bundle), timeout=10)
-    assert answer.status_code == 302, answer.text
-    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
 
 def person(world: Any, name: str, domain: str) -> Person:

@@ -12,12 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import parse_qsl, urlsplit
 
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -31,7 +28,7 @@ from shared.errors import ZalionError
 from shared.model import PLATFORM, Grant, Integration, Mailbox, Message, Subscription, SyncState
 from shared.settings import load
 from shared.storage.base import Add, Due
-from tests.scenes import Clock, ProgramUser, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, caller, follow, someone
 
 PASSWORD = "correct horse"
 _QUEUES = json.loads((Path(__file__).parent.parent / "host.json").read_text())["extensions"]["queues"]
@@ -195,36 +192,20 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     alices = scene.subscriptions()[0]
     token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
     kept = app.records.get(org_id, Grant, f"{scene.mailbox.id}!microsoft").value
-    made, writes, dues = [], [], []
+    mine, made, writes, dues = scene.record(), [], [], []
     for _ in range(count):
         until = now + timedelta(minutes=50)
         made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
         scene.world.graph.notifier.subscriptions[made[-1].id] = made[-1]
-        box = replace(
-            scene.record(), id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now)
-        )
+        box = replace(mine, id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now))
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=app.clock() + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._tokens.sealed(org_id, grant, {"access_token": token}))]
         dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(app.schedule.put, dues))
-    for start in range(0, len(writes), 50):
-        app.records.commit(org_id, *writes[start : start + 50])
+    for some in itertools.batched(writes, 100, strict=False):
+        app.records.commit(org_id, *some)
     return made
-
-
-@cache
-def _browser(bundle: str) -> requests.Session:
-    session = requests.Session()
-    session.trust_env, session.verify = False, bundle
-    return session
-
-
-def follow(world: Any, url: str) -> dict[str, str]:
-    """Open a link as a signed-in browser does; returns the query it comes back with."""
-    answer = _browser(str(world.authority.bundle)).get(url, allow_redirects=False, timeout=10)
-    assert answer.status_code == 302, answer.text
-    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 
 
 def person(world: Any, name: str, domain: str, **options: Any) -> Person:

@@ -16,12 +16,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import cache
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 import imapclient
+import requests
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient
-from azure.storage.queue import QueueServiceClient, TextBase64DecodePolicy
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
 from shared import casework, connecting, drafts, integrating, jobs, sending, syncing, working
 from shared.app import DELIVER, SYNC, App
@@ -239,9 +242,8 @@ class Scene:
 
     def waiting(self) -> Iterator[str]:
         """Take this organisation's messages, and those of `also`, off the queues; others' are thrown away."""
-        service = QueueServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         for name in (SYNC, DELIVER):
-            queue = service.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
+            queue = _queue(self.world.environment()["STORAGE"], name)
             try:
                 for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
                     queue.delete_message(message)
@@ -268,9 +270,10 @@ class Scene:
 
     def blobs(self) -> set[str]:
         """Name every blob of the organisation."""
-        service = BlobServiceClient.from_connection_string(self.world.environment()["STORAGE"])
         with suppress(ResourceNotFoundError):  # there is no container before the first blob
-            names = service.get_container_client("mail").list_blob_names(name_starts_with=f"{self.org_id}/")
+            names = _mail(self.world.environment()["STORAGE"]).list_blob_names(
+                name_starts_with=f"{self.org_id}/"
+            )
             return {name.partition("/")[2] for name in names}
         return set()
 
@@ -294,6 +297,18 @@ class Scene:
         """Connect a second mailbox of the organisation."""
         person = someone(self.world, name, self.alice.address.rpartition("@")[2])
         return person, connect(self.world, self.app, self.org_id, person, self.mailbox.receives_with)
+
+
+@cache
+def _queue(connection: str, name: str) -> QueueClient:
+    """As the host reads it; made once, because every client has connections of its own."""
+    decoding = {"message_decode_policy": TextBase64DecodePolicy()}
+    return QueueClient.from_connection_string(connection, name, **decoding)
+
+
+@cache
+def _mail(connection: str) -> ContainerClient:
+    return ContainerClient.from_connection_string(connection, "mail")
 
 
 def build_behind(wire: Any, world: Any, app: App, clock: Clock) -> Scene:
@@ -366,6 +381,21 @@ def someone(world: Any, name: str, domain: str) -> Person_:
     person = Person_(world, f"{name}.{next(_NUMBERS)}.{secrets.token_hex(2)}@{domain}")
     world.add_user(person.address, PASSWORD)
     return person
+
+
+def follow(world: Any, url: str) -> dict[str, str]:
+    """Open a link as a signed-in browser does; returns the query it comes back with."""
+    answer = _browser(str(world.authority.pem)).get(url, allow_redirects=False, timeout=10)
+    assert answer.status_code == 302, answer.text
+    return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+
+
+@cache
+def _browser(ca: str) -> requests.Session:
+    """One for the whole run: it keeps its connections."""
+    session = requests.Session()
+    session.trust_env, session.verify = False, ca
+    return session
 
 
 def imap(world: Any, address: str) -> imapclient.IMAPClient:

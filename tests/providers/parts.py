@@ -51,7 +51,7 @@ class MailServer:
         entra = Entra(tls=self.authority.server_context())
         self.open.callback(entra.stop)
         mx = ("127.0.0.1", self.post.ports["mx"])
-        graph = Graph(entra, tls=self.authority.server_context(), mx=mx, ca=str(self.authority.bundle))
+        graph = Graph(entra, tls=self.authority.server_context(), mx=mx, ca=str(self.authority.pem))
         self.open.callback(graph.stop)
         graph_contract.install(graph)
         self.post.route("microsoft.example", graph)
@@ -67,7 +67,7 @@ class MailServer:
     def google(self) -> Google:
         """Google beside the mail server, with one app and its service account."""
         mx = ("127.0.0.1", self.post.ports["mx"])
-        google = Google(tls=self.authority.server_context(), mx=mx, ca=str(self.authority.bundle))
+        google = Google(tls=self.authority.server_context(), mx=mx, ca=str(self.authority.pem))
         self.open.callback(google.stop)
         self.post.route("google.example", google)
         google.directory.add_client("tests", "Tests", (CALLBACK,))

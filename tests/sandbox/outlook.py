@@ -60,7 +60,7 @@ class Office:
         return self.world.add_microsoft_user(f"{name}@{self.domain}", "pass:word", **options)
 
     def session(self) -> requests.Session:
-        return _session(str(self.world.authority.bundle))
+        return _session(str(self.world.authority.pem))
 
     def msal(self, credential: Any = None, tenant: Tenant | str | None = None, **options: Any) -> Any:
         return msal.ConfidentialClientApplication(

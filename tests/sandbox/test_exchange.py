@@ -19,12 +19,10 @@ def outlook(world, monkeypatch):
 
     class Trusting(requests.adapters.HTTPAdapter):
         def cert_verify(self, conn, url, verify, cert):
-            super().cert_verify(conn, url, str(world.authority.bundle), cert)
+            super().cert_verify(conn, url, str(world.authority.pem), cert)
 
         def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
-            return super().get_connection_with_tls_context(
-                request, str(world.authority.bundle), proxies, cert
-            )
+            return super().get_connection_with_tls_context(request, str(world.authority.pem), proxies, cert)
 
     monkeypatch.setattr(BaseProtocol, "HTTP_ADAPTER_CLS", Trusting)
     world.add_exchange_domain("outlook.example")
@@ -108,7 +106,7 @@ def test_a_busy_server_says_for_how_long(outlook, world):
 
 
 def test_without_a_sign_in_or_off_the_path_nothing_is_told(world):
-    ask = {"verify": str(world.authority.bundle), "timeout": 10, "data": b"<x/>"}
+    ask = {"verify": str(world.authority.pem), "timeout": 10, "data": b"<x/>"}
     refused = requests.post(f"{world.exchange.url}/EWS/Exchange.asmx", **ask)
     assert (refused.status_code, refused.content) == (401, b"")
     assert refused.headers["WWW-Authenticate"] == 'NTLM, Basic realm="localhost"'
@@ -118,7 +116,7 @@ def test_without_a_sign_in_or_off_the_path_nothing_is_told(world):
 def test_an_operation_it_does_not_know_and_broken_xml_are_soap_faults(world):
     world.add_exchange_domain("outlook.example")
     who = exchange.person(world, "ann", "outlook.example")
-    url, trust = f"{world.exchange.url}/EWS/Exchange.asmx", str(world.authority.bundle)
+    url, trust = f"{world.exchange.url}/EWS/Exchange.asmx", str(world.authority.pem)
     envelope = (
         '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{}</s:Body></s:Envelope>'
     )

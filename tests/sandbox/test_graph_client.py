@@ -27,7 +27,7 @@ def account(office):
         protocol=graph,
         tenant_id=office.tenant.id,
         token_backend=backend,
-        verify_ssl=str(office.world.authority.bundle),
+        verify_ssl=str(office.world.authority.pem),
         requests_delay=0,
     )
     account.con._msal_client = office.msal(token_cache=backend)

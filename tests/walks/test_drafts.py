@@ -14,7 +14,7 @@ from shared.rules import AgainstRules
 from tests.doors import Acting, Guard, guarded
 from tests.google import approve, build, connect
 from tests.scenes import caller, parsed
-from tests.walks.test_crashes import attempt, failing, settle
+from tests.walks.test_crashes import attempt, failing, keep_promises, settle
 from tests.walks.test_privacy_and_budgets import storage
 
 BOSS = "boss"
@@ -527,7 +527,7 @@ def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
         promised = send(stage, draft_id, f"key-{k}")
         list(stage.waiting())
         attempt(lambda: stage.deliver(promised, app=app))
-        settle(stage)
+        keep_promises(stage)
         seen = len(guard.calls)
         message = stage.email(promised.id)
         assert message.state == "sent", f"call {k}: {guard.calls} {message.error}"
@@ -535,3 +535,5 @@ def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):
         assert len(stage.timeline()) == k
         assert stage.app.records.range(stage.org_id, OutboxItem) == []
     assert {"google.drafter.fetch", "google.drafter.send"} <= {*guard.calls}
+    settle(stage)
+    assert left(stage) == (k, k, 0)

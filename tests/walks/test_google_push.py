@@ -57,7 +57,7 @@ def posted(stage, content, authorization):
         stage.bell.url,
         data=content,
         headers={"Authorization": authorization},
-        verify=str(stage.world.authority.bundle),
+        verify=str(stage.world.authority.pem),
         timeout=10,
     )
     return answer.status_code, sum('"notices"' in text for text in stage.waiting())

@@ -625,11 +625,27 @@ class Collected:
         self.texts.append(text)
 
 
+class Noted:
+    """A schedule at hand: what is due when."""
+
+    def __init__(self):
+        self.dues = set()
+
+    def put(self, due):
+        self.dues.add(due)
+
+    def until(self, now):
+        yield from [due for due in self.dues if due.at <= now]
+
+    def remove(self, due):
+        self.dues.discard(due)
+
+
 @pytest.fixture
 def crowded(world):
-    """A scene of its own, whose thousand mailboxes are in nobody's way afterwards."""
+    """A scene of its own, whose thousand mailboxes are in nobody's way: they are on a schedule of their own, too."""
     scene = microsoft.office(world)
-    yield scene
+    yield replace(scene, app=replace(scene.app, schedule=Noted()))
     scene.bell.stop()
     leave(scene)
 

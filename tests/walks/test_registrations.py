@@ -120,7 +120,7 @@ def test_the_redirect_uri_to_register_is_shown_and_a_missing_one_is_told(company
     made, secret = company.own_app(redirect_uris=())
     company.own(made, secret)
     _, url = _connect(company, company.person("alice"))
-    page = requests.get(url, verify=str(world.authority.bundle), timeout=10)
+    page = requests.get(url, verify=str(world.authority.pem), timeout=10)
     assert "AADSTS50011" in page.text  # Microsoft tells it on its own page: nothing comes back to us
 
 
