@@ -59,6 +59,7 @@ class App:
         marked: (org, minute) pairs this process has already noted for the outbox sweep.
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
         shares: what is under way in this process.
+        put_back: jobs that it has put back, and until when; see `working`.
     """
 
     records: Records
@@ -82,6 +83,7 @@ class App:
     marked: set[tuple[str, str]] = field(default_factory=set)
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
+    put_back: dict[bytes, datetime] = field(default_factory=dict)
 
     def receiving(
         self, org_id: str, mailbox: Mailbox, *, leased: bool = False

@@ -135,9 +135,12 @@ class Rules:
     def full_until(self, tally: Tally, now: datetime) -> datetime | None:
         """Say when the hour has room again; None where it has."""
         kept = _within_the_hour(tally, now)
-        if self.max_per_hour is None or sum(kept.values()) < self.max_per_hour:
-            return None
-        return datetime.fromtimestamp(60 * (min(map(int, kept)) + HOUR), now.tzinfo)
+        left, passed = sum(kept.values()), None
+        for at in sorted(kept, key=int):  # where the limit was lowered, the first minutes may not be enough
+            if self.max_per_hour is None or left < self.max_per_hour:
+                break
+            left, passed = left - kept[at], int(at)
+        return None if passed is None else datetime.fromtimestamp(60 * (passed + HOUR), now.tzinfo)
 
     def _may_reach(self, address: str) -> bool:
         domain = _domain(address)

@@ -5,13 +5,15 @@ so a crash doubles a poll and never ends the chain. The chain's token is the mai
 a mailbox that was changed has a new token, and the old chain is cut by the job that notices.
 """
 
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared import flows, jobs, uploading
+from shared import flows, jobs, logs, uploading
 from shared.app import App
+from shared.errors import ZalionError
 from shared.jobs import Job
 from shared.model import Mailbox, OutboxItem
 from shared.storage.base import Due, every
@@ -22,33 +24,60 @@ GRACE = timedelta(minutes=2)
 
 MARKS = 10_000
 
+MOST_IN_A_ROW = 20
+"""So many organisations' entries may fail one after the other."""
+
 FIRST_POLL = timedelta(minutes=3)
 """Longer than the write of the mailbox takes, even where storage is slow: or its chain would be cut."""
 
 
 def tick(app: App) -> int:
-    """Enqueue everything that is due; returns how much that was. Called by the timer each minute."""
+    """Enqueue everything that is due; returns how much that was. Called by the timer each minute.
+
+    What fails stays due, and keeps nothing else waiting. Raises where much fails in a row: the store is away.
+    """
     now, count, swept = app.clock(), 0, set[str]()
+    left, in_a_row = set[tuple[str, str]](), 0
     for due in app.schedule.until(now):
-        if due.kind == "poll":
-            _poll(app, due, now)
-        elif due.kind == "expiry":
-            jobs.put(app, Job("expiry", due.org_id, due.id))
-        elif due.kind == "grant":
-            jobs.put(app, Job("grant", due.org_id, due.id))
-        elif due.kind == "push":
-            jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
-        elif due.kind == "flow":
-            flows.lapse(app, due.org_id, due.id)
+        if (due.org_id, due.kind) in left:
+            continue
+        try:
+            _see_to(app, due, now, swept)
+            app.schedule.remove(due)
+        except Exception as error:
+            _tell(due, error)
+            left.add((due.org_id, due.kind))
+            in_a_row += 1
+            if in_a_row == MOST_IN_A_ROW:
+                raise
         else:
+            count, in_a_row = count + 1, 0
+    return count
+
+
+def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
+    match due.kind:
+        case "poll":
+            _poll(app, due, now)
+        case "expiry" | "grant":
+            jobs.put(app, Job(due.kind, due.org_id, due.id))
+        case "push":
+            jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))
+        case "flow":
+            flows.lapse(app, due.org_id, due.id)
+        case _:
             if due.org_id not in swept:  # many notes of one minute are one reason to look
                 _sweep(app, due.org_id, now)
                 swept.add(due.org_id)
             if due.kind in {uploading.KIND, uploading.LAST}:
                 uploading.settle(app, due, now)
-        app.schedule.remove(due)
-        count += 1
-    return count
+
+
+def _tell(due: Due, error: Exception) -> None:
+    bug = not isinstance(error, ZalionError)
+    event, level = ("tick.failed", logging.ERROR) if bug else ("tick.postponed", logging.WARNING)
+    with logs.bind(org_id=due.org_id, job=due.kind):
+        logs.log(event, level=level, error=error)
 
 
 def new_token() -> str:

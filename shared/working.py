@@ -3,6 +3,7 @@
 import random
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 import msgspec
 
@@ -28,6 +29,9 @@ ATTEMPTS = 5
 SOON = 15.0
 """Seconds until a look is repeated."""
 
+MOST_PUT_BACK = 10_000
+"""Jobs that a process remembers to have put back."""
+
 LONGEST_PAUSE = 900.0
 """Seconds: hidden messages make Azure's scaler start instances, so none is hidden for long."""
 
@@ -46,7 +50,7 @@ def run(app: App, text: str) -> None:
             with app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock):
                 _STEPS[job.type](app, job)
         except Busy as error:
-            jobs.put(app, job, delay=min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE))  # noqa: S311
+            _back(app, job, error)
         except Temporary as error:
             _later(app, job, error)
         except ZalionError as error:
@@ -78,6 +82,22 @@ def _look(app: App, job: Job) -> None:
     found = syncing.sync(app, job.org_id, job.id, look=job.look, actor=job.actor, pushed=job.pushed)
     if job.again and not found:
         jobs.put(app, msgspec.structs.replace(job, again=False), delay=SOON)
+
+
+def _back(app: App, job: Job, error: Busy) -> None:
+    """Put a job back as it is; once, however many of its kind come by meanwhile."""
+    same = msgspec.json.encode(
+        msgspec.structs.replace(job, token="", every=0, next="", attempt=0, correlation_id="")
+    )
+    now = app.clock()
+    if app.put_back.get(same, now) > now:
+        logs.log("job.merged", mailbox_id=job.id if job.type == "sync" else None)
+        return
+    delay = min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE)  # noqa: S311 - spreads, protects nothing
+    jobs.put(app, job, delay=delay)
+    if len(app.put_back) >= MOST_PUT_BACK:
+        app.put_back.clear()
+    app.put_back[same] = now + timedelta(seconds=delay)
 
 
 def _later(app: App, job: Job, error: Temporary) -> None:

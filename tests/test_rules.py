@@ -123,6 +123,16 @@ def test_never_more_than_the_limit_leave_in_any_sixty_minutes_however_long_each_
     assert len(left) >= 18
 
 
+def test_where_the_limit_was_lowered_a_full_hour_says_when_there_is_room_again():
+    tally = Tally("smtp")
+    for minutes in range(10):
+        tally = made(maxPerHour=20).count(tally, NOW + timedelta(minutes=minutes))
+    with pytest.raises(AgainstRules) as caught:
+        made(maxPerHour=3).count(tally, NOW + timedelta(minutes=20))
+    assert "13:39 UTC" in caught.value.fix, "when eight of the ten do not count any more"
+    assert made(maxPerHour=3).count(tally, datetime(2026, 11, 26, 13, 39, tzinfo=UTC))
+
+
 def test_a_full_hour_says_when_it_ends():
     limit = made(maxPerHour=1)
     tally = limit.count(Tally("smtp"), NOW)

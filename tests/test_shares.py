@@ -1,4 +1,4 @@
-"""Workers are shared: who has many slow steps under way waits with further ones."""
+"""Workers are shared: who has had a slow step lately does few at once."""
 
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from shared.errors import Busy
 from shared.shares import Share, Shares
 
 pytestmark = pytest.mark.fast
-SHARE = Share(most=2, slow=timedelta(seconds=60), retry_after=30)
+SHARE = Share(2, timedelta(seconds=60), timedelta(minutes=15), retry_after=30)
 
 
 class Clock:
@@ -19,29 +19,43 @@ class Clock:
         return self.now
 
 
-def test_only_slow_steps_count_and_only_against_their_own_organisation_and_kind():
-    shares, clock = Shares(), Clock()
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def step(clock):
+    shares = Shares()
 
     def step(org_id="one", kind="sync"):
         return shares.taken(org_id, kind, SHARE, clock)
 
+    return step
+
+
+def refused(step):
+    with pytest.raises(Busy) as caught, step():
+        pass
+    return caught.value.retry_after
+
+
+def test_a_slow_step_counts_only_against_its_own_organisation_and_kind(step, clock):
     with ExitStack() as under_way:
         for _ in range(5):
             under_way.enter_context(step())
         clock.now += timedelta(seconds=60)
-        with pytest.raises(Busy) as caught, step():
-            pass
-        assert caught.value.retry_after == 30
+        assert refused(step) == 30
         with step("two"), step(kind="deliver"):
             pass
-    with step():
+
+
+def test_who_was_slow_lately_does_few_at_once_for_a_while(step, clock):
+    with suppress(ValueError), step():
+        clock.now += timedelta(seconds=90)
+        raise ValueError
+    with step(), step():
+        refused(step)
+    clock.now += timedelta(minutes=16)
+    with step(), step(), step():
         pass
-
-
-def test_a_step_that_failed_is_over():
-    shares, clock = Shares(), Clock()
-    for _ in range(3):
-        with suppress(ValueError), shares.taken("one", "sync", SHARE, clock):
-            clock.now += timedelta(seconds=90)
-            raise ValueError
-    assert not shares._begun

@@ -36,7 +36,7 @@ def test_who_waits_for_slow_servers_often_enough_is_told_to_come_back_and_nobody
             clock = lambda: process.clock() - timedelta(minutes=1)  # noqa: E731
             slow.enter_context(process.shares.taken("org-slow", "http", REQUESTS, clock))
         refused = ask(world, "org-slow")
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "20")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "10")
         assert ask(world, "org-other").status_code == 200
         assert ask(world, "org-slow", who="anyone").status_code == 200
     assert ask(world, "org-slow").status_code == 200

@@ -7,6 +7,8 @@ import threading
 import traceback
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -21,6 +23,7 @@ from shared.errors import Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
 from shared.shares import JOBS
+from shared.storage.base import Due, Move
 from tests.doors import Guard, guarded
 from tests.scenes import build, build_behind, encoded
 from tests.walks.test_relaying import Queued
@@ -144,6 +147,64 @@ def test_an_organisation_whose_servers_are_slow_waits_with_its_further_looks_and
     assert jobs.read(again).attempt == 3, "nobody failed"
 
 
+def test_of_many_jobs_for_one_mailbox_that_rests_one_waits(scene, clock):
+    scene.work()
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id)
+    resting = replace(state.value, rest_until=clock() + timedelta(minutes=40))
+    scene.app.records.commit(scene.org_id, Move(state, resting))
+    queued = Queued(scene.app.queues)
+    app = replace(scene.app, queues=queued)
+    for minute in range(30):
+        poll = job(scene, token=scene.mailbox.schedule, every=60, next=f"2026-11-26T10:{minute:02}:00+00:00")
+        working.run(app, poll)
+        clock.advance(minutes=1)
+    assert 1 <= len(queued.jobs) <= 3, "put back for a quarter of an hour each time"
+
+
+class Failing:
+    """The tables, of which one organisation's cannot be listed."""
+
+    def __init__(self, records, org_id, error):
+        self.records, self.org_id, self.error = records, org_id, error
+
+    def __getattr__(self, name):
+        return getattr(self.records, name)
+
+    def range(self, org_id, *args, **options):
+        if org_id == self.org_id:
+            raise self.error
+        return self.records.range(org_id, *args, **options)
+
+
+@pytest.mark.parametrize("error", [Temporary("Throttled."), ValueError("cannot be read")])
+def test_one_organisations_trouble_with_the_store_delays_nobody_elses_polls(scene, world, clock, error):
+    other = build(world, scene.app, clock)
+    other.also = (scene.org_id,)
+    scene.send()
+    list(scene.waiting())
+    clock.advance(minutes=11)
+    app = replace(scene.app, records=Failing(scene.app.records, scene.org_id, error))
+    scheduling.tick(app)
+    polls = {jobs.read(text).org_id for text in other.waiting() if jobs.read(text).type == "sync"}
+    assert polls == {scene.org_id, other.org_id}
+    scheduling.tick(scene.app)
+    [nudge] = [text for text in scene.waiting() if jobs.read(text).type == "deliver"]
+    assert jobs.read(nudge).org_id == scene.org_id
+
+
+def test_a_timer_that_gets_nowhere_says_so(scene, clock):
+    for number in range(scheduling.MOST_IN_A_ROW):
+        scene.app.schedule.put(Due(clock(), "outbox", f"{scene.org_id}-{number}", "-"))
+
+    def broken(*_args, **_options):
+        raise Temporary("The store is away.")
+
+    app = replace(scene.app, records=SimpleNamespace(range=broken))
+    with pytest.raises(Temporary):
+        scheduling.tick(app)
+    scheduling.tick(scene.app)
+
+
 def seen(scene):
     events = (row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord))
     return sum(event == "mailbox.read" for event in events)
@@ -153,8 +214,6 @@ def test_a_mailbox_whose_server_hangs_delays_no_other(scene, world):
     """One mailbox points at a server that accepts and says nothing; the next one is looked at meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         box = scene.app.records.get(scene.org_id, type(scene.mailbox), scene.mailbox.id)
-        from shared.storage.base import Move
-
         imap_ = {**box.value.settings["imap"], "port": silent.getsockname()[1]}
         hung = replace(box.value, settings={**box.value.settings, "imap": imap_})
         scene.app.records.commit(scene.org_id, Move(box, hung))
