@@ -15,6 +15,9 @@ from shared.keeping import bytes_of
 from shared.model import Attachment, Case, Conversation, Mailbox, Message
 from shared.storage.base import Move, Remove, Save, Stored, Write, every
 
+LARGEST_PAGE = 4_000_000
+"""Octets of JSON after which a page of the timeline ends: anybody may write long mails, and many of them."""
+
 CARRIED_AT_ONCE = 40
 """Two writes a message, and a transaction takes 100."""
 
@@ -45,7 +48,10 @@ def member_case(app: App, caller: Caller, case_id: str) -> Case:
 def timeline(
     app: App, caller: Caller, case_id: str, *, limit: int, cursor: str | None
 ) -> tuple[list[Message], str | None]:
-    """Return one page of a case's mail, oldest first, and the cursor of the next one or None."""
+    """Return one page of a case's mail, oldest first, and the cursor of the next one or None.
+
+    Long mails make it shorter than `limit`.
+    """
     member_case(app, caller, case_id)
     key = app.keys.cursors(caller.org_id)
     after = sealing.unpack_cursor(key, "timeline", caller.org_id, cursor).get("after", "") if cursor else ""
@@ -53,11 +59,22 @@ def timeline(
     if after and not after.startswith(prefix):
         raise InvalidRequest("This cursor belongs to another case.", field="cursor")
     rows = app.records.range(caller.org_id, Message, prefix=prefix, after=after, limit=limit + 1)
-    page = [row.value for row in rows[:limit]]
-    more = len(rows) > limit
+    page = _as_many_as_fit(whole(app, caller.org_id, row.value) for row in rows[:limit])
+    more = len(rows) > len(page)
     following = sealing.pack_cursor(key, "timeline", caller.org_id, {"after": page[-1].key}) if more else None
     _read(app, caller, "case.read", case_id)
-    return [whole(app, caller.org_id, message) for message in page], following
+    return page, following
+
+
+def _as_many_as_fit(messages: Iterator[Message]) -> list[Message]:
+    """Take messages, one at least, until they are too much; the bodies of further ones are never read."""
+    page, weight = list[Message](), 0
+    for message in messages:
+        page.append(message)
+        weight += len(msgspec.json.encode(message))
+        if weight > LARGEST_PAGE:
+            break
+    return page
 
 
 def email(app: App, caller: Caller, case_id: str, email_id: str) -> Message:
