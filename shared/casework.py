@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
-from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Raced
+from shared.errors import InvalidRequest, NotAllowed, NotFound, Raced
 from shared.jobs import Job
 from shared.keeping import bytes_of
 from shared.model import Attachment, Case, Conversation, Mailbox, Message
@@ -23,6 +24,9 @@ CARRIED_AT_ONCE = 40
 
 CARRIED_OCTETS = 2_000_000
 """A transaction takes 4 MiB (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions)."""
+
+TRIES = 30
+"""Whoever loses a race reads again: each of them brought somebody else a step further."""
 
 CARRY_DELAY = 2
 """Seconds: longer than the write that follows takes."""
@@ -112,39 +116,74 @@ def whole(app: App, org_id: str, message: Message) -> Message:
 def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> Message:
     """Move a mail's conversation to another case; replies follow. Moving back undoes it.
 
-    Raises Conflict while an earlier move of this conversation is still under way.
+    An earlier move that broke off is finished first.
     """
     message = _message(app, caller, case_id, email_id).value
     member_case(app, caller, target)
     _own(app, caller, message)
-    conversation = app.records.get(caller.org_id, Conversation, message.conversation_id)
-    if conversation.value.case_id != target:
-        if conversation.value.moved_from not in (None, target):
-            raise Conflict("This conversation is being moved already.", fix="Try again in a moment.")
-        # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
-        jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=CARRY_DELAY)
-        new = replace(conversation.value, case_id=target, moved_from=case_id)
-        events = (
-            audit.entry(app, event, actor=caller.email, case_id=where, email_id=email_id, detail=other)
-            for event, where, other in (
-                ("conversation.moved_away", case_id, target),
-                ("conversation.moved", target, case_id),
-            )
+    moved = replace(message, case_id=target)
+    for _ in range(TRIES):
+        conversation = carry(app, caller.org_id, message.conversation_id)
+        if conversation.value.case_id == target:
+            break
+        with suppress(Raced):  # somebody moves it too, perhaps by the same request
+            _begin(app, caller, conversation, target, email_id)
+            carry(app, caller.org_id, conversation.value.id)
+            break
+    else:
+        raise Raced
+    return whole(app, caller.org_id, moved)
+
+
+def _begin(app: App, caller: Caller, conversation: Stored[Conversation], target: str, email_id: str) -> None:
+    """Have the conversation's further mail go to the target; what it has is to be carried there.
+
+    It leaves the case it is in by now, which may be another one than its mail was seen in. Raises Raced.
+    """
+    source = member_case(app, caller, conversation.value.case_id).id
+    # enqueued first: should we die half-way, the job carries on; had nothing happened, it does nothing
+    jobs.put(app, Job("carry", caller.org_id, conversation.value.id), delay=CARRY_DELAY)
+    new = replace(conversation.value, case_id=target, moved_from=source)
+    events = (
+        audit.entry(app, event, actor=caller.email, case_id=where, email_id=email_id, detail=other)
+        for event, where, other in (
+            ("conversation.moved_away", source, target),
+            ("conversation.moved", target, source),
         )
-        app.records.commit(caller.org_id, Move(conversation, new), *events)
-    carry(app, caller.org_id, conversation.value.id)
-    return whole(app, caller.org_id, replace(message, case_id=target))
+    )
+    app.records.commit(caller.org_id, Move(conversation, new), *events)
 
 
-def carry(app: App, org_id: str, conversation_id: str) -> None:
-    """Bring the records of a moved conversation to its case; safe to repeat, from any point."""
-    stored = app.records.find(org_id, Conversation, conversation_id)
-    if stored is None or stored.value.moved_from is None:
-        return
-    while left := _left_behind(app, org_id, stored.value.moved_from, conversation_id):
-        for batch in _batches(left):
-            _carry(app, org_id, batch, stored.value.case_id)
-    app.records.commit(org_id, Move(stored, replace(stored.value, moved_from=None)))
+def carry(app: App, org_id: str, conversation_id: str) -> Stored[Conversation]:
+    """Bring the records of a moved conversation to its case; safe to repeat, from any point.
+
+    Returns the conversation with nothing left behind. Raises Raced where that does not come to an end.
+    """
+    for _ in range(TRIES):
+        stored = app.records.get(org_id, Conversation, conversation_id)
+        if stored.value.moved_from is None:
+            return stored
+        with suppress(Raced):  # a mail was filed or delivered, or somebody else carries too: look again
+            return _carry(app, org_id, stored, stored.value.moved_from)
+    raise Raced
+
+
+def _carry(app: App, org_id: str, stored: Stored[Conversation], source: str) -> Stored[Conversation]:
+    """Each message is in one case or the other, never in both or neither.
+
+    Every step insists on the conversation as it was read: whoever fell asleep while it was moved on, or
+    back, carries nothing to where it was to go then. Raises Raced.
+    """
+    conversation = stored.value
+    left = _left_behind(app, org_id, source, conversation.id) if source != conversation.case_id else ()
+    for batch in _batches(left):
+        writes: list[Write] = [Move(stored, conversation)]
+        for message in batch:
+            moved = replace(message.value, case_id=conversation.case_id)
+            writes += [Remove(message.value, message.etag), Save(moved)]
+        stored = Stored(conversation, app.records.commit(org_id, *writes)[0])
+    done = replace(conversation, moved_from=None)
+    return Stored(done, app.records.commit(org_id, Move(stored, done))[0])
 
 
 def _batches(messages: Sequence[Stored[Message]]) -> Iterator[list[Stored[Message]]]:
@@ -162,18 +201,6 @@ def _batches(messages: Sequence[Stored[Message]]) -> Iterator[list[Stored[Messag
         octets += weight
     if batch:
         yield batch
-
-
-def _carry(app: App, org_id: str, batch: Sequence[Stored[Message]], target: str) -> None:
-    """Each message is in one case or the other, never in both or neither."""
-    writes: list[Write] = []
-    for message in batch:
-        moved = replace(message.value, case_id=target)
-        writes += [Remove(message.value, message.etag), Save(moved)]
-    try:
-        app.records.commit(org_id, *writes)
-    except Raced:
-        return  # one of them was just delivered or bounced: the next look takes its new version
 
 
 def _left_behind(app: App, org_id: str, case_id: str, conversation_id: str) -> list[Stored[Message]]:
