@@ -42,8 +42,12 @@ def put_case(app: App, caller: Caller, case_id: str, title: str, members: Sequen
 
 
 def member_case(app: App, caller: Caller, case_id: str) -> Case:
-    """Return the case if the caller is one of its members. Raises NotFound or NotAllowed."""
+    """Return the case if the caller is one of its members. Raises NotFound or NotAllowed.
+
+    The address alone is not enough: what IT or a service is called may be a member's, too.
+    """
     case = app.records.get(caller.org_id, Case, case_id).value
+    caller.need("member")
     if not caller.email or caller.email not in case.members:
         raise NotAllowed("Only members of the case may do this.")
     return case
