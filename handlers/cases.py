@@ -62,7 +62,7 @@ def send_draft(call: Call[None]) -> Answer:
 
 @bp.endpoint("GET", "cases/{caseId}/emails", who="member", answer=c.Timeline, query=PAGE)
 def list_emails(call: Call[None]) -> Answer:
-    """The case's e-mails, oldest first."""
+    """The case's e-mails, oldest first; long ones make a page shorter than its `limit`."""
     limit = call.number("limit", default=50)
     page, cursor = casework.timeline(
         call.app, call.caller, call.path("caseId"), limit=limit, cursor=call.text("cursor")

@@ -664,7 +664,10 @@ class OutboxItem:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A mail with strong evidence that failed the gate: headers and reason only, until its owner decides."""
+    """A mail with strong evidence that failed the gate: headers and reason only, until its owner decides.
+
+    `opened` is one that its owner has decided to file: it is being filed, or a worker died of that.
+    """
 
     kind: ClassVar[str] = "review"
 
@@ -679,6 +682,7 @@ class Review:
     recipients: tuple[Address, ...] = ()
     subject: str = ""
     sent_at: datetime | None = None
+    opened: bool = False
 
     @property
     def key(self) -> str:

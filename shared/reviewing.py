@@ -1,6 +1,7 @@
 """What only a mailbox's owner may decide: held mails, and linking a mail that is already there."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -8,14 +9,14 @@ from shared import audit, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.filing import Filer
 from shared.knowing import find_by_id
-from shared.model import Conversation, DecidedReview, Envelope, Evidence, Message, Review, digest
+from shared.model import Conversation, DecidedReview, Envelope, Evidence, Mailbox, Message, Review, digest
 from shared.naming import is_held_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
-from shared.storage.base import Add, Remove, Save, Stored
+from shared.storage.base import Add, Move, Remove, Stored
 
 MOST_REFERENCES = 20
 
@@ -41,30 +42,63 @@ def held(
 def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: str) -> Message | None:
     """File a held mail into its conversation, or dismiss it for good; its body is read only now.
 
-    Returns the filed message. Raises Conflict where it was decided already, NotFound where the mail is gone.
+    Returns the filed message. Raises Conflict where it was decided already, or is at this moment;
+    NotFound where the mail is gone.
     """
     mailbox = own(app, caller, mailbox_id, admin=False).value
     decided = app.records.find(caller.org_id, DecidedReview, f"{mailbox_id}!{review_id}")
     if decided:
         raise Conflict(f"This mail was {decided.value.decision} already.")
     review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}")
-    if action == "dismiss":
+    if action == "file":
+        return _file(app, caller, mailbox, review)
+    if review.value.opened:
+        raise Conflict("This mail is being filed.", fix="Should it still be here in a minute, file it again.")
+    with _alone():
         _close(app, caller, review, "dismissed")
-        return None
-    conversation = app.records.find(caller.org_id, Conversation, review.value.conversation_id)
-    if conversation is None:
-        raise NotFound("The conversation of this mail no longer exists.")
-    known = review.value.evidence
-    evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
-    told = audit.recorded(
-        app, caller, "review.opened", mailbox_id=mailbox_id, case_id=conversation.value.case_id
-    )
-    with told, app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = _whole(receiver, review.value.ref, review.value)
-        filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-        message = filer.by_hand(envelope, evidence, conversation, raw)
-    _close(app, caller, review, "filed")
+    return None
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    try:
+        yield
+    except Raced as raced:
+        raise Conflict("This mail was decided about at the same time.", fix="Look again.") from raced
+
+
+def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) -> Message:
+    """File a held mail. It is opened before it is read: from then on nobody dismisses it.
+
+    Until it may have been filed, what breaks leaves it as it was.
+    """
+    with _alone():
+        opened, unread = _set_opened(app, caller.org_id, review, True), True
+    try:
+        conversation = app.records.get(caller.org_id, Conversation, review.value.conversation_id)
+        known = review.value.evidence
+        evidence = replace(known, notes=(*known.notes, "confirmed by the mailbox's owner"))
+        case_id = conversation.value.case_id
+        told = audit.recorded(app, caller, "review.opened", mailbox_id=mailbox.id, case_id=case_id)
+        with told, app.receiving(caller.org_id, mailbox) as receiver:
+            envelope, raw = _whole(receiver, review.value.ref, review.value)
+            unread = False
+            filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
+            message = filer.by_hand(envelope, evidence, conversation, raw)
+    except ZalionError as error:
+        if unread and (isinstance(error, NotFound) or not review.value.opened):
+            with suppress(Raced):  # somebody else files it
+                _set_opened(app, caller.org_id, opened, False)
+        raise
+    with suppress(Raced):  # filed once more at the same time
+        _close(app, caller, opened, "filed")
     return whole(app, caller.org_id, message)
+
+
+def _set_opened(app: App, org_id: str, review: Stored[Review], opened: bool) -> Stored[Review]:
+    new = replace(review.value, opened=opened)
+    [etag] = app.records.commit(org_id, Move(review, new))
+    return Stored(new, etag)
 
 
 def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> tuple[Message, int]:
@@ -164,7 +198,7 @@ def _answered(app: App, org_id: str, case_id: str, envelope: Envelope) -> Stored
 
 
 def _close(app: App, caller: Caller, review: Stored[Review], decision: Literal["filed", "dismissed"]) -> None:
-    """Forget the headers, remember the decision."""
+    """Forget the headers, remember the decision. Raises Raced where another one was taken."""
     closed = DecidedReview(review.value.mailbox_id, review.value.id, decision)
     event = audit.entry(
         app,
@@ -173,7 +207,7 @@ def _close(app: App, caller: Caller, review: Stored[Review], decision: Literal["
         mailbox_id=review.value.mailbox_id,
         email_id=review.value.id,
     )
-    app.records.commit(caller.org_id, Remove(review.value), Save(closed), event)
+    app.records.commit(caller.org_id, Remove(review.value, review.etag), Add(closed), event)
 
 
 def _case_of(app: App, caller: Caller, review: Review) -> str | None:

@@ -106,6 +106,15 @@ def test_who_is_neither_owner_nor_member_is_refused(office, number):
     assert answer.status_code in {403, 404}, (method, path, answer.text)
 
 
+@pytest.mark.parametrize("roles", [(), ("admin",), ("platform",)])
+def test_a_members_address_without_the_role_of_a_member_opens_no_case(office, api, world, roles):
+    nominal = client(api, world, office.org_id, office.alice.address, *roles)
+    for method, path, body in routes(office):
+        if path.startswith("/cases"):
+            answer = nominal(method, path, body, headers=key())
+            assert answer.status_code == 403, (method, path, answer.text)
+
+
 @pytest.fixture(scope="module")
 def lived_in(api, world):
     """An organisation with a mail with an attachment filed in its case, and one held for Alice's decision."""

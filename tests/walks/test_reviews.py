@@ -1,0 +1,90 @@
+"""A held mail is decided about once: it is in the case and `filed`, or nothing of it is read and it is `dismissed`."""
+
+import pytest
+
+from shared import reviewing
+from shared.errors import Conflict, Temporary
+from shared.model import DecidedReview
+from tests.doors import Acting, Guard, dying, guarded
+from tests.scenes import someone
+
+
+def decide(scene, review, action, app=None):
+    return reviewing.decide(app or scene.app, scene.caller, scene.mailbox.id, review.id, action)
+
+
+def ended(scene, review):
+    """How it was decided; the case and the list of held mails say the same."""
+    decision = scene.app.records.get(scene.org_id, DecidedReview, review.key).value.decision
+    assert review not in scene.reviews()
+    filed = [message for message in scene.timeline() if message.message_id == review.message_id]
+    assert len(filed) == (decision == "filed")
+    return decision
+
+
+def test_what_is_dismissed_just_before_it_would_be_read_is_not_read(scene):
+    review = scene.held()
+    guard = Acting(then=lambda name, n: (name, n) == ("records.get", 1) and decide(scene, review, "dismiss"))
+    with pytest.raises(Conflict):
+        decide(scene, review, "file", guarded(scene.app, guard))
+    assert guard.count(f"{scene.receiver}") == 0
+    assert ended(scene, review) == "dismissed"
+
+
+def test_what_is_being_filed_cannot_be_dismissed(scene):
+    review, refused = scene.held(), []
+
+    def then(name, times):
+        if (name, times) == (f"{scene.receiver}.fetch", 1):
+            with pytest.raises(Conflict) as caught:
+                decide(scene, review, "dismiss")
+            refused.append(caught.value.fix)
+
+    assert decide(scene, review, "file", guarded(scene.app, Acting(then=then)))
+    assert "file it again" in refused[0]
+    assert ended(scene, review) == "filed"
+
+
+def test_what_was_being_dismissed_as_its_owner_chose_to_file_it_is_filed(scene):
+    review = scene.held()
+    guard = Acting(then=lambda name, n: (name, n) == ("records.get", 1) and decide(scene, review, "file"))
+    with pytest.raises(Conflict):
+        decide(scene, review, "dismiss", guarded(scene.app, guard))
+    assert ended(scene, review) == "filed"
+
+
+def test_what_could_not_be_read_can_be_dismissed(scene):
+    review = scene.held()
+
+    def broken(name):
+        raise Temporary("The wire broke.")
+
+    guard = Guard(fail_at=1, how="error", error=broken, only="fetch")
+    with pytest.raises(Temporary):
+        decide(scene, review, "file", guarded(scene.app, guard))
+    assert scene.reviews() == [review]
+    decide(scene, review, "dismiss")
+    assert ended(scene, review) == "dismissed"
+
+
+def test_wherever_a_worker_dies_of_filing_the_decision_is_what_was_done(scene):
+    first = scene.held()
+    stranger = someone(scene.world, "stranger", "supplier.example")
+    for n in range(5):
+        stranger.send(scene.alice.address, f"Re: Offer {n}", **{"In-Reply-To": first.evidence.matched})
+    scene.sync()
+    endings = []
+    for k, review in enumerate(scene.reviews(), start=1):
+        guard = Guard(fail_at=k, only="commit")
+        with dying():
+            decide(scene, review, "file", guarded(scene.app, guard))
+        try:
+            decide(scene, review, "dismiss")
+        except Conflict:
+            if guard.dead:
+                decide(scene, review, "file")
+        endings.append(ended(scene, review))
+        if not guard.dead:
+            break
+    assert endings == ["dismissed", *["filed"] * (k - 1)]
+    assert k > 3
