@@ -1,6 +1,7 @@
 """Secrets that a user typed: sorted by provider, tried by signing in, and only then kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,11 @@ import msgspec
 from shared import renewing
 from shared.app import App
 from shared.contract import Secret, misfit
-from shared.errors import Conflict, InvalidRequest
-from shared.model import Mailbox
+from shared.errors import Conflict, InvalidRequest, ZalionError
+from shared.grants import spare_of
+from shared.model import Grant, Mailbox
 from shared.providers.base import Bearer, Credential, Password, Provider
+from shared.storage.base import Save, Write
 
 
 def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str, Secret]:
@@ -44,28 +47,69 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
     return secrets_
 
 
-def adopt(app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret]) -> None:
-    """Sign in on both sides with what was given (else with the stored grants), then keep it.
+@contextmanager
+def adopted(
+    app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret], old: Mailbox | None
+) -> Iterator[list[Write]]:
+    """Sign in on both sides with what was given (else with the stored grants), and keep it beside these.
 
-    A refresh token is kept first: redeeming it may rotate it, and the rotated one must not be lost
-    (RFC 6749 section 6).
+    Yields the writes that put it in their place, to be committed with the mailbox: a secret is valid with
+    the settings that it was given for, or not at all. What is of no use in the end is destroyed, as is what
+    changes that broke off have left: who was at one before we began loses the race for the mailbox.
     """
+    places = {name: _place(name, mailbox, secret, old) for name, secret in given.items()}
+    unused = {place for name, place in places.items() if place != name}
+    left = app.grants.spares(org_id, mailbox.id)
+    try:
+        yield _adopt(app, org_id, mailbox, given, places)
+        unused |= left
+    finally:
+        with suppress(ZalionError):  # the next change, or the disconnect, destroys it
+            app.grants.sweep(org_id, mailbox.id, unused)
+
+
+def _adopt(
+    app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret], places: Mapping[str, str]
+) -> list[Write]:
+    """A refresh token is kept first: redeeming it may rotate it (RFC 6749 section 6)."""
     for name, secret in given.items():
-        if secret.refresh_token and not (secret.password or secret.access_token):
-            _keep(app, org_id, mailbox, name, secret)
+        if _is_redeemed(secret):
+            _keep(app, org_id, mailbox, name, places[name], secret)
     for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
         if side and by_browser(app, mailbox) != side:
-            try_out(app, org_id, mailbox, side, power, _tried(app, org_id, mailbox, side, given.get(side)))
-    for side in dict.fromkeys((mailbox.receives_with, mailbox.sends_with)):
-        oauth = app.provider(side).oauth if side else None
-        if side and oauth and by_browser(app, mailbox) != side:
-            scopes = oauth.scopes(mailbox.settings[side])
-            app.grants.store_application(org_id, mailbox.id, side, mailbox.address, scopes)
+            tried = _tried(app, org_id, mailbox, side, given.get(side), places.get(side))
+            try_out(app, org_id, mailbox, side, power, tried)
     for name, secret in given.items():
-        if secret.password or secret.access_token:
-            _keep(app, org_id, mailbox, name, secret)
+        if not _is_redeemed(secret):
+            _keep(app, org_id, mailbox, name, places[name], secret)
     if any(secret.refresh_token for secret in given.values()):
         renewing.plan(app, org_id, mailbox.id)
+    spares = {name: place for name, place in places.items() if place != name}
+    return [*app.grants.put_in_place(org_id, mailbox.id, spares), *_by_app(app, mailbox)]
+
+
+def _place(name: str, mailbox: Mailbox, secret: Secret, old: Mailbox | None) -> str:
+    """Where to keep a secret until its settings are in force.
+
+    Where they are already, a refresh token needs no such place: what comes of a rotation is not lost then,
+    whatever becomes of the change.
+    """
+    in_force = old is not None and old.settings.get(name) == mailbox.settings[name]
+    return name if in_force and _is_redeemed(secret) else spare_of(name)
+
+
+def _is_redeemed(secret: Secret) -> bool:
+    """Whether there is nothing but a refresh token to try."""
+    return not (secret.password or secret.access_token)
+
+
+def _by_app(app: App, mailbox: Mailbox) -> Iterator[Write]:
+    """Remember for which sides the app itself signs in."""
+    for side in dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))):
+        oauth = app.provider(side).oauth
+        if oauth and by_browser(app, mailbox) != side:
+            scopes = tuple(oauth.scopes(mailbox.settings[side]))
+            yield Save(Grant(mailbox.id, side, "application", mailbox.address, scopes=scopes))
 
 
 def check_kept(
@@ -112,7 +156,7 @@ def try_out(
 
 
 def _tried(
-    app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret | None
+    app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret | None, place: str | None
 ) -> Callable[[], Credential] | None:
     """The credential to try: a typed secret's, or the app's own; None for the stored grant."""
     username = _username(mailbox, name)
@@ -125,19 +169,19 @@ def _tried(
     if secret and secret.access_token:
         bearer = Bearer(username, secret.access_token)
         return lambda: bearer
-    return None
+    return (lambda: app.grants.credential(org_id, mailbox.id, place)) if place else None
 
 
-def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, secret: Secret) -> None:
+def _keep(app: App, org_id: str, mailbox: Mailbox, name: str, place: str, secret: Secret) -> None:
     username = _username(mailbox, name)
     if secret.password:
-        app.grants.store_password(org_id, mailbox.id, name, username, secret.password)
+        app.grants.store_password(org_id, mailbox.id, place, username, secret.password)
         return
     expires_in = secret.expires_in if secret.access_token else None
     app.grants.store_token(
         org_id,
         mailbox.id,
-        name,
+        place,
         username,
         access_token=secret.access_token,
         expires_at=app.clock() + timedelta(seconds=expires_in) if expires_in else None,

@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.model import Mailbox, Problem
-from shared.storage.base import Add, Move, Remove, Stored
+from shared.storage.base import Add, Move, Remove, Stored, Write
 
 NOT_SIGNED_IN = Problem(
     "consent_required", "Its user has not signed in yet.", "Open authorizeUrl in a browser and sign in."
@@ -56,8 +56,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         fix = "Change it with PATCH." if known else "Ask your administrator: it is somebody else's."
         raise Conflict("This address is connected already.", field="address", fix=fix)
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
-    if stored:
-        old = stored.value
+    old = stored.value if stored else None
+    if old:
         since = min(mailbox.since, old.since)
         push = old.push if old.state == "needs_consent" else None  # a disconnect has ended it
         mailbox = replace(mailbox, since=since, push=push, created_at=old.created_at)
@@ -68,15 +68,17 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id, outcome=mailbox.state
     )
     try:
-        with _named(app, caller.org_id, stored, waiting) as begun:
-            adopting.adopt(app, caller.org_id, mailbox, secrets_)
+        with (
+            _named(app, caller.org_id, stored, waiting) as begun,
+            adopting.adopted(app, caller.org_id, mailbox, secrets_, old) as kept,
+        ):
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
                     presence.note(app.records, account, (caller.org_id, mailbox.id))
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
-            changes = _afresh(stored.value, mailbox) if stored else {}
-            leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event)
+            changes = _afresh(old, mailbox) if old else {}
+            leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     _follow(app, caller.org_id, mailbox, waited=stored is not None)
@@ -169,18 +171,13 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     old = stored.value
     if old.state == "disconnected":
         raise Conflict("This mailbox is disconnected.", fix="Connect it again with POST /mailboxes.")
-    new = choosing.changed(app, caller, old, body)
-    if body.settings is not UNSET or body.secret is not UNSET:
-        new = _tried(app, caller.org_id, new, body)
-    elif new.folders != old.folders and new.state != "needs_consent":
-        with app.receiving(caller.org_id, new) as receiver:
-            receiver.check()  # one that is not there would be left out without a word
-    if body.paused is not UNSET and new.state != "needs_consent":
-        new = replace(new, state="paused" if body.paused else "active")
-    event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
-    if new.state == "active" and new.receives_with:
-        scheduling.plan_polls(app, caller.org_id, new)
-    leasing.interrupting(app, caller.org_id, new.id, _afresh(old, new), Move(stored, new), event)
+    asked = choosing.changed(app, caller, old, body)
+    with _tried(app, caller.org_id, old, asked, body) as (new, kept):
+        event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
+        if new.state == "active" and new.receives_with:
+            scheduling.plan_polls(app, caller.org_id, new)
+        changes = _afresh(old, new)
+        leasing.interrupting(app, caller.org_id, new.id, changes, Move(stored, new), event, *kept)
     waited = old.state == "needs_consent"
     _follow(app, caller.org_id, new, again=new.state != old.state, waited=waited)
     return new
@@ -198,10 +195,25 @@ def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
     return told if same else {**told, "cursor": None}
 
 
-def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:
+@contextmanager
+def _tried(
+    app: App, org_id: str, old: Mailbox, new: Mailbox, body: PatchMailbox
+) -> Iterator[tuple[Mailbox, list[Write]]]:
+    """Try what is new; yields the mailbox as it is then, and what is to be written with it."""
+    if body.settings is UNSET and body.secret is UNSET:
+        if new.folders != old.folders and new.state != "needs_consent":
+            with app.receiving(org_id, new) as receiver:
+                receiver.check()  # one that is not there would be left out without a word
+        yield _paused(new, body), []
+        return
     given = adopting.sorted_out(app, new, body.secret) if body.secret is not UNSET else {}
-    adopting.adopt(app, org_id, new, given)
-    if adopting.by_browser(app, new):
-        return new  # what it signs in with has not changed
-    state = "active" if new.state == "needs_consent" else new.state
-    return replace(new, state=state, problem=None)
+    with adopting.adopted(app, org_id, new, given, old) as kept:
+        if not adopting.by_browser(app, new):  # else what it signs in with has not changed
+            new = replace(new, state="active" if new.state == "needs_consent" else new.state, problem=None)
+        yield _paused(new, body), kept
+
+
+def _paused(mailbox: Mailbox, body: PatchMailbox) -> Mailbox:
+    if body.paused is UNSET or mailbox.state == "needs_consent":
+        return mailbox
+    return replace(mailbox, state="paused" if body.paused else "active")

@@ -127,6 +127,18 @@ def decide(
     return _gate(envelope, lookup, match, authserv_id, trusted_id=own is None)
 
 
+def as_proven(envelope: Envelope, own: str) -> Envelope:
+    """Believe that a mail in Sent was sent by its mailbox (address `own`) only where it says so itself.
+
+    Anybody may drag what came in to Sent. Another sender is an alias where nothing shows that the mail
+    came in: every server that takes one in says so (Received, RFC 5321 §4.4), and it was for `own`.
+    """
+    if not envelope.is_sent or mime.is_from(envelope, own):
+        return envelope
+    came_in = "received" in envelope.headers or own in {person.address for person in envelope.recipients}
+    return replace(envelope, is_sent=not came_in)
+
+
 def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | None:
     """Recognise our message after a relay replaced its Message-ID: it still quotes its own id last.
 

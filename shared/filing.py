@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from shared import audit, logs, mime, scheduling
 from shared.app import App
-from shared.conversations import RETURNED, Decision, decide
+from shared.conversations import RETURNED, Decision, as_proven, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.holding import GONE, hold
 from shared.keeping import pack, participants, received
@@ -73,6 +73,7 @@ class Filer:
         One of `ignore`, `known`, `learnt` (a copy that taught us a further Message-ID), `file`,
         `review`, `lost` (gone before it could be fetched). Safe to repeat.
         """
+        envelope = as_proven(envelope, self.mailbox.address)
         for _ in range(TRIES):
             report = self._report(envelope)
             decision = decide(
@@ -137,6 +138,7 @@ class Filer:
         self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
     ) -> Message:
         """File what a human decided about; a mail that is filed already is simply returned."""
+        envelope = as_proven(envelope, self.mailbox.address)
         decision = self._decided(envelope, evidence, conversation.value)
         name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
         if self.knowledge.alias(name) is None:  # what is filed keeps its bytes, whatever looks like it
@@ -152,6 +154,7 @@ class Filer:
 
         Returns whether it was filed just now.
         """
+        envelope = as_proven(envelope, self.mailbox.address)
         evidence = Evidence("manual", envelope.message_id)
         decision = self._decided(envelope, evidence, conversation.value)
         if self.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope)):

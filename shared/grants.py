@@ -1,6 +1,7 @@
 """What lets us into a mailbox: a vault secret for a password, sealed tokens for OAuth (`tokens`)."""
 
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from shared.keys import Keys
 from shared.model import Grant, digest
 from shared.providers.base import Bearer, Credential, OAuth, Password, Tokens
 from shared.registrations import Registrations
-from shared.storage.base import Move, Records, Remove, Save, Vault
+from shared.storage.base import Move, Records, Remove, Save, Stored, Vault, Write
 from shared.tokens import RefreshLease, TokenSets
 
 REMEMBERED = timedelta(minutes=1)
@@ -140,12 +141,35 @@ class Grants:
         sealed = self._tokens.sealed(org_id, grant, {name: text for name, text in given.items() if text})
         self._store(org_id, sealed, None)
 
-    def store_application(
-        self, org_id: str, mailbox_id: str, provider: str, address: str, scopes: Sequence[str] = ()
-    ) -> None:
-        """Remember that the app itself signs in for this mailbox."""
-        grant = Grant(mailbox_id, provider, "application", address, scopes=tuple(scopes))
-        self._store(org_id, grant, None)
+    def put_in_place(self, org_id: str, mailbox_id: str, spares: Mapping[str, str]) -> list[Write]:
+        """Return the writes that have spares (by provider) sign in from now on: see `spare_of`.
+
+        They belong into the transaction that makes their settings valid. What they replace is spare then.
+        """
+        writes: list[Write] = []
+        for provider, spare in spares.items():
+            kept = self._tokens.read(org_id, f"{mailbox_id}!{spare}")
+            new = self._tokens.moved(org_id, kept.value, provider)
+            old = self._records.find(org_id, Grant, new.key)
+            if old and old.value.secret_name:
+                unused = replace(kept.value, secret_name=old.value.secret_name, sealed={})
+                writes += [Move(kept, unused), Save(new)]
+            else:
+                writes += [Remove(kept.value, kept.etag), Save(new)]
+        return writes
+
+    def spares(self, org_id: str, mailbox_id: str) -> set[str]:
+        """Name what is spare of a mailbox."""
+        stored = self._records.range(org_id, Grant, prefix=f"{mailbox_id}!")
+        return {row.value.provider for row in stored if row.value.is_spare}
+
+    def sweep(self, org_id: str, mailbox_id: str, spares: Iterable[str]) -> None:
+        """Destroy these spares, as far as they are there, and remember nothing of before."""
+        for spare in spares:
+            for name in (spare, spare.partition("~")[0]):
+                self.forget(org_id, mailbox_id, name)
+            if stored := self._records.find(org_id, Grant, f"{mailbox_id}!{spare}"):
+                self._remove(org_id, stored)
 
     def credential(self, org_id: str, mailbox_id: str, provider: str) -> Credential:
         """Return what signs in now, refreshing an access token that has ended.
@@ -219,18 +243,23 @@ class Grants:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
 
         What a person granted is also withdrawn at the provider, where it can be and the account is not
-        connected `elsewhere`. The record goes last, so that a call that broke off can be repeated.
+        connected `elsewhere`.
         """
         destroyed: list[str] = []
         for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
             grant = stored.value
             self.forget(org_id, mailbox_id, grant.provider)
             destroyed += self._withdrawn(org_id, grant, elsewhere)
-            if grant.secret_name:
-                self._vault.destroy(grant.secret_name)
-            self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
-            destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant)]
+            self._remove(org_id, stored)
+            destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant) if not grant.is_spare]
         return tuple(destroyed)
+
+    def _remove(self, org_id: str, stored: Stored[Grant]) -> None:
+        """The record goes last, so that a call that broke off can be repeated."""
+        grant = stored.value
+        if grant.secret_name:
+            self._vault.destroy(grant.secret_name)
+        self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
 
     def _withdrawn(self, org_id: str, grant: Grant, elsewhere: Callable[[Grant], bool]) -> Iterator[str]:
         """Withdraw a consent at its provider, and say what came of it."""
@@ -256,6 +285,11 @@ class Grants:
         self._records.commit(org_id, Save(grant))
         if grant.secret_name and secret:
             self._vault.set(grant.secret_name, secret)
+
+
+def spare_of(provider: str) -> str:
+    """Name a place for what somebody gave for settings that are not in force yet."""
+    return f"{provider}~{secrets.token_hex(4)}"
 
 
 def _secret_name(org_id: str, mailbox_id: str, provider: str, field: str) -> str:

@@ -392,6 +392,8 @@ class Turn:
 class Grant:
     """The stored result of a consent. Values are names of Vault secrets or sealed text, never secrets.
 
+    One whose `provider` has an addition (`imap~1f2e3d4c`) is spare: given for settings that are not in
+    force yet, or out of use and about to be destroyed.
     `subject` is the provider's own id of the person who consented; at `doubted_at` an access token was
     given up because it was refused before its end.
     """
@@ -415,6 +417,11 @@ class Grant:
     def key(self) -> str:
         """One per mailbox and provider."""
         return f"{self.mailbox_id}!{self.provider}"
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nobody signs in with it now."""
+        return "~" in self.provider
 
 
 @dataclass(frozen=True, slots=True)

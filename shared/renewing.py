@@ -30,7 +30,7 @@ def renew(app: App, org_id: str, mailbox_id: str) -> None:
     """
     mailbox = app.records.find(org_id, Mailbox, mailbox_id)
     grants = [row.value for row in app.records.range(org_id, Grant, prefix=f"{mailbox_id}!")]
-    renewable = [grant.provider for grant in grants if "refresh_token" in grant.sealed]
+    renewable = [grant.provider for grant in grants if "refresh_token" in grant.sealed and not grant.is_spare]
     if mailbox is None or mailbox.value.state == "disconnected" or not renewable:
         return
     plan(app, org_id, mailbox_id)

@@ -183,6 +183,11 @@ class TokenSets:
         }
         return replace(grant, sealed={**grant.sealed, **sealed})
 
+    def moved(self, org_id: str, grant: Grant, provider: str) -> Grant:
+        """Return the grant under another provider's name, to which its seals are bound."""
+        tokens = {field: self.unsealed(org_id, grant, field) for field in grant.sealed}
+        return self.sealed(org_id, replace(grant, provider=provider, sealed={}), tokens)
+
     def unsealed(self, org_id: str, grant: Grant, field: str) -> str:
         """Return one of a grant's tokens. Raises ConsentRequired where there is none, or no key for it."""
         sealed = grant.sealed.get(field)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared import identity, mime
-from shared.conversations import decide
+from shared.conversations import as_proven, decide
 from shared.identity import SignedId
 from shared.model import Address, Alias, Conversation, Envelope
 
@@ -266,6 +266,30 @@ def test_own_mail_from_the_sent_folder_passes_the_gate():
         envelope(sender=Address("alias@imap.example"), references=(SUPPLIERS,), is_sent=True), known()
     )
     assert decision.outcome == "file"
+
+
+TRACE = {"received": ("from mx.supplier.example by mx.imap.example; Tue, 24 Nov 2026 08:00:00 +0000",)}
+ALIAS = Address("sales@imap.example")
+BEYOND = (Address("buyer@elsewhere.example"),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "believed"),
+    [
+        ({"sender": ALICE, "headers": TRACE}, True),
+        ({"sender": ALIAS, "recipients": BEYOND}, True),
+        ({"sender": ALIAS, "headers": TRACE | {"sender": ("Alice <Alice@IMAP.example>",)}}, True),
+        ({"sender": None, "recipients": BEYOND}, True),
+        ({"headers": TRACE}, False),
+        ({"headers": TRACE, "recipients": BEYOND}, False),
+        ({"recipients": (ALICE, *BEYOND)}, False),
+        ({"sender": None, "headers": TRACE}, False),
+    ],
+)
+def test_what_lies_in_sent_was_sent_only_where_it_did_not_come_in(changes, believed):
+    found = as_proven(envelope(is_sent=True, **changes), ALICE.address)
+    assert found.is_sent is believed
+    assert not as_proven(replace(found, is_sent=False), ALICE.address).is_sent
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.web import Reply, Request, WebServer
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Temporary, ZalionError
-from shared.grants import Grants
+from shared.grants import Grants, spare_of
 from shared.keys import Keys
 from shared.model import DataKey, Grant, digest
 from shared.providers.base import Bearer, Password
@@ -415,6 +415,35 @@ def test_a_refused_password_is_asked_for_again_only_where_it_was_changed(grants:
     grants.store_password(org, "m1", "imap", ANN, "new")
     assert session.refused()
     assert session.credential() == Password(ANN, "new")
+
+
+# For settings that are not in force yet
+
+
+def test_a_spare_token_signs_in_with_the_commit_that_puts_it_in_place_and_not_before(
+    parts: Parts, make: Callable[..., Grants], org: str
+) -> None:
+    grants, spare = make(), spare_of("imap")
+    grants.store_password(org, "m1", "imap", ANN, "old")
+    given = {
+        "refresh_token": parts.issuer.grant(ANN),
+        "token_url": f"{parts.issuer.url}/oauth/token",
+        "client_id": parts.issuer.client_id,
+        "client_secret": parts.issuer.client_secret,
+    }
+    grants.store_token(org, "m1", spare, ANN, **given)
+    token = token_of(grants.credential(org, "m1", spare))  # redeemed, and rotated, where it lies
+    writes = grants.put_in_place(org, "m1", {"imap": spare})
+    assert make().credential(org, "m1", "imap") == Password(ANN, "old")
+    parts.records.commit(org, *writes)
+    assert token_of(make().credential(org, "m1", "imap")) == token
+    assert grants.spares(org, "m1") == {spare}
+    before = len(parts.key_vault.secrets)
+    grants.sweep(org, "m1", {spare})
+    assert len(parts.key_vault.secrets) == before - 1
+    assert grants.spares(org, "m1") == set()
+    assert token_of(grants.credential(org, "m1", "imap")) == token
+    assert {*grants.destroy(org, "m1")} == {"imap client secret", "imap access token", "imap refresh token"}
 
 
 # The end

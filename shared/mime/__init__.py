@@ -7,7 +7,7 @@ raise InvalidRequest on what a caller typed.
 from shared.mime.addresses import check_address, check_name
 from shared.mime.classifying import classify, is_automatic
 from shared.mime.composing import NOBODY, Outgoing, Part, compose
-from shared.mime.envelopes import arrival, envelope, with_bcc, written_by, written_to
+from shared.mime.envelopes import arrival, envelope, is_from, with_bcc, written_by, written_to
 from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, parse
@@ -45,6 +45,7 @@ __all__ = [
     "fingerprint_of",
     "is_automatic",
     "is_forward",
+    "is_from",
     "parse",
     "plain",
     "raw_headers",

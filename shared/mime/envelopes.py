@@ -164,6 +164,12 @@ def envelope(
     )
 
 
+def is_from(envelope: Envelope, address: str) -> bool:
+    """Whether a mail says that this address wrote it, or submitted it for somebody (RFC 5322 §3.6.2)."""
+    submitter = addresses.read(envelope.headers.get("sender", ()))[:1]
+    return address in {person.address for person in (envelope.sender, *submitter) if person}
+
+
 def written_to(raw: bytes) -> dict[str, tuple[Address, ...]]:
     """Return whom a mail that a user of ours wrote is for: `to`, `cc` and `bcc`.
 

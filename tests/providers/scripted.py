@@ -101,6 +101,7 @@ class ScriptedImap(Scripted):
     """
 
     HEADER = "Message-ID: <7@odd.example>\nSubject: Odd\n\n"
+    OPENED = "* 1 EXISTS\n* OK [UIDVALIDITY 1] valid\n%t OK [READ-ONLY] done"
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class ScriptedImap(Scripted):
             "answer": "%t OK done",
             "LIST": '* LIST () "/" INBOX\n%t OK done',
             "STATUS": '* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT 8)\n%t OK done',
-            "EXAMINE": "* 1 EXISTS\n* OK [UIDVALIDITY 1] valid\n%t OK [READ-ONLY] done",
+            "EXAMINE": self.OPENED,
             "UID SEARCH": "* SEARCH 7\n%t OK done",
             "UID FETCH": self.fetched(
                 'RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000"', self.HEADER

@@ -127,6 +127,17 @@ class TestPolling:
             ("Projects", False),
         ]
 
+    def test_a_folder_is_read_whatever_letters_its_name_has(self, alice, wire):
+        name = "Aufträge & 订单"
+        with alice.program() as program:
+            program.create_folder(name)
+        alice.put(mail("There"), name)
+        box = ImapMailbox(alice.connection(wire.port, folders=[name]))
+        [found], _ = read(box)
+        assert (found.folder, b"There" in box.fetch(found.ref)) == (name, True)
+        assert name in {folder.name for folder in box.folders()}
+        box.close()
+
     def test_an_envelope_says_what_the_server_knows(self, alice, box):
         raw = mail("Grüße", In_Reply_To="<ours@imap.example>")
         at = NOW.replace(microsecond=0) - timedelta(minutes=30)

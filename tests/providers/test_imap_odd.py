@@ -1,6 +1,7 @@
 """The IMAP provider and servers that do what Dovecot does not: old ones, foreign ones, broken ones, hostile ones."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,10 +20,11 @@ from shared.errors import (
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
+from shared.providers.imap.names import decoded, listed, spelt
 from shared.providers.imap.position import LONGEST, MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
 from shared.providers.imap.refusals import HungUp
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import MANY, MOST_LOST
+from shared.providers.imap.session import MANY, MOST_LOST, make_ref
 from shared.providers.network import Timeouts
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, ScriptedImap
@@ -663,6 +665,81 @@ class TestRefusals:
         server, box = odd({"LIST": lines, 'EXAMINE "?Locked': reply})
         assert [envelope.folder for envelope in box.look(["<7@odd.example>"])] == ["INBOX"]
         assert not any("Root" in line for line in server.said)
+
+
+class TestFolderNames:
+    """What servers call their folders although RFC 3501 §5.1.3 does not let them."""
+
+    @staticmethod
+    def sharing(line, *there):
+        """Answers of a server that has Inbox and one more folder, which opens by its own spelling only."""
+        no, numbers = "%t NO no such mailbox", "(UIDVALIDITY 1 UIDNEXT 8)"
+        return {
+            "LIST": f'* LIST () "/" INBOX\n{line}\n%t OK done',
+            **{f"STATUS {re.escape(name)} ": f"* STATUS {name} {numbers}\n%t OK done" for name in there},
+            'STATUS "INBOX" ': f"* STATUS INBOX {numbers}\n%t OK done",
+            "STATUS": no,
+            **{f"EXAMINE {re.escape(name)}": ScriptedImap.OPENED for name in there},
+            'EXAMINE "?INBOX': ScriptedImap.OPENED,
+            "EXAMINE": no,
+        }
+
+    @pytest.mark.parametrize(
+        ("line", "wire", "name"),
+        [
+            ('* LIST () "/" "R&D"', '"R&D"', "R&D"),
+            ('* LIST () "/" "A & B"', '"A & B"', "A & B"),
+            ('* LIST () "/" "AT&T-Ablage"', '"AT&T-Ablage"', "AT&T-Ablage"),
+            ('* LIST () "/" "&2AA-"', '"&2AA-"', "&2AA-"),
+            ('* LIST () "/" "R&-D"', '"R&-D"', "R&D"),
+            ('* LIST () "/" "Entw&APw-rfe"', '"Entw&APw-rfe"', "Entwürfe"),
+            ('* LIST () "/" "Aufträge"', '"Aufträge"', "Aufträge"),
+            ('* LIST () "/" {9}\nAufträge', '"Aufträge"', "Aufträge"),
+            ("* LIST () NIL NIL", '"NIL"', "NIL"),
+            ('* LIST () "/" 007', '"007"', "007"),
+            ('* LIST (\\Ähnlich) "/" Offene Posten', '"Offene Posten"', "Offene Posten"),
+            ('* LIST () "\\\\" "a\\\\b \\"c\\""', '"a\\\\b \\"c\\""', 'a\\b "c"'),
+        ],
+    )
+    def test_a_folder_is_opened_by_what_its_server_calls_it(self, odd, line, wire, name):
+        _, box = odd(self.sharing(line, wire), settings={"folders": [name]})
+        assert {name, "INBOX"} == {folder.name for folder in box.folders()}
+        box.check()
+        _, box = odd(self.sharing(line, wire), settings={"folders": [name]})  # one that has listed nothing
+        found = [e for page in box.pages(None, SINCE) for e in page.envelopes]
+        assert {envelope.folder for envelope in found} == {name, "INBOX"}
+        box.close()
+        assert box.enter(found[-1].ref) == (found[-1].folder, 7)
+
+    def test_a_sent_folder_of_such_a_name_takes_the_copy(self, odd):
+        _, box = odd(
+            {**self.sharing('* LIST (\\Sent) "/" "R&D"', '"R&D"'), "APPEND": "%t NO no such mailbox"}
+        )
+        _, named = odd(
+            {
+                **self.sharing('* LIST () "/" "R&D"', '"R&D"'),
+                'APPEND "R&D"': "+ go on\n%t OK [APPENDUID 1 8] kept",
+                "APPEND": "%t NO [TRYCREATE] no such mailbox",
+            },
+            settings={"sentFolder": "R&D"},
+        )
+        assert named.keep_sent(b"Subject: x\r\n\r\n", SINCE) == make_ref("R&D", 1, 8)
+        assert box.sent() == "R&D"
+
+    def test_a_line_that_cannot_be_understood_hides_no_other_folder(self, odd, caplog):
+        lines = '* LIST nonsense\n* LIST () "/" "half\n* LIST () "/" {3}\na\n\n* LIST () "/" Sent\n%t OK done'
+        with caplog.at_level("WARNING"):
+            _, box = odd({"LIST": lines})
+            assert [folder.name for folder in box.folders()] == ["Sent"]
+        assert [json.loads(r.message)["event"] for r in caplog.records] == ["folder.unread"] * 3
+        assert "half" not in caplog.text
+
+    def test_a_latin_1_name_is_readable_and_its_bytes_are_kept(self):
+        lines = [*listed([b'() "/" "Auftr\xe4ge"', (b'() "/" {9}', b"Auftr\xe4ge"), b")", None])]
+        assert [(decoded(wire), wire) for _, _, wire in lines] == [("Aufträge", b"Auftr\xe4ge")] * 2
+
+    def test_of_two_names_that_look_alike_the_standard_one_counts(self, odd):
+        assert spelt([b"R&D", b"R&-D"]) == spelt([b"R&-D", b"R&D"]) == {"R&D": b"R&-D"}
 
 
 class TestSentFolder:

@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from shared import authorizing, disconnecting, integrating, owning, returning
-from shared.contract import ConnectMailbox, PutIntegration
+from shared import authorizing, connecting, disconnecting, integrating, owning, returning
+from shared.contract import ConnectMailbox, PatchMailbox, PutIntegration
 from shared.errors import Temporary, ZalionError
 from shared.flows import Refused
-from shared.model import PLATFORM, Grant, Mailbox, TenantBinding
+from shared.model import PLATFORM, AuditRecord, Grant, Mailbox, TenantBinding
 from shared.registrations import secret_name
+from shared.storage.base import Move
 from tests import google
-from tests.doors import Guard, dying, guarded
+from tests.doors import Acting, Guard, dying, guarded
 from tests.microsoft import Company
-from tests.scenes import caller, connect, someone
+from tests.scenes import PASSWORD, caller, connect, someone
 from tests.walks.test_consents import approve, connected  # noqa: F401 - a fixture
 
 CHANGES = (".commit", ".put", ".set", ".destroy", ".remove", ".redeem")
@@ -137,6 +138,88 @@ def test_a_connect_with_a_password_leaves_no_secret_without_its_mailbox(world, a
         else:
             disconnecting.disconnect(app, caller(company.org_id, who.address), mailbox.id)
             assert secrets_since(world, before) == set(), name
+
+
+OTHER = "what opens the other account"
+
+
+@pytest.fixture
+def open_company(world, app):
+    company = Company(world, app)
+    for name in ("imap", "smtp"):
+        integrating.put(app, company.admin, name, PutIntegration(approved=True))
+    return company
+
+
+def moving(world, company, how):
+    """Return a mailbox, and what moves it to another account, by PATCH or by POST over one that waits."""
+    who, other = someone(world, "alice", "imap.example"), someone(world, "other", "imap.example")
+    world.add_user(other.address, OTHER)
+    place = {"host": "localhost", "port": world.ports["imaps"], "security": "tls"}
+    reading = {"sends_with": None, "settings": {"imap": place}}
+    mailbox = connect(world, company.app, company.org_id, who, **reading)
+    asking = caller(company.org_id, who.address)
+    settings = {"imap": {**place, "username": other.address}}
+    patch = PatchMailbox(settings=settings, secret={"password": OTHER})
+    if how == "PATCH":
+        return mailbox, lambda app: connecting.change(app, asking, mailbox.id, patch)
+    stored = company.app.records.get(company.org_id, Mailbox, mailbox.id)
+    company.app.records.commit(company.org_id, Move(stored, replace(stored.value, state="needs_consent")))
+    given = {**reading, "settings": settings, "secret": {"password": OTHER}}
+    return mailbox, lambda app: connect(world, app, company.org_id, who, **given)
+
+
+def signs_in(app, org_id, mailbox):
+    """Say to whom a mailbox belongs by its record, and which password it is opened with."""
+    found = app.records.get(org_id, Mailbox, mailbox.id).value
+    credential = guarded(app, Guard()).grants.credential(org_id, mailbox.id, "imap")  # nothing is remembered
+    return found.settings["imap"].get("username", found.address), credential.password
+
+
+@pytest.mark.parametrize("how", ["PATCH", "POST"])
+def test_a_secret_is_valid_with_the_settings_that_it_was_given_for_or_not_at_all(
+    world, app, open_company, how
+):
+    org_id, fates = open_company.org_id, set()
+
+    def act(guard):
+        moving(world, open_company, how)[1](guarded(app, guard))
+
+    for number, (k, name) in enumerate(changes(act)):
+        before = set(world.vault.secrets)
+        mailbox, move = moving(world, open_company, how)
+        attempt(lambda: move(guarded(app, broken(("before", "error")[number % 2], k))))
+        username, opened = signs_in(app, org_id, mailbox)
+        assert opened == (PASSWORD if username == mailbox.address else OTHER), name
+        changed = username != mailbox.address
+        fates.add(changed)
+        told = [
+            row.value for row in app.records.range(org_id, AuditRecord) if row.value.mailbox_id == mailbox.id
+        ]
+        assert len(told) == 1 + changed, name
+        if number % 3 == 0:
+            disconnecting.disconnect(app, caller(org_id, mailbox.address), mailbox.id)
+            assert secrets_since(world, before) == set(), name
+        elif number % 3 == 1 and (how == "PATCH" or not changed):
+            move(app)
+            assert signs_in(app, org_id, mailbox)[1] == OTHER, name
+            assert len(secrets_since(world, before)) == 1, f"{name}: what is not used is destroyed"
+    assert fates == {True, False}
+
+
+def test_a_change_that_loses_its_race_changes_no_secret(world, app, open_company):
+    before, org_id = set(world.vault.secrets), open_company.org_id
+    mailbox, move = moving(world, open_company, "PATCH")
+
+    def overtake(name, _):
+        if name == "vault.set":
+            stored = app.records.get(org_id, Mailbox, mailbox.id)
+            app.records.commit(org_id, Move(stored, replace(stored.value, name="Alice")))
+
+    with pytest.raises(ZalionError):
+        move(guarded(app, Acting(then=overtake)))
+    assert signs_in(app, org_id, mailbox) == (mailbox.address, PASSWORD)
+    assert len(secrets_since(world, before)) == 1
 
 
 def test_a_refused_connect_leaves_nothing(world, app):

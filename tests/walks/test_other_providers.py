@@ -470,3 +470,32 @@ def test_a_look_through_much_that_is_old_holds_its_lease(stage, mail):
         left = mail.empty
         stage.sync()
         assert left - mail.empty < 10
+
+
+TRACE = "from mx.supplier.example by mx.imap.example; Tue, 24 Nov 2026 08:00:00 +0000"
+
+
+def test_a_received_mail_that_is_dragged_to_sent_stays_received(stage, mail):
+    message = stage.sent()
+    headers = {"In-Reply-To": message.message_id, "Received": TRACE}
+    raw, *_ = answer(stage, "Re: Offer 4711", **headers)
+    forged, *_ = answer(
+        stage, "Re: Offer 4711", **headers, **{"Authentication-Results": "mx.imap.example; dmarc=fail"}
+    )
+    mail.arrive(raw)
+    stage.sync()
+    before = stage.timeline()[-1]
+    mail.arrive(raw, is_sent=True)
+    mail.arrive(forged, is_sent=True)
+    assert stage.sync()["review"] == 1
+    assert stage.timeline()[-1] == before
+    assert (before.direction, before.state) == ("in", "received")
+
+
+def test_a_mail_sent_from_an_alias_is_filed_as_sent(stage, mail):
+    message = stage.sent()
+    raw = write("sales@imap.example", stage.supplier.address, "Re: Offer 4711", "x")
+    raw["In-Reply-To"] = message.message_id
+    mail.arrive(raw.as_bytes(policy=SMTP), is_sent=True)
+    stage.sync()
+    assert (stage.timeline()[-1].direction, stage.timeline()[-1].state) == ("out", "sent")

@@ -103,7 +103,7 @@ class ImapMailbox(ImapFinder):
         condstore = self.ask(lambda client: client.has_capability("CONDSTORE"))
         items = ["UIDVALIDITY", "UIDNEXT", *(["HIGHESTMODSEQ"] if condstore else [])]
         try:
-            told = self.ask(lambda client: client.folder_status(folder, items))
+            told = self.ask_of(folder, lambda client: client.folder_status(folder, items))
         except Rejected:
             return None
         if b"UIDVALIDITY" not in told or b"UIDNEXT" not in told:

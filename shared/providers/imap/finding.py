@@ -53,7 +53,7 @@ class ImapFinder(Mailbox):
         sent = self.sent()
         if not sent:
             raise Unsupported("This mailbox has no Sent folder.", fix="Name one in the setting sentFolder.")
-        answer = self.ask(lambda client: client.append(sent, raw, (rb"\Seen",), sent_at))
+        answer = self.ask_of(sent, lambda client: client.append(sent, raw, (rb"\Seen",), sent_at))
         told = _APPENDED.search(answer)  # UIDPLUS, RFC 4315 §3
         return make_ref(sent, int(told[1]), int(told[2])) if told else None
 

@@ -55,7 +55,8 @@ def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
         sent: the Sent folder's name where somebody configured it; then no other one is.
     """
     lines = [
-        (_named(name), delimiter, {a.decode().lower() for a in told}) for told, delimiter, name in listed
+        (_named(name), delimiter, {a.decode("latin-1").lower() for a in told})
+        for told, delimiter, name in listed
     ]
     told = {_USES[attribute] for _, _, attributes in lines for attribute in attributes & _USES.keys()}
     told |= {"sent"} if sent else set()
@@ -64,7 +65,7 @@ def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
     }
     found = []
     for name, delimiter, attributes in lines:
-        last = name.rsplit(delimiter.decode(), 1)[-1] if delimiter else name
+        last = name.rsplit(delimiter.decode("latin-1"), 1)[-1] if delimiter else name
         use = next((_USES[attribute] for attribute in attributes & _USES.keys()), None)
         role: Role | None = "inbox" if name == INBOX else use or by_name.get(last.casefold())
         if sent:
@@ -79,7 +80,7 @@ class Mailbox(Session):
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`."""
-        return with_roles(self.ask(lambda client: client.list_folders()), self.configured_sent())
+        return with_roles(self.listed(), self.configured_sent())
 
     def configured_sent(self) -> str:
         """Name the Sent folder that the settings name, or ""."""
@@ -112,5 +113,5 @@ class Mailbox(Session):
         return True
 
     def _count(self, folder: str) -> int:
-        told = self.ask(lambda client: client.folder_status(folder, ["MESSAGES"]))
+        told = self.ask_of(folder, lambda client: client.folder_status(folder, ["MESSAGES"]))
         return int(told.get(b"MESSAGES", 0))

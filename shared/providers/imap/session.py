@@ -20,7 +20,7 @@ from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withhe
 from shared.model import Envelope
 from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential
-from shared.providers.imap import refusals
+from shared.providers.imap import names, refusals
 
 PORT = 993
 BATCH = 200
@@ -52,10 +52,18 @@ class _Wire(imaplib.IMAP4):
 
 
 class _Client(IMAPClient):
-    """IMAPClient over the guarded way out, with aware times."""
+    """IMAPClient over the guarded way out, with aware times.
 
-    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server, self._timeouts = server, timeouts
+    Args:
+        server: where to.
+        timeouts: how long to wait.
+        spelling: how the server spells folders' names, where that is known.
+    """
+
+    def __init__(
+        self, server: network.Server, timeouts: network.Timeouts, spelling: Mapping[str, bytes]
+    ) -> None:
+        self._server, self._timeouts, self._spelling = server, timeouts, spelling
         both: Any = SocketTimeout(timeouts.connect, timeouts.read)
         super().__init__(server.name, server.port, ssl=server.security == "tls", timeout=both)
         self._imap.debug = 0  # it would format every line for a log that nobody keeps
@@ -63,6 +71,15 @@ class _Client(IMAPClient):
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - the library's hook
         return _Wire(self._server, self._timeouts)
+
+    def _proc_folder_list(self, folder_data: Any) -> list[names.Line]:
+        """The library's own gives up on all folders where it cannot decode one of them."""
+        return [*names.listed(folder_data)]
+
+    def _normalise_folder(self, folder_name: str) -> bytes:
+        """Name a folder in a command."""
+        name = self._spelling.get(folder_name) or names.encoded(folder_name)
+        return names.quoted(name)
 
 
 class Session:
@@ -78,6 +95,7 @@ class Session:
         self._connection, self._timeouts = connection, timeouts
         self._client: _Client | None = None
         self._examined: tuple[str, int] | None = None
+        self._spelling: dict[str, bytes] = {}
         self._lost = 0
 
     def close(self) -> None:
@@ -109,11 +127,33 @@ class Session:
                 raise refusals.HungUp(error.detail) from error
             raise
 
+    def listed(self) -> list[tuple[tuple[bytes, ...], bytes | None, str]]:
+        """List the folders: attributes, delimiter and name of each; how it is spelt is remembered."""
+        lines: list[names.Line] = self.ask(lambda client: client.list_folders())
+        self._spelling.update(names.spelt(wire for _, _, wire in lines))
+        spelling = {wire: name for name, wire in self._spelling.items()}
+        return [(told, delimiter, spelling[wire]) for told, delimiter, wire in lines if wire in spelling]
+
+    def ask_of[T](self, folder: str, command: Callable[[Any], T]) -> T:
+        """Give the client a command about a folder; see `ask`.
+
+        One that is refused is repeated where the server turns out to spell the name in another way.
+        """
+        try:
+            return self.ask(command)
+        except Rejected:
+            if self._spelling or (folder.isascii() and "&" not in folder):
+                raise
+            self.listed()
+            if self._spelling.get(folder, names.encoded(folder)) == names.encoded(folder):
+                raise
+        return self.ask(command)
+
     def examine(self, folder: str, *, again: bool = False) -> int:
         """Open a folder read-only and return its UIDVALIDITY. Raises Rejected where there is none."""
         if again or self._examined is None or self._examined[0] != folder:
             self._examined = None
-            told = self.ask(lambda client: client.select_folder(folder, readonly=True))
+            told = self.ask_of(folder, lambda client: client.select_folder(folder, readonly=True))
             self._examined = (folder, told.get(b"UIDVALIDITY", 0))
         return self._examined[1]
 
@@ -257,7 +297,7 @@ class Session:
         server = network.Server.of(self._connection, PORT)
         try:
             with network.translated(), ExitStack() as undo:
-                client = _Client(server, self._timeouts)
+                client = _Client(server, self._timeouts, self._spelling)
                 undo.callback(client.shutdown)
                 if server.security == "starttls":
                     _start_tls(client)
