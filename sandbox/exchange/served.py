@@ -8,6 +8,7 @@ from typing import Protocol, override
 
 from sandbox.exchange import soap
 from sandbox.exchange.mailbox import Faults, Mailbox
+from sandbox.exchange.shapes import Shape
 from sandbox.exchange.soap import Call, Element, EwsError, find, local
 from sandbox.exchange.writing import Writing
 from sandbox.graph.mailbox import Folder, Item
@@ -93,7 +94,14 @@ class Served(Writing):
         found = self.exchange.owner(key)
         if found is None or found[0] not in self._reachable():
             raise EwsError("ErrorItemNotFound", "The specified object was not found in the store.")
+        if code := self._bad().get(found[1].id):
+            raise EwsError(code, "The item cannot be shown.")
         return found
+
+    def _bad(self) -> dict[str, str]:
+        """Return the mails that cannot be shown, as this request asks for them."""
+        faults, content = self.exchange.faults, Shape.of(self.call.body, "ItemShape").content
+        return {**faults.bad_mails, **faults.bad_contents} if content else faults.bad_mails
 
     @override
     def names(self) -> list[str]:

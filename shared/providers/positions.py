@@ -4,15 +4,24 @@ Cursors are kept for as long as a mailbox is connected, so a field that is added
 one that goes away is passed over.
 """
 
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
-from shared.errors import CursorExpired
+from shared import logs
+from shared.errors import CursorExpired, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page
+
+WAITED, ASKED = 2 * 24 * 3600, 10
+"""Seconds, and looks, in which a mail is asked for that a provider does not give while it gives others.
+
+Both, because a mailbox may be paused for days.
+"""
 
 
 @dataclass
@@ -40,3 +49,37 @@ class Position:
     def page(self, envelopes: Iterable[Envelope] = (), refused: int = 0, unreadable: int = 0) -> Page:
         """Make a page after which this position is true; see `Page`."""
         return Page(tuple(envelopes), self.cursor, refused, unreadable)
+
+
+class Patient:
+    """What a position knows of mails that the provider does not give while it gives others.
+
+    Attributes:
+        provider: its name, for the log.
+        most_refused: so many at a time; more are no single mail's fault, and a cursor has an end.
+        refused: such mails -> since when (seconds since 1970); asked for again at each look.
+        tried: how often each of them was asked for.
+    """
+
+    provider: ClassVar[str]
+    most_refused: ClassVar[int] = 100
+    refused: dict[str, int]
+    tried: dict[str, int]
+
+    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError]) -> int:
+        """Remember which of the mails that were asked for are to be asked for again.
+
+        Returns how many are given up. Raises what was said of one where there are too many.
+        """
+        now, given_up = int(time.time()), 0
+        known = {id_: (self.refused.pop(id_, now), self.tried.pop(id_, 0) + 1) for id_ in asked}
+        for id_, error in refused.items():
+            since, tries = known[id_]
+            if now > since + WAITED and tries > ASKED:
+                logs.log("mail.given_up", level=logging.WARNING, provider=self.provider, code=error.code)
+                given_up += 1
+            else:
+                self.refused[id_], self.tried[id_] = since, tries
+            if len(self.refused) > self.most_refused:
+                raise error
+        return given_up

@@ -84,9 +84,9 @@ class MailServer:
         self.post.route("exchange.example", exchange)
         return exchange
 
-    def account(self, name: str = "alice") -> "Account":
+    def account(self, name: str = "alice", password: str = PASSWORD) -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
-        self.dovecot.add_user(address, PASSWORD)
+        self.dovecot.add_user(address, password)
         return Account(self, address)
 
 

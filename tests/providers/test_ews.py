@@ -38,6 +38,24 @@ class TestSignIn:
             box.check()
         assert asked == ["GetFolder", 1]
 
+    @pytest.mark.parametrize("auth", ["basic", "ntlm"])
+    def test_a_password_may_have_any_letters(self, box, auth):
+        box.exchange.accounts.add(box.address, "schlüssel 5€")
+        box.check(auth=auth, credential=Password(box.address, "schlüssel 5€"))
+
+    @pytest.mark.parametrize(
+        ("name", "password", "field"),
+        [
+            ("EX:alice", PASSWORD, "username"),
+            ("alice", "a\r\nb", "password"),
+            ("\ud800", PASSWORD, "username"),
+        ],
+    )
+    def test_what_basic_cannot_carry_is_named(self, box, name, password, field):
+        with box.asked() as asked, pytest.raises(InvalidRequest) as caught:
+            box.check(credential=Password(name, password))
+        assert (caught.value.field, asked) == (field, [0])
+
     @pytest.mark.parametrize(("auth", "posts"), [("basic", 1), ("ntlm", 3)])
     def test_a_wrong_password_is_asked_for_once(self, box, auth, posts):
         with box.asked() as asked, pytest.raises(ConsentRequired) as caught:

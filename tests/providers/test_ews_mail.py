@@ -7,10 +7,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.errors import CursorExpired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
+from shared.errors import (
+    ConsentRequired,
+    CursorExpired,
+    InvalidRequest,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Temporary,
+    Withheld,
+)
 from shared.providers.base import Query
+from shared.providers.ews.reading import Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
+from shared.providers.positions import ASKED, WAITED
 from tests.providers.exchange_parts import PASSWORD, SINCE, Box
 from tests.providers.parts import id_of, mail
 
@@ -167,6 +178,138 @@ class TestReading:
         assert [e.subject for e in after] == ["Offer screws"]
         assert [e.subject for e in before] == ["Invoice screws"]
         assert len(sender) == 3
+
+
+class TestRefused:
+    """A mail that Exchange lists and does not show, while it shows others."""
+
+    CODES = ("ErrorInternalServerError", "ErrorCorruptData", "ErrorAccessDenied")
+
+    @pytest.fixture
+    def cursor(self, box):
+        return box.read()[1]
+
+    @pytest.fixture
+    def refuse(self, box):
+        def refuse(raw=OLD, code=self.CODES[0], folder="inbox"):
+            item = box.mailbox.add(raw, folder)
+            box.exchange.faults.bad_mails[item.id] = code
+            return item
+
+        return refuse
+
+    @staticmethod
+    def look(box, cursor):
+        """One look: the subjects, how many are refused and given up, and the cursor."""
+        with box.opened() as receiver:
+            pages = list(receiver.pages(cursor, SINCE))
+        found = [envelope.subject for page in pages for envelope in page.envelopes]
+        return found, sum(p.refused for p in pages), sum(p.unreadable for p in pages), pages[-1].cursor
+
+    @pytest.mark.parametrize("code", CODES)
+    def test_one_stops_no_other_and_comes_once_it_is_shown(self, box, cursor, refuse, code):
+        refuse(mail("Bad"), code)
+        box.mailbox.add(mail("Good"))
+        *told, cursor = self.look(box, cursor)
+        assert told == [["Good"], 1, 0]
+        *told, cursor = self.look(box, cursor)
+        assert told == [[], 1, 0]
+        box.exchange.faults.bad_mails.clear()
+        *told, cursor = self.look(box, cursor)
+        assert told == [["Bad"], 0, 0]
+        assert self.look(box, cursor)[:2] == ([], 0)
+
+    def test_it_is_asked_for_two_days_and_given_up_on_record(self, box, cursor, refuse):
+        item = refuse()
+        box.mailbox.add(mail("Good"))
+        position = Position.of(self.look(box, cursor)[3])
+        position.refused[item.moving_id] -= WAITED + 1
+        *told, cursor = self.look(box, position.cursor)
+        assert told == [[], 1, 0]
+        position = Position.of(cursor)
+        position.tried[item.moving_id] = ASKED
+        *told, cursor = self.look(box, position.cursor)
+        assert told == [[], 0, 1]
+        assert Position.of(cursor).refused == Position.of(cursor).tried == {}
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_where_nothing_is_shown_it_is_no_single_mails_fault(self, box, cursor, refuse, known):
+        refuse()
+        if known:
+            box.mailbox.add(mail("Good"))
+            cursor = self.look(box, cursor)[3]
+        box.exchange.faults.bad_mails = {one.id: self.CODES[0] for one in box.mailbox.listed()}
+        with pytest.raises(Temporary, match="shows no mail"):
+            self.look(box, cursor)
+
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [
+            ("ErrorServerBusy", RateLimited),
+            ("ErrorMailboxStoreUnavailable", Temporary),
+            ("ErrorAccountDisabled", ConsentRequired),
+        ],
+    )
+    def test_what_is_about_the_server_or_the_account_ends_the_look(self, box, cursor, refuse, code, error):
+        refuse(code=code)
+        box.mailbox.add(mail("Good"))
+        with pytest.raises(error):
+            self.look(box, cursor)
+
+    def test_one_word_about_many_mails_is_about_all(self, box, cursor):
+        for subject in ("One", "Two"):
+            box.mailbox.add(mail(subject))
+        box.exchange.faults.errors["GetItem"] = [self.CODES[0]]
+        with pytest.raises(Temporary):
+            self.look(box, cursor)
+        assert self.look(box, cursor)[0] == ["One", "Two"]
+
+    def test_it_is_kept_over_a_lost_sync_state_and_found_where_it_was_moved(self, box, cursor, refuse):
+        box.mailbox.add(mail("Good"))
+        item = refuse(mail("Bad"))
+        cursor = self.look(box, cursor)[3]
+        box.mailbox.lose_sync_states()
+        with box.opened() as receiver, pytest.raises(CursorExpired) as caught:
+            list(receiver.pages(cursor, SINCE))
+        cursor = self.look(box, caught.value.resume)[3]
+        assert [*Position.of(cursor).refused] == [item.moving_id]
+        box.mailbox.folder("Projects")
+        box.mailbox.move(item, "Projects")
+        box.exchange.faults.bad_mails.clear()
+        position = Position.of(cursor)
+        position.swept += timedelta(days=1)  # so old that no other sweep finds it
+        assert self.look(box, position.cursor)[:2] == (["Bad"], 0)
+
+    def test_late_evidence_and_search_go_on_without_it_and_a_refused_body_is_no_missing_consent(
+        self, box, refuse
+    ):
+        first, answer = mail("First"), mail("Bad", In_Reply_To="<1@x>")
+        box.mailbox.add(first)
+        ids = [id_of(first), "<1@x>"]
+        item = refuse(answer, "ErrorAccessDenied")
+        with box.opened() as receiver, box.opened(EwsSearcher) as searcher:
+            found = receiver.look(ids)
+            assert next(found).subject == "First"
+            with pytest.raises(Withheld) as caught:
+                next(found)
+            assert (caught.value.message_ids, caught.value.mails) == ({*ids}, 1)
+            assert [one.subject for one in searcher.search(Query())] == ["First"]
+            for ask in (receiver.fetch, receiver.returned_headers):
+                with pytest.raises(Temporary, match="does not show this mail"):
+                    ask(item.moving_id)
+
+    def test_too_many_at_once_are_not_passed_over_and_the_cursor_stays_small(
+        self, box, cursor, refuse, monkeypatch
+    ):
+        box.mailbox.add(mail("Good"))
+        for _ in range(3):
+            refuse()
+        monkeypatch.setattr(Position, "most_refused", 3)
+        cursor = self.look(box, cursor)[3]
+        assert 10 * len(cursor) < 30_000  # thirty
+        refuse()
+        with pytest.raises(Temporary):
+            self.look(box, cursor)
 
 
 class TestSending:

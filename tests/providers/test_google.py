@@ -25,6 +25,7 @@ from shared.providers.google.position import Position
 from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
+from shared.providers.positions import ASKED, WAITED
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
 
@@ -209,8 +210,8 @@ class TestRefusedMails:
         position = Position.of(read(receiver, cursor)[1])
         assert [*position.refused] == [item.id]
         assert sum(page.refused for page in receiver.pages(position.cursor, SINCE)) == 1
-        position.refused[item.id] -= positions.WAITED + 1
-        position.tried[item.id] = positions.ASKED
+        position.refused[item.id] -= WAITED + 1
+        position.tried[item.id] = ASKED
         [page, *_] = receiver.pages(position.cursor, SINCE)
         assert (page.refused, page.unreadable) == (0, 1)
         assert Position.of(page.cursor).refused == Position.of(page.cursor).tried == {}
@@ -218,7 +219,7 @@ class TestRefusedMails:
     def test_it_is_not_given_up_because_the_mailbox_was_paused(self, stage, receiver, bad):
         item, cursor = bad
         position = Position.of(read(receiver, cursor)[1])
-        position.refused[item.id] -= positions.WAITED + 1
+        position.refused[item.id] -= WAITED + 1
         [page, *_] = receiver.pages(position.cursor, SINCE)
         assert (page.refused, page.unreadable) == (1, 0)
         assert [*Position.of(page.cursor).refused] == [item.id]
@@ -254,7 +255,7 @@ class TestRefusedMails:
         assert subjects(read(receiver, cursor)[0]) == ["Bad"]
 
     def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
-        monkeypatch.setattr(positions, "MOST_REFUSED", 2)
+        monkeypatch.setattr(Position, "most_refused", 2)
         cursor = read(receiver)[1]
         stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):

@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers import network
-from shared.providers.base import Bearer
+from shared.providers.base import Bearer, Password
 from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
 from shared.providers.pop3 import Pop3Receiver
@@ -603,3 +603,15 @@ def _other(tmp_path):
 def test_no_mailbox_waits_for_a_greeting_where_apis_are():
     """Three that did would count everybody's API as silent."""
     assert refusal("93.184.215.14", 443)[0] == "port"
+
+
+def test_a_password_may_have_any_letters(server):
+    """RFC 4616 for AUTH PLAIN, RFC 6856 for POP3: UTF-8."""
+    account = server.account(password="schlüssel 5€")
+    who = Password(account.address, "schlüssel 5€")
+    dovecot, post = server.dovecot.ports, server.post.ports
+    ports = {ImapMailbox: dovecot["imaps"], Pop3Receiver: dovecot["pop3s"], SmtpSender: post["smtps"]}
+    for power, port in ports.items():
+        session = power(account.connection(port, credential=lambda: who))
+        session.check()
+        session.close()

@@ -15,12 +15,14 @@ from shared.errors import (
     Rejected,
     Temporary,
     Unsupported,
+    Withheld,
 )
 from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import Session
+from shared.providers.positions import ASKED, WAITED
 from tests.providers.parts import SINCE, connection, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
 
@@ -264,13 +266,151 @@ def test_a_new_mail_without_any_date_is_seen(start):
 @pytest.mark.parametrize(
     "words", ["Message 1 expunged.", "no such message", "invalid command argument: no such message"]
 )
-def test_a_mail_that_vanished_is_passed_over_and_one_that_is_refused_is_not(start, words):
-    server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": f"-ERR {words}"})
+def test_a_mail_that_vanished_is_passed_over(start, words):
+    _, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": f"-ERR {words}"})
     _, cursor = read(start({"UIDL": "+OK\n."})[1])
-    assert read(receiver, cursor)[0] == ["Hello"]
-    server.replies["TOP 1 0"] = "-ERR disk error"
-    with pytest.raises(Temporary):
-        read(receiver, cursor)
+    found, cursor = read(receiver, cursor)
+    assert (found, Position.read(cursor).refused) == (["Hello"], {})
+
+
+class TestRefused:
+    """A mail whose headers the server does not show, while it shows others."""
+
+    WORDS = ("[SYS/TEMP] disk error", "internal error", "message temporarily unavailable, try again")
+
+    @pytest.fixture
+    def drop(self, start):
+        """A server with three mails, and a cursor that knows none of them."""
+        tops = {f"TOP {n} 0": f"+OK\nSubject: {n}\n\n." for n in (1, 2, 3)}
+        server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n3 three\n.", **tops})
+        return server, receiver, Position.of([]).cursor
+
+    @staticmethod
+    def look(receiver, cursor):
+        """One look: the subjects, how many are refused and given up, and the cursor."""
+        pages = list(receiver.pages(cursor, SINCE))
+        found = [envelope.subject for page in pages for envelope in page.envelopes]
+        return found, sum(p.refused for p in pages), sum(p.unreadable for p in pages), pages[-1].cursor
+
+    @pytest.mark.parametrize("words", WORDS)
+    @pytest.mark.parametrize("capabilities", ["+OK\nUIDL\nTOP\n.", "-ERR what?"])
+    def test_one_stops_no_other_and_comes_once_it_is_shown(self, drop, words, capabilities):
+        server, receiver, cursor = drop
+        server.replies |= {"TOP 2 0": f"-ERR {words}", "CAPA": capabilities}
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["1", "3"], 1, 0]
+        server.said.clear()
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [[], 1, 0]
+        assert server.asked("TOP") == ["TOP 2 0", "TOP 3 0"]  # the other tells that the server is well
+        server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["2"], 0, 0]
+        assert cursor == Position.of(["one", "two", "three"]).cursor
+
+    def test_it_is_asked_for_two_days_and_given_up_on_record_or_gone(self, drop):
+        server, receiver, cursor = drop
+        server.replies |= {"TOP 2 0": "-ERR no", "TOP 1 0": "-ERR no"}
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["3"], 2, 0]
+        server.replies["UIDL"] = "+OK\n2 two\n3 three\n."
+        position = Position.read(self.look(receiver, cursor)[3])
+        [short] = position.refused
+        position.refused[short] -= WAITED + 1
+        *told, cursor = self.look(receiver, position.cursor)
+        assert told == [[], 1, 0]
+        position = Position.read(cursor)
+        position.tried[short] = ASKED
+        *told, cursor = self.look(receiver, position.cursor)
+        assert told == [[], 0, 1]
+        assert cursor == Position.of(["two", "three"]).cursor
+
+    def test_where_nothing_is_shown_it_is_no_single_mails_fault(self, drop):
+        server, receiver, cursor = drop
+        server.replies |= {f"TOP {n} 0": "-ERR [SYS/TEMP] disk error" for n in (1, 2, 3)}
+        for look in (cursor, None):
+            with pytest.raises(Temporary) as caught:
+                self.look(receiver, look)
+            assert type(caught.value) is Temporary
+
+    @pytest.mark.parametrize(
+        ("said", "error"),
+        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (CLOSE, Temporary)],
+    )
+    def test_what_is_about_the_server_ends_the_look(self, drop, said, error):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = said
+        with pytest.raises(error) as caught:
+            self.look(receiver, cursor)
+        assert type(caught.value) is error
+
+    def test_a_first_look_begins_before_it_and_connecting_goes_on(self, drop):
+        server, receiver, _ = drop
+        server.replies |= {f"TOP {n} 0": "-ERR no" for n in (1, 3)}
+        receiver.check()
+        *told, cursor = self.look(receiver, None)
+        assert told == [[], 2, 0]  # the other has no date
+        now = format_datetime(datetime.now(UTC))
+        server.replies |= {f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n." for n in (1, 3)}
+        assert self.look(receiver, cursor)[0] == ["1", "3"]
+
+    def test_late_evidence_goes_on_without_it(self, drop):
+        server, receiver, _ = drop
+        server.replies |= {"TOP 2 0": "-ERR no", "TOP 3 0": "+OK\nMessage-ID: <3@x>\n\n."}
+        found = receiver.look(["<3@x>"])
+        assert next(found).message_id == "<3@x>"
+        with pytest.raises(Withheld) as caught:
+            next(found)
+        assert (caught.value.message_ids, caught.value.mails) == ({"<3@x>"}, 1)
+
+    def test_the_cursor_stays_small_and_says_so_where_it_is_broken(self):
+        position = Position.of([])
+        names = [f"{n:070}" for n in range(100)]
+        position.put_off(names, dict.fromkeys(names, Temporary("no")))
+        assert len(position.cursor) < 8000
+        assert Position.read(position.cursor).refused == position.refused
+        with pytest.raises(CursorExpired):
+            Position.read(Cursor(position.cursor[:-1]))
+
+
+class TestOneUidl:
+    """Different mails under one UIDL, whatever RFC 1939 §7 says."""
+
+    @pytest.fixture
+    def drop(self, start):
+        server, receiver = start()
+
+        def holds(*subjects, size=0):
+            receiver.close()
+            for number, subject in enumerate(subjects, 1):
+                server.replies[f"TOP {number} 0"] = f"+OK\nSubject: {subject}\n\n."
+                server.replies[f"RETR {number}"] = f"+OK\n\n{subject}\n."
+            server.replies["UIDL"] = "\n".join(
+                ["+OK", *(f"{n} same" for n, _ in enumerate(subjects, 1)), "."]
+            )
+            sizes = (f"{n} {size or 100 + ord(subject)}" for n, subject in enumerate(subjects, 1))
+            server.replies["LIST"] = "\n".join(["+OK", *sizes, "."])
+            return receiver
+
+        return holds
+
+    def test_each_is_read_whichever_is_deleted(self, drop):
+        found, cursor = read(drop("A"), Position.of([]).cursor)
+        assert found == ["A"]
+        for left, new in (("AB", "B"), ("ABC", "C"), ("BCD", "D"), ("BD", ""), ("DE", "E"), ("EF", "F")):
+            found, cursor = read(drop(*left), cursor)
+            assert {*new} <= {*found} <= {*left}, left  # what comes once more is known to filing
+            assert read(drop(*left), cursor)[0] == []
+
+    def test_each_is_fetched_by_the_name_it_was_given(self, drop):
+        [page] = drop("A", "B").pages(Position.of([]).cursor, SINCE)
+        refs = {one.subject: one.ref for one in page.envelopes}
+        assert drop("B", "C", "D").fetch(refs["B"]).strip() == b"B"
+
+    def test_those_of_one_size_are_told_apart_too(self, drop):
+        found, cursor = read(drop("A", "B", "C", size=7), Position.of([]).cursor)
+        assert found == ["A", "B", "C"]
+        assert read(drop("A", "B", "C", "D", size=7), cursor)[0] == ["D"]
 
 
 def test_a_mail_is_found_by_its_name_although_its_number_changed(start):

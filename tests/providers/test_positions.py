@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import CursorExpired
+from shared.providers.base import Cursor
 from shared.providers.ews.reading import Position as Ews
 from shared.providers.google.position import Position as Google
 from shared.providers.imap.position import Kept, Mark
@@ -24,8 +25,8 @@ KEPT = [
         Microsoft({"f": "inbox"}, {"f": "l"}, AT, {"z": 1}),
     ),
     (
-        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"]}',
-        Ews({"inbox": "s"}, AT, ["q"]),
+        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"],"refused":{"x":1},"tried":{"x":2}}',
+        Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}),
     ),
     (
         '{"at":"2026-01-02T03:04:05.000678Z","sent":"","elsewhere":true,"folders":{"A":{"validity":1,"next":2,"modseq":3}},"owed":{"A":[1,{"2":[3,4]},[5]]},"v":1}',
@@ -38,6 +39,10 @@ KEPT = [
 def test_a_cursor_is_written_as_it_always_was_and_read_again(cursor, position):
     assert position.cursor == cursor
     assert type(position).of(cursor) == position
+
+
+def test_a_cursor_without_what_was_added_later_is_read():
+    assert Ews.of(Cursor('{"states":{"inbox":"s"},"swept":null,"seen":[]}')) == Ews({"inbox": "s"})
 
 
 def test_without_a_cursor_it_begins_with_what_is_given():

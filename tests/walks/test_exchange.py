@@ -2,8 +2,10 @@
 
 import pytest
 
-from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Unsupported
+from shared import owning
+from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Temporary, Unsupported
 from shared.model import AuditRecord, Mailbox
+from shared.syncing import PATIENCE
 from tests import exchange
 from tests.scenes import caller, write
 
@@ -125,6 +127,33 @@ def test_an_exchange_that_renames_our_mail_is_followed(scene, world):
     scene.supplier.reply(arrived, References="")  # names Exchange's id alone
     scene.sync()
     assert directions(scene) == ["out", "in"]
+
+
+@pytest.mark.parametrize("code", ["ErrorInternalServerError", "ErrorCorruptData", "ErrorAccessDenied"])
+def test_an_unrelated_mail_that_exchange_refuses_stops_no_answer_and_is_told(scene, world, code):
+    scene.sent()
+    bad = scene.alice.box.add(write("x@elsewhere.example", scene.alice.address, "Bad", "x").as_bytes())
+    world.exchange.faults.bad_mails[bad.id] = code
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    assert scene.sync()["file"] == 1
+    assert directions(scene) == ["out", "in"]
+    told = owning.show(scene.app, scene.caller, scene.mailbox.id)[1]
+    assert told.problem.code == "mail_refused"
+    assert scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id).value.state == "active"
+
+
+@pytest.mark.parametrize("code", ["ErrorInternalServerError", "ErrorAccessDenied"])
+def test_a_case_mail_whose_content_exchange_refuses_is_held_and_its_mailbox_goes_on(scene, world, code):
+    scene.sent()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    [answer] = scene.alice.box.listed(scene.alice.box.place("inbox").id)
+    world.exchange.faults.bad_contents[answer.id] = code
+    for _ in range(PATIENCE):
+        with pytest.raises(Temporary):
+            scene.sync()
+    assert scene.sync()["lost"] == 1
+    scene.supplier.reply(scene.supplier.inbox()[0], "Second")
+    assert scene.sync()["file"] == 1
 
 
 def test_on_the_wire_no_body_is_asked_for_and_each_step_has_its_price(scene, world):

@@ -19,7 +19,8 @@ from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Mailbox, SyncState
-from shared.providers.google.position import ASKED, WAITED, Position
+from shared.providers.google.position import Position
+from shared.providers.positions import ASKED, WAITED
 from shared.settings import load
 from shared.storage.base import Save
 from tests.fakes import renamed

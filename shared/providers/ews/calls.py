@@ -1,7 +1,8 @@
 """The operations of EWS that we use, one request each, with answers as plain values."""
 
 import base64
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,15 +15,19 @@ from exchangelib.items import Message
 from exchangelib.properties import DistinguishedFolderId, FolderId, ItemId, Mailbox
 from exchangelib.util import TNS
 
-from shared.errors import NotFound
+from shared import logs
+from shared.errors import NotFound, Temporary, ZalionError
 from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
-from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, is_gone, surely
+from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
 from shared.providers.ews.xml import Element, Where, Words, extended, id_of, moment, text
 
 BATCH = 100
 """Mails a GetItem: with headers, a megabyte or so."""
+
+JUDGED = 10
+"""So many of the newest mails of Inbox and of Sent tell whether Exchange gives any mail at all."""
 
 MOST_FOUND = 1000
 """EWSFindCountLimit's default."""
@@ -137,10 +142,31 @@ class Session:
             found = service.first(folders, **options) if most else service.all(folders, **options)
             return [_found(one) for one in surely(found)]
 
-    def items(self, ids: Sequence[str]) -> Iterator[Element]:
-        """Yield what envelopes are made of, in this order; who is gone is left out."""
+    def items(self, ids: Sequence[str]) -> list[Element]:
+        """Return what envelopes are made of, in this order; who is gone is left out."""
+        found, refused = self.available(ids)
+        for error in refused.values():
+            raise error
+        return found
+
+    def available(
+        self, ids: Sequence[str], known: Collection[str] = ()
+    ) -> tuple[list[Element], dict[str, ZalionError]]:
+        """Return the same, and what Exchange says of those that it does not give although it gives others.
+
+        Raises what is no single mail's fault; `known` are mails of which it is known that they are not given.
+        """
+        found: list[Element] = []
+        refused: dict[str, ZalionError] = {}
         for batch in batched(ids, BATCH, strict=False):
-            yield from (one for one in self._get(batch, ENVELOPE) if not is_gone(one))
+            given, missing = self._told(batch, ENVELOPE)
+            if len(missing) == len(batch) and not self._gives_others({*batch, *known}):
+                raise Temporary("The Exchange server shows no mail at the moment.", retry_after=60)
+            for error in missing.values():
+                logs.log("mail.refused", level=logging.WARNING, provider="ews", code=error.code)
+            found += given
+            refused |= missing
+        return found, refused
 
     def mime(self, id_: str) -> bytes:
         """Return the whole mail. Raises NotFound."""
@@ -165,14 +191,33 @@ class Session:
             list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
 
     def _one(self, id_: str, field: str) -> Element:
-        found = self._get([id_], services.paths(Message, field)) if id_.isascii() and id_ else []
-        if not found or is_gone(found[0]):
+        asked = [id_] if id_.isascii() and id_ else []
+        found, refused = self._told(asked, services.paths(Message, field)) if asked else ([], {})
+        for error in refused.values():
+            raise error
+        if not found:
             raise NotFound("This mail is no longer where it was.")
         return found[0]
 
-    def _get(self, ids: Sequence[str], fields: Sequence[FieldPath]) -> list[Element]:
+    def _told(
+        self, ids: Sequence[str], fields: Sequence[FieldPath]
+    ) -> tuple[list[Element], dict[str, ZalionError]]:
+        """Ask for mails: those that are there, and what is said of those that are not given."""
         with self._speaking() as account:
-            return services.GetItem(account=account).ask([ItemId(id=id_) for id_ in ids], fields, "IdOnly")
+            told = services.GetItem(account=account).ask([ItemId(id=id_) for id_ in ids], fields, "IdOnly")
+            if len(told) != len(ids):  # one word about all of them
+                told = list(surely(told))
+                raise Temporary("The Exchange server's answer cannot be read.", retry_after=300)
+        errors = {id_: one for id_, one in zip(ids, told, strict=True) if isinstance(one, Exception)}
+        refused = {id_: refusals.of_mail(error) for id_, error in errors.items()}
+        found = [one for one in told if not isinstance(one, Exception)]
+        return found, {id_: refusal for id_, refusal in refused.items() if refusal}
+
+    def _gives_others(self, but: Collection[str]) -> bool:
+        """Whether Exchange gives any of the newest mails but these."""
+        newest = self.find([self.known("inbox"), self.known("sentitems")], most=JUDGED)
+        others = [one.id for one in newest if one.id not in but]
+        return bool(others and self._told(others, ENVELOPE)[0])
 
     @contextmanager
     def _speaking(self) -> Iterator[Account]:

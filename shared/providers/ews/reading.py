@@ -11,18 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
+from typing import ClassVar
 
-from shared.errors import CursorExpired, NotFound
+from shared.errors import CursorExpired, NotFound, Withheld
 from shared.model import Envelope
 from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
-from shared.providers.ews.calls import BATCH, Found, Place
+from shared.providers.ews.calls import BATCH, Found
 from shared.providers.ews.envelopes import envelope, is_draft
 from shared.providers.ews.folders import Folders, Layout
 from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
     REFERENCES,
+    Element,
     Where,
     either,
     equal,
@@ -38,6 +40,9 @@ MOST_CHANGES = 512
 OVERLAP = timedelta(minutes=10)
 """How far we go back behind the last look: clocks differ, and mail shows up a little late."""
 
+BEFORE = timedelta(days=1)
+"""So long before it was refused for the first time a mail may have come in."""
+
 MOST_SEEN = 500
 SENT = "sentitems"
 RECENT = 50
@@ -48,18 +53,23 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
-class Position(positions.Position):
+class Position(positions.Position, positions.Patient):
     """What a cursor says.
 
     Attributes:
         states: folder -> its sync state.
         swept: until when the other folders were looked through; set by the first look, however early it ends.
         seen: the mails given out of them since `OVERLAP` before, hashed.
+        refused, tried: see `Patient`.
     """
 
+    provider: ClassVar[str] = "ews"
+    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written twice
     states: dict[str, str] = field(default_factory=dict)
     swept: datetime | None = None
     seen: list[str] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    tried: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -67,7 +77,7 @@ class Position(positions.Position):
         try:
             yield
         except CursorExpired as expired:
-            rest = Position(swept=self.swept, seen=self.seen)
+            rest = replace(self, states={})
             raise CursorExpired(expired.detail, resume=rest.cursor) from expired
 
 
@@ -88,9 +98,10 @@ class EwsMailbox(Folders):
         position.swept = position.swept or started
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
+        yield from self._again(position, layout)
         with position.kept():
-            for name, place in layout.watched.items():
-                yield from self._changes(position, name, place, since)
+            for name in layout.watched:
+                yield from self._changes(position, layout, name, since)
         yield from self._sweep(position, layout, started, max(since, position.swept - OVERLAP))
         yield position.page()
 
@@ -128,9 +139,12 @@ class EwsMailbox(Folders):
         ]
         layout = self.layout()
         found = self.find(layout.everything, Where(either(conditions)))
-        for one in self._envelopes([each.id for each in found], layout):
+        items, refused = self.available([each.id for each in found])
+        for one in _shown(items, layout):
             if not {*wanted}.isdisjoint((one.message_id, *one.references)):
                 yield one
+        if refused:
+            raise Withheld(wanted, len(refused))
 
     def find_sent(self, message_id: str) -> Receipt | None:
         """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References."""
@@ -147,10 +161,20 @@ class EwsMailbox(Folders):
         """See `SentFolder.keep_sent`. Exchange files every copy by itself."""
         return None
 
-    def _changes(self, position: Position, name: str, place: Place, since: datetime) -> Iterator[Page]:
+    def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
+        """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""
+        if not (again := [*position.refused]):
+            return
+        first = datetime.fromtimestamp(min(position.refused.values()), UTC) - BEFORE
+        found, *missing = self._envelopes(position, again, layout)
+        if len(found) + sum(missing) < len(again):
+            position.swept = min(position.swept or first, first)
+        yield position.page(found, *missing)
+
+    def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
         """Yield what came into a folder, oldest first within each step of the server's."""
         while True:
-            changes = self.changes(place, position.states.get(name), MOST_CHANGES)
+            changes = self.changes(layout.watched[name], position.states.get(name), MOST_CHANGES)
             new = sorted((one for one in changes.created if _at(one) >= since), key=_at)
             batches = list(batched(new, BATCH, strict=False))
             if not new:
@@ -158,8 +182,7 @@ class EwsMailbox(Folders):
             for batch in batches:
                 if batch is batches[-1]:  # before that the old state is the true one
                     position.states[name] = changes.state
-                items = (one for one in self.items([each.id for each in batch]) if not is_draft(one))
-                yield position.page([envelope(one, folder=name, sent=name == SENT) for one in items])
+                yield position.page(*self._envelopes(position, [each.id for each in batch], layout, name))
             if changes.complete:
                 return
             if not new:  # much that is old lies in the way: how far we have come is worth a page
@@ -175,16 +198,26 @@ class EwsMailbox(Folders):
         found = sorted(self.find(layout.changed(after), Where(since_then(after))), key=_at)
         new = [one for one in found if _hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
-            envelopes = self._envelopes([one.id for one in batch], layout)
+            told = self._envelopes(position, [one.id for one in batch], layout)
             position.seen = [*position.seen, *(_hashed(one.id) for one in batch)][-MOST_SEEN:]
             position.swept = max(position.swept or started, min(started, _at(batch[-1])))
-            yield position.page(envelopes)
+            yield position.page(*told)
         position.seen = [_hashed(one.id) for one in found][-MOST_SEEN:]
         position.swept = started
 
-    def _envelopes(self, ids: Sequence[str], layout: Layout) -> list[Envelope]:
-        found = ((layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in self.items(ids))
-        return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
+    def _envelopes(
+        self, position: Position, ids: Sequence[str], layout: Layout, folder: str = ""
+    ) -> tuple[list[Envelope], int, int]:
+        """Return envelopes, how many are refused, which the position has, and how many are given up."""
+        items, refused = self.available(ids, position.refused)
+        given_up = position.put_off(ids, refused)
+        return _shown(items, layout, folder), len(refused) - given_up, given_up
+
+
+def _shown(items: Sequence[Element], layout: Layout, folder: str = "") -> list[Envelope]:
+    """Make envelopes of mails in this folder, or wherever each lies."""
+    found = ((folder or layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in items)
+    return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
 
 
 def _at(one: Found) -> datetime:

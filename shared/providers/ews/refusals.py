@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from exchangelib.errors import (
+    ErrorAccessDenied,
     ErrorInternalServerTransientError,
     ErrorServerBusy,
     EWSError,
@@ -71,6 +72,21 @@ def translated() -> Iterator[None]:
     else:
         return
     raise refusal from None
+
+
+def of_mail(error: Exception) -> ZalionError | None:
+    """Return what is said of one mail, in its place and while others are given; None where it is gone.
+
+    Raises what is about the mailbox or the server.
+    """
+    refusal = _of(error)
+    if isinstance(refusal, NotFound):
+        return None
+    if isinstance(error, ErrorAccessDenied):  # the mailbox lets us in: it listed this mail just now
+        return Temporary("The Exchange server does not show this mail (ErrorAccessDenied).", retry_after=60)
+    if isinstance(refusal, NotSent | RateLimited) or not isinstance(refusal, Temporary | Rejected):
+        raise refusal from None
+    return refusal
 
 
 def _of(error: BaseException) -> ZalionError:

@@ -31,9 +31,8 @@ class EwsSearcher(Folders):
         matches = sorted((one for one in found if _fits(one, query)), key=_at, reverse=True)
         page = matches[query.offset : query.offset + query.limit]
         names = layout.names
-        items = [
-            (names.get(id_of(item, "ParentFolderId"), ""), item) for item in self.items([m.id for m in page])
-        ]
+        given, _ = self.available([m.id for m in page])
+        items = [(names.get(id_of(item, "ParentFolderId"), ""), item) for item in given]
         return [envelope(item, folder=name, sent=name == "sentitems") for name, item in items]
 
     def folders(self) -> list[Folder]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from exchangelib import services
-from exchangelib.errors import ErrorInvalidIdMalformed, ErrorItemNotFound
+from exchangelib.errors import EWSError
 from exchangelib.extended_properties import ExtendedProperty
 from exchangelib.fields import ExtendedPropertyField, FieldPath
 from exchangelib.folders import Folder
@@ -17,7 +17,6 @@ from exchangelib.services.common import EWSAccountService
 from exchangelib.services.sync_folder_hierarchy import SyncFolder as BaseSync
 from exchangelib.util import TNS
 
-from shared.providers.ews import refusals
 from shared.providers.ews.xml import Element
 
 
@@ -70,6 +69,9 @@ class Plain(EWSAccountService):  # type: ignore[misc]
 
 class GetItem(Plain, services.GetItem):  # type: ignore[misc]
     """See `Plain`."""
+
+    ERRORS_TO_CATCH_IN_RESPONSE = EWSError
+    """Each stands in its mail's place; the library raises most of them for all that were asked for."""
 
 
 class GetFolder(Plain, services.GetFolder):  # type: ignore[misc]
@@ -130,13 +132,3 @@ def surely(found: Iterable[Element]) -> Iterator[Element]:
         if isinstance(one, Exception):
             raise one
         yield one
-
-
-def is_gone(found: Element) -> bool:
-    """Whether a mail was deleted or moved; every other error is raised, translated."""
-    if not isinstance(found, Exception):
-        return False
-    if isinstance(found, (ErrorItemNotFound, ErrorInvalidIdMalformed)) or "InvalidId" in type(found).__name__:
-        return True
-    with refusals.translated():
-        raise found

@@ -13,7 +13,7 @@ from typing import Any
 
 from exchangelib import BASIC, DELEGATE, IMPERSONATION, NTLM, UTC, Account, Configuration, Credentials
 from exchangelib.protocol import Protocol
-from exchangelib.transport import DEFAULT_HEADERS
+from exchangelib.transport import DEFAULT_HEADERS, get_auth_instance
 from exchangelib.version import EXCHANGE_2016, Version
 
 from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
@@ -80,6 +80,14 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
         made.headers.update({**DEFAULT_HEADERS, "User-Agent": USER_AGENT})
         return made
 
+    def create_session(self) -> Any:
+        """Make a session that says both in UTF-8 (RFC 7617); Latin-1, the library's choice, has no €."""
+        made = super().create_session()
+        if self.auth_type == BASIC:
+            name, password = self.credentials.username.encode(), self.credentials.password.encode()
+            made.auth = get_auth_instance(BASIC, username=name, password=password)
+        return made
+
 
 def account(connection: Connection, timeouts: network.Timeouts) -> Account:
     """Make an account that speaks for one mailbox; nothing is sent yet.
@@ -89,6 +97,7 @@ def account(connection: Connection, timeouts: network.Timeouts) -> Account:
     credential, settings = connection.credential(), connection.settings
     if not isinstance(credential, Password):
         raise ConsentRequired("Exchange takes a name and a password.", fix="Connect with both.")
+    _check_sayable(credential, basic=settings.get("auth") == "basic")
     configuration = Configuration(
         credentials=Credentials(credential.username, credential.password),
         service_endpoint=f"https://{_host(connection)}:{settings.get('port') or 443}{PATH}",
@@ -111,6 +120,17 @@ def account(connection: Connection, timeouts: network.Timeouts) -> Account:
     # `type` goes past the metaclass, which keeps what it makes
     made.protocol = type.__call__(Link, configuration, adapter, timeouts.read)
     return made
+
+
+def _check_sayable(credential: Password, *, basic: bool) -> None:
+    """Raise InvalidRequest for what this way of signing in cannot carry."""
+    for field, text in (("username", credential.username), ("password", credential.password)):
+        lone = any("\ud800" <= letter <= "\udfff" for letter in text)  # half a character: no UTF has it
+        if lone or (basic and not text.isprintable()):
+            raise InvalidRequest("This has characters that no sign-in can carry.", field=field)
+    if basic and ":" in credential.username:
+        fix = "Sign in by NTLM, or with another form of the name."
+        raise InvalidRequest("Basic cannot carry a name with a colon.", field="username", fix=fix)
 
 
 def _host(connection: Connection) -> str:

@@ -225,7 +225,7 @@ class GmailMailbox(Session):
     def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int, int]:
         """Return envelopes, how many are refused, which the position has, and how many are given up."""
         found, refused = self.available(ids)
-        given_up = position.put_off(ids, refused, int(time.time()))
+        given_up = position.put_off(ids, refused)
         return [envelope(item) for item in found if readable(item)], len(refused) - given_up, given_up
 
     def _ids(self, query: str, most: int = 10) -> list[str]:

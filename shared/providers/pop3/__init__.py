@@ -4,16 +4,18 @@ A mail is known by its UIDL. There is one folder, and no Sent: mail that the use
 program cannot be seen.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from shared import mime
-from shared.errors import NotFound
+from shared import logs, mime
+from shared.errors import NotFound, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Connection, Cursor, Page, Provider
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import PORT, Session
+from shared.providers.pop3.session import PORT, Refused, Session
 
 PAGE = 100
 OLD_ENOUGH = 50
@@ -24,6 +26,9 @@ LOOKED_THROUGH = 200
 
 REPORT_LINES = 2000
 """Lines of a delivery report that are read, to learn which mail it is about."""
+
+JUDGED = 3
+"""So many other mails tell whether the server shows any at all."""
 
 _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,29 +44,29 @@ class Pop3Receiver:
         """See `Receiver.check`. Raises Unsupported for a server that lacks UIDL or TOP, or deletes."""
         uidls = self._session.uidls()
         self._session.stays()
-        for uidl in uidls[-1:]:
-            self._session.shows(uidl)  # not every server says what it can
+        self._session.shows(uidls[-JUDGED:])  # not every server says what it can
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.
 
         Oldest first within a page; from page to page as the list, or the cursor's groups, tell.
         """
-        old = Position.read(cursor) if cursor else None
+        position = Position.read(cursor) if cursor else None
         self._session.close()  # only the next session shows what came
         uidls = self._session.uidls()
         oldest = undated = since - _DAY
-        if old is None:
+        if position is None:
             newest_first, oldest, undated = self._newest_first(uidls), since.replace(microsecond=0), _NEVER
-            old = Position.of(newest_first[self._begin(newest_first, oldest) :])
+            position = Position.of(newest_first[self._begin(newest_first, oldest) :])
             uidls = [*newest_first[::-1]]
-        reached, end = None, Position.of(uidls).cursor
-        for batch, position in old.steps(uidls, PAGE):
-            found = (envelope for uidl in batch if (envelope := self._envelope(uidl)))
-            recent = [one for one in found if (one.received_at or undated) >= oldest]
-            reached = position.cursor
-            yield Page(tuple(sorted(recent, key=_received)), reached)
-        if reached != end:  # nothing came, or groups have no mail any more
+        reached, again = None, position.again(uidls)
+        if again:
+            yield self._page(position, again, oldest, undated)
+        for batch, reached in position.steps(uidls, PAGE):
+            new = [uidl for uidl in batch if uidl not in again]
+            yield self._page(reached, new, oldest, undated)
+        end = Position.of(uidls, position).cursor
+        if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
             yield Page((), end)
 
     def fetch(self, ref: str) -> bytes:
@@ -77,18 +82,60 @@ class Pop3Receiver:
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders."""
-        wanted = {*message_ids}
+        wanted, refused = {*message_ids}, 0
         if not wanted:
             return
         self._session.close()
         for uidl in self._newest_first(self._session.uidls())[:LOOKED_THROUGH]:
-            envelope = self._envelope(uidl)
+            try:
+                envelope = self._envelope(uidl)
+            except Refused:
+                refused += 1
+                continue
             if envelope and not wanted.isdisjoint((envelope.message_id, *envelope.references)):
                 yield envelope
+        if refused:
+            raise Withheld(wanted, refused)
 
     def close(self) -> None:
         """See `Receiver.close`."""
         self._session.close()
+
+    def _page(self, position: Position, uidls: Sequence[str], oldest: datetime, undated: datetime) -> Page:
+        """Read headers, and make a page of the mails that are new enough; what is refused is put off."""
+        found, refused = self._available(uidls, position)
+        given_up = position.put_off(uidls, refused)
+        recent = (one for one in found if (one.received_at or undated) >= oldest)
+        pending = len(refused) - given_up
+        return Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
+
+    def _available(
+        self, uidls: Sequence[str], position: Position
+    ) -> tuple[list[Envelope], dict[str, ZalionError]]:
+        """Return the envelopes, and what is said of mails that the server refuses while it shows others.
+
+        Raises Temporary where it shows none: that is no single mail's fault, and keeps nothing back.
+        """
+        found: list[Envelope] = []
+        refused: dict[str, ZalionError] = {}
+        for uidl in uidls:
+            try:
+                found += filter(None, [self._envelope(uidl)])
+            except Refused as refusal:
+                refused[uidl] = refusal
+        if uidls and len(refused) == len(uidls):
+            self._judge(refused, position)
+        for error in refused.values():
+            logs.log("mail.refused", level=logging.WARNING, provider="pop3", code=error.code)
+        return found, refused
+
+    def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> None:
+        """Raise Temporary unless the server shows one of the others."""
+        others = (uidl for uidl in reversed(self._session.uidls()) if uidl not in refused)
+        judged = islice((uidl for uidl in others if not position.knows(uidl)), JUDGED)
+        if all(self._arrival(uidl) is None for uidl in judged):
+            said = next(iter(refused.values()))
+            raise Temporary(said.detail) from said
 
     def _begin(self, newest_first: Sequence[str], since: datetime) -> int:
         """Count the newest mails that may be new enough: after them `OLD_ENOUGH` in a row are older.
@@ -108,19 +155,26 @@ class Pop3Receiver:
     def _newer(self, newest_first: Sequence[str], start: int, since: datetime) -> int | None:
         """Find the first mail from there on that is new enough; None where so many in a row are older."""
         for place, uidl in enumerate(newest_first[start : start + OLD_ENOUGH], start):
-            envelope = self._envelope(uidl)
-            if envelope and _received(envelope) >= since:
+            at = self._arrival(uidl)
+            if at is None or at >= since:
                 return place
         return None
 
+    def _arrival(self, uidl: str) -> datetime | None:
+        """When a mail came, `_NEVER` where nothing says it; None for one that is refused: it may be new."""
+        try:
+            envelope = self._envelope(uidl)
+        except Refused:
+            return None
+        return _received(envelope) if envelope else _NEVER
+
     def _newest_first(self, uidls: Sequence[str]) -> Sequence[str]:
         """Most servers list the oldest first and some the newest (RFC 1939 says nothing): the ends tell."""
-        ends = [self._envelope(uidl) for uidl in (uidls[0], uidls[-1])] if len(uidls) > 1 else []
-        first, *last = (_received(end) if end else _NEVER for end in ends or [None])
-        return uidls if last and first > last[0] else uidls[::-1]
+        ends = [self._arrival(uidl) or _NEVER for uidl in (uidls[0], uidls[-1])] if len(uidls) > 1 else []
+        return uidls if ends and ends[0] > ends[1] else uidls[::-1]
 
     def _envelope(self, uidl: str) -> Envelope | None:
-        """Read a mail's headers; None for one that another session deleted."""
+        """Read a mail's headers; None for one that another session deleted. Raises Refused."""
         try:
             block = self._session.top(uidl, 0)
         except NotFound:

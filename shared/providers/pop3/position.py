@@ -2,15 +2,20 @@
 
 So it stays under 3 KB with any number of mails. New mails are those without which a group has its old
 sum; where none explain it, because mail was deleted too, that one group is looked at again. Whatever was
-looked at is added to its group's sum at once, so a look that ends early has come as far as it has.
+looked at is added to its group's sum at once, so a look that ends early has come as far as it has. What the
+server did not show is named besides, by a short hash.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import batched
+from typing import ClassVar
 
-from shared.errors import CursorExpired
+import msgspec
+
+from shared.errors import CursorExpired, ZalionError
+from shared.providers import positions
 from shared.providers.base import Cursor
 
 GROUPS = 256
@@ -18,35 +23,71 @@ _SIZE = 8
 _MODULUS = 2 ** (8 * _SIZE)
 
 
-class Position:
-    """A maildrop as it was: equal sums are equal sets of UIDLs, but for one chance in 2^64."""
+class _Rest(msgspec.Struct, array_like=True):
+    """What follows the sums in a cursor, where anything does."""
 
-    def __init__(self, sums: Sequence[int]) -> None:
+    refused: dict[str, int]
+    tried: dict[str, int]
+
+
+class Position(positions.Patient):
+    """A maildrop as it was: equal sums are equal sets of UIDLs, but for one chance in 2^64.
+
+    The positions of one look share what they know of refused mails.
+    """
+
+    provider: ClassVar[str] = "pop3"
+
+    def __init__(self, sums: Sequence[int], rest: positions.Patient | _Rest | None = None) -> None:
         self._sums = sums
+        self.refused, self.tried = (rest.refused, rest.tried) if rest else ({}, {})
 
     @classmethod
-    def of(cls, uidls: Iterable[str]) -> "Position":
-        """Add up the UIDLs of a maildrop."""
+    def of(cls, uidls: Iterable[str], rest: positions.Patient | None = None) -> "Position":
+        """Add up the UIDLs of a maildrop; `rest` is another position of this look."""
         sums = [0] * GROUPS
         for group, value in map(_hashed, uidls):
             sums[group] = (sums[group] + value) % _MODULUS
-        return cls(sums)
+        return cls(sums, rest)
 
     @classmethod
     def read(cls, cursor: Cursor) -> "Position":
         """Read a cursor. Raises CursorExpired for one of another kind."""
+        sums, begun, rest = cursor.partition("[")
         try:
-            data = base64.b64decode(cursor, validate=True)
-        except ValueError as error:
+            data = base64.b64decode(sums, validate=True)
+            left = msgspec.json.decode(begun + rest, type=_Rest) if begun else None
+        except ValueError as error:  # msgspec's are, too
             raise CursorExpired("The cursor is of another kind.") from error
         if len(data) != _SIZE * GROUPS:
             raise CursorExpired("The cursor is of another kind.")
-        return cls([int.from_bytes(data[at : at + _SIZE]) for at in range(0, len(data), _SIZE)])
+        return cls([int.from_bytes(data[at : at + _SIZE]) for at in range(0, len(data), _SIZE)], left)
 
     @property
     def cursor(self) -> Cursor:
         """Write it down."""
-        return Cursor(base64.b64encode(b"".join(one.to_bytes(_SIZE) for one in self._sums)).decode())
+        sums = base64.b64encode(b"".join(one.to_bytes(_SIZE) for one in self._sums))
+        rest = msgspec.json.encode(_Rest(self.refused, self.tried)) if self.refused else b""
+        return Cursor((sums + rest).decode())
+
+    def again(self, uidls: Sequence[str]) -> list[str]:
+        """Return the mails that were refused and are still there; the others are forgotten."""
+        if not self.refused:
+            return []
+        there = {short: uidl for uidl in uidls if (short := _short(uidl)) in self.refused}
+        for short in self.refused.keys() - there:
+            del self.refused[short], self.tried[short]
+        return [*there.values()]
+
+    def knows(self, uidl: str) -> bool:
+        """Whether it is known that the server does not show this mail."""
+        return _short(uidl) in self.refused
+
+    def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError]) -> int:
+        """See `Patient`; a mail is named by its UIDL here, and in the cursor by less."""
+        return super().put_off(
+            [_short(uidl) for uidl in asked], {_short(uidl): error for uidl, error in refused.items()}
+        )
 
     def steps(self, uidls: Sequence[str], size: int) -> Iterator[tuple[list[str], "Position"]]:
         """Yield the mails to look at, batch by batch, and the position that is true after each batch.
@@ -75,7 +116,7 @@ class Position:
             for uidl, change in batch:
                 group = hashed[uidl][0]
                 sums[group] = (sums[group] + change) % _MODULUS
-            yield [uidl for uidl, _ in batch], Position([*sums])
+            yield [uidl for uidl, _ in batch], Position([*sums], self)
 
 
 def _explaining(values: Sequence[int], difference: int) -> int | None:
@@ -91,3 +132,7 @@ def _hashed(uidl: str) -> tuple[int, int]:
     """Return a UIDL's group, and what it adds to the group's sum."""
     hashed = hashlib.sha256(uidl.encode()).digest()
     return hashed[0], int.from_bytes(hashed[1 : 1 + _SIZE])
+
+
+def _short(uidl: str) -> str:
+    return hashlib.sha256(uidl.encode()).hexdigest()[:12]

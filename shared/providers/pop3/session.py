@@ -3,7 +3,8 @@
 import base64
 import poplib
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -35,7 +36,16 @@ _GONE = re.compile(
 )
 _COMMAND = re.compile(r"(?i)command|not implemented|unsupported")
 _MESSAGE = re.compile(r"(?i)\bmessage\b")
+# of a mail's headers, [SYS/TEMP] and "try again" are said of that mail: a disk may have lost it alone
+_IN_USE = re.compile(
+    r"(?i)\[(in-use|login-delay)\]|(maildrop|mailbox).*lock|already lock|\bin use\b|busy"
+    r"|\brate\b|throttl|too (many|fast|frequent)"
+)
 _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
+
+
+class Refused(Temporary):
+    """The server does not show this mail's headers, and goes on speaking."""
 
 
 class _Wire(poplib.POP3):
@@ -100,20 +110,36 @@ class Session:
     def uidls(self) -> list[str]:
         """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none."""
         if not self._client or not self._numbers:
-            self._numbers = self._ask(lambda client: dict(map(_numbered, client.uidl()[1])), needs="UIDL")
+            listed = self._ask(lambda client: [*map(_numbered, client.uidl()[1])], needs="UIDL")
+            self._numbers = dict(listed)
+            if len(self._numbers) < len(listed):
+                self._numbers = self._ask(lambda client: _apart(listed, dict(map(_sized, client.list()[1]))))
         return list(self._numbers)
 
     def top(self, uidl: str, lines: int) -> bytes:
-        """Return a mail's header block and so many lines of its body. Raises NotFound, Unsupported."""
+        """Return a mail's header block and so many lines of its body.
+
+        Raises NotFound, Refused, Unsupported.
+        """
         number = self._number(uidl)
         return b"\r\n".join(self._ask(lambda client: client.top(number, lines)[1], needs="TOP")) + b"\r\n"
 
-    def shows(self, uidl: str) -> None:
-        """Make sure that a mail just listed can be shown. Raises Unsupported where it is said to be gone."""
-        try:
-            self.top(uidl, 0)
-        except NotFound as error:
-            raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from error
+    def shows(self, uidls: Sequence[str]) -> None:
+        """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary."""
+        said: Refused | None = None
+        for uidl in uidls:
+            try:
+                self.top(uidl, 0)
+            except NotFound as error:  # who just listed it does not know the command
+                raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from error
+            except Refused as error:
+                said = error
+            else:
+                return
+        if said and not self._ask(lambda client: client.capa()):  # it cannot say that it lacks TOP
+            raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from said
+        if said:
+            raise Temporary(said.detail) from said
 
     def whole(self, uidl: str) -> bytes:
         """Return a whole mail. Raises NotFound, Rejected for one that is too large, Unsupported."""
@@ -149,7 +175,7 @@ class Session:
             with network.translated():
                 return command(self._client)
         except poplib.error_proto as error:
-            refusal = _refusal(_words(error))
+            refusal = _refusal(_words(error), of_mail=needs == "TOP")
             if refusal:
                 self._drop()
                 raise refusal from error
@@ -166,7 +192,10 @@ class Session:
         of_command = _COMMAND.search(words) and not _MESSAGE.search(words)
         if needs != "UIDL" and _GONE.search(words) and not of_command:
             return NotFound("The server does not have this mail any more.")
-        if needs and needs not in self._ask(lambda client: client.capa()):
+        can = self._ask(lambda client: client.capa()) if needs else {}
+        if needs == "TOP" and (needs in can or not (can or of_command)):
+            return Refused(f"The mail server refused to show a mail: {words}")
+        if needs and needs not in can:
             return Unsupported(_LACKS[needs], fix=_USE_IMAP)
         return Temporary(f"The mail server refused: {words}")
 
@@ -233,9 +262,10 @@ def _show(client: Any, credential: Bearer) -> None:
             said = client._shortcmd(answer)  # noqa: SLF001
 
 
-def _refusal(words: str) -> ZalionError | None:
+def _refusal(words: str, *, of_mail: bool = False) -> ZalionError | None:
     """Make the error for words after which the session is of no use."""
-    return _broken(words) or (network.later(words) if _NOT_NOW.search(words) else None)
+    whole = _IN_USE if of_mail else _NOT_NOW
+    return _broken(words) or (network.later(words) if whole.search(words) else None)
 
 
 def _broken(words: str) -> ZalionError | None:
@@ -252,7 +282,26 @@ def _words(error: poplib.error_proto) -> str:
     return network.clean(said if isinstance(said, (bytes, str)) else str(said)).removeprefix("-ERR").strip()
 
 
+def _apart(listed: Sequence[tuple[str, int]], sizes: Mapping[int, str]) -> dict[str, int]:
+    """Tell mails with one UIDL apart by size, and those of one size by their place; return name -> number.
+
+    Only copies of a mail may share one (RFC 1939 §7), and not all servers keep to that. No UIDL has a space.
+    """
+    shared, times, numbers = Counter(uidl for uidl, _ in listed), Counter[str](), dict[str, int]()
+    for uidl, number in listed:
+        name = f"{uidl} {sizes[number]}" if shared[uidl] > 1 else uidl
+        times[name] += 1
+        numbers[name if times[name] == 1 else f"{name} {times[name]}"] = number
+    return numbers
+
+
 def _numbered(line: bytes) -> tuple[str, int]:
     """Read a line of UIDL's answer. Raises ValueError; a mail without a name must not be passed over."""
     number, uidl = line.decode("latin-1").split()
     return uidl, int(number)
+
+
+def _sized(line: bytes) -> tuple[int, str]:
+    """Read a line of LIST's answer. Raises ValueError."""
+    number, size = line.decode("latin-1").split()[:2]
+    return int(number), size
