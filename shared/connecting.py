@@ -184,11 +184,13 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
 def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
     """What must be forgotten of a mailbox's reading, as changes of its SyncState.
 
-    Other settings may mean another server, where the old one's cursor would pass mail over.
+    Other settings may mean another server, where the old one's cursor would pass mail over. When other
+    folders are chosen, what the last look said of them is no longer so: the new ones were tried.
     """
+    told = {} if old.folders == new.folders else {"problem": None}
     name = new.receives_with
     same = name == old.receives_with and (name is None or old.settings[name] == new.settings[name])
-    return {} if same else {"cursor": None}
+    return told if same else {**told, "cursor": None}
 
 
 def _tried(app: App, org_id: str, new: Mailbox, body: PatchMailbox) -> Mailbox:

@@ -740,6 +740,18 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Bitten Sie Ihre IT, das Postfach in Zalion in die Liste der Google-Integration aufzunehmen.",
         ),
     },
+    "folders_missing": {
+        "en": (
+            "A chosen folder is missing",
+            "Chosen folders cannot be found, or opened, any more: {folders}. Everything else is read as before.",
+            "Give them their names back, or choose folders again with PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders lists them.",
+        ),
+        "de": (
+            "Ein gewählter Ordner fehlt",
+            "Gewählte Ordner lassen sich nicht mehr finden oder öffnen: {folders}. Alles andere wird gelesen wie bisher.",
+            "Geben Sie ihnen ihren Namen zurück, oder wählen Sie die Ordner neu mit PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders zählt sie auf.",
+        ),
+    },
     "unexpected": {
         "en": (
             "Something unexpected happened",

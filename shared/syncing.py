@@ -23,6 +23,7 @@ from shared.errors import (
     Withheld,
     ZalionError,
 )
+from shared.explaining import explain
 from shared.filing import Filer
 from shared.jobs import Job
 from shared.leasing import LEASE, Lease, LeaseLost
@@ -45,6 +46,9 @@ OFTEN = timedelta(seconds=15)
 
 WITHHELD, WITHHELD_LOOKS = timedelta(days=2), 10
 """So long, and in so many looks, is looked for what a provider keeps from us: a paused mailbox looks less."""
+
+NAMED = 3
+"""So many folders that are missing are named; a mailbox may have fifty."""
 
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
@@ -100,6 +104,7 @@ class _Run:
     filer: Filer | None = None
     counts: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    missing: tuple[str, ...] = ()
     late: bool = False
     unfinished: bool = False
 
@@ -122,13 +127,22 @@ class _Run:
             done = {
                 "cursor": cursor,
                 "synced_at": self.app.clock(),
-                "problem": self._withheld(),
+                "problem": self._missing() or self._withheld(),
                 "stuck": "",
                 "tries": 0,
                 "rest_until": None,
             }
             if self.lease.release(self._read("done"), **done):
                 return
+
+    def _missing(self) -> Problem | None:
+        """Name the chosen folders that are not there, as many as one reads: only a human can mend that."""
+        if not self.missing:
+            return None
+        named, more = self.missing[:NAMED], self.missing[NAMED:]
+        names = ", ".join([*(f"“{name}”" for name in named), *([f"+{len(more)}"] if more else [])])
+        told = explain("folders_missing", folders=names, mailbox=self.mailbox.id)
+        return Problem(told.key, told.detail, told.fix)
 
     def _withheld(self) -> Problem | None:
         """Say that the provider keeps mails from us, while it gives others."""
@@ -140,7 +154,7 @@ class _Run:
     def _go_on_later(self, cursor: Cursor | None) -> None:
         """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
         jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=GO_ON_DELAY)
-        progress = {"cursor": cursor, "problem": None, "stuck": "", "tries": 0, "rest_until": None}
+        progress = {"cursor": cursor, "problem": self._missing(), "stuck": "", "tries": 0, "rest_until": None}
         self.lease.give_back(self._read("unfinished"), **progress)
 
     def fail(self, error: ZalionError) -> None:
@@ -190,12 +204,13 @@ class _Run:
 
     def _walk(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         cursor = Cursor(self.lease.held.value.cursor) if self.lease.held.value.cursor else None
-        self.refused = 0  # a look that is repeated asks for the same mails
+        self.refused, self.missing = 0, ()  # a look that is repeated asks for the same mails
         for page in receiver.pages(cursor, self.mailbox.since):
             if not self._whole(filer, page.envelopes):
                 break
             cursor = page.cursor
             self.refused += page.refused
+            self.missing += page.missing
             if page.unreadable:
                 self.lease.save(self._given_up(page.unreadable), cursor=cursor)
             if self.app.clock() > self.ends_at:

@@ -28,12 +28,15 @@ class Page:
         refused: so many of the mails asked for here the provider did not give, alone and while it works;
             the cursor knows them, and they are asked for again.
         unreadable: so many mails are given up here: it has refused their headers to several looks, for long.
+        missing: folders that were chosen and are not there; in a look's first page, so that one that ends
+            early has told them, too.
     """
 
     envelopes: tuple[Envelope, ...]
     cursor: Cursor
     refused: int = 0
     unreadable: int = 0
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,8 @@ class Receiver(Protocol):
     def check(self) -> None:
         """Sign in and look at what will be read; called by `connecting` and the doctor.
 
-        Raises ConsentRequired when the sign-in is refused, InvalidRequest naming the setting that is wrong.
+        Raises ConsentRequired when the sign-in is refused, InvalidRequest naming the setting that is wrong:
+        `folders[n]` for a chosen folder that is not there.
         """
         ...
 
@@ -131,6 +135,8 @@ class Receiver(Protocol):
 
         Without a cursor: everything the provider took in at or after `since` (aware UTC). Oldest
         first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
+        A chosen folder that is not there is named by `Page.missing` and stops nothing; what it held may have
+        moved with it. When it is back, it is read from `since` on at most.
         Raises CursorExpired, and then nothing of that page has been yielded.
         """
         ...

@@ -288,6 +288,15 @@ def no_starttls() -> ZalionError:
     )
 
 
+def no_folder(name: str, field: str) -> ZalionError:
+    """Make the error for a folder that somebody named and that is not there."""
+    return InvalidRequest(
+        f"There is no folder {clean(name)!r} that can be read.",
+        field=field,
+        fix="Name it as GET /mailboxes/{id}/folders does.",
+    )
+
+
 def bearer_answers(mechanism: str, credential: Bearer) -> tuple[bytes, bytes]:
     """Make a client's two SASL answers: the token, and what lets the server go on to say its "no".
 

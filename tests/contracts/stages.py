@@ -4,8 +4,8 @@ A stage is one mailbox on a real server (or on its simulator on the wire).
 """
 
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
@@ -32,7 +32,11 @@ class ReceivingStage(Protocol):
 
     files_copies: bool
 
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver: ...
+    def receiver(
+        self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
+    ) -> Receiver:
+        """Open it; `folders` are chosen besides Inbox and Sent."""
+
     def sent_folder(self) -> SentFolder: ...
     def searcher(self) -> Searcher: ...
     def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
@@ -43,6 +47,9 @@ class ReceivingStage(Protocol):
 
     def move(self, raw: bytes, folder: str) -> None:
         """Move it out of the inbox."""
+
+    def rename(self, folder: str, name: str) -> None:
+        """Rename a folder of the user's own."""
 
     def wrong(self) -> Credential:
         """A credential that is refused."""
@@ -84,10 +91,13 @@ class Imap:
     def _provider(self) -> Provider:
         return provider("imap")
 
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
+    def receiver(
+        self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
+    ) -> Receiver:
         assert self._provider.receiver
         port = self.account.server.dovecot.ports["imaps"]
-        return self._provider.receiver(self.account.connection(port, credential=credential))
+        place = self.account.connection(port, credential=credential, folders=folders)
+        return self._provider.receiver(place)
 
     def sent_folder(self) -> SentFolder:
         assert self._provider.sent_folder
@@ -114,6 +124,10 @@ class Imap:
             program.select_folder("INBOX")
             program.move(self._find(program, raw), folder)
 
+    def rename(self, folder: str, name: str) -> None:
+        with self.account.program() as program:
+            program.rename_folder(folder, name)
+
     def wrong(self) -> Credential:
         return Password(self.account.address, "wrong")
 
@@ -134,8 +148,10 @@ class Pop3(Imap):
     def _provider(self) -> Provider:
         return provider("pop3")
 
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
-        assert self._provider.receiver
+    def receiver(
+        self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
+    ) -> Receiver:
+        assert self._provider.receiver and not folders
         port = self.account.server.dovecot.ports["pop3s"]
         return self._provider.receiver(self.account.connection(port, credential=credential))
 
@@ -210,8 +226,10 @@ class Simulated:
     def recipient(self) -> str:
         return self.account.address
 
-    def receiver(self, credential: Callable[[], Credential] | None = None) -> Receiver:
-        return self._made("receiver", credential)
+    def receiver(
+        self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
+    ) -> Receiver:
+        return self._made("receiver", credential, folders=folders)
 
     def sender(self, credential: Callable[[], Credential] | None = None) -> Sender:
         return self._made("sender", credential)
@@ -231,6 +249,9 @@ class Simulated:
     def move(self, raw: bytes, folder: str) -> None:
         self.box.move(self._item(raw), folder)
 
+    def rename(self, folder: str, name: str) -> None:
+        self.box.folder(folder).name = name
+
     def wrong(self) -> Credential:
         return Bearer(self.address, "wrong")
 
@@ -246,8 +267,10 @@ class Simulated:
     def defer(self) -> None:
         self.system.faults.throttled[self.address] = 1
 
-    def _made(self, power: str, credential: Callable[[], Credential] | None = None) -> Any:
-        return getattr(provider(self.provider), power)(self._connection(credential))
+    def _made(self, power: str, credential: Callable[[], Credential] | None = None, **settings: Any) -> Any:
+        place = self._connection(credential)
+        place = replace(place, settings={**place.settings, **settings})
+        return getattr(provider(self.provider), power)(place)
 
     def _item(self, raw: bytes) -> Any:
         return next(item for item in self.box.listed() if item.raw == raw)

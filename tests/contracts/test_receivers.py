@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.errors import ConsentRequired, NotFound
+from shared.errors import ConsentRequired, InvalidRequest, NotFound
 from shared.providers.base import Query
 from shared.providers.registry import names, provider
 from tests.contracts.stages import RECEIVING
@@ -22,8 +22,13 @@ def pytest_generate_tests(metafunc):
     """Run each test for every provider that has the powers it is marked to need."""
     if "stage" in metafunc.fixturenames:
         needed = [mark.args[0] for mark in metafunc.definition.iter_markers("needs")]
-        names_ = [name for name in RECEIVING if all(getattr(provider(name), power) for power in needed)]
+        names_ = [name for name in RECEIVING if all(_has(provider(name), power) for power in needed)]
         metafunc.parametrize("stage", names_, indirect=True)
+
+
+def _has(one, power):
+    """Folders can be chosen where not all mail is read anyway."""
+    return not one.reads_whole if power == "chosen_folders" else getattr(one, power)
 
 
 needs_folders = pytest.mark.needs("sent_folder")
@@ -144,6 +149,61 @@ class TestPages:
         stage.move(raw, "Projects")
         found, _ = read(receiver, cursor)
         assert "Moved" in [e.subject for e in found]
+
+
+@pytest.mark.needs("chosen_folders")
+class TestChosenFolders:
+    @pytest.fixture
+    def receiver(self, stage):
+        """Two folders are chosen, and were read."""
+        for folder in ("Projects", "Suppliers"):
+            stage.put(mail("Old"), folder)
+        receiver = stage.receiver(folders=["Projects", "Suppliers"])
+        yield receiver
+        receiver.close()
+
+    def test_one_that_is_gone_is_named_at_once_and_all_else_is_read_on(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("Last"), "Projects")
+        stage.rename("Projects", "Old projects")
+        for folder in ("sent", "inbox", "Suppliers"):
+            stage.put(mail(folder), folder)
+        first, *rest = receiver.pages(cursor, SINCE)
+        assert (first.missing, first.envelopes) == (("Projects",), ())
+        assert not any(page.missing for page in rest)
+        found = [e.subject for page in rest for e in page.envelopes if e.subject != "Old"]
+        assert found == ["sent", "inbox", "Suppliers", "Last"]  # the last one where its folder is now
+        assert read(receiver, rest[-1].cursor)[0] == []
+
+    def test_one_that_is_back_is_read_with_all_that_came_meanwhile(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.rename("Projects", "Old projects")
+        _, cursor = read(receiver, cursor)
+        stage.put(mail("Meanwhile"), "Old projects")
+        stage.rename("Old projects", "Projects")
+        stage.put(mail("New"), "Suppliers")
+        pages = list(receiver.pages(cursor, SINCE))
+        assert not any(page.missing for page in pages)
+        found = [e.subject for page in pages for e in page.envelopes]
+        assert {"Meanwhile", "New"} <= {*found}
+        assert found.count("New") == 1
+        assert read(receiver, pages[-1].cursor)[0] == []
+
+    def test_a_cursor_after_the_name_of_a_gone_one_is_true(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.rename("Projects", "Old projects")
+        stage.put(mail("New"))
+        first = next(receiver.pages(cursor, SINCE))
+        assert [e.subject for e in read(receiver, first.cursor)[0] if e.subject != "Old"] == ["New"]
+
+    def test_a_choice_that_is_not_there_is_refused_by_its_place(self, stage):
+        stage.put(mail(), "Projects")
+        receiver = stage.receiver(folders=["Projects", "Tpyo"])
+        with pytest.raises(InvalidRequest, match="Tpyo") as caught:
+            receiver.check()
+        receiver.close()
+        assert caught.value.field == "folders[1]"
+        assert caught.value.fix
 
 
 class TestFetch:

@@ -126,7 +126,7 @@ class TestReading:
         assert box.read(cursor, folders=["Projects/2026"])[0] == []
         with pytest.raises(InvalidRequest) as caught:
             box.check(folders=["Projects/2026"])
-        assert caught.value.field == "folders"
+        assert caught.value.field == "folders[0]"
 
     def test_what_a_rule_moved_elsewhere_is_found_once_and_trash_and_drafts_never(self, box):
         _, cursor = box.read()

@@ -313,7 +313,10 @@ class TestFoldersThatChange:
         box.close()
 
     def test_check_names_the_setting_whose_folder_is_missing(self, alice, wire):
-        for settings, field in (({"folders": ["Nope"]}, "folders"), ({"sentFolder": "Nope"}, "sentFolder")):
+        for settings, field in (
+            ({"folders": ["Nope"]}, "folders[0]"),
+            ({"sentFolder": "Nope"}, "sentFolder"),
+        ):
             box = ImapMailbox(alice.connection(wire.port, **settings))
             with pytest.raises(InvalidRequest, match="Nope") as caught:
                 box.check()
@@ -594,7 +597,7 @@ class TestSigningIn:
 
 
 class TestLostConnections:
-    @pytest.mark.parametrize("command", ["AUTHENTICATE", "STATUS", "EXAMINE", "UID SEARCH", "UID FETCH"])
+    @pytest.mark.parametrize("command", ["AUTHENTICATE", "STATUS", "EXAMINE", "UID SEARCH"])
     @pytest.mark.parametrize("passed", [False, True])
     def test_a_lost_connection_never_looks_like_an_empty_mailbox(self, alice, box, wire, command, passed):
         alice.put(mail("New"))
@@ -603,6 +606,31 @@ class TestLostConnections:
             list(box.pages(None, SINCE))
         assert subjects(read(box)[0]) == ["New"]
         assert wire.connections == 2
+
+    @pytest.mark.parametrize("passed", [False, True])
+    def test_one_that_is_lost_with_a_fetch_is_opened_again_within_the_look(self, alice, box, wire, passed):
+        for number in range(3):
+            alice.put(mail(str(number)))
+        wire.cut(r"^\S+ UID FETCH", passed=passed)
+        found, cursor = read(box)
+        assert subjects(found) == ["0", "1", "2"]
+        assert wire.connections == 2
+        assert read(box, cursor)[0] == []
+
+    def test_a_mail_at_which_each_is_lost_keeps_back_no_other_and_is_read_once_it_can_be(
+        self, alice, box, wire
+    ):
+        uids = [alice.put(mail(str(number))) for number in range(20)]
+        wire.cut(rf"^\S+ UID FETCH \S*\b{uids[7]}\b", times=1000, passed=False)
+        pages = list(box.pages(None, SINCE))
+        assert [e.subject for page in pages for e in page.envelopes] == [str(n) for n in range(20) if n != 7]
+        assert [page.refused for page in pages] == [1, 0]
+        alice.put(mail("Later"))
+        pages = list(box.pages(pages[-1].cursor, SINCE))
+        assert [e.subject for page in pages for e in page.envelopes] == ["Later"]
+        assert [page.refused for page in pages] == [1, 0, 0]
+        wire.heal()
+        assert subjects(read(box, pages[-1].cursor)[0]) == ["7"]
 
     def test_the_next_command_after_a_loss_signs_in_again(self, alice, box, wire):
         raw = mail()

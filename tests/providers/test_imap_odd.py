@@ -20,8 +20,9 @@ from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
 from shared.providers.imap.position import LONGEST, MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
+from shared.providers.imap.refusals import HungUp
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import MANY
+from shared.providers.imap.session import MANY, MOST_LOST
 from shared.providers.network import Timeouts
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, ScriptedImap
@@ -404,6 +405,86 @@ class TestBrokenMail:
         assert sum("BODY.PEEK[]" in line for line in server.said) <= parts + 1
 
 
+class TestHangingUp:
+    """A server that ends the session when it is asked for a certain mail, most likely because it crashes."""
+
+    def test_a_mail_that_ends_the_session_keeps_back_no_other_and_is_asked_for_by_the_next_looks(self, odd):
+        server, box = odd(many(200, broken=lambda uids: 77 in uids, reply=CLOSE))
+        pages = looks(box, None, 1)
+        assert [(len(page.envelopes), page.refused, page.unreadable) for page in pages] == [
+            (199, 1, 0),
+            (0, 0, 0),
+        ]
+        assert sum("AUTHENTICATE" in line for line in server.said) < MANY + 2
+        server.said.clear()
+        assert [page.refused for page in looks(box, pages[-1].cursor, 1)] == [1, 0]
+        assert sum("AUTHENTICATE" in line for line in server.said) < 4
+        _, well = odd(many(200))
+        later = looks(well, pages[-1].cursor, 1)
+        assert [e.message_id for page in later for e in page.envelopes] == ["<77@odd.example>"]
+
+    @pytest.mark.parametrize("reply", [CLOSE, "* BYE Connection is closed. 13", "gibberish"])
+    def test_it_is_given_up_in_the_end_and_on_record(self, odd, reply):
+        _, box = odd(many(3, broken=lambda uids: 2 in uids, reply=reply))
+        pages = looks(box, None, PATIENCE)
+        assert sum(page.refused for page in pages) == PATIENCE
+        pages = looks(box, aged(pages[-1].cursor), 1)
+        assert [page.unreadable for page in pages] == [1, 0]
+        assert not any(page.refused for page in looks(box, pages[-1].cursor, 1))
+
+    def test_a_session_that_ends_by_chance_costs_no_mail_and_not_its_date(self, odd):
+        """The mail's own date is from before the connection, so that it is known by its arrival only."""
+        header = ScriptedImap.HEADER.replace("Subject", "Date: Tue, 24 Nov 2020 01:00:00 +0000\nSubject")
+        well = ScriptedImap.fetched('RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000"', header)
+        _, box = odd({"UID FETCH": [CLOSE, well]})
+        pages = looks(box, None, 1)
+        assert [(len(page.envelopes), page.refused) for page in pages] == [(1, 0), (0, 0)]
+
+    @pytest.mark.parametrize(
+        ("command", "before"),
+        [
+            ("AUTHENTICATE", ["+ "]),
+            ("EXAMINE", ["* 1 EXISTS\n* OK [UIDVALIDITY 1] valid\n%t OK [READ-ONLY] done"]),
+            ("UID SEARCH UID 7$", []),
+        ],
+    )
+    @pytest.mark.parametrize("down", [CLOSE, "* BYE going down", HANG])
+    def test_a_server_that_is_down_after_that_owes_nothing(self, odd, command, before, down):
+        _, box = odd({"UID FETCH": CLOSE, command: [*before, down]})
+        with pytest.raises(Temporary):
+            looks(box, None, 1)
+
+    @pytest.mark.parametrize("mails", [MANY, 200])
+    def test_a_server_that_crashes_at_every_mail_owes_nothing_and_is_left_in_peace_soon(self, odd, mails):
+        server, box = odd(many(mails, broken=lambda _: True, reply=CLOSE))
+        with pytest.raises(Temporary):
+            looks(box, None, 1)
+        assert sum("AUTHENTICATE" in line for line in server.said) <= MOST_LOST + 3
+
+    @pytest.mark.parametrize("bad", [{*range(25, 200, 25)}, {*range(1, 15)}], ids=["spread", "in a row"])
+    def test_many_such_mails_are_got_over_too(self, odd, bad):
+        _, box = odd(many(200, broken=lambda uids: bad & {*uids}, reply=CLOSE))
+        pages = looks(box, None, 2)
+        found = [e.ref for page in pages for e in page.envelopes]
+        assert len({*found}) == len(found) == 200 - len(bad)
+        assert not any(page.unreadable for page in pages)
+        assert {*json.loads(pages[-1].cursor)["owed"]["INBOX"][1]} == {*map(str, bad)}
+
+    @pytest.mark.parametrize("size", [2, MANY - 1])
+    def test_each_of_a_few_is_asked_for_alone_whatever_the_others_do(self, odd, size):
+        """Or one that the server would give is given up in the end because its neighbours end the session."""
+        _, box = odd(many(size, broken=lambda uids: {*uids} != {size}, reply=CLOSE))
+        pages = looks(box, None, 1)
+        assert [e.message_id for page in pages for e in page.envelopes] == [f"<{size}@odd.example>"]
+
+    def test_a_folder_that_is_numbered_anew_meanwhile_is_looked_at_again(self, odd):
+        anew = "* 1 EXISTS\n* OK [UIDVALIDITY 2] valid\n%t OK [READ-ONLY] done"
+        old = anew.replace("VALIDITY 2", "VALIDITY 1")
+        _, box = odd({"UID FETCH": CLOSE, "EXAMINE": [old, anew]})
+        with pytest.raises(Temporary):
+            looks(box, None, 1)
+
+
 class TestOwedElsewhere:
     """A mail in Projects, a folder that is looked through only after something was moved."""
 
@@ -553,10 +634,10 @@ class TestRefusals:
             ("%t NO [NONEXISTENT] Mailbox doesn't exist: Tenders [expired]", Rejected),
             ("%t NO Mailbox doesn't exist: Busy [unavailable]", Rejected),
             ("%t NO [AUTHORIZATIONFAILED] not yours", ConsentRequired),
-            ("* BYE shutting down", Temporary),
+            ("* BYE shutting down", HungUp),
             ("* BYE rate limit exceeded", RateLimited),
-            ("gibberish", Temporary),
-            (CLOSE, Temporary),
+            ("gibberish", HungUp),
+            (CLOSE, HungUp),
             (HANG, Temporary),
             ("%t NO no", Rejected),
             ("%t BAD no", Rejected),
@@ -651,7 +732,7 @@ def spread(part):
     return range(int(first), int(last or first) + 1)
 
 
-def many(last, broken=lambda _uids: False):
+def many(last, broken=lambda _uids: False, reply="%t NO Server Unavailable. 15"):
     """The answers of a server with mails 1 to `last` in INBOX, out of order when asked for some."""
     header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
 
@@ -664,7 +745,7 @@ def many(last, broken=lambda _uids: False):
 
     def fetch(line):
         if broken(asked(line)):
-            return "%t NO Server Unavailable. 15"
+            return reply
         return "\n".join([*map(fetched, asked(line)), "%t OK done"])
 
     return {

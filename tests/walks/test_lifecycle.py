@@ -334,5 +334,5 @@ def test_a_kept_sync_state_survives_an_entry_for_nothing(scene):
 def test_a_folder_that_is_not_there_cannot_be_chosen_and_all_stays_as_it_was(scene):
     with pytest.raises(InvalidRequest) as caught:
         connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=["Tpyo"]))
-    assert caught.value.field == "folders"
+    assert caught.value.field == "folders[0]"
     assert scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id).value.folders == ()

@@ -1,6 +1,7 @@
 """Doubled notices, racing workers, changed folders, servers that go away: nothing lost, nothing double."""
 
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from email import message_from_bytes
 
@@ -210,17 +211,21 @@ def wired(world, app, clock):
 
 
 def test_a_wire_cut_in_the_middle_of_a_look_loses_and_doubles_nothing(wired):
-    """While headers are listed, and while a body comes; the server got the command, or never did."""
+    """While headers are listed, and while a body comes; the server got the command, or never did.
+
+    Headers are asked for again within the look: the mail itself may be what ends the session.
+    """
     scene, wire = wired
     scene.sent()
     scene.sync()
     [raw] = scene.supplier.inbox()
     wanted = []
-    for pattern in (r"FETCH .*BODY\.PEEK\[HEADER", r"FETCH .*BODY\.PEEK\[\]"):
+    again, ends = nullcontext(), pytest.raises(Temporary)
+    for pattern, look in ((r"FETCH .*BODY\.PEEK\[HEADER", again), (r"FETCH .*BODY\.PEEK\[\]", ends)):
         for passed in (True, False):
             wanted += [reply(scene, raw, f"Answer {n}") for n in range(2)]
             wire.cut(pattern, passed=passed)
-            with pytest.raises(Temporary):
+            with look:
                 scene.sync()
             assert wire.faults.cut_times == 0
             wire.heal()

@@ -34,11 +34,13 @@ class Layout:
         watched: what is followed: name -> folder, Sent first.
         names: id -> name, of all.
         others: those that are only looked into.
+        missing: those that were chosen and are not there.
     """
 
     watched: Mapping[str, Place]
     names: Mapping[str, str]
     others: Sequence[Folder]
+    missing: tuple[str, ...]
 
     def changed(self, since: datetime) -> list[Place]:
         """Return the other folders where something changed since then, or may have."""
@@ -77,7 +79,8 @@ class Folders(Session):
         names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
         chosen = {path: FolderId(id=one.id) for path, one, _ in mail if path in self.chosen()}
         watched = {name: self.known(name) for name in FOLLOWED} | chosen
-        return Layout(watched, names, [one for _, one, _ in mail if names[one.id] not in watched])
+        others = [one for _, one, _ in mail if names[one.id] not in watched]
+        return Layout(watched, names, others, tuple(name for name in self.chosen() if name not in chosen))
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""

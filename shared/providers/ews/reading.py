@@ -8,11 +8,11 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 
-from shared.errors import CursorExpired, InvalidRequest, NotFound
+from shared.errors import CursorExpired, NotFound
 from shared.model import Envelope
 from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
@@ -77,10 +77,8 @@ class EwsMailbox(Folders):
     def check(self) -> None:
         """See `Receiver.check`."""
         self.folder_ids(["inbox", "sentitems"])
-        there = {path for path, _, _ in self.paths()} if self.chosen() else set()
-        for name in self.chosen():
-            if name not in there:
-                raise InvalidRequest(f"There is no folder {network.clean(name)!r}.", field="folders")
+        for name in self.layout().missing if self.chosen() else ():
+            raise network.no_folder(name, f"folders[{self.chosen().index(name)}]")
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
@@ -88,6 +86,8 @@ class EwsMailbox(Folders):
         layout = self.layout()
         position.states = {name: state for name, state in position.states.items() if name in layout.watched}
         position.swept = position.swept or started
+        if layout.missing:
+            yield replace(position.page(), missing=layout.missing)
         with position.kept():
             for name, place in layout.watched.items():
                 yield from self._changes(position, name, place, since)

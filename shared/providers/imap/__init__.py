@@ -5,10 +5,11 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 
-from shared.errors import InvalidRequest, NotFound, Rejected, Temporary, Unsupported
+from shared.errors import NotFound, Rejected, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
@@ -38,16 +39,18 @@ class ImapMailbox(ImapFinder):
     def check(self) -> None:
         """See `Receiver.check`."""
         there = self._marks(Position(at=datetime.now(UTC)))
-        asked = [("sentFolder", self.configured_sent()), *(("folders", name) for name in self.chosen())]
-        for field, name in asked:
+        chosen = [(f"folders[{place}]", name) for place, name in enumerate(self.chosen())]
+        for field, name in [("sentFolder", self.configured_sent()), *chosen]:
             if name and name not in there:
-                raise InvalidRequest(f"There is no folder {network.clean(name)!r}.", field=field)
+                raise network.no_folder(name, field)
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position = Position.of(cursor, at=since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
+        if missing := tuple(name for name in self.chosen() if name not in marks):
+            yield replace(position.page(), missing=missing)
         yield from self._owed(position, since - _DAY)
         for folder, mark in marks.items():
             old = position.folders.get(folder)
@@ -110,6 +113,7 @@ class ImapMailbox(ImapFinder):
     def _marks(self, position: Position) -> dict[str, Mark]:
         """Ask for the numbers of all that is read, one STATUS a folder; a chosen folder may be gone.
 
+        Then what came into it since the last look lies elsewhere: most are renamed rather than deleted.
         A mailbox that has no Sent folder is asked for one each time. Raises CursorExpired where the
         numbers did not go on from the cursor's.
         """
@@ -122,6 +126,7 @@ class ImapMailbox(ImapFinder):
         there = {name: mark for name, mark in marks.items() if mark}
         if INBOX not in there:
             raise Temporary("The server does not open the Inbox.")
+        position.elsewhere |= any(name in position.folders and name not in there for name in self.chosen())
         position.folders = {name: old for name, old in position.folders.items() if name in there}
         if not all(there[name].follows(old) for name, old in position.folders.items()):
             raise position.anew()

@@ -27,6 +27,10 @@ class Broke(Temporary):
     """The server itself failed: it is not well for a moment, or it cannot cope with the mail asked for."""
 
 
+class HungUp(Broke):
+    """The session ended instead of an answer, as it does where the mail asked for makes the server crash."""
+
+
 def at_sign_in(error: LoginError) -> ZalionError:
     """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only."""
     cause = error.__context__
@@ -51,7 +55,8 @@ def of_goodbye(error: IMAPClientError) -> ZalionError:
 def of_command(error: IMAPClientError) -> ZalionError:
     """Say in our words why a command failed: NO, BAD, BYE, or a connection that was lost."""
     if isinstance(error, IMAPClientAbortError):
-        return of_goodbye(error)
+        said = of_goodbye(error)
+        return HungUp(said.detail) if type(said) is Temporary else said
     words = _words(error)
     if _code(words) in _NO_ACCESS:
         return ConsentRequired(f"The mail server refused: {words}", fix=FIX)

@@ -16,7 +16,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginEr
 from imapclient.imapclient import _literal
 
 from shared import logs, mime
-from shared.errors import ConsentRequired, NotFound, Rejected, Withheld, ZalionError
+from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential
@@ -25,6 +25,8 @@ from shared.providers.imap import refusals
 PORT = 993
 BATCH = 200
 MANY = 10
+MOST_LOST = 3 * MANY
+"""So many sessions a batch may cost: halving a few mails down, of which each ends one, takes fewer."""
 
 _ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
 _HEADER = b"BODY[HEADER]"
@@ -76,6 +78,7 @@ class Session:
         self._connection, self._timeouts = connection, timeouts
         self._client: _Client | None = None
         self._examined: tuple[str, int] | None = None
+        self._lost = 0
 
     def close(self) -> None:
         """End the session; never raises."""
@@ -87,8 +90,8 @@ class Session:
     def ask[T](self, command: Callable[[Any], T]) -> T:
         """Give the client one command.
 
-        Raises Rejected for NO and BAD, ConsentRequired, Temporary (Broke) or RateLimited where the server's
-        words or a lost connection mean that, InvalidRequest where the server cannot be used.
+        Raises Rejected for NO and BAD, ConsentRequired, Temporary (Broke, HungUp) or RateLimited where the
+        server's words or a lost connection mean that, InvalidRequest where the server cannot be used.
         """
         self._client = self._client or self._open()
         try:
@@ -100,8 +103,10 @@ class Session:
             raise refusals.of_command(error) from error
         except (ValueError, TypeError, LookupError, RecursionError) as error:  # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error
-        except ZalionError:
+        except ZalionError as error:
             self._drop()
+            if isinstance(error.__cause__, ConnectionError):
+                raise refusals.HungUp(error.detail) from error
             raise
 
     def examine(self, folder: str, *, again: bool = False) -> int:
@@ -187,19 +192,21 @@ class Session:
         Raises Rejected or Temporary where the server refuses many and gives none: that is no matter of
         single mails.
         """
-        validity = self.examine(folder)
-        found = self._given(uids)
+        place, self._lost = (folder, self.examine(folder)), 0
+        found = self._given(place, uids)
+        self._open_again(place)
         if len(uids) >= MANY and all(found.get(uid) == {} for uid in uids):
-            self.items(uids[:1], _ITEMS[-1:])  # raises why, unless it is well again
+            self.items(uids[-1:], _ITEMS[-1:])  # raises why, unless it is well again, or gives what came last
         missing = [uid for uid in uids if not found.get(uid, {}).get(_HEADER)]
-        found |= self._given(missing) if missing else {}
+        found |= self._given(place, missing) if missing else {}
+        self._open_again(place)  # who cannot do that is down, and it was no mail's fault
         for uid in missing:
             if not found.get(uid, {}).get(_HEADER):
                 logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
         return {
             uid: mime.envelope(
                 header,
-                ref=make_ref(folder, validity, uid),
+                ref=make_ref(*place, uid),
                 folder=folder,
                 is_sent=sent,
                 size=octets(items),
@@ -209,25 +216,38 @@ class Session:
             if (header := (items := found.get(uid, {})).get(_HEADER))
         }
 
-    def _given(self, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
-        """Fetch headers; one mail that the server refuses, or describes unreadably, keeps back no other.
+    def _given(self, place: tuple[str, int], uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+        """Fetch headers; one mail that the server refuses, describes unreadably or dies of keeps back none.
 
         So a batch is halved until that mail stands alone. Its header is then asked for by itself, because
-        what cannot be read is mostly what the server says about it; who is refused even so has no items.
+        what cannot be read is mostly what the server says about it; who is refused even so has no items. Nor
+        has who ends the session, or comes after `MOST_LOST` of these: it is to be asked for again as a whole.
         """
+        if self._lost >= MOST_LOST:
+            return {uid: {} for uid in uids}
+        self._open_again(place)
         try:
             return self.items(uids, _ITEMS)
-        except (Rejected, refusals.Broke):
+        except (Rejected, refusals.Broke) as error:
             if len(uids) > 1:
                 half = len(uids) // 2
-                return self._given(uids[:half]) | self._given(uids[half:])
+                return self._given(place, uids[:half]) | self._given(place, uids[half:])
+            if isinstance(error, refusals.HungUp):
+                return {uids[0]: {}}
         try:
             return self.items(uids, _ITEMS[-1:])
         except (Rejected, refusals.Broke):
             return {uids[0]: {}}
 
+    def _open_again(self, place: tuple[str, int]) -> None:
+        """Open the folder once more where the session has ended; whatever does not let us ends the look."""
+        folder, validity = place
+        if self.examine(folder) != validity:
+            raise Temporary("The folder was numbered anew meanwhile.")
+
     def _drop(self) -> None:
         client, self._client, self._examined = self._client, None, None
+        self._lost += 1
         if client:
             with suppress(OSError):  # closed already
                 client.shutdown()
