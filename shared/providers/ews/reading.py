@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 
+from shared import mime
 from shared.errors import CursorExpired, NotFound
 from shared.model import Envelope
 from shared.providers import network, positions
@@ -23,6 +24,7 @@ from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
     REFERENCES,
+    Element,
     Where,
     either,
     equal,
@@ -101,17 +103,14 @@ class EwsMailbox(Folders):
     def returned_headers(self, ref: str) -> bytes:
         """See `Receiver.returned_headers`. The returned mail is an attached item, of which the id is taken.
 
-        EWS cannot leave out an attached item's text; it is not looked at.
+        EWS cannot leave out an attached item's text (GetAttachment, AttachmentShape; the id comes after it),
+        so that comes along and is dropped here, but only where no other part names the mail.
+        https://learn.microsoft.com/exchange/client-developer/web-service-reference/attachmentshape
         """
-        wanted = [
-            id_of(one, "AttachmentId")
-            for one in self.attached(ref)
-            if one.tag.endswith("}ItemAttachment") or text(one, "ContentType").lower() in _REPORTS
-        ]
-        lines: list[bytes] = []
-        for one in self.attachments(wanted) if wanted else ():
-            content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
-            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+        attached = self.attached(ref)
+        lines = self._named_by([one for one in attached if text(one, "ContentType").lower() in _REPORTS])
+        if not mime.reported_ids(b"\r\n\r\n".join(lines)):
+            lines += self._named_by([one for one in attached if one.tag.endswith("}ItemAttachment")])
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
@@ -146,6 +145,14 @@ class EwsMailbox(Folders):
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
         """See `SentFolder.keep_sent`. Exchange files every copy by itself."""
         return None
+
+    def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
+        """Return fields, or the Message-ID, out of attachments."""
+        lines: list[bytes] = []
+        for one in self.attachments([id_of(each, "AttachmentId") for each in attached]) if attached else ():
+            content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
+            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+        return lines
 
     def _changes(self, position: Position, name: str, place: Place, since: datetime) -> Iterator[Page]:
         """Yield what came into a folder, oldest first within each step of the server's."""

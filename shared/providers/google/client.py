@@ -22,6 +22,7 @@ from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temp
 from shared.model import Envelope
 from shared.providers import googling
 from shared.providers.base import Connection
+from shared.providers.google import reports
 from shared.providers.http import Answer, Api
 
 if TYPE_CHECKING:
@@ -248,11 +249,9 @@ def checked(ref: str) -> str:
 
 def envelope(item: Mapping[str, Any]) -> Envelope:
     """Make an envelope of a message in the format `metadata`."""
-    headers = item.get("payload", {}).get("headers", ())
-    lines = [f"{one['name']}: {' '.join(one['value'].splitlines())}\r\n" for one in headers]
     labels = item.get("labelIds", ())
     return mime.envelope(
-        "".join(lines).encode() + b"\r\n",
+        reports.block(item.get("payload", {}).get("headers", ())) + b"\r\n",
         ref=item["id"],
         folder=_folder(labels),
         is_sent="SENT" in labels,
