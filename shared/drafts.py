@@ -6,8 +6,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import msgspec.structs
 
 from shared import mime
 from shared.contract import NewAttachment, Person, SendEmail
@@ -93,8 +95,26 @@ def resumed(kept: MailboxDraft, own: str, raw: bytes, fingerprint: str) -> Draft
 
 
 def fingerprint(body: SendEmail) -> str:
-    """Tell two bodies apart; the order of JSON keys and left-out defaults make no difference."""
-    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()
+    """Tell two bodies apart; the order of JSON keys and left-out defaults make no difference.
+
+    Defaults are no part of it: a field that a later release adds changes no promise that was made before.
+    """
+    return hashlib.sha256(msgspec.json.encode(_given(body), order="deterministic")).hexdigest()
+
+
+def _given(value: Any) -> Any:
+    """What a value says beyond the defaults of its shape. msgspec's own `omit_defaults` keeps equal texts."""
+    if isinstance(value, list):
+        return [_given(item) for item in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    told = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+    return {field.encode_name: _given(given) for field, given in told if given != _default(field)}
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    """A field's default; something that nothing equals where it has none."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def idempotency_key(header: str | None) -> str:
