@@ -8,6 +8,7 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 import base64
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
@@ -54,6 +55,10 @@ class GmailMailbox(Session):
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
+        for page in self._pages(cursor, since):
+            yield replace(page, rest=self.spending.rest())
+
+    def _pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         position, now = Position.of(cursor), int(time.time())
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
             position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
