@@ -345,7 +345,8 @@ class SyncState:
         look: Message-IDs that became known late and are still to be looked for.
         withheld: those of them for which the provider kept mails back -> since when, in how many looks.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
-        rest_until: the provider asked us to leave the mailbox alone until then.
+        rest_until: nobody looks at the mailbox until then: its provider asked us to wait, or its owner needs
+            what is left of the quota.
     """
 
     kind: ClassVar[str] = "sync"

@@ -13,7 +13,7 @@ from typing import Any
 
 from shared import audit, logs, scheduling
 from shared.app import App
-from shared.errors import Raced, Temporary, ZalionError
+from shared.errors import Raced, RateLimited, Temporary, ZalionError
 from shared.knowing import find
 from shared.model import Message, MessageState, OutboxItem, Problem
 from shared.storage.base import Add, Move, Remove, Save, Stored, Write
@@ -144,12 +144,15 @@ class Promised:
         self.surely(change, Remove(self.item()), self.event(f"message.{state}", problem.code))
 
     def postpone(self, error: ZalionError, pause: timedelta) -> None:
-        """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day."""
+        """It certainly did not leave: back to `queued` for a later attempt, or `failed` after a day.
+
+        Who asks us to wait knows for how long; else each pause is longer than the one before.
+        """
         if self.too_old():
             detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
             self.fail(Problem("gave_up", detail, error.fix or "Send it again."))
             return
-        attempts = self.message.value.attempts
+        attempts = 0 if isinstance(error, RateLimited) else self.message.value.attempts
         at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
 
         def change(message: Message) -> Message | None:

@@ -107,6 +107,7 @@ class _Run:
     missing: tuple[str, ...] = ()
     late: bool = False
     unfinished: bool = False
+    rests: float = 0
 
     def __post_init__(self) -> None:
         self.ends_at = self.app.clock() + LONGEST
@@ -153,8 +154,16 @@ class _Run:
 
     def _go_on_later(self, cursor: Cursor | None) -> None:
         """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
-        jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=GO_ON_DELAY)
-        progress = {"cursor": cursor, "problem": self._missing(), "stuck": "", "tries": 0, "rest_until": None}
+        delay = GO_ON_DELAY + self.rests
+        jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=delay)
+        until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
+        progress = {
+            "cursor": cursor,
+            "problem": self._missing(),
+            "stuck": "",
+            "tries": 0,
+            "rest_until": until,
+        }
         self.lease.give_back(self._read("unfinished"), **progress)
 
     def fail(self, error: ZalionError) -> None:
@@ -213,7 +222,8 @@ class _Run:
             self.missing += page.missing
             if page.unreadable:
                 self.lease.save(self._given_up(page.unreadable), cursor=cursor)
-            if self.app.clock() > self.ends_at:
+            self.rests = page.rest
+            if page.rest or self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
             if page.envelopes or page.refused or self.lease.age > OFTEN:

@@ -115,12 +115,13 @@ class Reading:
         for id_ in find_all(body, "m:AttachmentIds/t:AttachmentId"):
             name, _, number = str(id_.get("Id")).rpartition(".")
             try:
-                _, item = self.item(t("ItemId", Id=name))
+                mailbox, item = self.item(t("ItemId", Id=name))
                 part = attachments(item.message)[int(number)]
             except (EwsError, ValueError, IndexError):
                 gone = EwsError("ErrorInvalidAttachmentId", "The attachment does not exist.")
                 yield refused("GetAttachment", gone, m("Attachments"))
                 continue
+            mailbox.bodies_read[item.id] += part.get_content_type() == "message/rfc822"  # it has a text
             yield message("GetAttachment", m("Attachments", show_attachment(item, part, int(number), shape)))
 
     def convert_id(self, body: Element) -> Iterator[Element]:

@@ -9,7 +9,15 @@ from urllib.parse import parse_qsl
 from sandbox.google import reading, sending, uploads
 from sandbox.google.batch import answer as answer_batch
 from sandbox.google.call import Call, Served
-from sandbox.google.discovery import Method, check_body, check_query, faults_in, method_of, selected
+from sandbox.google.discovery import (
+    Method,
+    check_body,
+    check_mask,
+    check_query,
+    faults_in,
+    method_of,
+    selected,
+)
 from sandbox.google.gmail import Gmail
 from sandbox.google.grants import Access
 from sandbox.google.mailbox import Mailbox
@@ -98,6 +106,7 @@ class Api:
                 return taken
             body, media = taken
         self._checked(lambda: check_body(method, body))
+        self._checked(lambda: check_mask(query.get("fields", [""])[0], method.response))
         return self._carried_out(Call(self.gmail, method, access, box, query, body, media))
 
     def _carried_out(self, call: Call) -> Reply:

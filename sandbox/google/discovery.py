@@ -162,6 +162,24 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+def check_mask(mask: str, schema: str) -> None:
+    """Raises Problem where `fields` names what the answer cannot have."""
+    for fault in _unknown(_mask(mask), schema):
+        raise invalid(f"Invalid field selection {fault}")
+
+
+def _unknown(wanted: Mapping[str, Any], schema: str) -> Iterable[str]:
+    known = document()["schemas"].get(schema, {}).get("properties", {})
+    for name, inside in wanted.items():
+        if name == "*":
+            continue
+        if name not in known:
+            yield name
+            continue
+        kind = known[name].get("items", known[name])
+        yield from _unknown(inside, kind.get("$ref", ""))
+
+
 def selected(body: Any, mask: str) -> Any:
     """Apply the `fields` parameter: names, a/b and a(b,c), separated by commas."""
     wanted = _mask(mask)

@@ -39,7 +39,7 @@ def get_message(call: Call) -> dict[str, Any]:
     if item.id in faults.bad_mails:
         reason = "backendError" if faults.bad_status >= 500 else "failedPrecondition"
         raise Problem(faults.bad_status, reason, "Internal error encountered.")
-    return shown(call.mailbox, item, how, call.query.get("metadataHeaders", ()))
+    return shown(call.mailbox, item, how, call.query.get("metadataHeaders", ()), call.one("fields"))
 
 
 def get_attachment(call: Call) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from email.message import Message
 from typing import Any
 
+from sandbox.google.discovery import selected
 from sandbox.google.headers import b64, decoded, unb64
 from sandbox.google.mailbox import Item, Mailbox
 from sandbox.google.parts import content, shown_name, walk
@@ -15,8 +16,13 @@ from sandbox.google.problems import invalid
 SNIPPET = 200
 
 
-def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the resource in one of the four formats; `names` choose the headers of metadata."""
+def shown(
+    mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = (), mask: str = ""
+) -> dict[str, Any]:
+    """Return the resource in one of the four formats; `names` choose the headers of metadata.
+
+    What `mask` leaves out is not counted as read.
+    """
     body: dict[str, Any] = {
         "id": item.id,
         "threadId": item.thread,
@@ -26,8 +32,6 @@ def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> 
         "historyId": str(item.history_id),
         "internalDate": str(int(item.received_at.timestamp() * 1000)),
     }
-    if how in {"raw", "full"}:
-        mailbox.bodies_read[item.id] += 1
     if how == "raw":
         body["raw"] = b64(item.raw)
     elif how == "full":
@@ -37,7 +41,17 @@ def shown(mailbox: Mailbox, item: Item, how: str, names: Iterable[str] = ()) -> 
         message = item.head
         headers = [one for one in _headers(message) if not wanted or one["name"].lower() in wanted]
         body["payload"] = {"mimeType": message.get_content_type(), "headers": headers}
+    if how in {"raw", "full"} and _holds_content(selected(body, mask)):
+        mailbox.bodies_read[item.id] += 1
     return body
+
+
+def _holds_content(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_content, value))
+    if not isinstance(value, dict):
+        return False
+    return not {"raw", "data", "snippet"}.isdisjoint(value) or any(map(_holds_content, value.values()))
 
 
 def attachment(mailbox: Mailbox, item: Item, key: str) -> dict[str, Any]:

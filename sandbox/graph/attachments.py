@@ -155,7 +155,7 @@ def _found(call: Call, message: str, attachment: str) -> dict[str, Any]:
     found = next((one for one in _of(item) if one["id"] == attachment), None)
     if found is None:
         raise GraphError(404, "ErrorItemNotFound", "The attachment was not found.")
-    call.mailbox.bodies_read[item.id] += 1
+    call.mailbox.bodies_read[item.id] += found["contentType"] != "message/delivery-status"  # fields, no text
     return found
 
 

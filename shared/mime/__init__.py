@@ -15,6 +15,7 @@ from shared.mime.quotes import plain
 from shared.mime.reports import (
     Recipient,
     Report,
+    has_returned_headers,
     report,
     reported_ids,
     returned_headers,
@@ -43,6 +44,7 @@ __all__ = [
     "envelope",
     "fingerprint",
     "fingerprint_of",
+    "has_returned_headers",
     "is_automatic",
     "is_forward",
     "is_from",

@@ -113,6 +113,12 @@ def returned_headers(raw: bytes) -> bytes:
     return b"\n\n".join([*fields, *returned])
 
 
+def has_returned_headers(raw: bytes) -> bool:
+    """Whether the headers of the returned mail are there to their end, in a report that may be cut off."""
+    returned = _content(list(parts(raw, [])), _RETURNED)
+    return any(b"\n\n" in content.replace(b"\r", b"") for content in returned)
+
+
 def _content(leaves: list[Part], types: set[str]) -> Iterator[bytes]:
     return (leaf.content()[0] for leaf in leaves if leaf.content_type in types)
 

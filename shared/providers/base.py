@@ -30,6 +30,8 @@ class Page:
         unreadable: so many mails are given up here: it has refused their headers to several looks, for long.
         missing: folders that were chosen and are not there; in a look's first page, so that one that ends
             early has told them, too.
+        rest: seconds; where that is not 0, the mailbox's owner needs what is left of its quota, and the look
+            ends here and is gone on with then.
     """
 
     envelopes: tuple[Envelope, ...]
@@ -37,6 +39,7 @@ class Page:
     refused: int = 0
     unreadable: int = 0
     missing: tuple[str, ...] = ()
+    rest: float = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from sandbox.bounces import delivery_report
+from shared import mime
 from shared.errors import (
     ConsentRequired,
     CursorExpired,
@@ -28,6 +31,8 @@ from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
+
+CORPUS = Path(__file__).parents[1] / "eml"
 
 
 @pytest.fixture
@@ -148,6 +153,33 @@ class TestHistory:
         [got] = asked(stage, "messages.get")
         assert got.format == "metadata"
         assert "snippet" not in dict(got.query)["fields"]
+        assert not stage.box.bodies_read
+
+    def test_of_a_report_no_text_is_read(self, stage, receiver):
+        returned = mail("Private", "Private words")
+        stage.put(delivery_report(stage.address, "nobody@supplier.example", returned))
+        [found], _ = read(receiver)
+        assert id_of(returned).encode() in receiver.returned_headers(found.ref)
+        assert not stage.box.bodies_read
+        assert len(asked(stage, "messages.get")) == 2
+
+    @pytest.mark.parametrize("named", [b"", b'Content-Disposition: attachment; filename="details.txt"\r\n'])
+    def test_a_report_that_returns_headers_alone_is_understood(self, stage, receiver, named):
+        raw = (CORPUS / "dsn-gmail.eml").read_bytes()
+        kind = b"Content-Type: text/rfc822-headers\r\n"
+        assert kind in raw
+        stage.put(raw.replace(kind, kind + named))
+        [found], _ = read(receiver)
+        assert mime.reported_ids(receiver.returned_headers(found.ref)) == mime.reported_ids(
+            mime.returned_headers(raw)
+        )
+        assert stage.box.bodies_read.total() == 1
+
+    def test_a_mail_without_parts_is_no_report_and_not_read(self, stage, receiver):
+        stage.put((CORPUS / "dsn-qmail.eml").read_bytes())
+        [found], _ = read(receiver)
+        with pytest.raises(NotFound):
+            receiver.returned_headers(found.ref)
         assert not stage.box.bodies_read
 
     @pytest.mark.parametrize("good", [True, False])

@@ -6,11 +6,13 @@ from email.utils import format_datetime
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from sandbox.wire import Wire
 from shared.errors import (
     ConsentRequired,
     CursorExpired,
     InvalidRequest,
+    NotFound,
     RateLimited,
     Rejected,
     Temporary,
@@ -23,7 +25,7 @@ from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import Session
 from shared.providers.positions import ASKED, WAITED
-from tests.providers.parts import SINCE, connection, mail
+from tests.providers.parts import SINCE, connection, id_of, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
 
 
@@ -68,6 +70,29 @@ def test_headers_are_read_by_top_and_a_mail_stays_on_the_server(alice):
         receiver.close()
         assert not wire.lines("^DELE")
     assert len(alice.read("INBOX")) == 1
+
+
+def test_of_a_report_no_more_is_read_than_names_the_mail_it_is_about(alice):
+    returned = mail("Private", "Private words\n" * 900)
+    alice.put(delivery_report(alice.address, "nobody@supplier.example", returned))
+    with Wire(alice.server.authority, alice.server.dovecot.ports["pop3"]) as wire:
+        receiver = Pop3Receiver(alice.connection(wire.port))
+        [envelope] = next(iter(receiver.pages(None, SINCE))).envelopes
+        assert id_of(returned).encode() in receiver.returned_headers(envelope.ref)
+        receiver.close()
+        asked = [int(line.split()[2]) for line in wire.lines("^TOP 1 ")]
+    assert max(asked) <= 75
+
+
+def test_of_a_report_in_words_alone_nothing_is_read(alice):
+    alice.put(mail("failure notice", "Private words", **{"X-Failed-Recipients": "nobody@supplier.example"}))
+    with Wire(alice.server.authority, alice.server.dovecot.ports["pop3"]) as wire:
+        receiver = Pop3Receiver(alice.connection(wire.port))
+        [envelope] = next(iter(receiver.pages(None, SINCE))).envelopes
+        with pytest.raises(NotFound):
+            receiver.returned_headers(envelope.ref)
+        receiver.close()
+        assert not wire.lines("^TOP 1 [1-9]")
 
 
 def test_a_line_of_100_000_characters_is_read(alice):

@@ -84,6 +84,21 @@ def test_formats_show_what_they_should_and_only_two_read_the_body(ann):
     assert [one.units for one in mine] == [20] * 4
 
 
+def test_a_mask_hides_the_text_and_is_checked(ann):
+    item = ann.google.arrive(ann.address, rich("sup@x.example"))
+    get = ann.users().messages().get
+    shown = get(userId="me", id=item.id, fields="payload(mimeType,parts(headers,parts/headers))").execute()
+    assert set(shown["payload"]["parts"][0]) == {"headers", "parts"}
+    assert ann.box.bodies_read == {}
+    get(userId="me", id=item.id, fields="payload/parts/body/data").execute()
+    assert ann.box.bodies_read == {}  # the text lies one level deeper
+    get(userId="me", id=item.id, fields="payload/parts/parts/body/data").execute()
+    assert ann.box.bodies_read == {item.id: 1}
+    with pytest.raises(HttpError, match="Invalid field selection text"):
+        get(userId="me", id=item.id, fields="payload/text").execute()
+    ann.google.violations.clear()
+
+
 def test_whatever_arrives_can_be_shown(ann):
     """Every mail of our corpus, the broken ones too."""
     items = [

@@ -7,6 +7,7 @@ A module or test marked `every_provider` runs its walk on each row's scene that 
 import pytest
 
 from shared import bootstrap
+from shared.providers.google import spending
 from shared.providers.registry import provider
 from shared.settings import load
 from tests import exchange, google, microsoft, scenes
@@ -53,8 +54,9 @@ def row():
 
 
 @pytest.fixture
-def unmetered(world):
+def unmetered(world, monkeypatch):
     """Gmail's quota of a minute does not end what would take a user hours; it has tests of its own."""
+    monkeypatch.setattr(spending, "SHARE", 10**9)
     quota = world.google.gmail.quota
     usual, quota.per_minute = quota.per_minute, 10**9
     yield

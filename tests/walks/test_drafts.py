@@ -271,6 +271,24 @@ def test_a_draft_that_its_owner_sent_or_threw_away_meanwhile_is_not_sent_again(s
     assert stage.app.records.range(stage.org_id, OutboxItem) == []
 
 
+def test_a_draft_that_was_changed_after_it_was_promised_does_not_leave_and_keeps_its_change(stage, world):
+    draft_id, draft = drafted(stage)
+    promised = send(stage, draft_id)
+    world.google.faults.throttled[stage.alice.address] = 1
+    stage.deliver(promised)
+    changed(stage, draft, (b"Please send it.", b"Please do NOT send it."))
+    stage.clock.advance(minutes=6)
+    scheduling.tick(stage.app)
+    assert left(stage) == (0, 0, 1)
+    message = stage.email(promised.id)
+    assert (message.state, message.error.code) == ("failed", "draft_changed")
+    assert "send it again" in message.error.fix
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+    send(stage, draft_id, "another-key")
+    assert left(stage) == (1, 1, 0)
+    assert b"do NOT send" in stage.supplier.inbox()[0]
+
+
 def test_a_draft_that_is_no_more_promises_nothing(stage):
     draft_id, draft = drafted(stage)
     stage.alice.box.remove(draft)

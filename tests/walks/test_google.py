@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,10 +16,11 @@ from shared import (
     returning,
 )
 from shared.contract import PatchMailbox
-from shared.errors import ConsentRequired, Temporary, Unsupported
+from shared.errors import Busy, ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Mailbox, SyncState
+from shared.providers.google import spending
 from shared.providers.google.position import Position
 from shared.providers.positions import ASKED, WAITED
 from shared.settings import load
@@ -185,6 +187,42 @@ class TestRefusedMails:
         stage.sync()
         assert given_up(stage) == [{"unreadable": 1}]
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+
+class TestQuota:
+    @pytest.fixture
+    def stage(self, stage, world, monkeypatch):
+        monkeypatch.setattr(spending, "SHARE", 600)
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 1_200)
+        world.google.skip(61)
+        return stage
+
+    def test_a_backlog_leaves_its_user_room_to_send(self, stage, world):
+        at = datetime.now(UTC) - timedelta(minutes=3)
+        for number in range(60):
+            stage.alice.box.add(write("x@y.example", stage.alice.address, f"{number}", "x").as_bytes(), at=at)
+        stage.forget()
+        counts = stage.sync()
+        assert 0 < counts["ignore"] < 60
+        assert stage.sent().state == "sent"
+        with pytest.raises(Busy) as caught:  # its rest, which nobody is told as trouble
+            stage.sync()
+        assert 30 < caught.value.retry_after <= 60
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+        stage.clock.advance(seconds=61)
+        world.google.skip(61)
+        assert (counts + stage.sync())["ignore"] >= 60
+
+    def test_a_mail_waits_as_long_as_gmail_asks_however_often_it_was_tried(self, stage, world):
+        message = stage.send()
+        for _ in range(3):
+            world.google.faults.throttled[stage.alice.address] = 1
+            stage.deliver(message)
+            waiting = stage.email(message.id)
+            assert waiting.next_at - stage.clock() <= timedelta(seconds=60)
+            stage.clock.advance(seconds=61)
+        stage.deliver(message)
+        assert stage.email(message.id).state == "sent"
 
 
 def given_up(scene):

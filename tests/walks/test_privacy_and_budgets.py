@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from shared import casework, relaying
 from shared.contract import NewAttachment
 from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord, Integration
 from shared.storage.base import Move
-from tests.scenes import write
+from tests.scenes import ProgramUser, write
 
 
 def fill(scene, count):
@@ -21,6 +22,13 @@ def fill(scene, count):
         for number in range(count)
     )
     scene.alice.receive(*(mail.as_bytes(policy=email.policy.SMTP) for mail in mails))
+
+
+def bounced(scene):
+    """A report about a private mail that left from another program, with its text in it."""
+    private = write(scene.alice.address, "nobody@elsewhere.example", "Private", "Private words\n" * 500)
+    raw = private.as_bytes(policy=email.policy.SMTP)
+    return delivery_report(scene.alice.address, "nobody@elsewhere.example", raw)
 
 
 def rows(scene):
@@ -34,21 +42,31 @@ def rows(scene):
 @pytest.mark.every_provider
 @pytest.mark.usefixtures("unmetered")
 def test_of_500_unrelated_mails_nothing_is_fetched_written_or_logged(scene, watched, guard, caplog):
+    scene.alice.receive(bounced(scene))  # the first one makes the organisation's key, whatever it is about
     scene.sync()
     before = rows(scene)
-    fill(scene, 500)
+    fill(scene, 499)
+    scene.alice.receive(bounced(scene))
+    read = bodies_read(scene)
     caplog.clear()
     with caplog.at_level("DEBUG"):
         counts = scene.sync(app=watched)
     assert counts["ignore"] == 500
     assert guard.count(f"{scene.receiver}.fetch") == 0
-    assert guard.count(f"{scene.receiver}.returned_headers") == 0
+    assert guard.count(f"{scene.receiver}.returned_headers") == 1
+    # EWS gives an attached mail only as a whole (`ews.reading`)
+    assert bodies_read(scene) - read == (scene.mailbox.receives_with == "ews")
     assert guard.count("blobs.") == 0
     new = {key: text for key, text in rows(scene).items() if before.get(key) != text}
     assert {key.partition("!")[0] for key in new} <= {"sync", "audit"}
     for needle in ("Private", "elsewhere.example", "someone1@"):
         assert not any(needle in text for text in new.values())
         assert needle not in caplog.text
+
+
+def bodies_read(scene):
+    """How often the far side gave out somebody's text, by its own count; 0 where it has none."""
+    return scene.alice.box.bodies_read.total() if isinstance(scene.alice, ProgramUser) else 0
 
 
 def test_on_the_wire_no_body_of_500_unrelated_mails_is_asked_for(world, app, clock):
@@ -59,11 +77,15 @@ def test_on_the_wire_no_body_of_500_unrelated_mails_is_asked_for(world, app, clo
     with Wire(world.authority, world.ports["imap"]) as wire:
         scene = build_behind(wire, world, app, clock)
         scene.sync()
-        fill(scene, 500)
+        fill(scene, 499)
+        scene.alice.receive(bounced(scene))
         wire.reset()
         assert scene.sync()["ignore"] == 500
         assert wire.lines(r"BODY\.PEEK\[HEADER")
-        assert not wire.lines(r"BODY(\.PEEK)?\[[^H]|BODY(\.PEEK)?\[\]|RFC822( |\))|TEXT\]")
+        assert wire.lines(
+            r"BODY\.PEEK\[2\] BODY\.PEEK\[3\.HEADER\]"
+        )  # the bounce's status, and what it returns
+        assert not wire.lines(r"BODY(\.PEEK)?\[(?!HEADER|2\]|3\.HEADER\])|RFC822( |\))|TEXT\]")
         assert not wire.lines(r"^\S+ (UID )?(STORE|SELECT|EXPUNGE|MOVE|COPY|APPEND)")
         wire.reset()
         scene.sync()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import ClassVar
 
+from shared import mime
 from shared.errors import CursorExpired, NotFound, Withheld
 from shared.model import Envelope
 from shared.providers import network, positions
@@ -112,17 +113,14 @@ class EwsMailbox(Folders):
     def returned_headers(self, ref: str) -> bytes:
         """See `Receiver.returned_headers`. The returned mail is an attached item, of which the id is taken.
 
-        EWS cannot leave out an attached item's text; it is not looked at.
+        EWS cannot leave out an attached item's text (GetAttachment, AttachmentShape; the id comes after it),
+        so that comes along and is dropped here, but only where no other part names the mail.
+        https://learn.microsoft.com/exchange/client-developer/web-service-reference/attachmentshape
         """
-        wanted = [
-            id_of(one, "AttachmentId")
-            for one in self.attached(ref)
-            if one.tag.endswith("}ItemAttachment") or text(one, "ContentType").lower() in _REPORTS
-        ]
-        lines: list[bytes] = []
-        for one in self.attachments(wanted) if wanted else ():
-            content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
-            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+        attached = self.attached(ref)
+        lines = self._named_by([one for one in attached if text(one, "ContentType").lower() in _REPORTS])
+        if not mime.reported_ids(b"\r\n\r\n".join(lines)):
+            lines += self._named_by([one for one in attached if one.tag.endswith("}ItemAttachment")])
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
@@ -170,6 +168,14 @@ class EwsMailbox(Folders):
         if len(found) + sum(missing) < len(again):
             position.swept = min(position.swept or first, first)
         yield position.page(found, *missing)
+
+    def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
+        """Return fields, or the Message-ID, out of attachments."""
+        lines: list[bytes] = []
+        for one in self.attachments([id_of(each, "AttachmentId") for each in attached]) if attached else ():
+            content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
+            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+        return lines
 
     def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
         """Yield what came into a folder, oldest first within each step of the server's."""

@@ -22,6 +22,8 @@ from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temp
 from shared.model import Envelope
 from shared.providers import googling
 from shared.providers.base import Connection
+from shared.providers.google import reports
+from shared.providers.google.spending import Spending
 from shared.providers.http import Answer, Api
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Session:
         self._https = Api.of(connection, "gmail", TITLE, refusal)
         self._transport = Transport(self._https)
         self._sure = not self.delegated
+        self.spending = Spending()
 
     @property
     def http(self) -> "Transport":
@@ -104,6 +107,7 @@ class Session:
         """Carry out one request; returns its JSON. Raises what `refusal` says, Temporary or NotSent."""
         from googleapiclient.errors import Error
 
+        self.spending.add(request.methodId or "")
         try:
             return request.execute(http=http or self.http)
         except (Error, ValueError) as error:  # a redirect, or no JSON
@@ -173,7 +177,9 @@ class Session:
 
         batch = _client(self.connection.endpoints["gmail"]).new_batch_http_request(callback=take)
         for id_ in ids:
-            batch.add(self._metadata(id_), request_id=id_)
+            asked = self._metadata(id_)
+            self.spending.add(asked.methodId)  # each counts as if it came alone
+            batch.add(asked, request_id=id_)
         with suppress(Error, ValueError, KeyError):  # a part that is no JSON, or missing
             batch.execute(http=self.http)
         return found, [id_ for id_ in ids if id_ not in found and id_ not in gone]
@@ -248,11 +254,9 @@ def checked(ref: str) -> str:
 
 def envelope(item: Mapping[str, Any]) -> Envelope:
     """Make an envelope of a message in the format `metadata`."""
-    headers = item.get("payload", {}).get("headers", ())
-    lines = [f"{one['name']}: {' '.join(one['value'].splitlines())}\r\n" for one in headers]
     labels = item.get("labelIds", ())
     return mime.envelope(
-        "".join(lines).encode() + b"\r\n",
+        reports.block(item.get("payload", {}).get("headers", ())) + b"\r\n",
         ref=item["id"],
         folder=_folder(labels),
         is_sent="SENT" in labels,

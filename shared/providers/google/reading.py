@@ -7,7 +7,8 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 
 import base64
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
@@ -16,6 +17,7 @@ from shared import mime
 from shared.errors import CursorExpired, NotFound, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.google import reports
 from shared.providers.google.client import ME, UNREAD_LABELS, Session, checked, envelope, readable
 from shared.providers.google.position import LATE, Position
 
@@ -53,6 +55,10 @@ class GmailMailbox(Session):
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
+        for page in self._pages(cursor, since):
+            yield replace(page, rest=self.spending.rest())
+
+    def _pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         position, now = Position.of(cursor), int(time.time())
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
             position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
@@ -77,14 +83,17 @@ class GmailMailbox(Session):
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`: the octets as Gmail took them in."""
         found = self.run(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
-        return base64.urlsafe_b64decode(found["raw"] + "==")
+        return _octets(found["raw"])
 
     def returned_headers(self, ref: str) -> bytes:
-        """See `Receiver.returned_headers`.
-
-        Gmail gives a report's parts only together with its text, so that comes along and is dropped here.
-        """
-        return mime.returned_headers(self.fetch(ref))
+        """See `Receiver.returned_headers`. Contents are read of parts whose headers do not tell it."""
+        payload = self._payload(ref, reports.MASK)
+        report = _joined(reports.blocks(payload))
+        if not mime.reported_ids(report):
+            report = _joined([report, *(self._content(ref, part) for part in reports.unread(payload))])
+        if not report:
+            raise NotFound("This mail holds no report.")
+        return report
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`.
@@ -207,6 +216,18 @@ class GmailMailbox(Session):
             ids += [one["id"] for one in answer.get("messages", ())]
         return ids, end
 
+    def _payload(self, ref: str, mask: str) -> Any:
+        request = self.api("messages").get(userId=ME, id=checked(ref), format="full", fields=mask)
+        return self.run(request).get("payload", {})
+
+    def _content(self, ref: str, part: reports.Part) -> bytes:
+        """Return the fields in a part; with one that is no attachment its neighbours' contents come along."""
+        if part.attachment:
+            attachments = self.api("messages").attachments()
+            found = self.run(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
+            return _octets(found.get("data", ""))
+        return _octets(part.content(self._payload(ref, part.mask)))
+
     def _about(self, message_id: str) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
         """Return a mail and what lies around it, and what Gmail says of those that it does not give."""
         found, refused = self.available(self._ids(f"rfc822msgid:{message_id.strip('<>')}"))
@@ -233,6 +254,14 @@ class GmailMailbox(Session):
 
     def _list(self, **options: Any) -> Any:
         return self.run(self.api("messages").list(userId=ME, **options))
+
+
+def _octets(data: str) -> bytes:
+    return base64.urlsafe_b64decode(data + "==")
+
+
+def _joined(blocks: Iterable[bytes]) -> bytes:
+    return b"\r\n\r\n".join(stripped for block in blocks if (stripped := block.strip(b"\r\n")))
 
 
 def _at(mail: Envelope) -> float:

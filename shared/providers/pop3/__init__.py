@@ -25,7 +25,10 @@ LOOKED_THROUGH = 200
 """The newest mails that `look` reads the headers of: POP3 cannot search."""
 
 REPORT_LINES = 2000
-"""Lines of a delivery report that are read, to learn which mail it is about."""
+"""Lines of a delivery report that are read at most, to learn which mail it is about."""
+
+STEP = 25
+"""So many lines more are read of it each time, later a quarter more."""
 
 JUDGED = 3
 """So many other mails tell whether the server shows any at all."""
@@ -74,8 +77,19 @@ class Pop3Receiver:
         return self._session.whole(ref)
 
     def returned_headers(self, ref: str) -> bytes:
-        """See `Receiver.returned_headers`. POP3 shows no parts, so the report's first lines are read."""
-        found = mime.returned_headers(self._session.top(ref, REPORT_LINES))
+        """See `Receiver.returned_headers`.
+
+        POP3 shows no parts, only first lines (TOP, RFC 1939 §7). So more and more of them are read until the
+        headers of the returned mail are there: of its text, at most the last step's lines come along.
+        """
+        block, before, lines = self._session.top(ref, 0), b"", 0
+        kind = mime.envelope(block, ref=ref).headers.get("content-type", ("",))[0].strip().lower()
+        more = kind.startswith("multipart/")
+        while more and block != before and lines < REPORT_LINES:
+            lines += max(STEP, lines // 4)
+            before, block = block, self._session.top(ref, lines)
+            more = not mime.has_returned_headers(block)
+        found = mime.returned_headers(block)
         if not found:
             raise NotFound("This mail holds no report.")
         return found
