@@ -86,10 +86,10 @@ def test_ordinary_formatting_stays():
     ids=["nested", "bold", "long", "ampersands", "tables"],
 )
 def test_what_is_too_large_or_deep_is_not_shown_but_its_text_is(html):
-    start = time.monotonic()
+    start = time.thread_time()
     assert mime.sanitise(html) == ""
     mime.text_of(html)
-    assert time.monotonic() - start < 3
+    assert time.thread_time() - start < 3
 
 
 def test_the_text_of_html_keeps_lines_lists_and_cells():
