@@ -177,7 +177,7 @@ class Routes(func.Blueprint):
             ENDPOINTS.append(Endpoint(method, path, name, summary, who, body, answer, status, query, headers))
 
             def run(req: func.HttpRequest) -> func.HttpResponse:
-                return respond(req, handler, who, body)
+                return respond(req, handler, who, body, frozenset(parameter.name for parameter in query))
 
             run.__name__ = run.__qualname__ = name
             run.__doc__ = handler.__doc__
@@ -190,7 +190,11 @@ class Routes(func.Blueprint):
 
 
 def respond(
-    req: func.HttpRequest, handler: Callable[[Call[Any]], Answer], who: Who, body: type | None
+    req: func.HttpRequest,
+    handler: Callable[[Call[Any]], Answer],
+    who: Who,
+    body: type | None,
+    query: frozenset[str] = frozenset(),
 ) -> func.HttpResponse:
     """Run a handler between its caller's check and its answer."""
     correlation_id = correlation(req)
@@ -201,6 +205,7 @@ def respond(
             )
             app = bootstrap.app()
             with logs.bind(org_id=caller.org_id), _fairly(app, caller):
+                _only_known(req, who, query)
                 return _answer(handler(Call(app, caller, _body(req, body), req)), correlation_id)
         except ZalionError as error:
             logs.log("request.refused", code=error.code, route=handler.__name__)
@@ -219,6 +224,17 @@ def _fairly(app: App, caller: Caller) -> AbstractContextManager[None]:
     if caller is NOBODY:
         return nullcontext()
     return app.shares.taken(caller.org_id, "http", REQUESTS, app.clock)
+
+
+def _only_known(req: func.HttpRequest, who: Who, query: frozenset[str]) -> None:
+    """Refuse a parameter that we do not know: a filter with a typo would filter nothing.
+
+    Providers and browsers bring along what they like.
+    """
+    unknown = sorted(req.params.keys() - query)
+    if unknown and who not in ANONYMOUS:
+        fix = f"Known here: {', '.join(sorted(query))}." if query else "Leave it out; there are none here."
+        raise InvalidRequest("There is no such query parameter here.", field=unknown[0][:100], fix=fix)
 
 
 def _told(req: func.HttpRequest, who: Who, error: ZalionError, correlation_id: str) -> func.HttpResponse:
