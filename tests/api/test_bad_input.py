@@ -133,6 +133,7 @@ def test_a_body_that_is_not_our_json_is_refused(office, content, content_type, f
 def test_a_cursor_that_is_not_ours_is_refused(office, cursor):
     for path in (
         "/cases/C-1/emails",
+        "/mailboxes",
         f"/mailboxes/{office.mailbox_id}/search",
         f"/mailboxes/{office.mailbox_id}/reviews",
     ):
