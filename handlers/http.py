@@ -50,6 +50,16 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of a route, for OpenAPI; without a media type it has no content."""
+
+    status: int
+    media: str = ""
+    shape: Any = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """What OpenAPI needs to know about a route."""
 
@@ -63,6 +73,8 @@ class Endpoint:
     status: int
     query: tuple[Query, ...]
     headers: tuple[str, ...]
+    also: tuple[Reply, ...]
+    form: tuple[Query, ...]
 
 
 @dataclass(frozen=True)
@@ -166,15 +178,24 @@ class Routes(func.Blueprint):
         status: int = 200,
         query: tuple[Query, ...] = (),
         headers: tuple[str, ...] = (),
+        also: tuple[Reply, ...] = (),
+        form: tuple[Query, ...] = (),
     ) -> Callable[[Callable[[Call[Any]], Answer]], Callable[[func.HttpRequest], func.HttpResponse]]:
-        """Register a handler. Its docstring's first line is the summary in OpenAPI."""
+        """Register a handler. Its docstring's first line is the summary in OpenAPI.
+
+        Args:
+            also: what it answers besides `answer`.
+            form: the fields of the HTML form that it takes.
+        """
 
         def register(
             handler: Callable[[Call[Any]], Answer],
         ) -> Callable[[func.HttpRequest], func.HttpResponse]:
             summary = (handler.__doc__ or "").partition("\n")[0]
             name = handler.__name__
-            ENDPOINTS.append(Endpoint(method, path, name, summary, who, body, answer, status, query, headers))
+            ENDPOINTS.append(
+                Endpoint(method, path, name, summary, who, body, answer, status, query, headers, also, form)
+            )
 
             def run(req: func.HttpRequest) -> func.HttpResponse:
                 return respond(req, handler, who, body, frozenset(parameter.name for parameter in query))
