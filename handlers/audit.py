@@ -2,7 +2,7 @@
 
 import msgspec
 
-from handlers.http import Answer, Call, Query, Routes
+from handlers.http import Answer, Call, Query, Reply, Routes
 from handlers.mailboxes import CURSOR
 from shared import audit, views
 from shared.contract import AuditResource, Items
@@ -18,8 +18,10 @@ FILTERS = (
     CURSOR,
 )
 
+LINES = Reply(200, "application/x-ndjson", str, headers=("X-Next-Cursor",))
 
-@bp.endpoint("GET", "audit", who="admin", answer=Items[AuditResource], query=FILTERS)
+
+@bp.endpoint("GET", "audit", who="admin", answer=Items[AuditResource], query=FILTERS, also=(LINES,))
 def list_audit(call: Call[None]) -> Answer:
     """Audit records, oldest first; `Accept: application/x-ndjson` gives one record a line."""
     call.caller.need("admin")

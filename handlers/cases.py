@@ -1,6 +1,6 @@
 """/cases: members, sending, the timeline and its e-mails."""
 
-from handlers.http import Answer, Call, Routes, whole
+from handlers.http import Answer, Call, Reply, Routes, whole
 from handlers.mailboxes import PAGE
 from shared import casework, drafting, drafts, mime, reviewing, sending, views
 from shared import contract as c
@@ -84,7 +84,13 @@ def get_raw(call: Call[None]) -> Answer:
     return Answer(raw, headers=mime.raw_headers(call.path("emailId")))
 
 
-@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}", who="member", answer=bytes)
+@bp.endpoint(
+    "GET",
+    "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}",
+    who="member",
+    answer=bytes,
+    also=(Reply(200, "*/*", bytes),),
+)
 def get_attachment(call: Call[None]) -> Answer:
     """One attachment, with headers that keep a browser from running it."""
     index = whole(call.path("attachmentId"))

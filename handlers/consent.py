@@ -6,7 +6,7 @@ Nobody is signed in here: the `state` in the query or form is what proves who be
 from collections.abc import Callable, Mapping
 
 from handlers import browser
-from handlers.http import Answer, Call, Routes
+from handlers.http import Answer, Call, Query, Reply, Routes
 from shared import authorizing, logs, pages, returning
 from shared.app import App
 from shared.contract import AskConsent, ConsentLink
@@ -14,6 +14,19 @@ from shared.flows import Refused
 from shared.returning import Outcome
 
 bp = Routes()
+
+STATE = Query("state", "What proves who began it.")
+ERROR = Query("error", "Why the provider refused.")
+CONSENTED = (
+    STATE,
+    Query("tenant", "The directory that approved."),
+    Query("admin_consent", "True where it did."),
+    ERROR,
+)
+SIGNED_IN = (STATE, Query("code", "What is exchanged for the tokens."), ERROR)
+ASKED = (STATE, Query("answer", "yes or no."))
+ONWARDS = (Reply(302, headers=("Location",)),)
+"""To the provider's sign-in, which proves who approved."""
 
 
 @bp.endpoint("POST", "integrations/{provider}/consent", who="admin", body=AskConsent, answer=ConsentLink)
@@ -23,19 +36,19 @@ def ask_consent(call: Call[AskConsent]) -> Answer:
     return Answer(ConsentLink(url=url, expires_at=expires_at))
 
 
-@bp.endpoint("GET", "consent/{provider}/callback", who="browser", answer=str)
+@bp.endpoint("GET", "consent/{provider}/callback", who="browser", answer=str, query=CONSENTED, also=ONWARDS)
 def consent_callback(call: Call[None]) -> Answer:
     """Come back from the provider's consent page."""
     return _shown(call, returning.consented, call.request.params)
 
 
-@bp.endpoint("GET", "oauth/{provider}/callback", who="browser", answer=str)
+@bp.endpoint("GET", "oauth/{provider}/callback", who="browser", answer=str, query=SIGNED_IN)
 def oauth_callback(call: Call[None]) -> Answer:
     """Come back from the provider's sign-in page."""
     return _shown(call, returning.signed_in, call.request.params)
 
 
-@bp.endpoint("POST", "oauth/{provider}/answer", who="browser", answer=str)
+@bp.endpoint("POST", "oauth/{provider}/answer", who="browser", answer=str, form=ASKED)
 def oauth_answer(call: Call[None]) -> Answer:
     """Say whether to go on with what somebody else asked for (the form of the page after a sign-in)."""
     return _shown(call, returning.answered, call.form())

@@ -50,6 +50,16 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of a route, for OpenAPI; without a media type it has no content."""
+
+    status: int
+    media: str = ""
+    shape: Any = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """What OpenAPI needs to know about a route."""
 
@@ -63,6 +73,8 @@ class Endpoint:
     status: int
     query: tuple[Query, ...]
     headers: tuple[str, ...]
+    also: tuple[Reply, ...]
+    form: tuple[Query, ...]
 
 
 @dataclass(frozen=True)
@@ -166,18 +178,27 @@ class Routes(func.Blueprint):
         status: int = 200,
         query: tuple[Query, ...] = (),
         headers: tuple[str, ...] = (),
+        also: tuple[Reply, ...] = (),
+        form: tuple[Query, ...] = (),
     ) -> Callable[[Callable[[Call[Any]], Answer]], Callable[[func.HttpRequest], func.HttpResponse]]:
-        """Register a handler. Its docstring's first line is the summary in OpenAPI."""
+        """Register a handler. Its docstring's first line is the summary in OpenAPI.
+
+        Args:
+            also: what it answers besides `answer`.
+            form: the fields of the HTML form that it takes.
+        """
 
         def register(
             handler: Callable[[Call[Any]], Answer],
         ) -> Callable[[func.HttpRequest], func.HttpResponse]:
             summary = (handler.__doc__ or "").partition("\n")[0]
             name = handler.__name__
-            ENDPOINTS.append(Endpoint(method, path, name, summary, who, body, answer, status, query, headers))
+            ENDPOINTS.append(
+                Endpoint(method, path, name, summary, who, body, answer, status, query, headers, also, form)
+            )
 
             def run(req: func.HttpRequest) -> func.HttpResponse:
-                return respond(req, handler, who, body)
+                return respond(req, handler, who, body, frozenset(parameter.name for parameter in query))
 
             run.__name__ = run.__qualname__ = name
             run.__doc__ = handler.__doc__
@@ -190,7 +211,11 @@ class Routes(func.Blueprint):
 
 
 def respond(
-    req: func.HttpRequest, handler: Callable[[Call[Any]], Answer], who: Who, body: type | None
+    req: func.HttpRequest,
+    handler: Callable[[Call[Any]], Answer],
+    who: Who,
+    body: type | None,
+    query: frozenset[str] = frozenset(),
 ) -> func.HttpResponse:
     """Run a handler between its caller's check and its answer."""
     correlation_id = correlation(req)
@@ -201,6 +226,7 @@ def respond(
             )
             app = bootstrap.app()
             with logs.bind(org_id=caller.org_id), _fairly(app, caller):
+                _only_known(req, who, query)
                 return _answer(handler(Call(app, caller, _body(req, body), req)), correlation_id)
         except ZalionError as error:
             logs.log("request.refused", code=error.code, route=handler.__name__)
@@ -219,6 +245,17 @@ def _fairly(app: App, caller: Caller) -> AbstractContextManager[None]:
     if caller is NOBODY:
         return nullcontext()
     return app.shares.taken(caller.org_id, "http", REQUESTS, app.clock)
+
+
+def _only_known(req: func.HttpRequest, who: Who, query: frozenset[str]) -> None:
+    """Refuse a parameter that we do not know: a filter with a typo would filter nothing.
+
+    Providers and browsers bring along what they like.
+    """
+    unknown = sorted(req.params.keys() - query)
+    if unknown and who not in ANONYMOUS:
+        fix = f"Known here: {', '.join(sorted(query))}." if query else "Leave it out; there are none here."
+        raise InvalidRequest("There is no such query parameter here.", field=unknown[0][:100], fix=fix)
 
 
 def _told(req: func.HttpRequest, who: Who, error: ZalionError, correlation_id: str) -> func.HttpResponse:

@@ -46,11 +46,13 @@ def detect_servers(call: Call[c.AskServers]) -> Answer:
     return Answer(detecting.detect(call.app, call.caller, call.body.address))
 
 
-@bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource])
+@bp.endpoint("GET", "mailboxes", who="member", answer=c.Items[c.MailboxResource], query=PAGE)
 def list_mailboxes(call: Call[None]) -> Answer:
     """The caller's mailboxes; for an administrator all of the organisation."""
-    shown = owning.visible(call.app, call.caller)
-    return Answer(c.Items(items=[views.mailbox(call.app.provider, *pair) for pair in shown]))
+    limit = call.number("limit", default=50)
+    shown, cursor = owning.visible(call.app, call.caller, limit=limit, cursor=call.text("cursor"))
+    items = [views.mailbox(call.app.provider, *pair) for pair in shown]
+    return Answer(c.Items(items=items, next_cursor=cursor))
 
 
 @bp.endpoint("GET", "mailboxes/{mailboxId}", who="owner", answer=c.MailboxResource)

@@ -3,7 +3,7 @@
 https://learn.microsoft.com/graph/change-notifications-delivery-webhooks, https://docs.cloud.google.com/pubsub/docs/push
 """
 
-from handlers.http import Answer, Call, Routes
+from handlers.http import Answer, Call, Query, Reply, Routes
 from shared import noticing
 from shared.contract import Accepted
 
@@ -11,15 +11,33 @@ bp = Routes()
 
 LONGEST_TOKEN = 1024
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+QUESTION = (Query("validationToken", "Microsoft's question whether we are there; it is the answer."),)
+ANSWERED = (Reply(200, "text/plain", str),)
 
 
-@bp.endpoint("POST", "notifications/{provider}", who="provider", answer=Accepted, status=202)
+@bp.endpoint(
+    "POST",
+    "notifications/{provider}",
+    who="provider",
+    answer=Accepted,
+    status=202,
+    query=QUESTION,
+    also=ANSWERED,
+)
 def notify(call: Call[None]) -> Answer:
     """Take a provider's notification of new mail, or answer its question whether we are there."""
     return _taken(call)
 
 
-@bp.endpoint("POST", "notifications/{provider}/lifecycle", who="provider", answer=Accepted, status=202)
+@bp.endpoint(
+    "POST",
+    "notifications/{provider}/lifecycle",
+    who="provider",
+    answer=Accepted,
+    status=202,
+    query=QUESTION,
+    also=ANSWERED,
+)
 def notify_lifecycle(call: Call[None]) -> Answer:
     """Take a provider's word about the subscription itself."""
     return _taken(call)

@@ -3,14 +3,14 @@
 from typing import Any
 
 from handlers import openapi
-from handlers.http import Answer, Call, Routes
+from handlers.http import Answer, Call, Reply, Routes
 from shared import checking
 from shared.contract import Health
 
 bp = Routes()
 
 
-@bp.endpoint("GET", "health", who="anyone", answer=Health)
+@bp.endpoint("GET", "health", who="anyone", answer=Health, also=(Reply(503, "application/json", Health),))
 def health(call: Call[None]) -> Answer:
     """Readiness by part, and what lies in poison queues; 503 where a part does not answer."""
     found = checking.health(call.app)

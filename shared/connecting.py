@@ -171,6 +171,8 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     old = stored.value
     if old.state == "disconnected":
         raise Conflict("This mailbox is disconnected.", fix="Connect it again with POST /mailboxes.")
+    if body.paused is True and old.state == "needs_consent" and body.secret is UNSET:
+        raise Conflict("This mailbox waits for its owner's sign-in.", fix="Connect it again, then pause it.")
     asked = choosing.changed(app, caller, old, body)
     with _tried(app, caller.org_id, old, asked, body) as (new, kept):
         event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)

@@ -109,10 +109,10 @@ class Records(Protocol):
 
 
 def every[R: Record](
-    records: Records, org_id: str, type_: type[R], *, prefix: str = ""
+    records: Records, org_id: str, type_: type[R], *, prefix: str = "", after: str = ""
 ) -> Iterator[Stored[R]]:
-    """Yield all records whose key starts with `prefix`, in key order, read page by page."""
-    after, full = "", True
+    """Yield all records whose key starts with `prefix` (`after` one), in key order, read page by page."""
+    full = True
     while full:
         page = records.range(org_id, type_, prefix=prefix, after=after)
         yield from page

@@ -5,7 +5,7 @@ import base64
 import pytest
 import requests
 
-from tests.api.conftest import connection, draft, key, open_office, until
+from tests.api.conftest import Client, connection, draft, key, open_office, until
 from tests.scenes import someone
 
 LIMIT = 36_700_160
@@ -133,6 +133,7 @@ def test_a_body_that_is_not_our_json_is_refused(office, content, content_type, f
 def test_a_cursor_that_is_not_ours_is_refused(office, cursor):
     for path in (
         "/cases/C-1/emails",
+        "/mailboxes",
         f"/mailboxes/{office.mailbox_id}/search",
         f"/mailboxes/{office.mailbox_id}/reviews",
     ):
@@ -148,6 +149,8 @@ def test_a_cursor_that_is_not_ours_is_refused(office, cursor):
         ("/cases/C-1/emails?limit=0", "limit"),
         ("/cases/C-1/emails?limit=101", "limit"),
         ("/cases/C-1/emails?limit=x", "limit"),
+        ("/cases/C-1/emails?Limit=1", "Limit"),
+        ("/cases/C-1/emails/x?limit=1", "limit"),
     ],
 )
 def test_a_wrong_parameter_is_named(office, path, field):
@@ -162,12 +165,21 @@ def test_a_wrong_parameter_is_named(office, path, field):
         ("from=yesterday", "from"),
         ("to=2026-01-01", "to"),
         ("limit=0", "limit"),
+        ("mailboxid=1", "mailboxid"),
+        ("caseId=C-1&mailbox=x", "mailbox"),
         ("from=0001-01-01T00:00:00%2B14:00", "from"),
         ("to=9999-12-31T23:59:59-14:00", "to"),
     ],
 )
 def test_a_wrong_audit_filter_is_named(office, query, field):
     assert office.admin("GET", f"/audit?{query}").json()["field"] == field
+
+
+def test_who_is_no_caller_of_ours_may_bring_along_what_it_likes(api):
+    for path in ("/health", "/openapi.json"):
+        assert Client(api, None)("GET", f"{path}?probe=1").status_code == 200
+    answer = Client(api, None)("POST", "/notifications/microsoft?validationToken=abc&more=1")
+    assert (answer.status_code, answer.text) == (200, "abc")
 
 
 @pytest.mark.parametrize("query", ["after=0001-01-01T00:00:00Z", "before=9999-12-31T23:59:59Z"])

@@ -67,6 +67,15 @@ def test_a_changed_interval_starts_a_new_chain_and_the_old_one_is_cut(scene):
     assert only.token == state(scene).schedule
 
 
+def test_a_mailbox_that_waits_for_its_sign_in_cannot_be_paused_without_one(scene):
+    """It was answered as if done, and the mailbox was active once it was connected again."""
+    scene.app.records.commit(scene.org_id, Save(replace(scene.mailbox, state="needs_consent")))
+    with pytest.raises(Conflict) as caught:
+        patch(scene, paused=True)
+    assert "then pause it" in caught.value.fix
+    assert patch(scene, paused=True, secret={"password": PASSWORD}).state == "paused"
+
+
 def test_a_paused_mailbox_is_not_looked_at_until_it_goes_on(scene):
     scene.work()
     patch(scene, paused=True)
