@@ -32,6 +32,9 @@ param googleClientId string = ''
 @description('Zalion\'s Google Cloud project, with the Pub/Sub topic and push subscription "gmail" and the service account that pushes.')
 param googleProject string = ''
 
+@description('Mail addresses that are told of alerts; more receivers can be added to the action group.')
+param alertReceivers array = []
+
 param logLevel string = 'INFO'
 param maxMailBytes string = '36700160'
 
@@ -252,11 +255,26 @@ module grants 'roles.bicep' = {
   }
 }
 
+resource told 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: 'alerts-${name}'
+  location: 'global'
+  properties: {
+    groupShortName: take(name, 12)
+    enabled: true
+    emailReceivers: [for address in alertReceivers: {
+      name: address
+      emailAddress: address
+      useCommonAlertSchema: true
+    }]
+  }
+}
+
+// Every event that the code logs at ERROR (tests/test_infra.py); host.json keeps traces out of the sampling.
 resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   name: 'poison-${name}'
   location: location
   properties: {
-    displayName: 'A job went to the poison queue'
+    displayName: 'Something failed on our side'
     severity: 1
     enabled: true
     scopes: [insights.id]
@@ -264,12 +282,13 @@ resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     windowSize: 'PT5M'
     criteria: {
       allOf: [{
-        query: 'traces | where message has "job.poisoned" or message has "request.failed"'
+        query: 'traces | where message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "tick.failed"'
         timeAggregation: 'Count'
         operator: 'GreaterThan'
         threshold: 0
       }]
     }
+    actions: { actionGroups: [told.id] }
   }
 }
 

@@ -194,26 +194,44 @@ def _wait_until_healthy(url: str, log: Path) -> None:
 
 
 @contextmanager
-def _published(facts: dict[str, Any], *files: Path) -> Iterator[None]:
-    """Keep the facts in these files while the sandbox runs, unless a newer one has replaced them."""
-    with _written(json.dumps(facts, indent=2), *files):
-        yield
+def _published(facts: dict[str, Any], newest: Path, own: Path) -> Iterator[None]:
+    """Keep the facts in the sandbox's own file while it runs, and in the one of whichever is the newest."""
+    text = json.dumps(facts, indent=2)
+    try:
+        with _written(text, own), _written(text, newest):
+            yield
+    finally:
+        older = _of_another(newest.parent)
+        if older and not newest.exists():
+            _write(older, newest)
+
+
+def _of_another(directory: Path) -> str | None:
+    """Return the facts of the newest sandbox that runs in this directory; a killed one's lie there, too."""
+    found = [file for file in directory.glob("*/sandbox.json") if file.parent.name.isdecimal()]
+    for file in sorted(found, key=lambda each: each.stat().st_mtime, reverse=True):
+        if not available(int(file.parent.name)):
+            return file.read_text()
+    return None
 
 
 @contextmanager
-def _written(text: str, *files: Path) -> Iterator[None]:
-    """Keep the text, which holds passwords, in these files, unless a newer one has replaced it."""
-    for file in files:
-        new = file.with_suffix(f".{os.getpid()}")
-        new.touch(mode=0o600)
-        new.write_text(text)
-        new.replace(file)
+def _written(text: str, file: Path) -> Iterator[None]:
+    """Keep the text in a file, unless a newer one has replaced it."""
+    _write(text, file)
     try:
         yield
     finally:
-        for file in files:
-            if file.exists() and file.read_text() == text:
-                file.unlink()
+        if file.exists() and file.read_text() == text:
+            file.unlink()
+
+
+def _write(text: str, file: Path) -> None:
+    """Write a text that holds passwords."""
+    new = file.with_suffix(f".{os.getpid()}")
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(file)
 
 
 def _port(text: str) -> int:

@@ -4,11 +4,12 @@ An `App` is built once per process by `bootstrap` (or by a test, with other far 
 take it as their first argument; they know no implementation.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared import turns
 from shared.errors import ConsentRequired, Temporary, Unsupported
@@ -41,6 +42,15 @@ class _Session(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass
+class Remembered:
+    """What this process found out, and until when it says so again; `lock` for whoever finds out."""
+
+    found: Any = None
+    until: datetime | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 @dataclass(frozen=True)
 class App:
     """Everything a use case may touch.
@@ -60,6 +70,7 @@ class App:
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
         shares: what is under way in this process.
         put_back: jobs that it has put back, and until when; see `working`.
+        health: what the last look at every part found.
     """
 
     records: Records
@@ -84,6 +95,7 @@ class App:
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
     put_back: dict[bytes, datetime] = field(default_factory=dict)
+    health: Remembered = field(default_factory=Remembered)
 
     def receiving(
         self, org_id: str, mailbox: Mailbox, *, leased: bool = False

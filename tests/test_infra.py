@@ -52,6 +52,20 @@ def test_no_shared_key_and_no_public_access_anywhere():
     assert "AccountKey" not in EVERYTHING
 
 
+def test_whatever_is_logged_as_an_error_raises_the_alert():
+    code = "".join(
+        file.read_text() for part in ("shared", "handlers") for file in (INFRA.parent / part).rglob("*.py")
+    )
+    logged = re.findall(r'log\(\s*"([\w.]+)",\s*level=logging\.ERROR', code)
+    assert len(logged) == code.count("logging.ERROR") - 1, "all but the one in `telling_bugs`"
+    events = {*logged, *re.findall(r'telling_bugs\("([\w.]+)"\)', code), "job.poisoned"}
+    query = re.search(r"query: '(traces .*)'", MAIN)[1]
+    assert events == set(re.findall(r'message has "([\w.]+)"', query))
+    sampling = json.loads((INFRA.parent / "host.json").read_text())["logging"]["applicationInsights"]
+    assert "Trace" in sampling["samplingSettings"]["excludedTypes"].split(";")
+    assert "actions: { actionGroups: [told.id] }" in MAIN
+
+
 def test_braces_and_brackets_are_balanced():
     for pair in ("{}", "[]", "()"):
         assert EVERYTHING.count(pair[0]) == EVERYTHING.count(pair[1])

@@ -69,7 +69,7 @@ class _Smtp(smtplib.SMTP):
         """Say EHLO; who knows only HELO offers no sign-in either."""
         code, words = self.ehlo()
         if code != _OK:
-            raise _refusal(code, network.clean(words))
+            raise _no_session(code, words)
 
     def say(self, *words: str) -> tuple[int, str]:
         """Say one line; return code and cleaned words of the answer."""
@@ -274,8 +274,20 @@ def _certain() -> Iterator[None]:
     with network.translated():
         try:
             yield
+        except smtplib.SMTPConnectError as error:  # the greeting
+            raise _no_session(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPResponseException as error:
             raise _refusal(error.smtp_code, network.clean(error.smtp_error)) from error
+
+
+def _no_session(code: int, words: bytes | str) -> ZalionError:
+    """Say why a session did not begin (RFC 5321 §3.1): it is us who were refused for now, and no mail."""
+    said = f"{code} {network.clean(words)}"
+    if code // 100 not in {4, 5}:
+        return Temporary("The server's answer is not SMTP.")
+    if network.too_often(said) or code // 100 == 4:  # noqa: PLR2004 - RFC 5321 §4.2.1
+        return network.later(said)
+    return Temporary(f"The mail server begins no session with us: {said}")
 
 
 def _refusal(code: int, words: str) -> ZalionError:

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from shared.errors import InvalidRequest
 from shared.providers import registry
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_name_leads_to_a_provider_of_that_name():
@@ -21,6 +25,16 @@ def test_any_other_name_is_refused_and_the_field_named(name):
         registry.provider(name, field="receivesWith")
     assert caught.value.field == "receivesWith"
     assert all(known in caught.value.fix for known in registry.names())
+
+
+@pytest.mark.fast
+def test_the_import_contracts_name_every_provider():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    modules = {f"shared.providers.{name}" for name in registry.names()}
+    independent = [each for each in contracts if each["type"] == "independence"]
+    pure = [each for each in contracts if each["name"].startswith("Pure modules")]
+    assert [{*each["modules"]} for each in independent] == [modules]
+    assert [modules <= {*each["forbidden_modules"]} for each in pure] == [True]
 
 
 def test_nothing_is_loaded_before_it_is_asked_for():

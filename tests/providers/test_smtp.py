@@ -328,7 +328,7 @@ class TestSigningIn:
     @pytest.mark.parametrize(
         ("greeting", "error"),
         [
-            ("554 no service", Rejected),
+            ("554 5.7.1 your address is blocked", Temporary),
             ("421 later", Temporary),
             ("* OK IMAP", Temporary),
             (CLOSE, Temporary),
@@ -339,6 +339,16 @@ class TestSigningIn:
         _, sender = odd(greeting=greeting)
         with pytest.raises(error):
             sender.check()
+
+    @pytest.mark.parametrize("refused", [{"greeting": "554 5.7.1 %s"}, {"replies": {"EHLO": "550 %s"}}])
+    def test_who_begins_no_session_has_refused_no_mail_and_is_quoted(self, odd, refused):
+        said = "your address is blocked for an hour"
+        greeting = refused.get("greeting", "220 odd").replace("%s", said)
+        replies = {name: reply.replace("%s", said) for name, reply in refused.get("replies", {}).items()}
+        server, sender = odd(replies, greeting=greeting)
+        with pytest.raises(Temporary, match=said):
+            send(sender)
+        assert not any(line.startswith(("AUTH", "MAIL")) for line in server.said)
 
 
 class TestEnvelope:

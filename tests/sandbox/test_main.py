@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from sandbox.__main__ import _published
 from sandbox.host.process import HostProcess
 from sandbox.ports import HOST, NAMES, row
 
@@ -96,6 +97,25 @@ def test_two_sandboxes_live_side_by_side_and_know_nothing_of_each_other(tmp_path
     with running(tmp_path / "one", base) as (_, one), running(tmp_path / "two", row()) as (_, two):
         for facts in (one, two):
             assert len(tell(facts, facts["organisations"]["imap"])) == 2
+
+
+def test_the_facts_of_an_older_sandbox_come_back_when_the_newer_one_stops(tmp_path):
+    newest = tmp_path / "sandbox.json"
+    with socket.create_server((HOST, 0)) as older:  # as its API listens
+        ports = older.getsockname()[1], row(), row()
+        old, new, killed = (tmp_path / str(port) / "sandbox.json" for port in ports)
+        for file in (old, new, killed):
+            file.parent.mkdir()
+        with _published({"api": "old"}, newest, old):
+            with _published({"api": "new"}, newest, new):
+                killed.write_text("{}")
+                assert json.loads(newest.read_text()) == {"api": "new"}
+            assert json.loads(newest.read_text()) == {"api": "old"}
+            assert newest.stat().st_mode & 0o777 == 0o600
+            with _published({"api": "new"}, newest, new):
+                old.unlink()
+            assert not newest.exists()
+    assert not new.exists()
 
 
 def test_another_host_serves_the_app_with_nothing_but_the_settings_that_are_written(

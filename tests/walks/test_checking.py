@@ -1,5 +1,7 @@
 """Health and the doctor: each failure is named with its fix."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from shared import checking
@@ -10,10 +12,25 @@ from tests.doors import Guard, guarded
 @pytest.mark.parametrize(("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues")])
 def test_a_part_that_does_not_answer_is_named(scene, place, part):
     guard = Guard(place, "error", lambda _: Temporary("It does not answer.", fix="Start it."))
+    scene.clock.advance(seconds=10)
     health = checking.health(guarded(scene.app, guard))
     assert health.status == "failed"
     failed = [check for check in health.checks if check.status == "failed"]
     assert [(check.name, check.fix) for check in failed] == [(part, "Start it.")]
+
+
+def test_who_asks_again_and_again_asks_the_parts_no_more_often(scene):
+    guard = Guard()
+    app = guarded(scene.app, guard)
+    scene.clock.advance(seconds=10)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: checking.health(app), range(40)))
+    assert guard.count("vault.") == 1
+    assert len(guard.calls) == 5
+    assert all(health is found[0] for health in found)
+    scene.clock.advance(seconds=5)
+    checking.health(app)
+    assert guard.count("vault.") == 2
 
 
 def test_the_doctor_names_what_fails_and_how_to_mend_it(scene):

@@ -71,6 +71,7 @@ def test_after_five_attempts_it_is_poison_and_health_shows_it(scene):
     before = checking.health(scene.app).poison.get("deliver-poison", 0)
     app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Busy.")))
     working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
+    scene.clock.advance(seconds=10)
     health = checking.health(scene.app)
     assert health.poison["deliver-poison"] == before + 1
     assert health.status == "degraded"
