@@ -4,8 +4,9 @@ We are not the receiving server: what it will make of a mail is up to it.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from shared import proofs
 from shared.app import App
@@ -22,6 +23,9 @@ SPF_OF = {"microsoft": "include:spf.protection.outlook.com", "google": "include:
 
 PROBED = 2
 """MX hosts whose TLS is looked at."""
+
+_ALLOWS = re.compile(r"(?i) \+?((include|a|mx|ptr|ip4|ip6|exists)\b(?!=)|redirect=)")
+"""What lets somebody send (RFC 7208 §5, §6.1); a library's tree lacks what cannot be resolved just now."""
 
 _SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 AGAIN = "Test again in a few minutes."
@@ -112,15 +116,23 @@ class Examination:
         if judged.get("error"):
             words = network.clean(str(judged["error"])).rstrip(".")
             return _warning("spf", f"The SPF record is not valid: {words}.", f"Correct it. {fix}.")
-        if (judged.get("parsed") or {}).get("all") == "pass":
+        return self._allowed(judged.get("parsed") or {}, mechanism, f"{fix}.", network.clean(records[0]))
+
+    def _allowed(self, parsed: Mapping[str, Any], mechanism: str, fix: str, record: str) -> CheckResource:
+        """Judge a valid SPF record by whom it allows to send."""
+        if parsed.get("all") == "pass":
             return _warning(
-                "spf", "The SPF record allows everybody to send (+all).", f"End it with -all: {fix}."
+                "spf", "The SPF record allows everybody to send (+all).", f"End it with -all: {fix}"
             )
-        included = proofs.includes(judged.get("parsed") or {}, mechanism.removeprefix("include:"))
-        if mechanism != "mx" and not included:
+        if mechanism != "mx" and not proofs.includes(parsed, mechanism.removeprefix("include:")):
             detail = f"The SPF record does not allow the servers that send for you: {mechanism} is missing."
-            return _warning("spf", detail, f"Add {mechanism} to it: {fix}.")
-        return _ok("spf", f"{self.domain} says who may send for it: {network.clean(records[0])}.")
+            return _warning("spf", detail, f"Add {mechanism} to it: {fix}")
+        if not _ALLOWS.search(record):
+            return _warning("spf", f"The SPF record allows nobody to send: {record}.", fix)
+        told = f"{self.domain} says who may send for it: {record}."
+        if parsed.get("all") == "neutral":
+            told += " It does not say that others may not: end it with -all or ~all."
+        return _ok("spf", told)
 
     def dkim(self) -> CheckResource:
         """Whether mail is signed, for a domain that counts as the sender's, with a key that is published."""

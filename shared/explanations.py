@@ -744,12 +744,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "A chosen folder is missing",
             "Chosen folders cannot be found, or opened, any more: {folders}. Everything else is read as before.",
-            "Give them their names back, or choose folders again with PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders lists them.",
+            "Give them their names back, or choose others (folders, the setting sentFolder) with PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders lists them.",
         ),
         "de": (
             "Ein gewählter Ordner fehlt",
             "Gewählte Ordner lassen sich nicht mehr finden oder öffnen: {folders}. Alles andere wird gelesen wie bisher.",
-            "Geben Sie ihnen ihren Namen zurück, oder wählen Sie die Ordner neu mit PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders zählt sie auf.",
+            "Geben Sie ihnen ihren Namen zurück, oder wählen Sie andere (folders, Einstellung sentFolder) mit PATCH /mailboxes/{mailbox}: GET /mailboxes/{mailbox}/folders zählt sie auf.",
         ),
     },
     "unexpected": {

@@ -133,13 +133,22 @@ def holds(raw: bytes, app: App) -> bool:
 
 
 def key_problem(place: str, text: str) -> str | None:
-    """Say what is wrong with a published DKIM key, if anything is."""
+    """Say what is wrong with a published DKIM key, if anything is (RFC 6376 §3.6.1)."""
     from dkim import DKIMException, evaluate_pk
 
+    tags = {name: value.strip() for name, value in _tags(text).items()}
+    if tags.get("p") == "":
+        return "was revoked (its p= is empty), so that every signature made with it fails"
+    if "p" not in tags:
+        return "is none: its record has no p="
+    if tags.get("v", "DKIM1") != "DKIM1":
+        return "is of another version than v=DKIM1"
+    if tags.get("k", "rsa") not in {"rsa", "ed25519"}:
+        return "is neither an RSA nor an Ed25519 key (k=)"
     try:
         _, bits, kind, _ = evaluate_pk(place, text)
-    except (DKIMException, ValueError) as error:
-        return f"is not valid: {network.clean(str(error))}"
+    except (DKIMException, ValueError):
+        return "cannot be read; it may have been cut off or changed when it was published"
     return (
         f"has {bits} bits only; receivers want {STRONG} or more" if kind == b"rsa" and bits < STRONG else None
     )

@@ -28,8 +28,8 @@ class Page:
         refused: so many of the mails asked for here the provider did not give, alone and while it works;
             the cursor knows them, and they are asked for again.
         unreadable: so many mails are given up here: it has refused their headers to several looks, for long.
-        missing: folders that were chosen and are not there; in a look's first page, so that one that ends
-            early has told them, too.
+        missing: folders that were chosen, or named as Sent, and are not there; in a look's first page, so
+            that one that ends early has told them, too.
         rest: seconds; where that is not 0, the mailbox's owner needs what is left of its quota, and the look
             ends here and is gone on with then.
     """

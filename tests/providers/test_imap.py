@@ -323,6 +323,21 @@ class TestFoldersThatChange:
         assert (roles["Ausgang"], roles["Sent"]) == ("sent", None)
         box.close()
 
+    def test_a_sent_folder_that_was_named_is_told_while_it_is_gone(self, alice, wire):
+        alice.put(mail(), "Ausgang")
+        box = ImapMailbox(alice.connection(wire.port, sentFolder="Ausgang"))
+        _, cursor = read(box)
+        alice.put(mail("Mine"), "Ausgang")
+        with alice.program() as program:
+            program.rename_folder("Ausgang", "Elsewhere")
+        pages = list(box.pages(cursor, SINCE))
+        assert [page.missing for page in pages if page.missing] == [("Ausgang",)]
+        assert [envelope.subject for page in pages for envelope in page.envelopes][-1:] == ["Mine"]
+        with alice.program() as program:
+            program.rename_folder("Elsewhere", "Ausgang")
+        assert not any(page.missing for page in box.pages(pages[-1].cursor, SINCE))
+        box.close()
+
     def test_check_names_the_setting_whose_folder_is_missing(self, alice, wire):
         for settings, field in (
             ({"folders": ["Nope"]}, "folders[0]"),

@@ -88,6 +88,8 @@ def test_a_well_kept_domain_is_well(domain):
             "Correct",
         ),
         (["v=spf1 +all"], "everybody", "-all"),
+        (["v=spf1 -all"], "nobody", "v=spf1 mx -all"),
+        (["v=spf1 -ip4:192.0.2.1 ~all"], "nobody", "v=spf1 mx -all"),
     ],
 )
 def test_what_is_wrong_with_spf_is_told_with_the_record_to_publish(domain, texts, says, fix):
@@ -97,6 +99,13 @@ def test_what_is_wrong_with_spf_is_told_with_the_record_to_publish(domain, texts
     assert says in told.detail
     assert fix in told.fix
     assert domain.name in told.fix
+
+
+@pytest.mark.parametrize(("end", "open_"), [("?all", True), ("", True), ("~all", False), ("-all", False)])
+def test_an_spf_record_that_leaves_open_who_may_not_send_is_well_with_a_word(domain, end, open_):
+    domain.publish("", f"v=spf1 ip4:192.0.2.1 {end}".strip())
+    told = domain.check("spf")
+    assert (told.status, "others may not" in told.detail) == ("ok", open_)
 
 
 def test_who_sends_through_microsoft_has_to_allow_its_servers(domain):
@@ -187,10 +196,24 @@ class TestDkim:
         told = domain.check("dkim", selector="s2")
         assert (told.status, f"s2._domainkey.{domain.name}" in told.fix) == ("warning", True)
 
-    @pytest.mark.parametrize("record", ["v=DKIM1; p=", "v=DKIM1; k=rsa; p=AAAA", "v=DKIM2; p=x", "nonsense"])
-    def test_a_key_that_is_none_is_told(self, domain, record):
+    @pytest.mark.parametrize(
+        ("record", "words"),
+        [
+            ("v=DKIM1; k=rsa; p=", "was revoked"),
+            ("v=DKIM1; p=;", "was revoked"),
+            ("v=DKIM1; k=rsa; p=AAAA", "cannot be read"),
+            ("v=DKIM1; k=ed25519; p=AAAA", "cannot be read"),
+            ("v=DKIM1; k=new; p=AAAA", "neither"),
+            ("v=DKIM2; p=x", "another version"),
+            ("v=DKIM1; p=ü", "cannot be read"),
+            ("nonsense", "no p="),
+        ],
+    )
+    def test_a_key_that_is_none_is_told_in_plain_words(self, domain, record, words):
         domain.publish("s1._domainkey", record)
-        assert domain.check("dkim", selector="s1").status == "warning"
+        told = domain.check("dkim", selector="s1")
+        assert (told.status, words in told.detail) == ("warning", True), told
+        assert "b'" not in told.detail
 
     def test_a_short_key_is_told(self, domain):
         domain.publish("s1._domainkey", f"v=DKIM1; p={keys(512)[1]}")

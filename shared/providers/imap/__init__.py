@@ -49,7 +49,7 @@ class ImapMailbox(ImapFinder):
         position = Position.of(cursor, at=since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         marks = self._marks(position)
-        if missing := tuple(name for name in self.chosen() if name not in marks):
+        if missing := tuple(name for name in self.asked_for() if name not in marks):
             yield replace(position.page(), missing=missing)
         yield from self._owed(position, since - _DAY)
         for folder, mark in marks.items():
@@ -111,7 +111,7 @@ class ImapMailbox(ImapFinder):
         return Mark(told[b"UIDVALIDITY"], told[b"UIDNEXT"], told.get(b"HIGHESTMODSEQ") or 0)
 
     def _marks(self, position: Position) -> dict[str, Mark]:
-        """Ask for the numbers of all that is read, one STATUS a folder; a chosen folder may be gone.
+        """Ask for the numbers of all that is read, one STATUS a folder; what somebody named may be gone.
 
         Then what came into it since the last look lies elsewhere: most are renamed rather than deleted.
         A mailbox that has no Sent folder is asked for one each time. Raises CursorExpired where the
@@ -126,7 +126,7 @@ class ImapMailbox(ImapFinder):
         there = {name: mark for name, mark in marks.items() if mark}
         if INBOX not in there:
             raise Temporary("The server does not open the Inbox.")
-        position.elsewhere |= any(name in position.folders and name not in there for name in self.chosen())
+        position.elsewhere |= any(name in position.folders and name not in there for name in self.asked_for())
         position.folders = {name: old for name, old in position.folders.items() if name in there}
         if not all(there[name].follows(old) for name, old in position.folders.items()):
             raise position.anew()

@@ -91,6 +91,10 @@ class Mailbox(Session):
         chosen = self.settings.get("folders")
         return [_named(str(name)) for name in chosen] if isinstance(chosen, list | tuple) else []
 
+    def asked_for(self) -> list[str]:
+        """Name the folders that somebody named, the Sent folder of the settings included."""
+        return [name for name in dict.fromkeys([*self.chosen(), _named(self.configured_sent())]) if name]
+
     def watched(self, sent: str) -> list[str]:
         """Name what is read, Sent first: our own mail is known before its answer is seen."""
         return [name for name in dict.fromkeys([sent, INBOX, *self.chosen()]) if name]
