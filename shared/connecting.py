@@ -58,9 +58,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     secrets_ = adopting.sorted_out(app, mailbox, body.secret)
     old = stored.value if stored else None
     if old:
-        since = min(mailbox.since, old.since)
-        push = old.push if old.state == "needs_consent" else None  # a disconnect has ended it
-        mailbox = replace(mailbox, since=since, push=push, created_at=old.created_at)
+        mailbox = _continued(old, mailbox)
     waiting = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
     if adopting.by_browser(app, mailbox):
         mailbox = waiting
@@ -81,8 +79,16 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
+    disconnecting.drop(app, caller.org_id, mailbox)
     _follow(app, caller.org_id, mailbox, waited=stored is not None)
     return mailbox
+
+
+def _continued(old: Mailbox, new: Mailbox) -> Mailbox:
+    """Go on where the mailbox stopped. A disconnect ended its push, which another system knows nothing of."""
+    goes_on = old.state == "needs_consent" and old.receives_with == new.receives_with
+    push = old.push if goes_on else None
+    return replace(new, since=min(new.since, old.since), push=push, created_at=old.created_at)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The end of all access to a mailbox: no poll, push, secret or held headers. What broke off is finished."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from shared import (
@@ -86,11 +86,38 @@ def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
 def destroy(app: App, org_id: str, mailbox: Mailbox) -> tuple[str, ...]:
     """Destroy what was kept of a mailbox, and withdraw what serves no other connection."""
     _leave(app, org_id, mailbox)
-    return app.grants.destroy(org_id, mailbox.id, elsewhere=lambda grant: _elsewhere(app, mailbox, grant))
+    return _destroy(app, org_id, mailbox)
+
+
+def drop(app: App, org_id: str, mailbox: Mailbox) -> None:
+    """Destroy what was kept for providers that a mailbox was connected with before, and no longer is."""
+    used = {mailbox.receives_with, mailbox.sends_with}
+    for account in _granted(app, org_id, mailbox, used):
+        presence.forget(app.records, account, (org_id, mailbox.id))
+    _destroy(app, org_id, mailbox, used)
+
+
+def _destroy(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | None] = ()) -> tuple[str, ...]:
+    """Destroy grants; who connected the account while its consent was being withdrawn finds that out now.
+
+    Whoever is noted only after that finds out by itself (`returning`).
+    """
+    ended: set[str] = set()
+
+    def elsewhere(grant: Grant) -> bool:
+        names = _accounts_of(app, mailbox, grant)
+        found = any(presence.places(app.records, name) for name in names)
+        ended.update(() if found else names)
+        return found
+
+    destroyed = app.grants.destroy(org_id, mailbox.id, kept=kept, elsewhere=elsewhere)
+    for place in {place for account in ended for place in presence.places(app.records, account)}:
+        jobs.put(app, Job("sync", *place))
+    return destroyed
 
 
 def _leave(app: App, org_id: str, mailbox: Mailbox) -> None:
-    for account in (*accounts(app, mailbox), *_people(app, org_id, mailbox.id)):
+    for account in {*accounts(app, mailbox), *_granted(app, org_id, mailbox)}:
         presence.forget(app.records, account, (org_id, mailbox.id))
 
 
@@ -101,16 +128,15 @@ def accounts(app: App, mailbox: Mailbox) -> Iterator[str]:
             yield account_of(name, mailbox.address)
 
 
-def _people(app: App, org_id: str, mailbox_id: str) -> Iterator[str]:
-    """Yield the accounts that consented for a mailbox: an address can change, a person does not."""
-    for stored in app.records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
-        if stored.value.subject:
-            yield account_of(stored.value.provider, stored.value.subject)
+def _granted(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | None] = ()) -> Iterator[str]:
+    """Yield the accounts of what was granted for a mailbox, with whatever provider it was connected then."""
+    for stored in app.records.range(org_id, Grant, prefix=f"{mailbox.id}!"):
+        if stored.value.provider not in kept:
+            yield from _accounts_of(app, mailbox, stored.value)
 
 
-def _elsewhere(app: App, mailbox: Mailbox, grant: Grant) -> bool:
-    """Whether what was granted serves another connection too; this one's presence is forgotten already."""
+def _accounts_of(app: App, mailbox: Mailbox, grant: Grant) -> list[str]:
+    """Name the account by address and by person: an address can change, a person does not."""
     names = filter(None, (mailbox.address, grant.subject))
-    return app.provider(grant.provider).one_account and any(
-        presence.places(app.records, account_of(grant.provider, name)) for name in names
-    )
+    one = app.provider(grant.provider).one_account
+    return [account_of(grant.provider, name) for name in names] if one else []

@@ -1,7 +1,7 @@
 """What lets us into a mailbox: a vault secret for a password, sealed tokens for OAuth (`tokens`)."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -238,9 +238,16 @@ class Grants:
         return bool(self._records.range(org_id, Grant, prefix=f"{mailbox_id}!", limit=1))
 
     def destroy(
-        self, org_id: str, mailbox_id: str, *, elsewhere: Callable[[Grant], bool] = lambda _: False
+        self,
+        org_id: str,
+        mailbox_id: str,
+        *,
+        kept: Collection[str | None] = (),
+        elsewhere: Callable[[Grant], bool] = lambda _: False,
     ) -> tuple[str, ...]:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
+
+        Those of the providers that are `kept` stay.
 
         What a person granted is also withdrawn at the provider, where it can be and the account is not
         connected `elsewhere`.
@@ -248,6 +255,8 @@ class Grants:
         destroyed: list[str] = []
         for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
             grant = stored.value
+            if grant.provider in kept:
+                continue
             self.forget(org_id, mailbox_id, grant.provider)
             destroyed += self._withdrawn(org_id, grant, elsewhere)
             self._remove(org_id, stored)

@@ -7,6 +7,7 @@ A link can be sent to anybody: who signs in for what somebody else asked for is 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +17,7 @@ from shared import adopting, audit, choosing, connecting, flows, presence, regis
 from shared.app import App
 from shared.authorizing import oauth_of, prove
 from shared.callers import spelled
-from shared.errors import Conflict, Temporary, ZalionError
+from shared.errors import Conflict, ConsentRequired, Temporary, ZalionError
 from shared.flows import Refused, Used, explained
 from shared.model import Flow, Integration, Mailbox, account_of
 from shared.providers.base import Bearer, Tokens
@@ -227,10 +228,31 @@ def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
     if app.provider(flow.provider).one_account:
-        for name in filter(None, (mailbox.address, tokens.subject)):
-            presence.note(app.records, account_of(flow.provider, name), (org_id, mailbox.id))
+        _note(app, org_id, flow.provider, mailbox, tokens)
     connecting.activate(app, org_id, mailbox, flow.actor)
     return _connected(flow, mailbox)
+
+
+def _note(app: App, org_id: str, provider: str, mailbox: Mailbox, tokens: Tokens) -> None:
+    """Note where the account is connected; then make sure that what it granted still is.
+
+    The last connection elsewhere may have ended between the sign-in and the note, and its end withdraws all
+    that the account granted us (`OAuth.revoke`). What ends after the note sees it (`disconnecting`).
+    """
+    accounts = [account_of(provider, name) for name in (mailbox.address, tokens.subject) if name]
+    for account in accounts:
+        presence.note(app.records, account, (org_id, mailbox.id))
+    registration = app.registrations.of(org_id, provider)
+    scopes = oauth_of(app, provider).scopes(mailbox.settings[provider])
+    try:
+        with suppress(Temporary):  # a look will tell
+            oauth_of(app, provider).renew(registration, tokens.refresh_token or "", scopes)
+    except ConsentRequired:
+        for account in accounts:
+            presence.forget(app.records, account, (org_id, mailbox.id))
+        others = {mailbox.receives_with, mailbox.sends_with} - {provider}
+        app.grants.destroy(org_id, mailbox.id, kept=others, elsewhere=lambda _: True)
+        raise
 
 
 def _connected(flow: Flow, mailbox: Mailbox) -> Outcome:

@@ -485,8 +485,8 @@ class Provider:
 
     Attributes:
         form: what a mailbox is asked for.
-        notices: reads and proves a notification; raises InvalidRequest for what is none, NotAllowed for what
-            is forged as a whole.
+        notices: reads and proves a notification; raises InvalidRequest for what is none (nothing is told by
+            a proven one that says nothing), NotAllowed for what is forged as a whole.
         one_account: a person's consent and push are one for all that connected the account, in any
             organisation: they end with the last connection.
         oauth: how people and administrators sign in; None where mailboxes have passwords.

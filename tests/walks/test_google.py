@@ -12,19 +12,24 @@ from shared import (
     checking,
     connecting,
     disconnecting,
+    integrating,
     owning,
+    presence,
     returning,
+    working,
 )
-from shared.contract import PatchMailbox
+from shared.contract import PatchMailbox, PutIntegration
 from shared.errors import Busy, ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
-from shared.model import AuditRecord, Mailbox, SyncState
+from shared.model import AuditRecord, Mailbox, SyncState, account_of
 from shared.providers.google import spending
 from shared.providers.google.position import Position
 from shared.providers.positions import ASKED, WAITED
 from shared.settings import load
-from shared.storage.base import Save
+from shared.storage.base import Move, Save
+from tests import scenes
+from tests.doors import Acting, guarded
 from tests.fakes import renamed
 from tests.google import (
     MODIFY,
@@ -88,11 +93,13 @@ def check(scene):
 
 
 @contextmanager
-def meanwhile(server, act):
-    """Has something happen while the next call is under way."""
+def meanwhile(server, act, path=""):
+    """Has something happen while the next call, with a path that ends so, is under way."""
     answer = server.answer
 
     def acting(request):
+        if not request.path.endswith(path):
+            return answer(request)
         server.answer = answer
         act()
         return answer(request)
@@ -239,6 +246,23 @@ class TestSigningIn:
         who = stage.person("carol")
         mailbox, url = authorizing.connect(stage.app, caller(stage.org_id, who.address), request(who.address))
         return who, mailbox, url
+
+    def test_a_mailbox_that_moved_to_another_system_leaves_nothing_at_google(self, stage, world):
+        who, mailbox = stage.colleague("dora")
+        stored = stage.app.records.get(stage.org_id, Mailbox, mailbox.id)
+        waiting = replace(stored.value, state="needs_consent")
+        stage.app.records.commit(stage.org_id, Move(stored, waiting))
+        revocations = world.google.grants.revocations
+        world.dovecot.add_user(who.address, scenes.PASSWORD)
+        for name in ("imap", "smtp"):
+            integrating.put(stage.app, stage.admin, name, PutIntegration(approved=True))
+        moved = scenes.connect(world, stage.app, stage.org_id, who)
+        assert (moved.id, moved.state, moved.push) == (mailbox.id, "active", None)
+        account = account_of("google", who.address)
+        assert presence.places(stage.app.records, account) == []
+        assert world.google.grants.revocations == revocations + 1
+        destroyed = disconnecting.disconnect(stage.app, caller(stage.org_id, who.address), moved.id).destroyed
+        assert sorted(destroyed) == ["imap password", "smtp password"]
 
     def test_an_unticked_box_is_explained_and_ticking_it_connects(self, stage, world):
         who, mailbox, url = self.begin(stage)
@@ -417,6 +441,45 @@ class TestOneAccountInTwoOrganisations:
         assert "push" in receipt.destroyed
         assert "google consent (withdrawn at the provider)" in receipt.destroyed
         assert not stage.alice.box.watches
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_sign_in_while_the_last_other_connection_ends_is_not_left_with_what_was_withdrawn(
+        self, stage, world, when
+    ):
+        """The other one ends between the sign-in and its note; or sees no note, and withdraws after it."""
+        org_id = f"{stage.org_id}-b"
+        approve(stage.app, org_id)
+        stage.also += (org_id,)
+        begun, url = authorizing.connect(
+            stage.app, caller(org_id, stage.alice.address), request(stage.alice.address)
+        )
+
+        def end():
+            disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+
+        def begin(app=stage.app):
+            sign_in(world, app, url, stage.alice.address)
+            stage.work()
+
+        def tried(name, _):
+            if name == "google.sender.check":
+                end()
+
+        if when == "after":
+            with meanwhile(world.google, begin, "/revoke"):
+                end()
+            [told] = stage.waiting()
+            for _ in range(2):  # refused, then signed in anew
+                working.run(stage.app, told)
+        else:
+            with pytest.raises(Refused) as caught:
+                begin(guarded(stage.app, Acting(then=tried)))
+            assert "withdrawn or has expired" in caught.value.error.detail
+            assert caught.value.error.fix
+            assert not stage.app.grants.holds(org_id, begun.id)
+        mailbox = stage.app.records.get(org_id, Mailbox, begun.id).value
+        assert mailbox.state == "needs_consent"
+        assert connect(world, stage.app, org_id, stage.alice).state == "active"
 
     def test_the_only_one_to_go_ends_watch_and_consent(self, stage, world):
         assert stage.alice.box.watches

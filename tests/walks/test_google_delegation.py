@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared import authorizing, bootstrap, casework, integrating
+from shared import authorizing, bootstrap, casework, delegating, integrating
 from shared.contract import AskConsent, PutIntegration
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.model import SyncState
@@ -66,6 +66,15 @@ def test_the_page_says_what_to_enter_and_the_check_proves_it(stage, world, servi
     world.google.directory.delegate(stage.domain, service, *entered.scopes)
     checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
     assert {one.status for one in checks} == {"ok"}
+    assert integrating.show(stage.app, admin_of(stage.org_id), "google")[0].state == "approved"
+
+
+def test_a_check_of_many_mailboxes_says_which_it_did_not_try(stage, world, monkeypatch):
+    monkeypatch.setattr(delegating, "MOST_CHECKED", 1)
+    delegate(stage, world, stage.person("carol"), stage.person("dora"), stage.person("eve"))
+    checks = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert [one.status for one in checks] == ["ok", "skipped", "ok"]
+    assert "first 1 of 3" in checks[1].detail
     assert integrating.show(stage.app, admin_of(stage.org_id), "google")[0].state == "approved"
 
 

@@ -98,10 +98,16 @@ def test_what_is_forged_is_refused_and_asks_for_nothing(stage, kind):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[]", b'{"message":{"data":"!"}}', b'{"message":{"data":"e30="}}'],
+    [b"", b"{}", b"[]", b'{"message":{"data":"!"},OURS}', b'{"message":{"data":"e30="},OURS}'],
 )
-def test_what_is_none_is_named(stage, content):
-    assert posted(stage, content, token(stage)) == (400, 0)
+def test_a_genuine_one_that_says_nothing_is_acknowledged_and_logged(stage, content, caplog):
+    """Pub/Sub would send it again for days."""
+    ours = json.dumps(json.loads(body(stage))["subscription"]).encode()
+    content = content.replace(b"OURS", b'"subscription":' + ours)
+    with caplog.at_level("WARNING"):
+        assert posted(stage, content, token(stage)) == (202, 0)
+    assert "notice.unreadable" in caplog.text
+    assert posted(stage, content, "") == (403, 0)
 
 
 def test_another_subscription_is_not_ours(stage):

@@ -21,7 +21,6 @@ import msgspec
 from shared import logs
 from shared.errors import (
     ConsentRequired,
-    InvalidRequest,
     NotAllowed,
     NotFound,
     Rejected,
@@ -185,16 +184,21 @@ class _Change(msgspec.Struct):
 
 
 def notices(notification: Notification) -> Sequence[Notice]:
-    """Read one message that Pub/Sub posts. Raises NotAllowed for one that is not from our subscription."""
+    """Read one message that Pub/Sub posts. Raises NotAllowed for one that is not from our subscription.
+
+    A genuine one that cannot be read says nothing to us: refused, it would come again for days
+    (https://cloud.google.com/pubsub/docs/push#receive_push), and a poll does what it might have asked for.
+    """
     _prove(notification)
     try:
         posted = msgspec.json.decode(notification.body, type=_Posted)
+        if posted.subscription != notification.endpoints.get("google_subscription"):
+            raise NotAllowed("This is not from our subscription.")
         data = base64.urlsafe_b64decode(posted.message.data.replace("+", "-").replace("/", "_") + "==")
         change = msgspec.json.decode(data, type=_Change)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise InvalidRequest("This is no notification.", field="body") from error
-    if posted.subscription != notification.endpoints.get("google_subscription"):
-        raise NotAllowed("This is not from our subscription.")
+    except (msgspec.DecodeError, ValueError):
+        logs.log("notice.unreadable", level=logging.WARNING, provider="google")
+        return []
     return [Notice(address=change.emailAddress.strip().lower())]
 
 
