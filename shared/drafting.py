@@ -5,7 +5,8 @@ and its thread is known: if it is sent in the mailbox, whatever became of its te
 into the case, also where the mail program gave it a Message-ID of its own (if its subject stayed).
 
 Sending one promises it as it is then, like every mail that is sent from the case. It leaves the mailbox as
-that very draft, so that its owner's own click on "send" and ours can never send it twice.
+that very draft, so that its owner's own click on "send" and ours can never send it twice; and one that was
+changed since it was promised does not leave.
 """
 
 import secrets
@@ -59,9 +60,9 @@ def send(app: App, caller: Caller, case_id: str, draft_id: str, key: str) -> Mes
         with audit.recorded(
             app, caller, "draft.read", mailbox_id=kept.mailbox_id, case_id=case_id, riding=read
         ):
-            raw = _as_it_is(app, caller, place.mailbox, kept.ref)
+            raw, ref = _as_it_is(app, caller, place.mailbox, kept.ref)
         try:
-            draft = drafts.resumed(kept, place.mailbox.address, raw, asked)
+            draft = drafts.resumed(replace(kept, ref=ref), place.mailbox.address, raw, asked)
             return replace(preparing.compose(app, caller, place, draft, key), events=tuple(read))
         except Exception:
             app.records.commit(caller.org_id, *read)
@@ -86,7 +87,7 @@ def _found(app: App, caller: Caller, case_id: str, draft_id: str) -> tuple[Mailb
     return kept, Place(case.id, mailbox, kept.conversation_id, unchanged, kept.answers, kept.references)
 
 
-def _as_it_is(app: App, caller: Caller, mailbox: Mailbox, ref: str) -> bytes:
+def _as_it_is(app: App, caller: Caller, mailbox: Mailbox, ref: str) -> tuple[bytes, str]:
     with app.drafting(caller.org_id, mailbox) as drafter:
         try:
             return drafter.fetch(ref)

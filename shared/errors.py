@@ -94,6 +94,16 @@ class Rejected(ZalionError):
     title = "The mail system refused"
 
 
+class DraftChanged(Rejected):
+    """The draft is not the one that was promised: its owner changed it, and nothing left."""
+
+    code = "draft_changed"
+
+    def __init__(self) -> None:
+        fix = "It was changed meanwhile; send it again."
+        super().__init__("The draft was changed in the mailbox before it left; it lies there still.", fix=fix)
+
+
 class Temporary(ZalionError):
     """Try later (SMTP 4yz, HTTP 5xx, no connection). `retry_after` is in seconds."""
 

@@ -562,7 +562,7 @@ class Message:
         attempts: hand-overs tried.
         claim: made by the worker that took the last step for itself.
         counted_at: when it was last counted, where the organisation's rules count mails.
-        draft: what the provider calls the draft that leaves as this mail.
+        draft: what the provider calls the draft that leaves as this mail, as it was when it was promised.
         new_participant: the sender was not known to the conversation.
     """
 

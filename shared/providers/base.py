@@ -225,8 +225,8 @@ class Drafter(Protocol):
         """
         ...
 
-    def fetch(self, ref: str) -> bytes:
-        """Return a draft as it is now, Bcc included; called by `drafting`.
+    def fetch(self, ref: str) -> tuple[bytes, str]:
+        """Return a draft as it is now, Bcc included, and a ref of just that for `send`; called by `drafting`.
 
         Raises NotFound where it is no more: sent, or thrown away.
         """
@@ -235,6 +235,7 @@ class Drafter(Protocol):
     def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Commit) -> Receipt:
         """Let a draft leave as `raw`; called by `delivering`. The rest is as in `Sender.send`.
 
+        Raises DraftChanged, before `commit`, where `ref` is one of `fetch` and its owner changed it since.
         What was a draft leaves once: whoever asks again, or after its owner did the same, gets NotFound.
         """
         ...

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import mime
 from shared.errors import (
+    DraftChanged,
     NotFound,
     Rejected,
     Temporary,
@@ -108,20 +109,25 @@ class GmailDrafter(_Leaving):
         made = self.run(self.api("drafts").create(userId=ME, body={"message": message}, **media))
         return Receipt(made["id"], thread=made["message"].get("threadId"))
 
-    def fetch(self, ref: str) -> bytes:
-        """See `Drafter.fetch`."""
-        found = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="raw"))
-        return base64.urlsafe_b64decode(found["message"]["raw"] + "==")
+    def fetch(self, ref: str) -> tuple[bytes, str]:
+        """See `Drafter.fetch`. Whoever changes a draft gives it a new message, and the message a new id.
+
+        https://developers.google.com/workspace/gmail/api/guides/drafts#update_drafts
+        """
+        found = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="raw"))["message"]
+        return base64.urlsafe_b64decode(found["raw"] + "=="), f"{ref}/{found['id']}"
 
     def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Callable[[], None]) -> Receipt:
         """See `Drafter.send`: Gmail takes the draft's new text, sends it and ends the draft in one call.
 
         https://developers.google.com/workspace/gmail/api/guides/drafts
         """
-        there = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="minimal"))
-        thread = {"threadId": there["message"]["threadId"]}
-        message, media, last = _given(raw, envelope_to, thread)
-        request = self.api("drafts").send(userId=ME, body={"id": ref, "message": message}, **media)
+        id_, _, promised = ref.partition("/")
+        there = self.run(self.api("drafts").get(userId=ME, id=checked(id_), format="minimal"))["message"]
+        if promised not in {"", there["id"]}:
+            raise DraftChanged
+        message, media, last = _given(raw, envelope_to, {"threadId": there["threadId"]})
+        request = self.api("drafts").send(userId=ME, body={"id": id_, "message": message}, **media)
         return self._receipt(self._handed_over(request, commit, last))
 
 
