@@ -181,6 +181,7 @@ class ScriptedPop3(Scripted):
         self.replies = {
             "CAPA": "+OK\nUSER\nUIDL\nTOP\n.",
             "UIDL": "+OK\n1 one\n.",
+            "LIST": "+OK\n1 100\n2 100\n.",
             "TOP": "+OK\nSubject: Hello\n\n.",
             "RETR": "+OK\nSubject: Hello\n\nText\n.",
             "AUTH": "+ ",

@@ -81,7 +81,10 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
         return made
 
     def create_session(self) -> Any:
-        """Make a session that says both in UTF-8 (RFC 7617); Latin-1, the library's choice, has no €."""
+        """Make a session that says name and password in UTF-8 (RFC 7617); the library's Latin-1 lacks a €.
+
+        What IIS takes is not written down (2026-11): docs/trial-exchange.md.
+        """
         made = super().create_session()
         if self.auth_type == BASIC:
             name, password = self.credentials.username.encode(), self.credentials.password.encode()

@@ -289,7 +289,7 @@ def _apart(listed: Sequence[tuple[str, int]], sizes: Mapping[int, str]) -> dict[
     """
     shared, times, numbers = Counter(uidl for uidl, _ in listed), Counter[str](), dict[str, int]()
     for uidl, number in listed:
-        name = f"{uidl} {sizes[number]}" if shared[uidl] > 1 else uidl
+        name = f"{uidl} {sizes.get(number, '')}" if shared[uidl] > 1 else uidl
         times[name] += 1
         numbers[name if times[name] == 1 else f"{name} {times[name]}"] = number
     return numbers
