@@ -131,7 +131,7 @@ def accounts(app: App, mailbox: Mailbox) -> Iterator[str]:
 def _granted(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | None] = ()) -> Iterator[str]:
     """Yield the accounts of what was granted for a mailbox, with whatever provider it was connected then."""
     for stored in app.records.range(org_id, Grant, prefix=f"{mailbox.id}!"):
-        if stored.value.provider not in kept:
+        if stored.value.provider not in kept and not stored.value.is_spare:
             yield from _accounts_of(app, mailbox, stored.value)
 
 

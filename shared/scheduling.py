@@ -74,10 +74,11 @@ def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
 
 
 def _tell(due: Due, error: Exception) -> None:
-    bug = not isinstance(error, ZalionError)
-    event, level = ("tick.failed", logging.ERROR) if bug else ("tick.postponed", logging.WARNING)
     with logs.bind(org_id=due.org_id, job=due.kind):
-        logs.log(event, level=level, error=error)
+        if isinstance(error, ZalionError):
+            logs.log("tick.postponed", level=logging.WARNING, error=error)
+        else:
+            logs.log("tick.failed", level=logging.ERROR, error=error)
 
 
 def new_token() -> str:
