@@ -79,8 +79,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
-    disconnecting.drop(app, caller.org_id, mailbox)
     _follow(app, caller.org_id, mailbox, waited=stored is not None)
+    disconnecting.drop(app, caller.org_id, mailbox)
     return mailbox
 
 
@@ -167,7 +167,7 @@ def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True, wait
     jobs.put(app, Job("sync", org_id, mailbox.id))
     if again and mailbox.push and mailbox.state == "active":
         jobs.put(app, Job("subscribe", org_id, mailbox.id, event="renew"))
-    if waited and mailbox.state == "active":
+    if waited and mailbox.state != "needs_consent":  # a paused one sends, too
         delivering.hasten(app, org_id, mailbox.id)
 
 

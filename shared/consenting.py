@@ -19,7 +19,7 @@ def insist(mailbox: Mailbox) -> None:
 
 def needs_consent(app: App, org_id: str, mailbox: Stored[Mailbox], error: ZalionError) -> None:
     """Mark a mailbox whose grant no longer works; its polls end until somebody reconnects it."""
-    if mailbox.value.state == "needs_consent":
+    if mailbox.value.state in {"needs_consent", "disconnected"}:
         return
     problem = Problem(error.code, error.detail, error.fix)
     new = replace(mailbox.value, state="needs_consent", problem=problem)

@@ -674,7 +674,7 @@ class OutboxItem:
 class Review:
     """A mail with strong evidence that failed the gate: headers and reason only, until its owner decides.
 
-    `opened` is one that its owner has decided to file: it is being filed, or a worker died of that.
+    `opened_at` is set once its owner has decided to file it: it is being filed, or a worker died of that.
     """
 
     kind: ClassVar[str] = "review"
@@ -690,7 +690,7 @@ class Review:
     recipients: tuple[Address, ...] = ()
     subject: str = ""
     sent_at: datetime | None = None
-    opened: bool = False
+    opened_at: datetime | None = None
 
     @property
     def key(self) -> str:

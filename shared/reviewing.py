@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from shared import audit, mime, sealing
@@ -19,6 +20,9 @@ from shared.providers.base import Receiver, given
 from shared.storage.base import Add, Move, Remove, Stored
 
 MOST_REFERENCES = 20
+
+FILING = timedelta(minutes=15)
+"""Longer than any worker lives (host.json): what is not filed by then is not being filed."""
 
 
 def held(
@@ -52,11 +56,22 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}")
     if action == "file":
         return _file(app, caller, mailbox, review)
-    if review.value.opened:
-        raise Conflict("This mail is being filed.", fix="Should it still be here in a minute, file it again.")
+    _not_being_filed(app, caller, review)
     with _alone():
         _close(app, caller, review, "dismissed")
     return None
+
+
+def _not_being_filed(app: App, caller: Caller, review: Stored[Review]) -> None:
+    """Raise Conflict for a mail that is being filed, or was by a worker that died of it a moment later."""
+    opened_at, message_id = review.value.opened_at, review.value.message_id
+    if opened_at is None:
+        return
+    if app.clock() < opened_at + FILING:
+        fix = "Should it still be here in a quarter of an hour, decide again."
+        raise Conflict("This mail is being filed.", fix=fix)
+    if message_id and find_by_id(app, caller.org_id, message_id):
+        raise Conflict("This mail was filed already.", fix="File it again: that only ends its being held.")
 
 
 @contextmanager
@@ -73,7 +88,7 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
     Until it may have been filed, what breaks leaves it as it was.
     """
     with _alone():
-        opened, unread = _set_opened(app, caller.org_id, review, True), True
+        opened, unread = _set_opened(app, caller.org_id, review, app.clock()), True
     try:
         conversation = app.records.get(caller.org_id, Conversation, review.value.conversation_id)
         known = review.value.evidence
@@ -86,17 +101,17 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
             filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
             message = filer.by_hand(envelope, evidence, conversation, raw)
     except ZalionError as error:
-        if unread and (isinstance(error, NotFound) or not review.value.opened):
+        if unread and (isinstance(error, NotFound) or review.value.opened_at is None):
             with suppress(Raced):  # somebody else files it
-                _set_opened(app, caller.org_id, opened, False)
+                _set_opened(app, caller.org_id, opened, None)
         raise
     with suppress(Raced):  # filed once more at the same time
         _close(app, caller, opened, "filed")
     return whole(app, caller.org_id, message)
 
 
-def _set_opened(app: App, org_id: str, review: Stored[Review], opened: bool) -> Stored[Review]:
-    new = replace(review.value, opened=opened)
+def _set_opened(app: App, org_id: str, review: Stored[Review], at: datetime | None) -> Stored[Review]:
+    new = replace(review.value, opened_at=at)
     [etag] = app.records.commit(org_id, Move(review, new))
     return Stored(new, etag)
 

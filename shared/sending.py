@@ -48,9 +48,11 @@ def promised(
             return kept
         try:
             _promise(app, caller, outgoing)
-        except Raced:
+        except ZalionError as error:
             if outgoing.events:  # what was read for it was read all the same
                 app.records.commit(caller.org_id, *(Save(event.record) for event in outgoing.events))
+            if not isinstance(error, Raced):
+                raise
             kept = _kept(app, caller, case_id, fingerprint, key)
             if kept:
                 return kept

@@ -31,8 +31,8 @@ from shared.model import Envelope, Mailbox, Problem
 from shared.providers.base import Cursor, Receiver
 from shared.storage.base import Add
 
-LOOKED_AT = 20
-"""So many late Message-IDs are looked for at once."""
+LOOKED_AT = 5
+"""So many late Message-IDs are looked for at once: at Gmail each costs up to a tenth of a minute's quota."""
 
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session

@@ -232,15 +232,25 @@ class TestRefused:
         assert told == [[], 0, 1]
         assert Position.of(cursor).refused == Position.of(cursor).tried == {}
 
-    @pytest.mark.parametrize("known", [False, True])
-    def test_where_nothing_is_shown_it_is_no_single_mails_fault(self, box, cursor, refuse, known):
+    def test_where_nothing_is_shown_it_is_no_single_mails_fault(self, box, cursor, refuse):
         refuse()
-        if known:
-            box.mailbox.add(mail("Good"))
-            cursor = self.look(box, cursor)[3]
         box.exchange.faults.bad_mails = {one.id: self.CODES[0] for one in box.mailbox.listed()}
         with pytest.raises(Temporary, match="shows no mail"):
             self.look(box, cursor)
+
+    def test_where_there_is_no_other_to_judge_by_what_is_new_is_read_and_nothing_given_up(
+        self, box, cursor, refuse
+    ):
+        refuse(mail("Bad"))
+        good = box.mailbox.add(mail("Good"))
+        cursor = self.look(box, cursor)[3]
+        tried = Position.of(cursor).tried
+        box.exchange.faults.bad_mails[good.id] = self.CODES[0]
+        *told, cursor = self.look(box, cursor)
+        assert told == [[], 1, 0]
+        assert Position.of(cursor).tried == tried
+        box.mailbox.add(mail("New"))
+        assert self.look(box, cursor)[:3] == (["New"], 1, 0)
 
     @pytest.mark.parametrize(
         ("code", "error"),

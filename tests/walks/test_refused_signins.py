@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared import scheduling
+from shared import disconnecting, scheduling
+from shared.errors import Temporary
 from shared.model import Mailbox, MailboxState
 from tests import exchange
 from tests.doors import Guard, guarded
@@ -53,3 +54,15 @@ def test_a_copy_that_waits_for_a_new_password_tries_no_old_one(scene):
     assert scene.email(message.id).state == "sent"
     assert state(scene) == "needs_consent"
     assert guard.count("imap.sent_folder.") <= 2
+
+
+def test_a_copy_that_waits_brings_no_disconnected_mailbox_back(scene):
+    scene.work()
+    message, guard = scene.send(), Guard(how="error", error=lambda _: Temporary("Later."), only="find_sent")
+    guard.fail_at = 1
+    list(scene.waiting())
+    scene.deliver(message, app=guarded(scene.app, guard))
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    hours_go_by(scene, 1)
+    assert scene.email(message.id).state == "sent"
+    assert state(scene) == "disconnected"

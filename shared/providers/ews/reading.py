@@ -14,7 +14,7 @@ from itertools import batched
 from typing import ClassVar
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, Withheld
+from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Withheld
 from shared.model import Envelope
 from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
@@ -164,7 +164,13 @@ class EwsMailbox(Folders):
         if not (again := [*position.refused]):
             return
         first = datetime.fromtimestamp(min(position.refused.values()), UTC) - BEFORE
-        found, *missing = self._envelopes(position, again, layout)
+        try:
+            found, *missing = self._envelopes(position, again, layout)
+        except RateLimited:
+            raise
+        except Temporary:  # perhaps there is no other mail to judge by; what is new is judged by itself
+            yield position.page((), len(again))
+            return
         if len(found) + sum(missing) < len(again):
             position.swept = min(position.swept or first, first)
         yield position.page(found, *missing)

@@ -45,6 +45,8 @@ HEADERS = [
     "Return-Path",
     "Content-Type",
     "Authentication-Results",
+    "Received",
+    "Sender",
     "ARC-Authentication-Results",
     "Auto-Submitted",
     "Precedence",

@@ -56,7 +56,9 @@ class GmailMailbox(Session):
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
         for page in self._pages(cursor, since):
-            yield replace(page, rest=self.spending.rest())
+            # what is refused again and again may cost as much as a look has, and must not keep back the rest
+            news = page.envelopes or not page.refused
+            yield replace(page, rest=self.spending.rest() if news else 0)
 
     def _pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         position, now = Position.of(cursor), int(time.time())
