@@ -490,3 +490,14 @@ class TestOneAccountInTwoOrganisations:
         assert not stage.alice.box.watches
         assert world.google.grants.revocations == before + 1
         assert disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"
+
+
+def test_a_strangers_mail_that_came_in_is_not_taken_for_sent_because_of_its_label(stage):
+    message = stage.sent()
+    raw = write("stranger@evil.example", "all@lists.example", "Re: Offer 4711", "Pay there.")
+    raw["In-Reply-To"] = message.message_id
+    raw["Received"] = "from mx.evil.example by mx.google.com; Tue, 24 Nov 2026 08:00:00 +0000"
+    stage.alice.box.add(raw.as_bytes(), sent=True)
+    stage.sync()
+    assert [one.direction for one in stage.timeline()] == ["out", "in"]
+    assert stage.timeline()[-1].new_participant
