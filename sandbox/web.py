@@ -122,9 +122,11 @@ class WebServer:
     def stop(self) -> None:
         """Stop listening, and close what clients keep open."""
         self._stopped = True
-        with socket.socket() as knock:
-            knock.connect_ex((HOST, self._server.server_port))
-        self._thread.join()
+        while self._thread.is_alive():  # a single knock was once not heard
+            with socket.socket() as knock:
+                knock.settimeout(1)
+                knock.connect_ex((HOST, self._server.server_port))
+            self._thread.join(0.2)
         self._server.server_close()
         for connection in list(self._connections):
             with suppress(OSError):  # closed by the client in the meantime
