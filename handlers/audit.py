@@ -10,7 +10,11 @@ from shared.contract import AuditResource, Items
 bp = Routes()
 
 FILTERS = (
-    Query("from", "Not before this RFC 3339 time."),
+    Query(
+        "from",
+        "Not before this RFC 3339 time. A record may appear some minutes after its time: whoever fetches "
+        "regularly begins a quarter of an hour before the last one, and knows by `id` what is known.",
+    ),
     Query("to", "Before this RFC 3339 time."),
     Query("mailboxId", "Only this mailbox."),
     Query("caseId", "Only this case."),

@@ -100,8 +100,8 @@ class WebServer:
             )
         scheme, name = ("https", "localhost") if tls else ("http", HOST)
         self.url = f"{scheme}://{name}:{self._server.server_port}"
-        self._stopped = False
-        self._thread = threading.Thread(target=self._listen, daemon=True)
+        # it wakes up so often only to see whether it is to stop, and a test run has many that never do
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True)
         self._thread.start()
 
     def answer(self, request: Request) -> Reply:
@@ -121,21 +121,12 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop listening, and close what clients keep open."""
-        self._stopped = True
-        while self._thread.is_alive():  # a single knock was once not heard
-            with socket.socket() as knock:
-                knock.settimeout(1)
-                knock.connect_ex((HOST, self._server.server_port))
-            self._thread.join(0.2)
+        self._server.shutdown()
         self._server.server_close()
+        self._thread.join()
         for connection in list(self._connections):
             with suppress(OSError):  # closed by the client in the meantime
                 connection.shutdown(socket.SHUT_RDWR)
-
-    def _listen(self) -> None:
-        """Sleep until somebody knocks; `serve_forever` wakes up twenty times a second to stop in time."""
-        while not self._stopped:
-            self._server.handle_request()
 
     def serve(self, request: Request) -> Reply:
         """Count the request, then answer it or play the planned fault."""
