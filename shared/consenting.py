@@ -9,12 +9,16 @@ from shared.model import Mailbox, Problem
 from shared.storage.base import Move, Stored
 
 
-def insist(mailbox: Mailbox) -> None:
-    """Raise ConsentRequired where the grant is known not to work: each further try may lock the account."""
+def insist(mailbox: Mailbox, detail: str = "") -> None:
+    """Raise ConsentRequired where the grant is known not to work: each further try may lock the account.
+
+    Args:
+        detail: what to say instead of why it does not.
+    """
     if mailbox.state == "needs_consent":
         told = mailbox.problem
-        detail = told.detail if told else "This mailbox has to be connected again."
-        raise ConsentRequired(detail, fix=told.fix if told else None)
+        known = told.detail if told else "This mailbox has to be connected again."
+        raise ConsentRequired(detail or known, fix=told.fix if told else None)
 
 
 def needs_consent(app: App, org_id: str, mailbox: Stored[Mailbox], error: ZalionError) -> None:

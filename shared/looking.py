@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from shared import audit, jobs, sealing
+from shared import audit, consenting, jobs, sealing
 from shared.app import App
 from shared.callers import Caller
-from shared.errors import Conflict, ConsentRequired, Unsupported
+from shared.errors import Conflict, Unsupported
 from shared.jobs import Job
 from shared.model import Envelope
 from shared.owning import own
@@ -20,9 +20,7 @@ def soon(app: App, caller: Caller, mailbox_id: str) -> None:
     mailbox = own(app, caller, mailbox_id, admin=True).value
     if mailbox.receives_with is None:
         raise Unsupported("This mailbox only sends.", fix="Give it a receiving provider.")
-    if mailbox.state == "needs_consent":
-        fix = mailbox.problem.fix if mailbox.problem else None
-        raise ConsentRequired("This mailbox has to be connected again before it is looked at.", fix=fix)
+    consenting.insist(mailbox, "This mailbox has to be connected again before it is looked at.")
     if mailbox.state != "active":
         fix = 'PATCH it with {"paused": false}.' if mailbox.state == "paused" else "Connect it again."
         raise Conflict(f"This mailbox is {mailbox.state}.", fix=fix)

@@ -4,12 +4,12 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shared import identity, mime, relaying
+from shared import consenting, identity, mime, relaying
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case
 from shared.drafts import Draft
-from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, NotFound, Unsupported
+from shared.errors import InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.identity import SignedId
 from shared.model import (
     Address,
@@ -210,7 +210,5 @@ def sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
         raise Unsupported(
             "This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it."
         )
-    if mailbox.state == "needs_consent":
-        fix = mailbox.problem.fix if mailbox.problem else None
-        raise ConsentRequired("This mailbox has to be connected again before it can send.", fix=fix)
+    consenting.insist(mailbox, "This mailbox has to be connected again before it can send.")
     return mailbox

@@ -88,8 +88,9 @@ def _back(app: App, job: Job, error: Busy) -> None:
     """Put a job back as it is; once, however many of its kind come by meanwhile."""
     same = msgspec.json.encode(msgspec.structs.replace(job, every=0, next="", attempt=0, correlation_id=""))
     delay = min(error.retry_after * random.uniform(1, 1.3), LONGEST_PAUSE)  # noqa: S311 - spreads, protects nothing
-    now, soonest = app.clock(), app.clock() + timedelta(seconds=max(delay, error.retry_after * 1.3))
-    if now < app.put_back.get(same, now) <= soonest:
+    now = app.clock()
+    # one that waits for something longer is no reason to wait as long
+    if now < app.put_back.get(same, now) <= now + timedelta(seconds=error.retry_after * 1.3):
         logs.log("job.merged", mailbox_id=job.id if job.type == "sync" else None)
         return
     jobs.put(app, job, delay=delay)
