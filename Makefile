@@ -11,13 +11,13 @@ run: .venv/ready  ## start everything on 127.0.0.1, seeded; Ctrl-C stops it
 test: .venv/ready  ## everything: lint, types, contracts, all tests with coverage
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal tests
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 check: .venv/ready  ## the quick half: lint, types, contracts, tests that need nothing but Python
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 3 --dist worksteal -m fast tests
+	$(BIN)/pytest -n 4 --dist worksteal -m fast tests
 
 bench: .venv/ready  ## print timings and call counts; no thresholds
 	$(BIN)/python -m tests.bench

@@ -11,6 +11,19 @@ from tests.doors import Guard, guarded
 from tests.scenes import Clock, build
 
 
+def pytest_collection_modifyitems(config, items):
+    """Let each worker begin with its part of the long ones: xdist hands out the list in as many pieces."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    share = -(-len(others) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*long[worker::workers], *others[worker * share : (worker + 1) * share])
+    ]
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """All real parts, started once."""

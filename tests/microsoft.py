@@ -154,12 +154,17 @@ def office(world: Any, **options: Any) -> MicrosoftScene:
 
 @dataclass
 class Gauge:
-    """Stands in front of a simulator: counts the calls under a path, and the most at once."""
+    """Stands in front of a simulator: counts the calls under a path, and the most at once.
+
+    `meeting`: so many seconds a call waits for a second one beside it, until two have met.
+    """
 
     server: Any
     path: str
+    meeting: float = 0
     calls: int = 0
     most: int = 0
+    _met: threading.Event = field(default_factory=threading.Event)
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -177,6 +182,9 @@ class Gauge:
         with self._lock:
             self.calls, self._now = self.calls + 1, self._now + 1
             self.most = max(self.most, self._now)
+            if self.most > 1:
+                self._met.set()
+        self._met.wait(self.meeting)
         try:
             return self._answer(request)
         finally:

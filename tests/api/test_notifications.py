@@ -86,7 +86,7 @@ def test_many_renewals_due_at_once_are_made_side_by_side_within_bounds(world, ap
     """The timer enqueues, and the host runs so many jobs at once; `make bench` does it with a thousand."""
     scene = microsoft.office(world)
     due = microsoft.many_due(scene, 60)
-    with microsoft.Gauge(world.graph, "/subscriptions") as gauge:
+    with microsoft.Gauge(world.graph, "/subscriptions", meeting=10) as gauge:
         answer = requests.post(f"{api.removesuffix('/api')}/admin/functions/tick", json={}, timeout=20)
         assert answer.status_code == 202, answer.text
         deadline = time.monotonic() + 60

@@ -3,7 +3,7 @@
 import pytest
 from azure.data.tables import TableServiceClient
 
-from tests.api.conftest import connection, draft, key
+from tests.api.conftest import connection, draft, key, open_office
 from tests.scenes import someone
 
 KEPT = (
@@ -18,6 +18,12 @@ KEPT = (
     "domain!",
 )
 """Kinds of records that requests write; looks at the mailbox go on meanwhile and write others."""
+
+
+@pytest.fixture(scope="module")
+def office(api, world):
+    """One of our own: in the others' mail is still on its way."""
+    return open_office(api, world)
 
 
 def kept(office, world):

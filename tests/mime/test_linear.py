@@ -54,6 +54,7 @@ def mails() -> Iterator[tuple[str, bytes]]:
     yield from OTHERS.items()
 
 
+@pytest.mark.long
 def test_mails_made_to_hurt_are_little_work():
     done = subprocess.run(
         [sys.executable, "-m", __name__],

@@ -73,6 +73,7 @@ def temporary():
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
     with running(tmp_path, base) as (process, facts):
         assert facts["api"] == f"http://127.0.0.1:{base}/api"
@@ -93,6 +94,7 @@ def test_the_story_can_be_told_and_sigterm_leaves_nothing(tmp_path, base):
     assert [port for port in range(base, base + len(NAMES)) if answering(port)] == []
 
 
+@pytest.mark.long
 def test_two_sandboxes_live_side_by_side_and_know_nothing_of_each_other(tmp_path, base):
     with running(tmp_path / "one", base) as (_, one), running(tmp_path / "two", row()) as (_, two):
         for facts in (one, two):
@@ -118,6 +120,7 @@ def test_the_facts_of_an_older_sandbox_come_back_when_the_newer_one_stops(tmp_pa
     assert not new.exists()
 
 
+@pytest.mark.long
 def test_another_host_serves_the_app_with_nothing_but_the_settings_that_are_written(
     tmp_path, base, monkeypatch
 ):
@@ -164,7 +167,7 @@ def tell(facts, organisation):
 
     def call(method, path, body=None, **headers):
         headers = {"Authorization": f"Bearer {organisation['tokens']['alice']}", **headers}
-        answer = requests.request(method, facts["api"] + path, json=body, headers=headers, timeout=20)
+        answer = requests.request(method, facts["api"] + path, json=body, headers=headers, timeout=60)
         assert answer.ok, answer.text
         return answer.json()
 
@@ -195,7 +198,7 @@ def delegate(facts, organisation):
         f"{facts['api']}/integrations/google",
         json={"approved": True, "settings": settings},
         headers={"Authorization": f"Bearer {organisation['tokens']['admin']}"},
-        timeout=20,
+        timeout=60,
     )
     assert answer.ok, answer.text
     return answer.json()
@@ -211,11 +214,11 @@ def answer_oneself(file, facts, organisation):
     timeline = f"{facts['api']}/cases/{organisation['case']}/emails"
     if "ews" in organisation:  # it tells nothing: she presses "sync"
         requests.post(
-            f"{facts['api']}/mailboxes/{organisation['mailboxId']}/sync", headers=headers, timeout=20
+            f"{facts['api']}/mailboxes/{organisation['mailboxId']}/sync", headers=headers, timeout=60
         )
 
     def directions():
-        found = requests.get(timeline, headers=headers, timeout=20).json()["items"]
+        found = requests.get(timeline, headers=headers, timeout=60).json()["items"]
         return [each["direction"] for each in found]
 
     wait_for(lambda: directions() == ["out", "in", "out"])
@@ -230,7 +233,7 @@ def submit(facts, message):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -239,7 +242,7 @@ def wait_for(condition):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_starts_leaves_nothing(tmp_path, base, number, temporary):
     process = launch(tmp_path, base, TMPDIR=str(temporary))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not answering(base + NAMES.index("issuer")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

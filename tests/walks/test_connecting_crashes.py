@@ -176,6 +176,7 @@ def signs_in(app, org_id, mailbox):
     return found.settings["imap"].get("username", found.address), credential.password
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["PATCH", "POST"])
 def test_a_secret_is_valid_with_the_settings_that_it_was_given_for_or_not_at_all(
     world, app, open_company, how

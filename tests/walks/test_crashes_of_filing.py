@@ -8,6 +8,8 @@ from collections import Counter
 from contextlib import suppress
 from email.policy import SMTP
 
+import pytest
+
 from shared import casework, reviewing
 from shared.errors import Conflict, NotFound
 from shared.knowing import find_by_id
@@ -86,6 +88,7 @@ def ending(scene, message, since):
     )
 
 
+@pytest.mark.long
 def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(scene):
     """A mail too large for a record, a colleague's copy, a stranger's, a bounce, a copy rewritten in Sent, its answer."""
     sent = prepared(scene, MOST)
@@ -130,6 +133,7 @@ def test_one_look_at_every_kind_of_case_mail_ends_the_same_wherever_it_breaks(sc
     assert k > 10, k
 
 
+@pytest.mark.long
 def test_what_people_decide_ends_the_same_wherever_it_breaks(scene):
     """A held mail confirmed, another mail linked, and the conversation moved; then each is asked for again."""
     sent = prepared(scene, MOST)

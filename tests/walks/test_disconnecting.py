@@ -71,6 +71,7 @@ def test_a_look_that_begins_while_the_mailbox_is_disconnected_reads_nothing(scen
     assert guard.count(scene.receiver) == 0
 
 
+@pytest.mark.long
 def test_a_disconnect_is_finished_wherever_it_broke_off(world, app, clock):
     from tests.scenes import build
 

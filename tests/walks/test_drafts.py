@@ -530,6 +530,7 @@ def test_of_two_promises_that_hand_over_one_draft_at_the_same_moment_one_fails_f
     assert left(stage) == (1, 1, 0)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("unmetered")
 @pytest.mark.parametrize("how", ["before", "lost"])
 def test_sending_a_draft_ends_the_same_wherever_it_breaks(stage, how):

@@ -26,6 +26,7 @@ def attachment(octets):
     return NewAttachment(name="drawing.bin", content_base64=base64.b64encode(octets).decode())
 
 
+@pytest.mark.long
 def test_25_mb_of_files_are_sent(stage):
     assert stage.sent(attachments=[attachment(FILE)]).state == "sent"
     [arrived] = stage.supplier.inbox()

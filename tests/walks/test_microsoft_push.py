@@ -650,6 +650,7 @@ def crowded(world):
     leave(scene)
 
 
+@pytest.mark.long
 def test_a_thousand_renewals_due_within_the_hour_are_each_made_once_and_so_many_at_a_time(crowded):
     """The timer only fans out. Through the real queue and host: tests/api/test_notifications.py."""
     graph, guard, queue = crowded.world.graph, Guard(), Collected()

@@ -417,6 +417,7 @@ def test_a_chain_planned_before_a_slow_commit_is_not_cut(scene):
     assert "slow" in entries
 
 
+@pytest.mark.long
 def test_storage_stopped_and_started_in_the_middle_loses_and_doubles_nothing(tmp_path, monkeypatch):
     """Azurite goes away between two writes of a filing, and of a delivery, and comes back with its data."""
     with World(tmp_path, persistent=True) as world:
