@@ -66,7 +66,6 @@ class App:
         registrations: app registrations, and whose directory is whose.
         endpoints: where the cloud providers are, for `Connection`.
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
-        marked: (org, minute) pairs this process has already noted for the outbox sweep.
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
         shares: what is under way in this process.
         put_back: jobs that it has put back, and until when; see `working`.
@@ -91,7 +90,6 @@ class App:
     autoconfig_urls: tuple[str, ...] = ()
     mx_port: int = 25
     max_mail_bytes: int = 36_700_160
-    marked: set[tuple[str, str]] = field(default_factory=set)
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
     put_back: dict[bytes, datetime] = field(default_factory=dict)

@@ -103,6 +103,7 @@ def _named(
     if stored and stored.value.state != "disconnected":
         yield stored
         return
+    scheduling.watch(app, org_id)  # before there can be a promise
     [etag] = app.records.commit(org_id, Move(stored, waiting) if stored else Add(waiting))
     try:
         if stored:

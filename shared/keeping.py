@@ -21,8 +21,8 @@ INLINE_CHARACTERS = 30_000
 LARGEST_RECORD = 250_000
 """Octets of JSON; a record takes 448,000 characters, and a message grows by its deliveries."""
 
-BLOB = "raw/"
-"""How the names of blobs with bytes begin; a name without it is a record's key."""
+BLOB, BODY = "raw/", "body/"
+"""How the names of blobs begin, with bytes and with bodies; a name of bytes without it is a record's key."""
 
 MOST_RECIPIENTS, MOST_PARTS, MOST_NOTES, LONGEST_NAME = 150, 200, 20, 120
 """What a record keeps of a mail; less where it is too large for a record all the same."""
@@ -137,7 +137,7 @@ def bytes_of(app: App, org_id: str, message: Message) -> bytes:
 
 def body_of(raw: str) -> str:
     """Name the blob that holds a message's body where it is too long for the record, after its bytes."""
-    return f"body/{raw.removeprefix(BLOB)}"
+    return BODY + raw.removeprefix(BLOB)
 
 
 def first(people: Sequence[Address], share: int = 1) -> tuple[Address, ...]:

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shared import consenting, identity, mime, relaying
+from shared import consenting, identity, mime, relaying, uploading
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case
@@ -181,7 +181,7 @@ def _message(
         subject=draft.subject,
         received_at=now,
         sent_at=outgoing.date,
-        raw=secrets.token_hex(16),  # of this attempt alone, as are the blobs
+        raw=uploading.name_of(signed.conversation_id, signed.email_id, now),
         evidence=Evidence("sent-from-case", outgoing.message_id),
         message_id=outgoing.message_id,
         references=outgoing.references,

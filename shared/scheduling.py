@@ -3,13 +3,18 @@
 The tick owns a poll chain: it enqueues the sync and notes the next time before it removes this one,
 so a crash doubles a poll and never ends the chain. The chain's token is the mailbox's `schedule`;
 a mailbox that was changed has a new token, and the old chain is cut by the job that notices.
+
+An organisation's outbox has a chain, too, the watch: from its first mailbox on it is looked at every few
+minutes, so that a promise need not be noted here. Its times are fixed for an organisation: chains that
+were begun twice meet in one entry.
 """
 
 import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from zlib import crc32
 
 from shared import flows, jobs, logs, uploading
 from shared.app import App
@@ -21,8 +26,10 @@ from shared.storage.base import Due, every
 GRACE = timedelta(minutes=2)
 """How long a nudge may take before the sweep sends another."""
 
+WATCH = timedelta(minutes=5)
+"""How often an organisation's outbox is looked at, whatever is noted."""
 
-MARKS = 10_000
+MINUTE = timedelta(minutes=1)
 
 MOST_IN_A_ROW = 20
 """So many organisations' entries may fail one after the other."""
@@ -69,8 +76,10 @@ def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
             if due.org_id not in swept:  # many notes of one minute are one reason to look
                 _sweep(app, due.org_id, now)
                 swept.add(due.org_id)
-            if due.kind in {uploading.KIND, uploading.LAST}:
-                uploading.settle(app, due, now)
+            if due.kind == "watch":
+                following = _next_watch(due.org_id, now)
+                uploading.settle(app, due.org_id, due.at - WATCH, following - WATCH)
+                app.schedule.put(replace(due, at=following))
 
 
 def _tell(due: Due, error: Exception) -> None:
@@ -84,6 +93,18 @@ def _tell(due: Due, error: Exception) -> None:
 def new_token() -> str:
     """Make the token of a new poll chain."""
     return secrets.token_hex(4)
+
+
+def watch(app: App, org_id: str) -> None:
+    """Have the organisation's outbox looked at every few minutes from now on; once more changes nothing."""
+    app.schedule.put(Due(_next_watch(org_id, app.clock()), "watch", org_id, "-"))
+
+
+def _next_watch(org_id: str, now: datetime) -> datetime:
+    """Return the organisation's next time; others have theirs at other minutes."""
+    step, place = WATCH // MINUTE, crc32(org_id.encode()) % (WATCH // MINUTE)
+    minute = int(now.timestamp()) // 60
+    return datetime.fromtimestamp((minute + step - (minute - place) % step) * 60, UTC)
 
 
 def plan_polls(app: App, org_id: str, mailbox: Mailbox) -> None:
@@ -105,18 +126,13 @@ def still_wanted(app: App, job: Job) -> bool:
 
 
 def promise_sweep(app: App, org_id: str, at: datetime) -> None:
-    """Have the organisation's outbox looked at then; noted at most once a minute by one process."""
-    minute = f"{at:%Y%m%dT%H%M}"
-    if (org_id, minute) not in app.marked:
-        app.schedule.put(Due(at, "outbox", org_id, "-"))
-        if len(app.marked) > MARKS:
-            app.marked.clear()
-        app.marked.add((org_id, minute))
+    """Have the organisation's outbox looked at then, which the watch would do some minutes later."""
+    app.schedule.put(Due(at, "outbox", org_id, "-"))
 
 
 def _poll(app: App, due: Due, now: datetime) -> None:
     """Missed slots are not made up for: one look sees everything."""
-    following = max(due.at + timedelta(seconds=due.every), now + timedelta(minutes=1))
+    following = max(due.at + timedelta(seconds=due.every), now + MINUTE)
     jobs.put(
         app,
         Job("sync", due.org_id, due.id, token=due.token, every=due.every, next=following.isoformat()),

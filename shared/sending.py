@@ -1,12 +1,12 @@
 """Promising a mail: once per case and Idempotency-Key, for ever. Handing it over is `delivering`'s work.
 
-Order: sweep mark, bytes, then promise, message, Message-ID, outbox and audit in one transaction,
-then the nudge. A crash before the transaction promised nothing; after it, the sweep delivers.
+Order: bytes, then promise, message, Message-ID, outbox and audit in one transaction, then the nudge.
+A crash before the transaction promised nothing; after it, the organisation's watch delivers (`scheduling`).
 """
 
 from collections.abc import Callable
 
-from shared import audit, jobs, logs, relaying, scheduling, uploading
+from shared import audit, jobs, logs, relaying, scheduling
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
@@ -66,13 +66,9 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
     """Put the bytes and write the promise. Raises Raced where there is one already."""
     org_id, message = caller.org_id, outgoing.message
     packed = pack(message, outgoing.raw)
-    now = message.received_at
-    due = now + scheduling.GRACE
-    if packed.blobs:
-        uploading.put(app, org_id, packed.message, packed.blobs, due)
-    else:
-        scheduling.promise_sweep(app, org_id, due)
-    item = OutboxItem.of(message, due)
+    for name, data in packed.blobs.items():
+        app.blobs.put(org_id, name, data)
+    item = OutboxItem.of(message, message.received_at + scheduling.GRACE)
     people = [*message.envelope_to, message.sender.address if message.sender else ""]
     app.records.commit(
         org_id,
@@ -97,7 +93,7 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
 
 
 def nudge(app: App, org_id: str, message: Message) -> None:
-    """Have a promise looked at now. A lost nudge is made good by the sweep, so it fails nobody's request."""
+    """Have a promise looked at now. A lost nudge is made good by the watch, so it fails nobody's request."""
     try:
         job = Job(
             "deliver",

@@ -1,43 +1,47 @@
-"""Blobs of a promise still to come: noted first, so that nothing of a dead worker stays behind.
+"""Blobs of a promise still to come: named by their hour, so that nothing of a dead worker stays behind.
 
-A blob and the record that names it cannot be written in one step. Whoever is about to promise a large
-mail notes it in the schedule, which also has the outbox looked at, and puts the blobs. When the note
-comes due twice without a promise, later than any function lives (host.json), the blobs are removed.
+A blob and the record that names it cannot be written in one step: whoever promises a large mail puts its
+blobs first. When an hour is over, and any function that lived in it, too (host.json), the organisation's
+watch (`scheduling`) lists what was put in that hour and removes what no promise names.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import secrets
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from shared.app import App
-from shared.keeping import BLOB, body_of
+from shared.keeping import BLOB, BODY, body_of
 from shared.knowing import find
-from shared.model import Message
-from shared.storage.base import Due
 
-KIND, LAST = "upload", "upload-last"
-"""What a note is called, before and after it came due for the first time."""
+HOUR = timedelta(hours=1)
 
 TIME = timedelta(minutes=15)
 """Longer than `functionTimeout`: by then whoever put the blobs has promised, or never will."""
 
 
-def put(app: App, org_id: str, message: Message, blobs: Mapping[str, bytes], at: datetime) -> None:
-    """Note the mail for `at`, then put its blobs (octets by name)."""
-    place = f"{message.conversation_id}.{message.id}"
-    app.schedule.put(Due(at, KIND, org_id, place, token=message.raw.removeprefix(BLOB)))
-    for name, data in blobs.items():
-        app.blobs.put(org_id, name, data)
+def name_of(conversation_id: str, email_id: str, now: datetime) -> str:
+    """Name the bytes of one attempt to promise a mail."""
+    return f"{now:%Y%m%d%H}.{conversation_id}.{email_id}.{secrets.token_hex(8)}"
 
 
-def settle(app: App, due: Due, now: datetime) -> None:
-    """Keep the blobs of a promise; without one, come back later, and then remove them. Safe to repeat."""
-    conversation_id, _, email_id = due.id.partition(".")
-    found = find(app, due.org_id, conversation_id, email_id)
-    if found and found.value.raw.removeprefix(BLOB) == due.token:
-        return
-    if due.kind == KIND:
-        app.schedule.put(replace(due, kind=LAST, at=now + TIME))
-        return
-    for name in (BLOB + due.token, body_of(due.token)):
-        app.blobs.remove(due.org_id, name)
+def settle(app: App, org_id: str, after: datetime, until: datetime) -> None:
+    """Remove what nobody promised, of the hours whose time for it is after `after`, and not after `until`."""
+    for hour in _settled(after, until):
+        for kind in (BLOB, BODY):
+            for name in app.blobs.names(org_id, f"{kind}{hour:%Y%m%d%H}."):
+                if not _is_promised(app, org_id, name):
+                    app.blobs.remove(org_id, name)
+
+
+def _settled(after: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield the hours that have ended `TIME` ago, by their beginning."""
+    hour = (after - TIME).replace(minute=0, second=0, microsecond=0)
+    while (hour := hour + HOUR) + TIME <= until:
+        if hour + TIME > after:
+            yield hour - HOUR
+
+
+def _is_promised(app: App, org_id: str, name: str) -> bool:
+    _, conversation_id, email_id, _ = name.partition("/")[2].split(".")
+    found = find(app, org_id, conversation_id, email_id)
+    return found is not None and name in {found.value.raw, body_of(found.value.raw)}

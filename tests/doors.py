@@ -132,7 +132,7 @@ def guarded(app: App, guard: Guard) -> App:
         oauth=lambda name: provider(name).oauth,
     )
     own = {"keys": keys, "registrations": registrations, "grants": grants}
-    return replace(app, **ports, **own, provider=provider, marked=set())
+    return replace(app, **ports, **own, provider=provider)
 
 
 def _made(found: Provider, power: str, name: str, guard: Guard) -> Any:

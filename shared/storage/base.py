@@ -135,6 +135,10 @@ class Blobs(Protocol):
         """Delete; absence is no error."""
         ...
 
+    def names(self, org_id: str, prefix: str) -> Iterator[str]:
+        """Yield the names that start with `prefix`, in their order."""
+        ...
+
     def ping(self) -> None:
         """Prove that the store answers; for health."""
         ...
@@ -158,11 +162,11 @@ class Due:
 
     Attributes:
         at: when, aware UTC; kept to the minute.
-        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `outbox`, `upload` and `upload-last` (of a
-            mail to be promised), `flow` (begun in a browser) or `expiry` (of an app registration's secret).
+        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `outbox`, `watch` (the same, for ever),
+            `flow` (begun in a browser) or `expiry` (of an app registration's secret).
         org_id: whose.
-        id: mailbox for `poll`, `push` and `grant`, `-` for `outbox`, conversation and mail for uploads, flow
-            for `flow`, provider for `expiry`.
+        id: mailbox for `poll`, `push` and `grant`, `-` for `outbox` and `watch`, flow for `flow`,
+            provider for `expiry`.
         every: seconds until the next time, 0 for once.
         token: the schedule it belongs to; a mailbox with another token has another schedule by now.
     """

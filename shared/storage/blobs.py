@@ -1,6 +1,7 @@
 """Bytes on Azure Blob Storage: container `mail`, name `<org_id>/<name>`."""
 
 import re
+from collections.abc import Iterator
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient, LinearRetry
@@ -51,13 +52,27 @@ class AzureBlobs:
             except ResourceNotFoundError:
                 return
 
+    def names(self, org_id: str, prefix: str) -> Iterator[str]:
+        """See `Blobs.names`."""
+        path = self._path(org_id, prefix)
+        with translated(SERVICE):
+            try:
+                for found in self._container.list_blob_names(name_starts_with=path):
+                    yield found.removeprefix(f"{org_id}/")
+            except ResourceNotFoundError:
+                return  # no container yet: nothing was ever put
+
     def ping(self) -> None:
         """See `Blobs.ping`. A container that does not exist yet is as good."""
         with translated(SERVICE):
             self._container.exists()
 
     def _blob(self, org_id: str, name: str) -> BlobClient:
+        return self._container.get_blob_client(self._path(org_id, name))
+
+    @staticmethod
+    def _path(org_id: str, name: str) -> str:
         path = f"{org_id}/{name}"
         if "/" in org_id or len(path) > LONGEST or not _NAME.fullmatch(path):
             raise ValueError("A blob is named by segments of A-Z a-z 0-9 . _ ~ ! -, 900 characters at most.")
-        return self._container.get_blob_client(path)
+        return path

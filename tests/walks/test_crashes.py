@@ -4,13 +4,14 @@ The end state must be the same as without it: filed once, sent once. A hand-over
 `commit` and the written-down answer may end as `uncertain`, and then nothing is ever sent again.
 """
 
-from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from shared import connecting, scheduling, uploading
 from shared.contract import NewAttachment, PatchMailbox
 from shared.errors import OutcomeUnknown, Temporary, ZalionError
+from shared.keeping import BLOB, BODY
 from shared.model import AuditRecord, OutboxItem
 from tests.doors import Guard, dying, guarded
 from tests.scenes import parsed
@@ -19,6 +20,8 @@ pytestmark = [pytest.mark.every_provider, pytest.mark.usefixtures("unmetered")]
 
 
 SENDING = {"message.sent", "message.queued"}
+
+HOUR = timedelta(hours=1)
 
 
 def failing(how, only=""):
@@ -128,7 +131,7 @@ def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scen
                 app=guarded(scene.app, guard), text="A long line.\n" * 3000, attachments=[file]
             )
         )
-        settle(scene)  # nobody repeats the request
+        settle(scene)  # nobody repeats the request; what it left behind is seen to after its hour
         promised = scene.timeline()
         assert all(message.state == "sent" for message in promised), f"call {k}: {guard.calls}"
         named = {name for message in promised for name in (message.raw, message.body)}
@@ -140,14 +143,17 @@ def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scen
 
 @pytest.mark.only("imap")
 def test_bytes_that_nobody_promised_are_removed_wherever_that_breaks(scene, how):
-    ghost = replace(scene.send(), id="1763943000123-nobodys-mail", raw="raw/1")
     k = 0
     while True:
         k += 1
-        uploading.put(scene.app, scene.org_id, ghost, {"raw/1": b"1", "body/1": b"2"}, scene.clock())
+        scene.clock.ahead += HOUR - timedelta(seconds=scene.clock().timestamp() % 3600 + 60)  # a minute to go
+        name = uploading.name_of("nobody", "1763943000123-nobodys-mail", scene.clock())
+        for kind in (BLOB, BODY):
+            scene.app.blobs.put(scene.org_id, kind + name, b"1")
+        scene.clock.advance(minutes=14)
         scheduling.tick(scene.app)
         assert len(scene.blobs()) == 2, "its promise may still come"
-        scene.clock.advance(minutes=20)
+        scene.clock.advance(minutes=7)
         guard = failing(how)
         guard.fail_at = k
         attempt(lambda: scheduling.tick(guarded(scene.app, guard)))
@@ -156,6 +162,16 @@ def test_bytes_that_nobody_promised_are_removed_wherever_that_breaks(scene, how)
         if len(guard.calls) < k:
             break
     assert guard.calls.count("blobs.remove") == 2
+
+
+@pytest.mark.only("imap")
+def test_bytes_that_nobody_promised_are_removed_after_days_without_a_timer(scene):
+    scene.app.blobs.put(scene.org_id, BLOB + uploading.name_of("nobody", "1-x", scene.clock()), b"1")
+    scene.send(text="A long line.\n" * 30_000)
+    scene.clock.advance(days=3)
+    scheduling.tick(scene.app)
+    [promised] = scene.timeline()
+    assert scene.blobs() == {promised.raw, promised.body}
 
 
 def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(

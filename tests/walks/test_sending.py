@@ -1,6 +1,7 @@
 """Promises: the same key, other bodies, refusals, the unknowable window."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_promise_outlives_its_mailbox(scene):
 def test_many_large_mails_of_one_minute_are_nudged_once_each(scene):
     promised = {scene.send(text="A long line.\n" * 20_000).id for _ in range(3)}
     list(scene.waiting())  # their nudges are lost
-    scene.clock.advance(minutes=3)
+    scene.clock.advance(minutes=8)
     scheduling.tick(scene.app)
     nudged = [jobs.read(text) for text in scene.waiting()]
     assert sorted(job.id for job in nudged if job.type == "deliver") == sorted(promised)
@@ -50,8 +51,24 @@ def test_many_large_mails_of_one_minute_are_nudged_once_each(scene):
 def test_a_lost_nudge_is_made_good_by_the_sweep(scene):
     message = scene.send()
     assert len(list(scene.waiting())) >= 1  # lost
-    scene.clock.advance(minutes=6)
+    scene.clock.advance(minutes=7)
     scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"
+
+
+def test_the_outbox_is_looked_at_for_ever_however_often_a_mailbox_is_connected(scene):
+    scene.colleague()
+    for _ in range(3):
+        scene.clock.advance(hours=3)
+        scheduling.tick(scene.app)
+        dues = scene.app.schedule.until(scene.clock() + timedelta(days=1))
+        assert [due.kind for due in dues if due.org_id == scene.org_id].count("watch") == 1
+    message = scene.send()
+    list(scene.waiting())  # its nudge is lost, and nothing else was noted for it
+    for _ in range(8):
+        scene.clock.advance(minutes=1)
+        scheduling.tick(scene.app)
     scene.work()
     assert scene.email(message.id).state == "sent"
 
