@@ -53,6 +53,10 @@ class Lookup(Protocol):
         """Whether this address wrote, or was written to, in the conversation."""
         ...
 
+    def had(self, alias: Alias) -> bool:
+        """Whether the mailbox that is looked into has sent this message, or has it."""
+        ...
+
 
 NO_EVIDENCE = Evidence("none", confidence=0)
 
@@ -84,6 +88,7 @@ class _Match:
     confidence: float
     conversation: Conversation
     secret: bool = False
+    alias: Alias | None = None
 
 
 IGNORE = Decision("ignore")
@@ -92,6 +97,7 @@ RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
 
 STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
+ELSEWHERE = "It answers a mail of the conversation that this mailbox does not have, and proves nothing else."
 UNPROVEN = "This report names a mail of the conversation, but nothing in it proves that it had that mail."
 
 
@@ -99,6 +105,7 @@ def decide(
     envelope: Envelope,
     lookup: Lookup,
     *,
+    own: str = "",
     authserv_id: str | None = None,
     reported: Sequence[str] = (),
     returned: Sequence[str] = (),
@@ -108,13 +115,15 @@ def decide(
     Args:
         envelope: its headers and hints.
         lookup: what we know; asked lazily, nearest reference first.
+        own: the mailbox's own address.
         authserv_id: the mailbox's believed writer of Authentication-Results.
         reported: for a bounce or receipt, the Message-IDs it is about.
         returned: for those, the References of the mail that they return.
     """
     print_ = mime.fingerprint(envelope)
-    own = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
-    same = own if own is None or own.fingerprint == print_ else lookup.alias(mime.synthetic_id(envelope))
+    known_as = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
+    other = known_as is not None and known_as.fingerprint != print_
+    same = lookup.alias(mime.synthetic_id(envelope)) if other else known_as
     if same:
         return Decision("known", Evidence("same-message", same.message_id), copy_of=same)
     rewritten = _rewritten_copy(envelope, lookup, print_)
@@ -124,7 +133,8 @@ def decide(
     match = _by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
-    return _gate(envelope, lookup, match, authserv_id, trusted_id=own is None)
+    reason = _doubt(envelope, lookup, match, own, authserv_id)
+    return _decided(envelope, lookup, match, reason, trusted_id=known_as is None)
 
 
 def as_proven(envelope: Envelope, own: str) -> Envelope:
@@ -209,7 +219,8 @@ def _match(
     conversation = lookup.conversation(conversation_id) if conversation_id else None
     if conversation is None:
         return None
-    return _Match(rule, message_id, confidence + (0.02 if signed else 0), conversation, secret=bool(signed))
+    certainty = confidence + (0.02 if signed else 0)
+    return _Match(rule, message_id, certainty, conversation, secret=bool(signed), alias=alias)
 
 
 def _references(
@@ -218,15 +229,14 @@ def _references(
     for place, message_id in enumerate(reported):
         if place < NEWEST_REFERENCES or lookup.signed(message_id):
             yield message_id, "report", 0.95
-    for place, message_id in enumerate(reversed(envelope.references)):
+    answered = filter(
+        None, [envelope.in_reply_to]
+    )  # names the parent, wherever it stands among them (§3.6.4)
+    for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue
-        direct = message_id == envelope.in_reply_to
-        yield (
-            message_id,
-            "in-reply-to" if direct else "references",
-            0.95 if direct or place < NEAREST else 0.9,
-        )
+        rule = "in-reply-to" if message_id == envelope.in_reply_to else "references"
+        yield message_id, rule, 0.95 if place < NEAREST else 0.9
 
 
 def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:
@@ -242,25 +252,44 @@ def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:
     return _Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation)
 
 
-def _gate(
-    envelope: Envelope, lookup: Lookup, match: _Match, authserv_id: str | None, *, trusted_id: bool
-) -> Decision:
-    """Known participant or a secret of ours, and no failed sender authentication; else its owner decides."""
-    kind = mime.classify(envelope)
-    sender = envelope.sender.address if envelope.sender else None
-    known = envelope.is_sent or (sender is not None and lookup.knows(match.conversation.id, sender))
-    notes = _notes(envelope, match.conversation, trusted_id=trusted_id)
-    reason = ""
+def _doubt(envelope: Envelope, lookup: Lookup, match: _Match, own: str, authserv_id: str | None) -> str:
+    """The gate: why its owner is to decide; "" where somebody known, or a secret of ours, speaks for it.
+
+    An id that is no secret must be of a mail that the mailbox has: else anybody in the organisation could
+    name a private mail in a case of his own, and what answers it would be filed there (decision 022).
+    """
     if not envelope.is_sent and mime.authentication(envelope, authserv_id) == "fail":
-        reason = "The receiving mail system could not verify the sender; the address may be forged."
-    elif not known and not match.secret:
-        reason = STRANGER if kind in {"mail", "auto_reply"} else UNPROVEN
+        return "The receiving mail system could not verify the sender; the address may be forged."
+    if match.secret:
+        return ""
+    if match.alias and not lookup.had(match.alias):
+        return ELSEWHERE
+    if _is_known(envelope, lookup, match.conversation, own):
+        return ""
+    return STRANGER if mime.classify(envelope) in {"mail", "auto_reply"} else UNPROVEN
+
+
+def _is_known(envelope: Envelope, lookup: Lookup, conversation: Conversation, own: str) -> bool:
+    """Whether its sender takes part: the mailbox's own user, or an address of the conversation."""
+    if envelope.is_sent and mime.is_from(envelope, own):
+        return True
+    return envelope.sender is not None and lookup.knows(conversation.id, envelope.sender.address)
+
+
+def _decided(envelope: Envelope, lookup: Lookup, match: _Match, reason: str, *, trusted_id: bool) -> Decision:
+    kind = mime.classify(envelope)
+    came_in = kind == "mail" and not envelope.is_sent
     return Decision(
         "review" if reason else "file",
-        Evidence(match.rule, match.matched, round(match.confidence, 2), notes),
+        Evidence(
+            match.rule,
+            match.matched,
+            round(match.confidence, 2),
+            _notes(envelope, match.conversation, trusted_id=trusted_id),
+        ),
         match.conversation,
         kind=kind,
-        new_participant=not known and kind == "mail",
+        new_participant=came_in and not _is_known(envelope, lookup, match.conversation, ""),
         trusted_id=trusted_id,
         reason=reason,
     )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from shared import audit, logs, mime, scheduling
 from shared.app import App
@@ -47,7 +48,8 @@ class Filer:
     """Files the mail of one mailbox through one open receiver.
 
     Attributes:
-        learn: told a further Message-ID of a known mail, before it is written down.
+        learn: told a Message-ID that may have been answered before we knew it, before it is written down.
+        newest: when the newest mail came in that was seen here, in this look or before.
         hopeless: ref of a mail that has failed often enough; what belongs to a case is held instead.
         fetching: ref of the mail whose fetching or reading failed, for whoever finds that it did.
     """
@@ -59,6 +61,7 @@ class Filer:
     actor: str = "system"
     learn: Callable[[str], None] = lambda _: None
     hopeless: str = ""
+    newest: datetime | None = None
     fetching: str = ""
 
     def __post_init__(self) -> None:
@@ -79,14 +82,18 @@ class Filer:
             decision = decide(
                 envelope,
                 self.knowledge,
+                own=self.mailbox.address,
                 authserv_id=self.believed,
                 reported=mime.reported_ids(report),
                 returned=mime.returned_references(report),
             )
             try:
-                return self._carry_out(envelope, decision)
+                outcome = self._carry_out(envelope, decision)
             except Raced:
                 self.knowledge.forget()  # what the decision was based on has changed: decide again
+            else:
+                self.newest = max(filter(None, [self.newest, envelope.received_at]), default=None)
+                return outcome
         raise Raced
 
     def _report(self, envelope: Envelope) -> bytes:
@@ -187,6 +194,8 @@ class Filer:
         for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
             app.blobs.put(org_id, blob, data)
         message = packed.message
+        if envelope.message_id and decision.trusted_id and self._is_late(envelope):
+            self.learn(envelope.message_id)
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
         self._commit(
             conversation,
@@ -196,6 +205,15 @@ class Filer:
             self._audit("message.filed", message, decision),
         )
         return "file"
+
+    def _is_late(self, envelope: Envelope) -> bool:
+        """Whether an answer to it may have been seen first: other folders, and copies in Sent, come later."""
+        if self.newest is None:
+            return False
+        if envelope.is_sent and envelope.sent_at:  # the copy may have come later than the first answer
+            return envelope.sent_at <= self.newest
+        came = envelope.received_at or envelope.sent_at
+        return came is not None and came < self.newest
 
     def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
         """Write everything, provided that the conversation still is where it was.

@@ -37,10 +37,10 @@ class Finishing(Promised):
 
     def sent(self, receipt: Receipt, *, copied: bool) -> None:
         """Write down that it left; then, where the server files no copy, file one."""
-        final = receipt.message_id if receipt.message_id != self.message.value.message_id else None
+        told = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
         # enqueued before the id is written down, and seen after it: a crash in between loses no look
-        learnt = self._learnt(final)
+        final, learnt = self._learnt(told)
         done = copied and learnt is not None
         writes: list[Write] = [Remove(self.item())] if done else []
         writes += [*(learnt or ()), self.event("message.sent")]
@@ -49,22 +49,27 @@ class Finishing(Promised):
         if not done:
             self.finish(learnt=learnt is not None)
 
-    def _learnt(self, final: str | None) -> list[Write] | None:
-        """Return what makes a Message-ID known that we had not planned; answers to it are then looked for.
+    def _learnt(self, final: str | None) -> tuple[str | None, list[Write] | None]:
+        """Return a Message-ID that we had not planned, and what makes it known; answers to it are looked for.
 
-        None where that cannot be seen to now: it never keeps `sent` from being written.
+        The writes are None where that cannot be seen to now: it never keeps `sent` from being written. The id
+        is None where another mail has it: the server is wrong, or lies to have that mail's answers.
         """
-        if final in {None, self.message.value.planned_id}:
-            return []
+        if final is None or final == self.message.value.planned_id:
+            return final, []
         try:
             planned = self.app.records.get(self.org_id, Alias, digest(self.message.value.planned_id or ""))
+            taken = self.app.records.find(self.org_id, Alias, digest(final))
+            if taken and taken.value.email_id != planned.value.email_id:
+                logs.log("id.taken", email_id=self.message.value.id)
+                return None, []
             if self.mailbox and self.mailbox.value.receives_with:
                 job = Job("sync", self.org_id, self.mailbox.value.id, look=(final,))
                 jobs.put(self.app, job, delay=LOOK_DELAY)
         except Temporary as error:
             logs.log("id.not_learnt", email_id=self.message.value.id, code=error.code)
-            return None
-        return [Save(replace(planned.value, message_id=final))]
+            return final, None
+        return final, [Save(replace(planned.value, message_id=final))]
 
     def finish(self, *, learnt: bool = False) -> None:
         """Do what is left to do after it was sent; never fails the message.
@@ -73,7 +78,7 @@ class Finishing(Promised):
         once, for senders whose server does not.
         """
         if not learnt:
-            writes = self._learnt(self.message.value.message_id)
+            _, writes = self._learnt(self.message.value.message_id)
             if writes is None:
                 self.later(PAUSES[1])
                 return

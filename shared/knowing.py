@@ -64,6 +64,14 @@ class Knowledge:
         self.known.add((conversation_id, address))
         return True
 
+    def had(self, alias: Alias) -> bool:
+        """See `Lookup.had`."""
+        message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        if message is None:
+            return False
+        places = {message.value.mailbox_id, *(delivery.mailbox_id for delivery in message.value.deliveries)}
+        return self.mailbox_id in places
+
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:
     """Find a message wherever its conversation was moved to, also while it is on its way."""

@@ -342,6 +342,7 @@ class SyncState:
         again: somebody asked while the lease was held; the holder looks once more.
         watched_until: until then a job is on its way back that asks again, should the holder have died.
         restarted_at: when a cursor last expired.
+        newest: when the newest mail that was seen came in.
         look: Message-IDs that became known late and are still to be looked for.
         withheld: those of them for which the provider kept mails back -> since when, in how many looks.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
@@ -359,6 +360,7 @@ class SyncState:
     watched_until: datetime | None = None
     synced_at: datetime | None = None
     restarted_at: datetime | None = None
+    newest: datetime | None = None
     look: tuple[str, ...] = ()
     withheld: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     stuck: str = ""

@@ -117,16 +117,24 @@ class _Run:
         state = self.lease.held.value
         hopeless = state.stuck if state.tries >= PATIENCE else ""
         self.filer = filer = Filer(
-            self.app, self.org_id, self.mailbox, receiver, self.actor, self.lease.look_for, hopeless
+            self.app,
+            self.org_id,
+            self.mailbox,
+            receiver,
+            self.actor,
+            self.lease.look_for,
+            hopeless,
+            state.newest,
         )
         while True:
             cursor = self._pages(receiver, filer)
             self._late_evidence(receiver, filer)
             if self.unfinished:
-                self._go_on_later(cursor)
+                self._go_on_later(cursor, filer)
                 return
             done = {
                 "cursor": cursor,
+                "newest": filer.newest,
                 "synced_at": self.app.clock(),
                 "problem": self._missing() or self._withheld(),
                 "stuck": "",
@@ -152,13 +160,14 @@ class _Run:
         fix = "Zalion asks for them again at each look, for some time. Ask your provider if it stays."
         return Problem("mail_refused", f"The provider did not give {self.refused} of the mails.", fix)
 
-    def _go_on_later(self, cursor: Cursor | None) -> None:
+    def _go_on_later(self, cursor: Cursor | None, filer: Filer) -> None:
         """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
         delay = GO_ON_DELAY + self.rests
         jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=delay)
         until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
         progress = {
             "cursor": cursor,
+            "newest": filer.newest,
             "problem": self._missing(),
             "stuck": "",
             "tries": 0,
@@ -227,7 +236,7 @@ class _Run:
                 self.unfinished = True
                 break
             if page.envelopes or page.refused or self.lease.age > OFTEN:
-                self.lease.save(cursor=cursor, until=self.app.clock() + LEASE)
+                self.lease.save(cursor=cursor, newest=filer.newest, until=self.app.clock() + LEASE)
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:

@@ -32,6 +32,7 @@ class Known:
     threads: dict[str, str] = field(default_factory=dict)
     people: set[str] = field(default_factory=lambda: {SUPPLIER.address, ALICE.address})
     asked: list[str] = field(default_factory=list)
+    mine: bool = True
 
     def signed(self, message_id):
         return identity.read(KEY, self.org, message_id)
@@ -48,6 +49,9 @@ class Known:
 
     def knows(self, conversation_id, address):
         return conversation_id == CONVERSATION.id and address in self.people
+
+    def had(self, alias):
+        return self.mine
 
 
 def envelope(**changes) -> Envelope:
@@ -93,6 +97,34 @@ DAEMON = Address("mailer-daemon@x.example")
 
 def bounce(**changes) -> Envelope:
     return envelope(sender=DAEMON, headers=REPORT, subject="Undeliverable", **changes)
+
+
+def test_who_answers_a_mail_that_this_mailbox_never_had_waits_unless_a_secret_of_ours_is_named():
+    knowledge = replace(known(), mine=False)
+    decision = decide(envelope(references=(SUPPLIERS,)), knowledge)
+    assert decision.outcome == "review"
+    assert "does not have" in decision.reason
+    assert decide(envelope(references=(OURS, SUPPLIERS)), knowledge).outcome == "file"
+
+
+def test_another_sender_in_sent_is_judged_as_one_who_writes_to_us():
+    for sender, references, outcome in (
+        (STRANGER, (SUPPLIERS,), "review"),
+        (SUPPLIER, (SUPPLIERS,), "file"),
+        (STRANGER, (OURS,), "file"),
+        (ALICE, (SUPPLIERS,), "file"),
+    ):
+        mail = envelope(sender=sender, is_sent=True, references=references)
+        knowledge = replace(known(), people={SUPPLIER.address})
+        assert decide(mail, knowledge, own=ALICE.address).outcome == outcome, sender
+
+
+def test_the_mail_that_is_answered_comes_before_every_other_reference():
+    knowledge = known()
+    knowledge.aliases["<other@x.example>"] = Alias("<other@x.example>", OTHER.id, "1-x", "f")
+    mail = envelope(in_reply_to=SUPPLIERS, references=(SUPPLIERS, "<other@x.example>"))
+    decision = decide(mail, knowledge)
+    assert (decision.conversation, decision.evidence.rule) == (CONVERSATION, "in-reply-to")
 
 
 def test_a_report_that_only_names_a_mail_waits_and_says_why():
@@ -262,9 +294,8 @@ def test_another_mail_under_a_known_message_id_is_not_trusted_by_id_alone():
 
 
 def test_own_mail_from_the_sent_folder_passes_the_gate():
-    decision = decide(
-        envelope(sender=Address("alias@imap.example"), references=(SUPPLIERS,), is_sent=True), known()
-    )
+    mail = envelope(references=(SUPPLIERS,), is_sent=True)
+    decision = decide(mail, replace(known(), people=set()), own=SUPPLIER.address)
     assert decision.outcome == "file"
 
 

@@ -1,0 +1,72 @@
+"""An answer may be seen before the mail that it answers, and names nothing else of ours: it is found later."""
+
+import time
+from email.policy import SMTP
+
+import pytest
+
+from shared import connecting
+from shared.contract import PatchMailbox
+from tests.doors import Guard, guarded
+from tests.scenes import imap, write
+
+
+@pytest.fixture
+def asked(scene):
+    """The Message-ID of a mail of ours, as it arrived."""
+    scene.sent()
+    scene.sync()
+    return scene.supplier.inbox()[0]
+
+
+def mail(scene, text, **headers):
+    """Write to Alice, with no header that leads to us but these."""
+    return write(scene.supplier.address, scene.alice.address, "Re: Offer 4711", text, **headers)
+
+
+def texts(scene):
+    return {message.snippet for message in scene.timeline()}
+
+
+def test_in_a_folder_that_is_looked_into_before_the_other(scene, asked):
+    with imap(scene.world, scene.alice.address) as client:
+        client.create_folder("Projects")
+    connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=["Projects"]))
+    scene.sync()
+    first = scene.supplier.reply(asked, "one", to=scene.supplier.address)
+    scene.alice.receive(first.as_bytes(policy=SMTP), folder="Projects")
+    second = mail(scene, "two", In_Reply_To=first["Message-ID"], Message_ID="<two@supplier.example>")
+    scene.alice.receive(second.as_bytes(policy=SMTP))
+    time.sleep(1.1)  # an IMAP server tells the second in which a mail came in
+    scene.alice.receive(mail(scene, "three", In_Reply_To="<two@supplier.example>").as_bytes(policy=SMTP))
+    scene.sync()
+    scene.work()
+    assert {"one", "two", "three"} <= texts(scene)
+
+
+def test_before_the_copy_of_the_own_mail_was_put_into_sent(scene, asked):
+    first = scene.supplier.reply(asked)
+    scene.sync()
+    own = write(
+        scene.alice.address,
+        scene.supplier.address,
+        "Re: Offer 4711",
+        "mine",
+        In_Reply_To=first["Message-ID"],
+    )
+    scene.alice.receive(mail(scene, "at once", In_Reply_To=own["Message-ID"]).as_bytes(policy=SMTP))
+    scene.sync()
+    assert "at once" not in texts(scene)
+    scene.alice.keep(own.as_bytes(policy=SMTP))
+    scene.sync()
+    scene.work()
+    assert {"mine", "at once"} <= texts(scene)
+
+
+def test_mails_that_come_in_their_order_are_never_searched_for(scene, asked):
+    guard = Guard()
+    for number in range(3):
+        scene.supplier.reply(asked, str(number))
+        scene.sync(app=guarded(scene.app, guard))
+    assert len(texts(scene)) == 4
+    assert guard.count(f"{scene.receiver}.look") == 0

@@ -1,0 +1,97 @@
+"""What a colleague plants, by an own mailbox or mail server, moves nobody else's mail into his case."""
+
+import email.policy
+from dataclasses import replace
+
+import pytest
+
+from shared import casework
+from shared.callers import Caller
+from tests.providers.scripted import ScriptedSmtp
+from tests.scenes import connect, someone, write
+
+PRIVATE = "<private@imap.example>"
+
+
+@pytest.fixture
+def mallory(scene):
+    """A colleague who is member of a case of his own only."""
+    person = someone(scene.world, "mallory", "imap.example")
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-2", "His own", [person.address])
+    return person
+
+
+def as_he_sees_it(scene, mallory, **settings):
+    """Connect his mailbox; return the scene with him in Alice's place."""
+    box = connect(scene.world, scene.app, scene.org_id, mallory, **settings)
+    return replace(scene, alice=mallory, mailbox=box, case_id="C-2")
+
+
+def received(scene):
+    return [message.snippet for message in scene.timeline() if message.direction == "in"]
+
+
+def keep(person, mail):
+    person.keep(mail.as_bytes(policy=email.policy.SMTP))
+
+
+def test_a_server_that_claims_another_mails_id_does_not_get_that_mails_answers(scene, mallory):
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0], "The first answer")
+    scene.sync()
+    stolen = answer["Message-ID"]
+    claims = {"dot": f"250 2.0.0 OK {stolen} [Hostname=x]"}
+    with ScriptedSmtp(scene.world.authority.server_context(), claims) as server:
+        smtp = {"host": "localhost", "port": server.port, "security": "tls"}
+        imap = {"host": "localhost", "port": scene.world.ports["imaps"], "security": "tls"}
+        his = as_he_sees_it(scene, mallory, settings={"imap": imap, "smtp": smtp})
+        promised = his.send()
+        his.work()
+    told = his.email(promised.id)
+    assert (told.state, told.message_id) == ("sent", promised.message_id)
+    following = {"In_Reply_To": stolen, "References": stolen}
+    scene.supplier.send(scene.alice.address, "Re: Offer 4711", "The price", **following)
+    scene.sync()
+    assert received(his) == []
+    assert received(scene)[-1] == "The price"
+
+
+def test_an_answer_to_a_private_mail_whose_id_a_colleague_planted_waits_for_its_owner(scene, mallory):
+    his = as_he_sees_it(scene, mallory)
+    sent = his.sent()
+    planted = {"Message_ID": PRIVATE, "In_Reply_To": sent.message_id, "References": sent.message_id}
+    keep(mallory, write(mallory.address, scene.supplier.address, "Re: Offer 4711", "Planted", **planted))
+    assert his.sync()["file"] == 1
+    private = {"In_Reply_To": PRIVATE, "References": PRIVATE}
+    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", **private)
+    keep(
+        scene.alice,
+        write(scene.alice.address, scene.supplier.address, "Re: salary", "Very private", **private),
+    )
+    assert scene.sync()["review"] == 2
+    assert received(his) == []
+    [first, second] = scene.reviews()
+    assert "does not have" in first.reason
+    assert "does not have" in second.reason
+
+
+@pytest.mark.parametrize("sender", ["alice", "the supplier", "nobody known"])
+def test_a_colleague_who_knows_an_id_files_nothing_in_anybodys_name(scene, mallory, sender):
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    before = len(scene.timeline())
+    his = as_he_sees_it(scene, mallory)
+    known = {"alice": scene.alice.address, "the supplier": scene.supplier.address}
+    forged = write(
+        known.get(sender, "x@elsewhere.example"),
+        scene.supplier.address,
+        "Re: Offer 4711",
+        "Forged",
+        In_Reply_To=answer["Message-ID"],
+    )
+    keep(mallory, forged)
+    mallory.receive(forged.as_bytes(policy=email.policy.SMTP).replace(b"Forged", b"Other"))
+    assert his.sync()["file"] == 0
+    assert len(scene.timeline()) == before
