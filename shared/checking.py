@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from shared import audit, identity, mime
+from shared import audit, identity, mime, relaying
 from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
-from shared.errors import Temporary, ZalionError
+from shared.errors import Busy, Raced, Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
 from shared.owning import own
@@ -145,10 +145,6 @@ def _may_send(app: App, org_id: str, mailbox: Mailbox) -> None:
         sender.check()
 
 
-def _unpromised(_refused: Mapping[str, str] = NOBODY, /) -> None:
-    """See `Commit`. Nobody was promised this mail: there is nothing to write down."""
-
-
 @dataclass
 class _Trip:
     """A short mail from the mailbox to itself, and its copy in Sent."""
@@ -162,14 +158,29 @@ class _Trip:
     copied: bool = False
 
     def there_and_back(self) -> None:
-        """Send it and wait until it can be read."""
+        """Send it and wait until it can be read. Raises AgainstRules where it may not leave."""
+        relaying.admit_test(self.app, self.org_id, self.mailbox)
         self.raw = self._compose()
         with self.app.sending(self.org_id, self.mailbox) as sender:
-            receipt = sender.send(self.raw, self.mailbox.address, [self.mailbox.address], _unpromised)
+            receipt = sender.send(self.raw, self.mailbox.address, [self.mailbox.address], self._let_go)
             self.message_id = receipt.message_id or self.message_id
             self.copied = sender.files_copy
         with self.app.receiving(self.org_id, self.mailbox) as receiver:
             _await(lambda: self._arrived(receiver))
+
+    def _let_go(self, _refused: Mapping[str, str] = NOBODY, /) -> None:
+        """See `Commit`. Nobody was promised this mail: all there is to write down is that one more leaves."""
+        for tries in range(relaying.TURNS):
+            counting = relaying.admit_test(self.app, self.org_id, self.mailbox)
+            if not counting.writes:
+                return
+            try:
+                self.app.records.commit(self.org_id, *counting.writes)
+            except Raced:
+                relaying.wait_a_turn(tries)
+            else:
+                return
+        raise Busy("Too many mails leave at the same moment.", retry_after=2)
 
     def _arrived(self, receiver: Receiver) -> bool:
         """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""

@@ -5,7 +5,7 @@ We are not the receiving server: what it will make of a mail is up to it.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared import proofs
@@ -24,6 +24,12 @@ SPF_OF = {"microsoft": "include:spf.protection.outlook.com", "google": "include:
 PROBED = 2
 """MX hosts whose TLS is looked at."""
 
+PATIENCE = 20.0
+"""Seconds for the DNS: a domain may name hundreds of places, and somebody waits for the answer."""
+
+MOST_REPORTED = 10
+"""Places that reports go to; receivers need to serve two (RFC 9990 §4)."""
+
 _ALLOWS = re.compile(r"(?i) \+?((include|a|mx|ptr|ip4|ip6|exists)\b(?!=)|redirect=)")
 """What lets somebody send (RFC 7208 §5, §6.1); a library's tree lacks what cannot be resolved just now."""
 
@@ -38,12 +44,14 @@ class Examination:
     Attributes:
         selector: the DKIM selector to look at; else the one in `arrived`.
         arrived: a mail of this mailbox as it arrived, if one did.
+        patience: seconds for the DNS, for all findings together.
     """
 
     app: App
     mailbox: Mailbox
     selector: str | None = None
     arrived: bytes = b""
+    patience: float = PATIENCE
 
     def __post_init__(self) -> None:
         """Raise InvalidRequest for what is no selector."""
@@ -57,12 +65,13 @@ class Examination:
 
     def findings(self) -> Iterator[CheckResource]:
         """Look at each part; what cannot be looked at is `skipped`, with the reason."""
+        hurried = replace(self, app=replace(self.app, lookups=self.app.lookups.within(self.patience)))
         parts: dict[str, Callable[[], CheckResource]] = {
-            "mx": self.mx,
-            "mx_tls": self.mx_tls,
-            "spf": self.spf,
-            "dkim": self.dkim,
-            "dmarc": self.dmarc,
+            "mx": hurried.mx,
+            "mx_tls": hurried.mx_tls,
+            "spf": hurried.spf,
+            "dkim": hurried.dkim,
+            "dmarc": hurried.dmarc,
         }
         for name, look in parts.items():
             try:
@@ -152,7 +161,10 @@ class Examination:
         """What receivers are asked to do with mail that only pretends to come from the domain."""
         place = f"_dmarc.{self.domain}"
         fix = f'Publish a TXT record at {place}: "v=DMARC1; p=none; rua=mailto:postmaster@{self.domain}"'
-        self.app.lookups.txt(place)  # says whether the DNS answers at all
+        published = self.app.lookups.txt(place)  # says whether the DNS answers at all
+        if any(proofs.reports(text) > MOST_REPORTED for text in published):
+            detail = f"The DMARC record has reports sent to more than {MOST_REPORTED} places."
+            return _warning("dmarc", detail, f"Name one or two of them at {place} (rua=, ruf=).")
         judged = proofs.dmarc(self.domain, self.app)
         if judged.get("error"):
             words = network.clean(str(judged["error"])).rstrip(".")

@@ -67,6 +67,8 @@ def deliver(app: App, job: Job) -> None:
     match message.value.state:
         case "queued" | "sending" if message.value.deliveries and not waits:
             delivery.sent(Receipt(), copied=False)  # a copy in somebody's mailbox proves that it left
+        case "queued" if not waits and delivery.too_old():  # before whatever it is that workers die of
+            delivery.give_up(message.value.error)
         case "queued" if not waits:
             delivery.hand_over()
         case "sending" if not waits:
@@ -131,7 +133,12 @@ class _Delivery(Finishing):
             self.sent(receipt, copied=copied)
 
     def look(self, error: ZalionError | None = None, *, first: bool = False) -> None:
-        """The hand-over broke or its worker died: only a copy of the mail can tell what came of it."""
+        """The hand-over broke or its worker died: only a copy of the mail can tell what came of it.
+
+        What is too old is `uncertain` until one does: a look that breaks keeps nobody in the dark for ever.
+        """
+        if error is None and self.too_old():
+            self.uncertain(None)
         try:
             copy = self._find_copy()
             slow = first and self.files_copy()

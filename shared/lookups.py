@@ -4,9 +4,10 @@ Answers are whatever a domain's owner wrote: untrusted text, and hosts that go t
 `providers.network` like all that users type. https://dnspython.readthedocs.io/
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from shared.errors import InvalidRequest, Temporary
 
@@ -14,11 +15,37 @@ if TYPE_CHECKING:
     from dns.resolver import Resolver
 
 
+TOO_SLOW = "The DNS is too slow: not all that this domain names could be looked up in time."
+
+
 class Service(NamedTuple):
     """Where a service of a domain is (RFC 2782)."""
 
     host: str
     port: int
+
+
+class Sparing:
+    """A resolver that spends so many seconds on all its questions together, and answers none after that."""
+
+    def __init__(self, resolver: "Resolver", seconds: float) -> None:
+        self._resolver, self._left, self.lifetime = resolver, seconds, resolver.lifetime
+
+    def resolve(self, name: str, kind: str, **options: Any) -> Any:
+        """See dnspython's. Raises Temporary when the time is over: no library takes that for an answer."""
+        from dns.exception import Timeout
+
+        began, options["lifetime"] = time.monotonic(), min(self._left, self.lifetime)
+        if self._left <= 0:
+            raise Temporary(TOO_SLOW)
+        try:
+            return self._resolver.resolve(name, kind, **options)
+        except Timeout as error:
+            if self._left < self.lifetime:
+                raise Temporary(TOO_SLOW) from error
+            raise
+        finally:
+            self._left -= time.monotonic() - began
 
 
 @dataclass(frozen=True)
@@ -31,10 +58,16 @@ class Lookups:
     Args:
         server: `address` or `address:port`, IPv4; empty for the system's.
         seconds: for one question, tries and all.
+        together: seconds for all questions, where these are many; see `within`.
     """
 
     server: str = ""
     seconds: float = 5.0
+    together: float | None = None
+
+    def within(self, seconds: float) -> Self:
+        """Return the same, with no more than so many seconds for all that is asked of it."""
+        return replace(self, together=seconds)
 
     def txt(self, name: str) -> list[str]:
         """Return the TXT records, each joined from its strings (RFC 7208 §3.3)."""
@@ -51,8 +84,8 @@ class Lookups:
         return [Service(host, record.port) for record in records if (host := _host(record.target))]
 
     @cached_property
-    def resolver(self) -> "Resolver":
-        """The resolver of dnspython, for the libraries that take one."""
+    def resolver(self) -> Any:
+        """The resolver of dnspython, or what looks like it to the libraries that take one."""
         from dns.resolver import Resolver
 
         made = Resolver(configure=not self.server)
@@ -60,7 +93,7 @@ class Lookups:
             address, _, port = self.server.partition(":")
             made.nameservers, made.port = [address], int(port or 53)
         made.lifetime, made.timeout = self.seconds, self.seconds / 2
-        return made
+        return made if self.together is None else Sparing(made, self.together)
 
     def _ask(self, name: str, kind: str) -> list[Any]:
         from dns.exception import DNSException, Timeout

@@ -130,6 +130,11 @@ class Promised:
         """It did not leave and never will."""
         self._end("failed", problem)
 
+    def give_up(self, last: Problem | None) -> None:
+        """It never left, and is too old to leave now; `last` is what kept it, where anybody said so."""
+        detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {last.detail if last else ''}"
+        self.fail(Problem("gave_up", detail.strip(), (last and last.fix) or "Send it again."))
+
     def uncertain(self, error: ZalionError | None) -> None:
         """Whether it left will never be known here."""
         detail = error.detail if error else "The worker stopped during the hand-over."
@@ -149,8 +154,7 @@ class Promised:
         Who asks us to wait knows for how long; else each pause is longer than the one before.
         """
         if self.too_old():
-            detail = f"Not sent within {GIVE_UP.total_seconds() / 3600:.0f} hours. {error.detail}"
-            self.fail(Problem("gave_up", detail, error.fix or "Send it again."))
+            self.give_up(Problem(error.code, error.detail, error.fix))
             return
         attempts = 0 if isinstance(error, RateLimited) else self.message.value.attempts
         at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])

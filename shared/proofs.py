@@ -53,13 +53,16 @@ def offers_tls(app: App, host: str) -> bool:
 
 
 def spf(domain: str, app: App) -> dict[str, Any]:
-    """Return checkdmarc's judgement of the domain's SPF record, with `error` where it is none."""
+    """Return checkdmarc's judgement of the domain's SPF record, with `error` where it is none.
+
+    It asks for each name in the record, however many there are. Raises Temporary where that takes too long.
+    """
     from checkdmarc import spf as library
     from checkdmarc import utils
 
     utils.DNS_CACHE.clear()  # it is the whole process's, and somebody who mends a record looks again
     found: dict[str, Any] = library.check_spf(
-        domain, resolver=app.lookups.resolver, timeout=app.lookups.seconds
+        domain, resolver=app.lookups.resolver, timeout=app.lookups.seconds, retries=0
     )
     return found
 
@@ -75,7 +78,10 @@ def includes(parsed: Mapping[str, Any], domain: str) -> bool:
 
 
 def dmarc(domain: str, app: App) -> dict[str, Any]:
-    """Return checkdmarc's judgement of the DMARC record that counts for the domain: `error` or `tags`."""
+    """Return checkdmarc's judgement of the DMARC record that counts for the domain: `error` or `tags`.
+
+    It asks for each place that reports go to. Raises Temporary where that takes too long.
+    """
     from checkdmarc import dmarc as library
     from checkdmarc import utils
 
@@ -84,6 +90,12 @@ def dmarc(domain: str, app: App) -> dict[str, Any]:
         domain, resolver=app.lookups.resolver, timeout=app.lookups.seconds, retries=0
     )
     return dict(found)
+
+
+def reports(record: str) -> int:
+    """Return to how many places a DMARC record has reports sent."""
+    tags = _tags(record)
+    return sum(len(list(filter(str.strip, tags.get(tag, "").split(",")))) for tag in ("rua", "ruf"))
 
 
 def aligned(signer: str, domain: str, *, strict: bool) -> bool:

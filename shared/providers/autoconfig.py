@@ -4,6 +4,7 @@ https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/ (config file f
 domain's to choose, so it is judged by `network`; the answer is small, comes at once, or does not count.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +23,8 @@ CONNECT = 3.0
 TITLE = "The domain's autoconfiguration"
 _SECURITY = {"SSL": "tls", "STARTTLS": "starttls"}
 """`plain` is left out: no password goes over the wire in the open."""
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def read(text: bytes, address: str) -> list[Place]:
 
     try:
         root = fromstring(text, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # the last: its encoding
         raise Rejected(f"{TITLE} cannot be read.") from error
     kinds = {"incomingServer": ("imap", "pop3"), "outgoingServer": ("smtp",)}
     local, _, domain = address.rpartition("@")
@@ -77,7 +80,7 @@ def read(text: bytes, address: str) -> list[Place]:
 def _place(element: "Element", words: Mapping[str, str]) -> Place | None:
     host, port, username = (_said(element, name, words) for name in ("hostname", "port", "username"))
     security = _SECURITY.get(_said(element, "socketType", {}).upper())
-    if not security or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
+    if not security or not _PORT.fullmatch(port) or not 0 < int(port) < 2**16:
         return None
     try:
         name = network.Server(host, int(port), "tls").name

@@ -18,8 +18,8 @@ from itertools import zip_longest
 from typing import Literal, NamedTuple, cast
 
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
-from shared.providers import silence
-from shared.providers.base import Bearer, Connection, Field
+from shared.providers import sasl, silence
+from shared.providers.base import Connection, Credential, Field
 from shared.providers.sockets import LONGEST, Socket, verifying
 
 PORTS = frozenset({110, 143, 465, 587, 993, 995})
@@ -297,21 +297,15 @@ def no_folder(name: str, field: str) -> ZalionError:
     )
 
 
-def bearer_answers(mechanism: str, credential: Bearer) -> tuple[bytes, bytes]:
-    """Make a client's two SASL answers: the token, and what lets the server go on to say its "no".
+def clean(words: str | bytes, credential: Credential | None = None) -> str:
+    """Make one printable line of at most 300 characters of what a server said.
 
-    XOAUTH2: https://developers.google.com/workspace/gmail/imap/xoauth2-protocol. OAUTHBEARER: RFC 7628 §3.
+    Args:
+        words: its words.
+        credential: what it was shown; whoever reads the words is not to read that in them.
     """
-    if mechanism == "OAUTHBEARER":
-        name = credential.username.replace("=", "=3D").replace(",", "=2C")
-        return f"n,a={name},\x01auth=Bearer {credential.token}\x01\x01".encode(), b"\x01"
-    return f"user={credential.username}\x01auth=Bearer {credential.token}\x01\x01".encode(), b""
-
-
-def clean(words: str | bytes) -> str:
-    """Make one printable line of at most 300 characters of what a server said."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+    return (sasl.without(text, credential) if credential else sasl.one_line(text))[:300]
 
 
 def too_often(words: str) -> bool:

@@ -4,7 +4,6 @@ MAIL, RCPT and DATA are said one by one, because smtplib's `sendmail` throws the
 and in it some servers tell the Message-ID that they put in place of ours.
 """
 
-import base64
 import re
 import smtplib
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from shared import mime
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, Rejected, Temporary, ZalionError
-from shared.providers import network, sockets
+from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Commit, Connection, Credential, Field, Provider, Receipt
 
 PORT = 465
@@ -40,6 +39,7 @@ _OK, _SIGNED_IN, _GO_ON, _START = 250, 235, 334, 354
 _NOT_AVAILABLE, _BAD_CREDENTIALS = 421, 535
 _NO_ACCESS = {530, 534, 535, 538}  # RFC 4954 §6
 _TOO_LARGE = {552, 523}
+_OCTETS = re.compile(r"[0-9]{1,20}")  # RFC 1870 §3
 
 _SIGN_IN_FIX = "Check name and password and sign in again; some providers ask for an app password."
 GOODBYE = 2.0
@@ -51,8 +51,8 @@ _SIZE_FIX = "Send less at once, or share large files by a link."
 class _Smtp(smtplib.SMTP):
     """smtplib over the guarded way out, introducing itself without our host's name (RFC 5321 §4.1.3)."""
 
-    def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server, self._timeouts = server, timeouts
+    def __init__(self, server: network.Server, timeouts: network.Timeouts, credential: Credential) -> None:
+        self._server, self._timeouts, self._credential = server, timeouts, credential
         super().__init__(server.name, server.port, local_hostname="[127.0.0.1]", timeout=timeouts.connect)
         self.set_timeout(timeouts.read)
         self.command_encoding = "utf-8"  # for addresses, and those only where SMTPUTF8 is offered
@@ -74,7 +74,11 @@ class _Smtp(smtplib.SMTP):
     def say(self, *words: str) -> tuple[int, str]:
         """Say one line; return code and cleaned words of the answer."""
         code, answer = self.docmd(" ".join(words))
-        return code, network.clean(answer)
+        return code, self.words(answer)
+
+    def words(self, answer: bytes) -> str:
+        """Clean an answer; some servers repeat the command that they refuse."""
+        return network.clean(answer, self._credential)
 
     def expect(self, code: int, *words: str) -> None:
         """Say one line; any other answer is raised as what it means."""
@@ -130,7 +134,7 @@ class SmtpSender:
             code, answer = smtp.getreply()
         except OSError as error:
             raise OutcomeUnknown("The connection broke while the message was handed over.") from error
-        words = network.clean(answer)
+        words = smtp.words(answer)
         match code // 100:
             case 2:
                 return words
@@ -153,7 +157,7 @@ class SmtpSender:
         credential = self._connection.credential()
         with ExitStack() as stack:
             with _certain():
-                smtp = _Smtp(self._server, self._timeouts)
+                smtp = _Smtp(self._server, self._timeouts, credential)
                 stack.callback(_leave, smtp)
                 smtp.introduce()
                 if self._server.security == "starttls":
@@ -201,23 +205,20 @@ def _sign_in_lines(offered: Sequence[str], credential: Credential) -> list[str]:
     if isinstance(credential, Bearer):
         bearer = "OAUTHBEARER" in offered and "XOAUTH2" not in offered
         mechanism = "OAUTHBEARER" if bearer else "XOAUTH2"
-        token, end = map(_base64, network.bearer_answers(mechanism, credential))
+        token, end = map(sasl.encoded, sasl.bearer_answers(mechanism, credential))
         return [f"AUTH {mechanism} {token}", end]
-    name, password = credential.username.encode(), credential.password.encode()
     if "LOGIN" in offered and "PLAIN" not in offered:
-        return ["AUTH LOGIN", _base64(name), _base64(password)]
-    return [f"AUTH PLAIN {_base64(b'\0'.join((b'', name, password)))}"]
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+        answers = credential.username.encode(), credential.password.encode()
+        return ["AUTH LOGIN", *map(sasl.encoded, answers)]
+    return [f"AUTH PLAIN {sasl.encoded(sasl.plain_answer(credential))}"]
 
 
 def _mail(smtp: _Smtp, text: bytes, sender: str, *, international: bool) -> None:
     """Say who sends how much; of the size before it is sent, so that nothing is sent in vain."""
-    limit = smtp.esmtp_features.get("size", "")
-    if limit.isdigit() and 0 < int(limit) < len(text):
-        sizes = f"{len(text) / 1e6:.1f} MB; the server takes {int(limit) / 1e6:.1f} MB"
+    told = smtp.esmtp_features.get("size", "")
+    limit = int(told) if _OCTETS.fullmatch(told) else 0
+    if 0 < limit < len(text):
+        sizes = f"{len(text) / 1e6:.1f} MB; the server takes {limit / 1e6:.1f} MB"
         raise Rejected(f"The message has {sizes}.", fix=_SIZE_FIX)
     options = [f"SIZE={len(text)}"] if smtp.has_extn("size") else []
     if not text.isascii() and smtp.has_extn("8bitmime"):

@@ -16,6 +16,7 @@ from shared.errors import (
     Temporary,
     Unsupported,
     Withheld,
+    ZalionError,
 )
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
@@ -141,6 +142,36 @@ class TestSigningIn:
         box.check()
         [said] = [line for line in server.said if "LOGIN" in line]
         assert said.partition(" ")[2] == 'LOGIN "al\\"ice" "pa\\\\ss \\"word\\""'
+
+    @pytest.mark.parametrize(
+        "said", ["%t NO cannot", "%t BAD cannot", "* BYE cannot", "%t NO [LIMIT] cannot"]
+    )
+    @pytest.mark.parametrize(
+        ("capabilities", "credential"),
+        [
+            ("IMAP4rev1", Password("alice", 'pa\\ss "word"')),
+            ("IMAP4rev1 AUTH=PLAIN", Password("alice", "correct horse")),
+            ("IMAP4rev1 AUTH=XOAUTH2", BEARER),
+        ],
+    )
+    def test_a_server_that_repeats_the_command_puts_no_secret_into_the_error(
+        self, odd, said, capabilities, credential
+    ):
+        server, box = odd(capabilities=capabilities, credential=lambda: credential)
+        usual, commands = server.answer, []
+
+        def repeated(line):
+            commands.append(line.split()[0])
+            if " CAPABILITY" in line or " AUTHENTICATE" in line:
+                return usual(line)
+            tag = next(tag for tag in reversed(commands) if len(tag) == 5)
+            return f"{said.replace('%t', tag)} {line.removeprefix(tag).strip()}"
+
+        server.answer = repeated
+        with pytest.raises(ZalionError) as caught:
+            box.check()
+        told = caught.value.detail.partition("cannot")[2].strip()
+        assert told in {"…", 'LOGIN "alice" "…"'}
 
     @pytest.mark.parametrize("password", ["pässword", "pass\r\nA1 DELETE INBOX"])
     def test_a_password_that_login_cannot_say_is_not_said(self, odd, password):

@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers import network
-from shared.providers.base import Bearer, Password
+from shared.providers.base import Password
 from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
 from shared.providers.pop3 import Pop3Receiver
@@ -583,11 +583,6 @@ class TestWords:
 
     def test_anything_else_is_just_temporary(self):
         assert not isinstance(network.later("please operate separately"), RateLimited)
-
-    def test_a_user_name_cannot_break_out_of_its_token(self):
-        answer, end = network.bearer_answers("OAUTHBEARER", Bearer("a=b,c@x.example", "t"))
-        assert answer == b"n,a=a=3Db=2Cc@x.example,\x01auth=Bearer t\x01\x01"
-        assert end == b"\x01"
 
 
 def _hang_up(listener):

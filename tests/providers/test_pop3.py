@@ -18,6 +18,7 @@ from shared.errors import (
     Temporary,
     Unsupported,
     Withheld,
+    ZalionError,
 )
 from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
@@ -25,7 +26,7 @@ from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import Session
 from shared.providers.positions import ASKED, WAITED
-from tests.providers.parts import SINCE, connection, id_of, mail
+from tests.providers.parts import PASSWORD, SINCE, connection, id_of, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
 
 
@@ -488,6 +489,17 @@ def test_a_token_is_shown_after_the_command_and_its_refusal_is_heard(start):
     with pytest.raises(ConsentRequired):
         receiver.check()
     assert [len(line) > 2000 for line in server.said] == [False, True, False]
+
+
+@pytest.mark.parametrize("said", ["-ERR unknown command: ", "-ERR [SYS/TEMP] cannot "])
+@pytest.mark.parametrize("secret", [Password("alice", PASSWORD), Bearer("alice", "t0ken" * 100)])
+def test_a_server_that_repeats_the_command_puts_no_secret_into_the_error(start, secret, said):
+    server, receiver = start(credential=lambda: secret)
+    hello = {"USER": "+OK", "AUTH": "+ "}
+    server.answer = lambda line: hello.get(line[:4]) or said + line
+    with pytest.raises(ZalionError, match=r"unknown command|cannot") as caught:
+        receiver.check()
+    assert caught.value.detail.endswith(("PASS …", ": …", "cannot …"))
 
 
 @pytest.mark.parametrize("password", ["a\r\nDELE 1", "a\0b"])

@@ -1,5 +1,6 @@
 """The SMTP provider on the sandbox's post office, and on servers that do what it does not."""
 
+import re
 import socket
 import ssl
 import threading
@@ -15,16 +16,18 @@ from shared.errors import (
     RateLimited,
     Rejected,
     Temporary,
+    ZalionError,
 )
 from shared.providers.base import NOBODY, Bearer, Connection, Password
 from shared.providers.network import Timeouts
 from shared.providers.smtp import SmtpSender
-from tests.providers.parts import connection, mail
+from tests.providers.parts import PASSWORD, connection, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedSmtp
 
 FROM, TO = "alice@imap.example", "supplier@supplier.example"
 RAW = b"From: alice@imap.example\r\nMessage-ID: <1@imap.example>\r\nSubject: Hi\r\n\r\nText\r\n"
 QUICK = Timeouts(1, 0.3, 0.3)
+TOKEN = "ya29." + "0123456789abcdefghij" * 40
 
 
 class Commit:
@@ -283,6 +286,26 @@ class TestSigningIn:
             sender.check()
         assert type(caught.value) is error
 
+    @pytest.mark.parametrize("credential", [Password("a@x.example", PASSWORD), Bearer("a@x.example", TOKEN)])
+    @pytest.mark.parametrize("offers", ["AUTH PLAIN XOAUTH2", "AUTH LOGIN OAUTHBEARER"])
+    @pytest.mark.parametrize("code", ["454 4.3.0 cannot", "500 5.3.3 unrecognized command:"])
+    def test_a_server_that_repeats_the_command_puts_no_secret_into_the_error(
+        self, odd, offers, credential, code
+    ):
+        server, sender = odd(offers=offers, credential=lambda: credential)
+        usual = server.answer
+
+        def repeated(line):
+            if line == "AUTH LOGIN":
+                return "334 VXNlcm5hbWU6"
+            return usual(line) if line[:4].upper() in {"EHLO", "QUIT"} else f"{code} {line}"
+
+        server.answer = repeated
+        with pytest.raises(ZalionError, match=code[4:]) as caught:
+            sender.check()
+        assert "…" in caught.value.detail
+        assert not re.search(r"[\w=+/]{12}", caught.value.detail.partition(code[4:])[2])
+
     @pytest.mark.parametrize(
         ("offers", "credential", "said"),
         [
@@ -359,6 +382,10 @@ class TestEnvelope:
 
     def test_nothing_is_asked_of_a_server_that_offers_nothing(self, odd):
         assert self.said(odd, "HELP") == [f"MAIL FROM:<{FROM}>", f"RCPT TO:<{TO}>"]
+
+    @pytest.mark.parametrize("size", ["9" * 5000, "²", "٣", "-5", "0x10", "0"])
+    def test_a_size_that_is_none_limits_nothing(self, odd, size):
+        assert len(self.said(odd, f"SIZE {size}")) == 2
 
     def test_reports_are_asked_for_where_they_are_offered(self, odd):
         mail_, rcpt = self.said(odd, "DSN", to=["a+b=c@x.example"])

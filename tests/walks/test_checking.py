@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared import checking
+from shared import checking, integrating
+from shared.contract import PutIntegration
 from shared.errors import Temporary
 from tests.doors import Guard, guarded
+from tests.scenes import caller
 
 
 @pytest.mark.parametrize(("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues")])
@@ -48,3 +50,52 @@ def test_the_doctor_finds_what_is_well_and_leaves_one_copy(scene):
     assert len(scene.alice.inbox("Sent")) == 1
     assert scene.sync()["ignore"] == 2
     assert scene.timeline() == []
+
+
+def examined(scene):
+    return {check.name: check for check in checking.doctor(scene.app, scene.caller, scene.mailbox.id)}
+
+
+@pytest.fixture
+def rule(scene):
+    def rule(**settings):
+        admin = caller(scene.org_id, "admin@imap.example", "admin")
+        integrating.put(scene.app, admin, "smtp", PutIntegration(approved=True, settings=settings))
+
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"allowedRecipients": ["supplier.example"]}, "address is not allowed"),
+        ({"allowedSenders": ["elsewhere.example"]}, "may not send"),
+        ({"allowedSenders": ["imap.example"]}, "not proven"),
+    ],
+)
+def test_the_doctors_mail_obeys_the_rules_and_a_refusal_is_what_it_found(scene, rule, settings, says):
+    rule(**settings)
+    checks = examined(scene)
+    assert checks["sign_in_sending"].status == "ok"
+    assert (checks["round_trip"].status, says in checks["round_trip"].detail) == ("failed", True)
+    assert checks["round_trip"].fix
+    assert checks["sent_copy"].status == "failed"
+    assert scene.alice.inbox() == scene.alice.inbox("Sent") == []
+
+
+def test_the_doctors_mail_is_one_of_the_hour(scene, rule):
+    rule(maxPerHour=2, allowedRecipients=[scene.alice.address, "supplier.example"])
+    assert examined(scene)["round_trip"].status == "ok"
+    assert scene.sent().state == "sent"
+    refused = examined(scene)["round_trip"]
+    assert (refused.status, "within an hour" in refused.detail) == ("failed", True)
+    assert len(scene.alice.inbox()) == 1
+    scene.clock.advance(minutes=63)
+    assert examined(scene)["round_trip"].status == "ok"
+
+
+def test_a_doctors_mail_that_never_leaves_is_not_counted(scene, rule):
+    rule(maxPerHour=1)
+    scene.app.grants.store_password(scene.org_id, scene.mailbox.id, "smtp", scene.alice.address, "wrong")
+    assert examined(scene)["round_trip"].status == "failed"
+    assert scene.send()

@@ -4,6 +4,7 @@ import base64
 import secrets
 import socket
 import subprocess
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -287,6 +288,47 @@ class TestMx:
     def test_microsofts_servers_are_known(self, domain):
         domain.dns.put(domain.name, "MX", "x-example.mail.protection.outlook.com")
         assert domain.check("mx_tls").status == "ok"
+
+
+class TestHowLong:
+    """A domain may name hundreds of places in the DNS, and have none of them answered."""
+
+    PATIENCE, QUESTION = 1.5, 0.4
+
+    def looked_at(self, domain, below, text):
+        domain.dns.silent.add("slow.example")
+        domain.publish(below, text)
+        app = replace(domain.app, lookups=Lookups(domain.dns.address, self.QUESTION))
+        began = time.monotonic()
+        found = list(Examination(app, domain.box, "s1", patience=self.PATIENCE).findings())
+        return {check.name: check for check in found}, time.monotonic() - began
+
+    @pytest.mark.parametrize(
+        ("name", "below", "text"),
+        [
+            ("spf", "", "v=spf1 {} -all".format(" ".join(f"a:s{n}.slow.example" for n in range(100)))),
+            (
+                "dmarc",
+                "_dmarc",
+                "v=DMARC1; p=none; rua=" + ",".join(f"mailto:a@s{n}.slow.example" for n in range(9)),
+            ),
+        ],
+    )
+    def test_what_takes_too_long_is_skipped_and_so_is_the_rest(self, domain, name, below, text):
+        told, seconds = self.looked_at(domain, below, text)
+        assert (told[name].status, "too slow" in told[name].detail) == ("skipped", True)
+        assert told[name].fix
+        assert told["mx"].status == "ok"
+        assert told["dmarc"].status == "skipped"
+        assert seconds < self.PATIENCE + 5
+
+    @pytest.mark.parametrize("tag", ["rua", "ruf"])
+    def test_a_record_with_an_absurd_number_of_report_addresses_is_refused_unread(self, domain, tag):
+        addresses = ",".join(f"mailto:a@{tag}{n}.slow.example" for n in range(100))
+        told, seconds = self.looked_at(domain, "_dmarc", f"v=DMARC1; p=none; {tag}={addresses}")
+        assert (told["dmarc"].status, "10 places" in told["dmarc"].detail) == ("warning", True)
+        assert not any(f"{tag}1.slow.example" in name for name, _ in domain.dns.asked)
+        assert seconds < self.PATIENCE + 5
 
 
 @pytest.mark.parametrize("fault", ["failing", "silent"])

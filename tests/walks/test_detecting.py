@@ -16,6 +16,9 @@ from tests.providers.scripted import DRIP, Scripted
 from tests.scenes import caller
 
 BOMB = b'<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;">]><clientConfig><emailProvider>&c;</emailProvider></clientConfig>'
+CODECS = ("rot13", "hex", "zlib", "idna", "big5", "no-such-one")
+"""What Python knows by these names is no encoding of a file, or none that the parser takes."""
+
 OUTSIDE = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><clientConfig>&b;</clientConfig>'
 
 
@@ -70,6 +73,18 @@ def test_an_autoconfiguration_file_is_read_and_plain_text_is_never_proposed(worl
     assert {one.source for one in found.proposals} == {"autoconfig"}
 
 
+@pytest.mark.parametrize(
+    "port", ["000993" + "0" * 5000, "0009930000", "0", "65536", "-1", "9e2", "²", "٩٩٣", ""]
+)
+def test_what_is_no_port_is_left_out_and_costs_nothing_else(world, detect, domain, port):
+    world.autoconfig.publish(
+        domain, ("imap", "odd.example", port, "SSL"), ("pop3", "pop.example", 995, "SSL")
+    )
+    world.dns.put(f"_imaps._tcp.{domain}", "SRV", ("mail.example", 993))
+    found = [(one.source, one.settings["host"]) for one in detect().proposals]
+    assert found == [("srv", "mail.example"), ("autoconfig", "pop.example")]
+
+
 def test_what_both_say_is_said_once_and_another_user_name_is_kept(world, detect, domain):
     world.dns.put(f"_imaps._tcp.{domain}", "SRV", ("mail.example", 993))
     world.autoconfig.publish(domain, ("imap", "mail.example", 993, "SSL"))
@@ -115,6 +130,7 @@ def test_it_is_for_people_of_the_organisation(detect):
     [
         b"<html>", b"", BOMB, OUTSIDE, b"\xff\xfe", b"x" * 70_000, b"<a>" * 20_000,
         Reply(302, b"", {"Location": "https://localhost/elsewhere"}), Reply(500), Reply(200, b"<clientConfig/>"),
+        *(f'<?xml version="1.0" encoding="{name}"?><clientConfig/>'.encode() for name in CODECS),
     ],
     ids=lambda answer: str(answer)[:30],
 )  # fmt: skip

@@ -1,10 +1,11 @@
 """What becomes of a mail whose outcome nobody told: proof from elsewhere, and a store that is away a moment."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from shared import integrating
+from shared import integrating, scheduling, working
 from shared.contract import Person, PutIntegration
 from shared.errors import ConsentRequired, OutcomeUnknown, Temporary
 from shared.model import Mailbox, Message, OutboxItem, Tally
@@ -114,6 +115,57 @@ def test_a_mail_that_waits_and_has_arrived_all_the_same_is_not_sent_again(stage,
     later(stage, minutes=20)
     assert stage.email(message.id).state == "sent"
     assert len(mail.left) == before
+
+
+def days_of_bugs(stage, hours=30):
+    """What the timers and the queues do where a worker dies of every attempt."""
+    for _ in range(hours):
+        stage.clock.advance(hours=1)
+        scheduling.tick(stage.app)
+        for text in stage.waiting():
+            with suppress(RuntimeError):
+                working.run(stage.app, text)
+
+
+def test_a_mail_that_every_worker_dies_of_fails_visibly_after_a_day(stage, mail):
+    message = stage.send()
+    mail.fails["before"] = [ValueError("a bug")] * 100
+    days_of_bugs(stage, 23)
+    assert stage.email(message.id).state == "queued"
+    days_of_bugs(stage, 3)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code) == ("failed", "gave_up")
+    assert found.error.fix
+    assert open_(stage) == []
+    left = len(mail.fails["before"])
+    days_of_bugs(stage, 3)
+    assert len(mail.fails["before"]) == left
+
+
+def test_a_begun_mail_that_every_look_dies_of_is_uncertain_after_a_day_until_its_copy_shows(stage, mail):
+    message = stage.send()
+    mail.fails["lost"] = [ValueError("a bug")]
+    mail.fails["find_sent"] = [ValueError("a bug")] * 100
+    days_of_bugs(stage, 23)
+    assert stage.email(message.id).state == "sending"
+    days_of_bugs(stage, 3)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code) == ("uncertain", "outcome_unknown")
+    assert open_(stage) == []
+    mail.arrive(stage.raw(message), is_sent=True)
+    stage.sync()
+    assert stage.email(message.id).state == "sent"
+
+
+def test_after_days_without_a_worker_a_begun_mail_is_still_looked_for(stage, mail):
+    message = stage.send()
+    mail.fails["after"] = [ValueError("a bug")]
+    for text in stage.waiting():
+        with suppress(RuntimeError):
+            working.run(stage.app, text)
+    stage.clock.advance(hours=72)
+    stage.deliver(message)
+    assert stage.email(message.id).state == "sent"
 
 
 class Away(Guard):

@@ -1,13 +1,17 @@
 """A sign-in that is refused is not tried again and again: not for mail that waits, nor for a copy in Sent."""
 
+from dataclasses import replace
+
 import pytest
 
-from shared import disconnecting, scheduling
+from shared import casework, disconnecting, scheduling
+from shared.callers import Caller
 from shared.errors import Temporary
 from shared.model import Mailbox, MailboxState
 from tests import exchange
 from tests.doors import Guard, guarded
-from tests.scenes import PASSWORD
+from tests.providers.scripted import ScriptedSmtp
+from tests.scenes import PASSWORD, connect, someone
 
 
 def state(scene) -> MailboxState:
@@ -66,3 +70,21 @@ def test_a_copy_that_waits_brings_no_disconnected_mailbox_back(scene):
     hours_go_by(scene, 1)
     assert scene.email(message.id).state == "sent"
     assert state(scene) == "disconnected"
+
+
+def test_a_server_that_repeats_a_password_tells_it_to_no_other_member_of_the_case(scene, world):
+    bob = someone(world, "bob", "imap.example")
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [bob.address, scene.alice.address])
+    with ScriptedSmtp(world.authority.server_context()) as server:
+        smtp = {"host": "localhost", "port": server.port, "security": "tls"}
+        imap = {"host": "localhost", "port": world.ports["imaps"], "security": "tls"}
+        box = connect(world, scene.app, scene.org_id, bob, settings={"imap": imap, "smtp": smtp})
+        usual = server.answer
+        server.answer = lambda line: f"500 what? {line}" if line.startswith("AUTH") else usual(line)
+        message = replace(scene, alice=bob, mailbox=box).send()
+        scene.work()
+    told = scene.email(message.id).error.detail  # as Alice sees it
+    assert told.endswith("what? AUTH PLAIN …")
+    problem = scene.app.records.get(scene.org_id, Mailbox, box.id).value.problem
+    assert problem.detail.endswith("AUTH PLAIN …")

@@ -6,6 +6,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginEr
 
 from shared.errors import ConsentRequired, Rejected, Temporary, ZalionError
 from shared.providers import network
+from shared.providers.base import Credential
 
 FIX = "Check name and password and sign in again; some providers ask for an app password."
 
@@ -31,20 +32,23 @@ class HungUp(Broke):
     """The session ended instead of an answer, as it does where the mail asked for makes the server crash."""
 
 
-def at_sign_in(error: LoginError) -> ZalionError:
-    """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only."""
+def at_sign_in(error: LoginError, credential: Credential) -> ZalionError:
+    """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only.
+
+    What the server repeats of the credential is told to nobody.
+    """
     cause = error.__context__
     if isinstance(cause, IMAPClientAbortError):
-        return of_goodbye(cause)
-    words = _words(cause or error)
+        return of_goodbye(cause, credential)
+    words = _words(cause or error, credential)
     if _code(words) not in _NOT_LET_IN and network.not_now(words):
         return network.later(words)
     return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
 
 
-def of_goodbye(error: IMAPClientError) -> ZalionError:
+def of_goodbye(error: IMAPClientError, credential: Credential | None = None) -> ZalionError:
     """Say why the server ended the session, or did not begin one: words alone may be about anything."""
-    words = _words(error)
+    words = _words(error, credential)
     if words.startswith(("socket error", "unexpected")):
         return Temporary(network.SILENT)
     if _code(words) in _NOT_LET_IN:
@@ -81,9 +85,9 @@ def _says(words: str, kind: tuple[set[str], re.Pattern[str]]) -> bool:
     return code in codes if code in _TELLING else said.search(words) is not None
 
 
-def _words(error: BaseException) -> str:
-    """Find the server's words in what imaplib makes of them."""
+def _words(error: BaseException, credential: Credential | None = None) -> str:
+    """Find the server's words in what imaplib makes of them, without what they repeat of a credential."""
     said = error.args[0] if error.args else ""
-    words = network.clean(said if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
+    words = (said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
     bad = _BAD.search(words)
-    return bad[1] if bad else words
+    return network.clean(re.sub(r"\\([^x])", r"\1", bad[1]) if bad else words, credential)

@@ -18,7 +18,7 @@ from imapclient.imapclient import _literal
 from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withheld, ZalionError
 from shared.model import Envelope
-from shared.providers import network, sockets
+from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Connection, Credential
 from shared.providers.imap import names, refusals
 
@@ -305,9 +305,9 @@ class Session:
                 undo.pop_all()
                 return client
         except LoginError as error:
-            raise refusals.at_sign_in(error) from error
+            raise refusals.at_sign_in(error, credential) from error
         except IMAPClientError as error:
-            raise refusals.of_goodbye(error) from error
+            raise refusals.of_goodbye(error, credential) from error
 
 
 def quoted(value: str | datetime) -> str:
@@ -347,7 +347,7 @@ def _sign_in(client: Any, credential: Credential) -> None:
     if isinstance(credential, Bearer):
         bearer = b"AUTH=OAUTHBEARER" in offered and b"AUTH=XOAUTH2" not in offered
         mechanism = "OAUTHBEARER" if bearer else "XOAUTH2"
-        answers = iter(network.bearer_answers(mechanism, credential))
+        answers = iter(sasl.bearer_answers(mechanism, credential))
         client.sasl_login(mechanism, lambda _challenge: next(answers, None))
     elif b"AUTH=PLAIN" in offered:
         client.plain_login(credential.username, credential.password)

@@ -1,6 +1,5 @@
 """One signed-in TLS connection to a POP3 server, and the one place where its words become our errors."""
 
-import base64
 import poplib
 import re
 from collections import Counter
@@ -9,7 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Unsupported, ZalionError
-from shared.providers import network, sockets
+from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Connection, Credential, Password
 
 PORT = 995
@@ -234,7 +233,7 @@ def _sign_in(client: Any, credential: Credential) -> None:
         else:
             _say(client, credential)
     except poplib.error_proto as error:
-        words = _words(error)
+        words = _words(error, credential)
         broken = _broken(words)
         if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
             raise network.later(words) from error
@@ -255,7 +254,7 @@ def _show(client: Any, credential: Bearer) -> None:
     Microsoft takes it that way only:
     https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
     """
-    first, last = (base64.b64encode(part).decode() for part in network.bearer_answers("XOAUTH2", credential))
+    first, last = map(sasl.encoded, sasl.bearer_answers("XOAUTH2", credential))
     said = client._shortcmd("AUTH XOAUTH2")  # noqa: SLF001 - the library has no AUTH
     for answer in (first, last):  # the last one lets the server say its "no"
         if not said.startswith(b"+OK"):
@@ -277,9 +276,11 @@ def _broken(words: str) -> ZalionError | None:
     return None
 
 
-def _words(error: poplib.error_proto) -> str:
+def _words(error: poplib.error_proto, credential: Credential | None = None) -> str:
+    """Find the server's words, without what it repeats of a credential that it was shown."""
     said = error.args[0] if error.args else b""
-    return network.clean(said if isinstance(said, (bytes, str)) else str(said)).removeprefix("-ERR").strip()
+    text = said if isinstance(said, (bytes, str)) else str(said)
+    return network.clean(text, credential).removeprefix("-ERR").strip()
 
 
 def _apart(listed: Sequence[tuple[str, int]], sizes: Mapping[int, str]) -> dict[str, int]:
