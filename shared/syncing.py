@@ -159,7 +159,7 @@ class _Run:
         until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
         progress = {
             "cursor": cursor,
-            "problem": self._missing(),
+            "problem": self._missing() or self._withheld(),
             "stuck": "",
             "tries": 0,
             "rest_until": until,
