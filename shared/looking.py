@@ -49,11 +49,10 @@ def search(
     counts: dict[str, int] = {}
     told = audit.recorded(app, caller, "mailbox.searched", mailbox_id=mailbox_id, counts=counts)
     with told, app.searching(caller.org_id, mailbox) as searcher:
-        found = searcher.search(replace(query, offset=offset, limit=query.limit + 1))
-        counts["found"] = len(found[: query.limit])
-    page = found[: query.limit]
+        hits = searcher.search(replace(query, offset=offset))
+        counts["found"] = len(hits.mails)
     following = None
-    if len(found) > query.limit:
+    if hits.more:
         after = {"offset": offset + query.limit}
         following = sealing.pack_cursor(key, f"search!{mailbox_id}", caller.org_id, after)
-    return page, following
+    return [*hits.mails], following

@@ -168,7 +168,7 @@ class _Run:
         progress = {
             "cursor": cursor,
             "newest": filer.newest,
-            "problem": self._missing(),
+            "problem": self._missing() or self._withheld(),
             "stuck": "",
             "tries": 0,
             "rest_until": until,

@@ -82,6 +82,17 @@ class Query:
     limit: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a query finds; `more` says whether there are matches after the `limit` of it.
+
+    A match that is gone meanwhile, or that the provider keeps from us, is left out and counts all the same.
+    """
+
+    mails: tuple[Envelope, ...] = ()
+    more: bool = False
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Password:
     """A user name and a password. No repr: it must not reach a log."""
@@ -264,7 +275,7 @@ class SentFolder(Protocol):
 class Searcher(Protocol):
     """Live look into a mailbox for its owner; nothing of it is kept."""
 
-    def search(self, query: Query) -> list[Envelope]:
+    def search(self, query: Query) -> Hits:
         """Return at most `query.limit` matches, newest first; called by `looking`."""
         ...
 

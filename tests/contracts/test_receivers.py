@@ -285,9 +285,15 @@ class TestSearcher:
         for number in range(3):
             stage.put(mail(f"Offer {number}"), at=datetime.now(UTC) - timedelta(hours=number))
         searcher = stage.searcher()
-        found = [searcher.search(Query(subject="Offer", offset=offset, limit=2)) for offset in (0, 2, 4)]
+        found = [searcher.search(Query(subject="Offer", offset=offset, limit=2)) for offset in (0, 1, 2, 4)]
         searcher.close()
-        assert [[e.subject for e in page] for page in found] == [["Offer 0", "Offer 1"], ["Offer 2"], []]
+        assert [[mail.subject for mail in hits.mails] for hits in found] == [
+            ["Offer 0", "Offer 1"],
+            ["Offer 1", "Offer 2"],
+            ["Offer 2"],
+            [],
+        ]
+        assert [hits.more for hits in found] == [True, False, False, False]
 
     def test_folders_have_an_inbox_and_the_users_own(self, stage):
         stage.put(mail(), "Projects")

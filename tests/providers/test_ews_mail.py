@@ -170,9 +170,9 @@ class TestReading:
         for minutes, subject in ((1, "Offer screws"), (3, "Offer nuts"), (9, "Invoice screws")):
             box.mailbox.add(mail(subject), at=now - timedelta(minutes=minutes))
         with box.opened(EwsSearcher) as searcher:
-            after = searcher.search(Query(subject="Offer", after=now - timedelta(minutes=2)))
-            before = searcher.search(Query(text='"screws"', before=now - timedelta(minutes=2)))
-            sender = searcher.search(Query(sender="supplier@supplier.example", has_attachment=False))
+            after = searcher.search(Query(subject="Offer", after=now - timedelta(minutes=2))).mails
+            before = searcher.search(Query(text='"screws"', before=now - timedelta(minutes=2))).mails
+            sender = searcher.search(Query(sender="supplier@supplier.example", has_attachment=False)).mails
             with pytest.raises(InvalidRequest):
                 searcher.search(Query(text="two\nlines"))
         assert [e.subject for e in after] == ["Offer screws"]
@@ -303,7 +303,10 @@ class TestRefused:
             with pytest.raises(Withheld) as caught:
                 next(found)
             assert (caught.value.message_ids, caught.value.mails) == ({*ids}, 1)
-            assert [one.subject for one in searcher.search(Query())] == ["First"]
+            assert [one.subject for one in searcher.search(Query()).mails] == ["First"]
+            pages = [searcher.search(Query(offset=offset, limit=1)) for offset in (0, 1)]
+            assert sorted(len(hits.mails) for hits in pages) == [0, 1]
+            assert [hits.more for hits in pages] == [True, False]
             for ask in (receiver.fetch, receiver.returned_headers):
                 with pytest.raises(Temporary, match="does not show this mail"):
                     ask(item.moving_id)

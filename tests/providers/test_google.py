@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.bounces import delivery_report
+from sandbox.google import batch
 from shared import mime
 from shared.errors import (
     ConsentRequired,
@@ -21,8 +22,8 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
+from shared.providers.google import client, listing, reading, spending
 from shared.providers.google import position as positions
-from shared.providers.google import reading
 from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
 from shared.providers.google.searching import _words
@@ -274,7 +275,7 @@ class TestRefusedMails:
         assert (caught.value.message_ids, caught.value.mails) == ({first.message_id}, 1)
         assert subjects(given(receiver.look([first.message_id]))) == ["First"]
         searcher = stage.searcher()
-        assert "Bad" not in subjects(searcher.search(Query(text="")))
+        assert "Bad" not in subjects(searcher.search(Query(text="")).mails)
         searcher.close()
 
     def test_an_outage_is_no_single_mails_fault(self, stage, receiver, bad):
@@ -292,6 +293,34 @@ class TestRefusedMails:
         stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):
             read(receiver, cursor)
+
+    def test_what_is_refused_keeps_no_look_from_its_end_whatever_it_costs(
+        self, stage, receiver, bad, monkeypatch
+    ):
+        monkeypatch.setattr(spending, "SHARE", 300)
+        stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(8)}
+        cursor = read(receiver, bad[1])[1]
+        receiver = stage.receiver()
+        *pages, last = receiver.pages(cursor, SINCE)
+        receiver.close()
+        assert receiver.spending.rest()
+        assert sum(page.refused for page in pages) == 9
+        assert {page.rest for page in (*pages, last)} == {0}
+        assert Position.of(last.cursor).good > 0
+
+    def test_of_many_a_look_asks_for_some_and_the_next_one_for_others(self, stage, receiver, monkeypatch):
+        monkeypatch.setattr(reading, "PAGE", 3)
+        cursor = read(receiver)[1]
+        items = [stage.box.add(mail(str(number))).id for number in range(8)]
+        stage.system.faults.bad_mails |= {*items}
+        cursor = read(receiver, cursor)[1]
+        for _ in range(3):
+            pages = list(receiver.pages(cursor, SINCE))
+            assert sum(page.refused for page in pages) == 8
+            cursor = pages[-1].cursor
+        assert sorted(Position.of(cursor).tried.values()) == [2] * 7 + [3]
+        stage.system.faults.bad_mails.clear()
+        assert sorted(subjects(read(receiver, cursor)[0])) == [str(number) for number in range(8)]
 
 
 class TestSweep:
@@ -325,8 +354,83 @@ class TestSweep:
         now = datetime.now(UTC).replace(microsecond=0)
         for number in range(12):
             stage.box.add(mail(str(number)), at=now - timedelta(hours=24 - number))
-        monkeypatch.setattr(reading, "MOST", 5)
+        monkeypatch.setattr(listing, "MOST", 5)
         assert subjects(read(receiver, None, now - timedelta(days=30))[0]) == [str(n) for n in range(12)]
+
+    @pytest.fixture
+    def _quick(self, monkeypatch):
+        """Gmail takes many calls in one request."""
+        monkeypatch.setattr(client, "BATCH", 100)
+        monkeypatch.setattr(batch, "CONCURRENT", 100)
+
+    @pytest.mark.usefixtures("_quick")
+    @pytest.mark.parametrize("seconds", [60, 1])
+    def test_many_mails_of_a_minute_and_of_a_second_are_all_read_in_a_few_looks(self, stage, seconds):
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+        for number in range(800):
+            moment = at + timedelta(seconds=number * seconds / 800)
+            stage.box.add(mail(str(number)), at=moment, thread="new")
+        found, cursor, looks = looked(stage, at)
+        assert found == [str(number) for number in range(800)]
+        assert looks <= 800 // 175 + 2
+        assert len(cursor) < 20_000
+
+    @pytest.mark.usefixtures("_quick")
+    def test_more_mails_of_a_second_than_a_cursor_remembers_are_all_read(self, stage, monkeypatch):
+        monkeypatch.setattr(positions, "MOST_IN_WINDOW", 100)
+        monkeypatch.setattr(positions, "MOST_SEEN", 30)
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+        for number in range(500):
+            stage.box.add(mail(str(number)), at=at, thread="new")
+        monkeypatch.setattr(listing, "MOST", 40)
+        found, cursor, looks = looked(stage, at)
+        assert set(found) == {str(number) for number in range(500)}
+        assert looks <= 2 * 500 // 175 + 2
+        assert Position.of(cursor).last == ""
+
+
+def looked(stage, since):
+    """Look until a look is not interrupted by a rest; returns the subjects, the cursor and how many looks."""
+    found, cursor = [], None
+    for looks in range(1, 40):
+        receiver = stage.receiver()
+        for page in receiver.pages(cursor, since):
+            found += subjects(page.envelopes)
+            cursor = page.cursor
+            if page.rest:
+                break
+        receiver.close()
+        stage.system.skip(61)
+        if not page.rest:
+            return found, cursor, looks
+    raise AssertionError("it goes round in circles")
+
+
+class TestLook:
+    """What answers a mail that Gmail has in another thread."""
+
+    def test_an_answer_right_after_a_mail_is_found_however_much_came_later(self, stage, receiver):
+        at = datetime.now(UTC) - timedelta(days=2)
+        asked_ = mail("Offer")
+        stage.box.add(asked_, at=at)
+        answer = mail("Other words", From="new@else.example", References=id_of(asked_))
+        stage.box.add(answer, at=at + timedelta(minutes=5))
+        for number in range(600):
+            stage.box.add(mail(f"{number}"), at=at + timedelta(minutes=10 + number), thread="new")
+        assert subjects(receiver.look([id_of(asked_)])) == ["Offer", "Other words"]
+
+    @pytest.mark.parametrize("way", ["From", "To", "Cc"])
+    def test_an_answer_of_its_people_is_found_after_any_number_of_other_mails(self, stage, receiver, way):
+        at = datetime.now(UTC) - timedelta(days=2)
+        asked_ = mail("Offer", To=stage.address, Cc="colleague@supplier.example")
+        stage.box.add(asked_, at=at)
+        for number in range(600):
+            other = mail(f"{number}", From="other@else.example", To=stage.address)
+            stage.box.add(other, at=at + timedelta(minutes=number), thread="new")
+        people = {"From": stage.address, "To": "other@else.example", way: "colleague@supplier.example"}
+        answer = mail("Other words", References=id_of(asked_), **people)
+        stage.box.add(answer, at=at + timedelta(days=1))
+        assert subjects(receiver.look([id_of(asked_)])) == ["Offer", "Other words"]
 
 
 class TestSending:
@@ -335,6 +439,18 @@ class TestSending:
         item = stage.box.add(asked_)
         answer = mail("Re: Offer", From=stage.address, In_Reply_To=id_of(asked_), References=id_of(asked_))
         assert send(stage, sender, answer).thread == item.thread
+
+    def test_a_list_that_begins_with_an_empty_page_is_read_on(self, stage, sender):
+        asked_ = mail("Offer", From=stage.recipient)
+        item = stage.box.add(asked_)
+        mine = mail("Re: Offer", From=stage.address, In_Reply_To=id_of(asked_), References=id_of(asked_))
+        stage.system.faults.hollow_pages = 1
+        receipt = send(stage, sender, mine)
+        assert receipt.thread == item.thread
+        stage.system.faults.hollow_pages = 1
+        sent = stage.sent_folder()
+        assert sent.find_sent(id_of(mine)).ref == receipt.ref
+        sent.close()
 
     def test_its_new_message_id_is_read_back_and_the_copy_is_found_by_the_old_one(self, stage, sender):
         stage.system.faults.rewrite_message_id = True
@@ -472,17 +588,26 @@ class TestSearch:
     def test_an_operator_that_was_typed_stays_a_word(self, stage):
         stage.put(mail("Private"))
         searcher = stage.searcher()
-        assert searcher.search(Query(text="in:anywhere OR Private")) == []
-        assert subjects(searcher.search(Query(text="private"))) == ["Private"]
+        assert not searcher.search(Query(text="in:anywhere OR Private")).mails
+        assert subjects(searcher.search(Query(text="private")).mails) == ["Private"]
         searcher.close()
+
+    def test_a_hit_that_is_kept_from_us_or_gone_ends_nothing(self, stage):
+        items = [stage.box.add(mail(f"s{number}"), at=SINCE - timedelta(hours=number)) for number in range(4)]
+        stage.system.faults.bad_mails.add(items[1].id)
+        searcher = stage.searcher()
+        pages = [searcher.search(Query(offset=offset, limit=2)) for offset in (0, 2)]
+        searcher.close()
+        assert [subjects(hits.mails) for hits in pages] == [["s0"], ["s2", "s3"]]
+        assert [hits.more for hits in pages] == [True, False]
 
     def test_times_and_attachments_narrow_it(self, stage):
         stage.put(mail("Old"), at=SINCE)
         stage.put(mail("New"))
         searcher = stage.searcher()
-        assert subjects(searcher.search(Query(after=SINCE + timedelta(minutes=5)))) == ["New"]
-        assert subjects(searcher.search(Query(before=SINCE + timedelta(minutes=5)))) == ["Old"]
-        assert searcher.search(Query(has_attachment=True)) == []
+        assert subjects(searcher.search(Query(after=SINCE + timedelta(minutes=5))).mails) == ["New"]
+        assert subjects(searcher.search(Query(before=SINCE + timedelta(minutes=5))).mails) == ["Old"]
+        assert not searcher.search(Query(has_attachment=True)).mails
         searcher.close()
 
 

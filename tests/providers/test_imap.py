@@ -510,7 +510,7 @@ class TestSearching:
         box.close()
 
     def test_inbox_sent_and_chosen_folders_are_searched_newest_first(self, filled):
-        assert subjects(filled.search(Query())) == ["Mail 0", "Mail 1", "Mail 2"]
+        assert subjects(filled.search(Query()).mails) == ["Mail 0", "Mail 1", "Mail 2"]
 
     @pytest.mark.parametrize(
         ("query", "numbers"),
@@ -535,7 +535,7 @@ class TestSearching:
         ],
     )
     def test_all_that_is_asked_must_match(self, filled, query, numbers):
-        assert subjects(filled.search(query)) == [f"Mail {number}" for number in numbers]
+        assert subjects(filled.search(query).mails) == [f"Mail {number}" for number in numbers]
 
     def test_a_charset_is_named_only_where_it_is_needed(self, filled, wire):
         filled.search(Query(text="Schrauben"))
@@ -555,8 +555,8 @@ class TestSearching:
         raw = mail("With").replace(b"text/plain", b"multipart/mixed; boundary=b")
         alice.put(raw)
         alice.put(mail("Without"))
-        assert subjects(box.search(Query(has_attachment=True))) == ["With"]
-        assert subjects(box.search(Query(has_attachment=False))) == ["Without"]
+        assert subjects(box.search(Query(has_attachment=True)).mails) == ["With"]
+        assert subjects(box.search(Query(has_attachment=False)).mails) == ["Without"]
 
     def test_folders_say_what_they_are_for(self, alice, box):
         alice.put(mail(), "Projects/2026")

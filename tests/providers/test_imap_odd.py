@@ -626,12 +626,14 @@ class TestLooking:
         assert list(box.look(["<7@odd.example>"])) == []
 
     def test_a_live_search_shows_what_the_server_gives(self, odd):
-        from shared.providers.base import Query
+        from shared.providers.base import Hits, Query
 
-        dates = '* 1 FETCH (UID 7 INTERNALDATE "24-Nov-2026 01:00:00 +0000")\n%t OK done'
-        replies = {r"UID FETCH 7 \(INTERNALDATE\)": dates, "UID FETCH": "%t NO cannot do that"}
-        _, box = odd(replies, use=ImapSearcher)
-        assert box.search(Query(text="Odd")) == []
+        line = '* {0} FETCH (UID {0} INTERNALDATE "24-Nov-2026 01:00:00 +0000")\n'
+        dates = line.format(7) + line.format(8) + "%t OK done"
+        replies = {r"UID FETCH \S+ \(INTERNALDATE\)": dates, "UID FETCH": "%t NO cannot do that"}
+        _, box = odd(replies | {"UID SEARCH": "* SEARCH 7 8\n%t OK done"}, use=ImapSearcher)
+        assert box.search(Query(text="Odd")) == Hits()
+        assert box.search(Query(text="Odd", limit=1)) == Hits(more=True)
 
 
 class TestRefusals:

@@ -74,7 +74,7 @@ class TestIds:
         stage.put(mail("Sent", From=stage.address), "sent")
         receiver = stage.receiver()
         found = [envelope for page in receiver.pages(None, since) for envelope in page.envelopes]
-        found += [*receiver.look([id_of(raw)]), *stage.searcher().search(Query(text="Screws"))]
+        found += [*receiver.look([id_of(raw)]), *stage.searcher().search(Query(text="Screws")).mails]
         for item in list(stage.box.items.values()):
             stage.box.move(item, "archive")
         assert len(found) == 4
@@ -87,8 +87,8 @@ class TestSearching:
         for number in range(60):
             stage.put(mail(f"Screws {number}", To=stage.address))
         stage.system.faults.heavy_page = 50
-        assert len(stage.searcher().search(Query(text="Screws", limit=55))) == 55
-        assert len(stage.searcher().search(Query(limit=55))) == 55
+        assert len(stage.searcher().search(Query(text="Screws", limit=55)).mails) == 55
+        assert len(stage.searcher().search(Query(limit=55)).mails) == 55
 
 
 class TestNotices:

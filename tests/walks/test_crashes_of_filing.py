@@ -188,7 +188,9 @@ def by_hand(scene):
     from shared.providers.base import Query
 
     with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
-        found = {envelope.subject: envelope.ref for envelope in searcher.search(Query(subject="By hand"))}
+        found = {
+            envelope.subject: envelope.ref for envelope in searcher.search(Query(subject="By hand")).mails
+        }
     return [found[f"By hand {n}"] for n in range(MOST)]
 
 

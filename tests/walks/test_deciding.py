@@ -258,7 +258,7 @@ def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
     second = scene.supplier.reply(first, to=scene.alice.address)
     assert scene.sync()["ignore"] == 2
     with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
-        hits = searcher.search(Query(subject="Complaint"))
+        hits = searcher.search(Query(subject="Complaint")).mails
     ref = next(hit.ref for hit in hits if hit.message_id == first["Message-ID"])
     message, others = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
     assert message.message_id == first["Message-ID"]
@@ -270,7 +270,7 @@ def test_a_mail_in_the_mailbox_is_linked_with_its_conversation(scene):
 
 def hit_of(scene, mail):
     with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
-        hits = searcher.search(Query(subject=mail["Subject"].removeprefix("Re: ")))
+        hits = searcher.search(Query(subject=mail["Subject"].removeprefix("Re: "))).mails
     return next(hit.ref for hit in hits if hit.message_id == mail["Message-ID"])
 
 

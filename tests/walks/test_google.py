@@ -13,6 +13,7 @@ from shared import (
     connecting,
     disconnecting,
     integrating,
+    looking,
     owning,
     presence,
     returning,
@@ -23,6 +24,7 @@ from shared.errors import Busy, ConsentRequired, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Mailbox, SyncState, account_of
+from shared.providers.base import Query
 from shared.providers.google import spending
 from shared.providers.google.position import Position
 from shared.providers.positions import ASKED, WAITED
@@ -161,6 +163,54 @@ class TestRefusedMails:
         assert len(stage.timeline()) == 3
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
 
+    @pytest.fixture
+    def _dear(self, world, monkeypatch):
+        """A look rests after a few mails."""
+        monkeypatch.setattr(spending, "SHARE", 300)
+        world.google.skip(61)
+
+    def refuse(self, stage, world, count):
+        for number in range(count):
+            bad = write("x@y.example", stage.alice.address, f"{number}", "x").as_bytes()
+            world.google.faults.bad_mails.add(stage.alice.box.add(bad).id)
+
+    @pytest.mark.usefixtures("_dear")
+    def test_a_look_that_spends_its_share_on_what_is_refused_ends_and_tells_it(self, stage, world):
+        self.refuse(stage, world, 9)
+        for _ in range(2):
+            stage.clock.advance(minutes=2)
+            begun = stage.clock()
+            stage.sync()
+            state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+            assert state.synced_at >= begun
+            assert state.problem.code == "mail_refused"
+
+    @pytest.mark.usefixtures("_dear")
+    def test_a_look_that_rests_tells_what_was_refused(self, stage, world):
+        stage.sync()
+        self.refuse(stage, world, 9)
+        for number in range(20):
+            good = write("x@y.example", stage.alice.address, f"good {number}", "x").as_bytes()
+            stage.alice.box.add(good)
+        stage.sync()
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert state.rest_until
+        assert state.problem.code == "mail_refused"
+
+    def test_a_search_goes_on_after_a_hit_that_gmail_does_not_give(self, stage, world):
+        at = datetime.now(UTC)
+        for number in range(12):
+            hit = write("x@y.example", stage.alice.address, f"Washer {number}", "x").as_bytes()
+            item = stage.alice.box.add(hit, at=at - timedelta(minutes=number))
+            if number == 2:
+                world.google.faults.bad_mails.add(item.id)
+        pages, cursor = [], None
+        while not pages or cursor:
+            query = Query(subject="Washer", limit=5)
+            found, cursor = looking.search(stage.app, stage.caller, stage.mailbox.id, query, cursor)
+            pages.append([int(mail.subject.removeprefix("Washer ")) for mail in found])
+        assert pages == [[0, 1, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
     def test_an_answer_that_gmail_keeps_back_from_a_late_look_is_looked_for_again(self, stage, world):
         """It came, and was nobody's, before a copy of what it answers told its final Message-ID."""
         message = stage.sent()
@@ -194,6 +244,21 @@ class TestRefusedMails:
         stage.sync()
         assert given_up(stage) == [{"unreadable": 1}]
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+
+@pytest.mark.parametrize("place", ["trash", "junk"])
+def test_a_mail_that_was_thrown_away_around_the_first_look_is_filed_when_it_is_put_back(stage, place):
+    stage.sent()
+    stage.forget()
+    stage.sync()
+    stage.supplier.reply(stage.supplier.inbox()[0])
+    [item] = stage.alice.box.listed("inbox")
+    stage.alice.box.move(item, place)
+    stage.sync()
+    assert len(stage.timeline()) == 1
+    stage.alice.box.move(item, "inbox")
+    stage.sync()
+    assert [message.direction for message in stage.timeline()] == ["out", "in"]
 
 
 class TestQuota:

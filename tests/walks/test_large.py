@@ -118,7 +118,7 @@ def test_a_linked_twin_of_a_filed_mail_replaces_none_of_its_bytes(scene):
     assert filed.raw in blobs
     scene.alice.receive(twins[1])
     with scene.app.searching(scene.org_id, scene.mailbox) as searcher:
-        hits = searcher.search(Query(subject="Offer"))
+        hits = searcher.search(Query(subject="Offer")).mails
     refs = [hit.ref for hit in hits if hit.message_id == headers["Message-ID"]]
     linked = [reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)[0].id for ref in refs]
     assert linked == [filed.id] * 2

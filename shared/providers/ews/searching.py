@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from shared.errors import InvalidRequest
-from shared.model import Envelope
-from shared.providers.base import Folder, Query
+from shared.providers.base import Folder, Hits, Query
 from shared.providers.ews.calls import MOST_FOUND, Found
 from shared.providers.ews.envelopes import envelope
 from shared.providers.ews.folders import ROLES, Folders
@@ -22,18 +21,20 @@ _DAY = timedelta(days=1)
 class EwsSearcher(Folders):
     """Searcher of `base` over EWS."""
 
-    def search(self, query: Query) -> list[Envelope]:
+    def search(self, query: Query) -> Hits:
         """See `Searcher.search`. The newest thousand matches of each folder are looked through."""
         layout = self.layout()
         # within days that are not whole, what the server finds is more than what is wanted
-        wanted = query.offset + query.limit if not (query.after or query.before) else MOST_FOUND
+        end = query.offset + query.limit
+        wanted = end + 1 if not (query.after or query.before) else MOST_FOUND
         found = self.find(list(layout.watched.values()), words=_aqs(query), most=min(wanted, MOST_FOUND))
         matches = sorted((one for one in found if _fits(one, query)), key=_at, reverse=True)
-        page = matches[query.offset : query.offset + query.limit]
+        page = matches[query.offset : end]
         names = layout.names
         given, _ = self.available([m.id for m in page])
         items = [(names.get(id_of(item, "ParentFolderId"), ""), item) for item in given]
-        return [envelope(item, folder=name, sent=name == "sentitems") for name, item in items]
+        mails = [envelope(item, folder=name, sent=name == "sentitems") for name, item in items]
+        return Hits(tuple(mails), more=len(matches) > end)
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`."""

@@ -1,6 +1,6 @@
 """What a cursor of Gmail's says: how far its history is dealt with, what is to be swept, what was refused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +10,11 @@ LATE = 120
 """Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
 
 MOST_SEEN = 500
+"""So many ids are kept between two windows of a sweep: about 10 kB."""
+
+MOST_IN_WINDOW = 5_000
+"""So many while one is under way: about 100 kB, of the 875 that a record takes. Who has more in a second is
+swept in the order of the list from there on."""
 
 
 @dataclass
@@ -20,10 +25,11 @@ class Position(positions.Position, positions.Patient):
         history: everything up to this record is dealt with, once there is nothing to sweep.
         swept: from when on the mailbox is still to be swept; 0 for nothing.
         again: until when the last sweep went, while it is to be repeated for late mail.
-        seen: ids of the last mails that a sweep dealt with.
+        seen: ids of the last mails that a sweep dealt with, all those of its window among them.
         good: when the mailbox was up to date.
         told, told_at: the newest record that Gmail named in an earlier look, and when.
         refused, tried: see `Patient`.
+        last: id of a mail up to which a sweep has dealt with all; empty while `seen` has them.
     """
 
     provider: ClassVar[str] = "google"
@@ -36,10 +42,23 @@ class Position(positions.Position, positions.Patient):
     told_at: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
+    last: str = ""
+
+    def left(self, ids: Sequence[str]) -> list[str]:
+        """Return which mails of a window, oldest first, are still to be dealt with."""
+        start = ids.index(self.last) + 1 if self.last in ids else 0
+        known = {*self.seen, *self.refused}
+        return [id_ for id_ in ids[start:] if id_ not in known]
 
     def saw(self, ids: Iterable[str]) -> None:
-        """Count mails as dealt with."""
-        self.seen = [*self.seen, *ids][-MOST_SEEN:]
+        """Count mails as dealt with; none of a window is forgotten before its end, or it would never end."""
+        self.seen = [*self.seen, *ids]
+        if len(self.seen) > MOST_IN_WINDOW:
+            self.last, self.seen = self.seen[-1], self.seen[-MOST_SEEN:]
+
+    def settle(self, listed: int = 0) -> None:
+        """Forget all but the last mails, and what was listed last: the next window may show it once more."""
+        self.seen = self.seen[-max(MOST_SEEN, listed) :]
 
     def caught_up(self, named: str, now: int) -> None:
         """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""

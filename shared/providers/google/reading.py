@@ -7,28 +7,26 @@ https://developers.google.com/workspace/gmail/api/guides/sync
 
 import base64
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, Withheld, ZalionError
+from shared.errors import CursorExpired, NotFound
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
-from shared.providers.google import reports
-from shared.providers.google.client import ME, UNREAD_LABELS, Session, checked, envelope, readable
+from shared.providers.google import listing, reports
+from shared.providers.google.answers import Answers
+from shared.providers.google.client import ME, UNREAD_LABELS, checked, envelope, readable
 from shared.providers.google.position import LATE, Position
 
 PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
 
 MOST = 500
-"""What one list gives at most."""
-
-NARROWEST = 60
-"""Seconds of the narrowest sweep."""
+"""What one list of the history gives at most."""
 
 OVERLAP = 600
 """Seconds that are swept again then."""
@@ -39,48 +37,42 @@ BACK = 2 * 24 * 3600
 RECENT = 25
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
 
-AFTERWARDS = 25
-"""So many mails after a mail are looked through for answers that Gmail did not put into its thread."""
-
 KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
 
 
-class GmailMailbox(Session):
+class GmailMailbox(Answers):
     """Receiver and SentFolder of `base` over Gmail."""
 
     def check(self) -> None:
         """See `Receiver.check`."""
         self.profile()
-        self._list(maxResults=1)
+        listing.ids(self, listing.READ, 1)
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
-        for page in self._pages(cursor, since):
+        position, now = Position.of(cursor), int(time.time())
+        for page in self._news(position, since, now):
             # what is refused again and again may cost as much as a look has, and must not keep back the rest
             news = page.envelopes or not page.refused
             yield replace(page, rest=self.spending.rest() if news else 0)
+        position.good = now
+        yield position.page()  # nothing is left to rest for
 
-    def _pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        position, now = Position.of(cursor), int(time.time())
+    def _news(self, position: Position, since: datetime, now: int) -> Iterator[Page]:
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
             position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
         elif self.delegated and self._unchanged(position):
-            position.good = now
-            yield position.page([])
             return
-        if again := [*position.refused]:
-            yield position.page(*self._envelopes(position, again))
+        yield from self._refused(position)
         if position.swept:
             position.swept = max(position.swept, int(since.timestamp()))
-            yield from self._sweep(position, now + NARROWEST)
+            yield from self._sweep(position, now + listing.AHEAD)
             position.swept, position.again = 0, now
         yield from self._history(position)
         if 0 < position.again < now - LATE:
             position.swept = max(position.again - OVERLAP, int(since.timestamp()))
-            yield from self._sweep(position, position.again + NARROWEST)
+            yield from self._sweep(position, position.again + listing.AHEAD)
             position.swept, position.again, position.seen = 0, 0, []
-        position.good = now
-        yield position.page([])
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`: the octets as Gmail took them in."""
@@ -97,32 +89,11 @@ class GmailMailbox(Session):
             raise NotFound("This mail holds no report.")
         return report
 
-    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`.
-
-        Gmail cannot search for In-Reply-To. So the mail is found, and then its thread and what came after
-        it are looked through for what names it.
-        """
-        found: dict[str, dict[str, Any]] = {}
-        missing: dict[str, Collection[str]] = {}
-        for message_id in message_ids:
-            items, refused = self._about(message_id)
-            found |= {item["id"]: item for item in items}
-            if refused:
-                missing[message_id] = refused.keys()
-        wanted = set(message_ids)
-        for item in sorted(found.values(), key=lambda one: int(one["internalDate"])):
-            mail = envelope(item)
-            if readable(item) and wanted & {mail.message_id, *mail.references}:
-                yield mail
-        if missing:
-            raise Withheld(missing, len(set().union(*missing.values())))
-
     def find_sent(self, message_id: str) -> Receipt | None:
         """See `SentFolder.find_sent`. A copy whose Message-ID was changed still quotes ours in References."""
-        found = self.metadata(self._ids(f"in:sent rfc822msgid:{message_id.strip('<>')}"))
+        found = self.metadata(listing.ids(self, f"in:sent {listing.named(message_id)}", listing.COPIES))
         if not found:
-            newest = self.metadata(self._ids("in:sent", RECENT))
+            newest = self.metadata(listing.ids(self, "in:sent", RECENT))
             copies = [(item, envelope(item)) for item in newest]
             found = [
                 item
@@ -178,16 +149,28 @@ class GmailMailbox(Session):
             named, swept, good=position.good, refused=position.refused, tried=position.tried
         ).cursor
 
+    def _refused(self, position: Position) -> Iterator[Page]:
+        """Yield what was refused before, until some of it still is: the next looks go on with the others."""
+        waiting = len(position.refused)
+        for chunk in batched([*position.refused], PAGE, strict=False):
+            waiting -= len(chunk)
+            mails, refused, given_up = self._envelopes(position, chunk)
+            yield position.page(mails, refused + (waiting if refused else 0), given_up)
+            if refused:
+                return
+
     def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
         """Yield pages that end at a record; several records may have one number, and all of them are here."""
         ids: dict[str, None] = {}
         for number, group in groupby(records, key=lambda record: str(record["id"])):
-            found = [id_ for record in group for id_ in _news(record)]
-            ids |= dict.fromkeys(id_ for id_ in found if id_ not in position.seen)
+            for record in group:
+                ids |= dict.fromkeys(id_ for id_ in _came(record) if id_ not in position.seen)
+                ids |= dict.fromkeys(_rescued(record))  # it may have been seen where it was not read
             if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
                 told = self._envelopes(position, [*ids])
                 if position.again:  # they are not read again then
                     position.saw(ids)
+                    position.settle()
                 position.history, ids = number, {}
                 yield position.page(*told)
 
@@ -195,67 +178,35 @@ class GmailMailbox(Session):
         """Yield what came from `position.swept` on, oldest first, in windows that one list can show."""
         since = position.swept
         while position.swept < until:
-            ids, end = self._window(position.swept, until)
-            new = [id_ for id_ in reversed(ids) if id_ not in position.seen]
-            for chunk in batched(new, PAGE, strict=False):
+            ids, end = listing.window(self, position.swept, until)
+            for chunk in batched(position.left(ids[::-1]), PAGE, strict=False):
                 mails, *missing = self._envelopes(position, chunk)
                 position.saw(chunk)
                 yield position.page([mail for mail in mails if _at(mail) >= since], *missing)
             position.swept = end
-
-    def _window(self, start: int, until: int) -> tuple[list[str], int]:
-        """Return the ids of a stretch of time, newest first, and its end: no more than fit into one list."""
-        end = until
-        while True:
-            query = f"after:{start - 1} before:{end + 1} -in:drafts -in:chats"
-            answer = self._list(q=query, maxResults=MOST)
-            if "nextPageToken" not in answer or end - start <= NARROWEST:
-                break
-            end = start + (end - start) // 2
-        ids = [one["id"] for one in answer.get("messages", ())]
-        while token := answer.get("nextPageToken"):
-            answer = self._list(q=query, maxResults=MOST, pageToken=token)
-            ids += [one["id"] for one in answer.get("messages", ())]
-        return ids, end
+            position.settle(len(ids))
+        position.last = ""
 
     def _payload(self, ref: str, mask: str) -> Any:
         request = self.api("messages").get(userId=ME, id=checked(ref), format="full", fields=mask)
         return self.run(request).get("payload", {})
 
     def _content(self, ref: str, part: reports.Part) -> bytes:
-        """Return the fields in a part; with one that is no attachment its neighbours' contents come along."""
+        """Return the fields in a part; with one that is no attachment its neighbours' contents come along.
+
+        `fields` picks no part by its place or kind; what came along is dropped here.
+        """
         if part.attachment:
             attachments = self.api("messages").attachments()
             found = self.run(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
             return _octets(found.get("data", ""))
         return _octets(part.content(self._payload(ref, part.mask)))
 
-    def _about(self, message_id: str) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
-        """Return a mail and what lies around it, and what Gmail says of those that it does not give."""
-        found, refused = self.available(self._ids(f"rfc822msgid:{message_id.strip('<>')}"))
-        for item in [*found]:
-            more, missing = self.available(self._around(item))
-            found, refused = found + more, refused | missing
-        return found, refused
-
-    def _around(self, item: Mapping[str, Any]) -> list[str]:
-        """Return the ids of a mail's thread, and of the first mails after it."""
-        wanted = {"format": "minimal", "fields": "messages/id"}
-        thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
-        after = self._ids(f"after:{int(item['internalDate']) // 1000 - 1} -in:drafts -in:chats", MOST)
-        return [*(one["id"] for one in thread["messages"]), *after[-AFTERWARDS:]]
-
     def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int, int]:
         """Return envelopes, how many are refused, which the position has, and how many are given up."""
         found, refused = self.available(ids)
         given_up = position.put_off(ids, refused)
         return [envelope(item) for item in found if readable(item)], len(refused) - given_up, given_up
-
-    def _ids(self, query: str, most: int = 10) -> list[str]:
-        return [one["id"] for one in self._list(q=query, maxResults=most).get("messages", ())]
-
-    def _list(self, **options: Any) -> Any:
-        return self.run(self.api("messages").list(userId=ME, **options))
 
 
 def _octets(data: str) -> bytes:
@@ -270,14 +221,18 @@ def _at(mail: Envelope) -> float:
     return mail.received_at.timestamp() if mail.received_at else 0.0
 
 
-def _news(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the mails that a record brings: new ones, those taken out of spam or trash, those sent."""
+def _came(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the mails that a record brings: new ones, and those sent."""
     for added in record.get("messagesAdded", ()):
         if not UNREAD_LABELS.intersection(added["message"].get("labelIds", ())):
             yield added["message"]["id"]
-    for removed in record.get("labelsRemoved", ()):
-        if UNREAD_LABELS.intersection(removed.get("labelIds", ())):
-            yield removed["message"]["id"]
     for added in record.get("labelsAdded", ()):
         if {"INBOX", "SENT"}.intersection(added.get("labelIds", ())):
             yield added["message"]["id"]
+
+
+def _rescued(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the mails that a record takes out of spam or trash."""
+    for removed in record.get("labelsRemoved", ()):
+        if UNREAD_LABELS.intersection(removed.get("labelIds", ())):
+            yield removed["message"]["id"]

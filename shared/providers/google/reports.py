@@ -1,4 +1,4 @@
-"""Which message a report is about, by what Gmail shows of its parts: no text of anybody's.
+"""Which message a report is about, by what Gmail shows of its parts: no text, but where only that tells it.
 
 `format=full` gives a mail's parts with their headers, those of an attached mail among them, and `fields`
 leaves their contents out: https://developers.google.com/workspace/gmail/api/guides/performance#partial

@@ -19,6 +19,7 @@ from shared.errors import (
     ZalionError,
 )
 from shared.providers.base import Connection, Receipt
+from shared.providers.google import listing
 from shared.providers.google.client import ME, Session, Transport, checked, envelope
 from shared.providers.transport import handing_over
 
@@ -140,9 +141,8 @@ def thread_of(session: Session, raw: bytes) -> Mapping[str, str]:
     if answered is None:
         session.profile()
         return {}
-    query = f"rfc822msgid:{answered.strip('<>')}"
-    found = session.run(session.api("messages").list(userId=ME, q=query, maxResults=1)).get("messages")
-    return {"threadId": found[0]["threadId"]} if found else {}
+    found = next(listing.messages(session, listing.named(answered), 1), None)
+    return {"threadId": found["threadId"]} if found else {}
 
 
 def _given(

@@ -6,7 +6,7 @@ from itertools import batched
 
 from shared.errors import InvalidRequest
 from shared.model import Envelope
-from shared.providers.base import Query, given
+from shared.providers.base import Hits, Query, given
 from shared.providers.imap.folders import Mailbox
 from shared.providers.imap.session import arrival
 
@@ -21,7 +21,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 class ImapSearcher(Mailbox):
     """Searcher of `base` over IMAP."""
 
-    def search(self, query: Query) -> list[Envelope]:
+    def search(self, query: Query) -> Hits:
         """See `Searcher.search`. Looks into Inbox, Sent and the chosen folders.
 
         IMAP has no criterion for attachments: a mail of the type multipart/mixed counts as one with.
@@ -34,12 +34,14 @@ class ImapSearcher(Mailbox):
                 dated = self._dated(self.matching(terms))
                 matches += ((at, folder, uid) for at, uid in dated if _fits(at, query))
         matches.sort(reverse=True)
-        wanted = matches[query.offset : query.offset + query.limit]
-        found: list[Envelope] = []
+        end = query.offset + query.limit
+        wanted = matches[query.offset : end]
+        found = list[Envelope]()
         for folder in {folder for _, folder, _ in wanted}:
             uids = [uid for _, there, uid in wanted if there == folder]
             found += given(self.headers(folder, uids, sent=folder == sent))
-        return sorted(found, key=lambda envelope: envelope.received_at or _NEVER, reverse=True)
+        found.sort(key=lambda envelope: envelope.received_at or _NEVER, reverse=True)
+        return Hits(tuple(found), more=len(matches) > end)
 
     def _dated(self, uids: Sequence[int]) -> Iterator[tuple[datetime, int]]:
         for batch in batched(uids[-NEWEST_MATCHES:], _BATCH, strict=False):

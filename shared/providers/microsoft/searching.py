@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from shared.model import Envelope
-from shared.providers.base import Folder, Query
+from shared.providers.base import Folder, Hits, Query
 from shared.providers.microsoft.graph import FIELDS, PAGE, Session, moment, segment, when
 from shared.providers.microsoft.reading import ROLES
 
@@ -22,17 +21,17 @@ _KNOWN = {"inbox", "sent", "drafts", "trash", "junk", "archive"}
 class GraphSearcher(Session):
     """Searcher of `base` over Graph."""
 
-    def search(self, query: Query) -> list[Envelope]:
+    def search(self, query: Query) -> Hits:
         """See `Searcher.search`."""
         if _is_void(query):
-            return []
+            return Hits()
         wanted, found = query.offset + query.limit, list[dict[str, Any]]()
-        for page in self._pages(query, min(wanted, PAGE)):
+        for page in self._pages(query, min(wanted + 1, PAGE)):
             found += [item for item in page if _within(item, query)]
-            if len(found) >= wanted:
+            if len(found) > wanted:
                 break
         roles = self._roles()
-        return self.envelopes(found[query.offset : wanted], roles)
+        return Hits(tuple(self.envelopes(found[query.offset : wanted], roles)), more=len(found) > wanted)
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`."""

@@ -1,0 +1,68 @@
+"""What answers a mail at Gmail, which cannot search for In-Reply-To."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from shared.errors import Withheld, ZalionError
+from shared.model import Envelope
+from shared.providers.google import listing
+from shared.providers.google.client import ME, Session, envelope, readable
+
+AFTERWARDS = 25
+"""So many mails after a mail are looked through for answers that Gmail did not put into its thread."""
+
+PEOPLE = 10
+"""So many of those whom a mail is from or to are searched for."""
+
+
+class Answers(Session):
+    """Looks for answers that came before it was known what they answer."""
+
+    def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
+        """See `Receiver.look`.
+
+        The mail is found, and then its thread and what came after it are looked through for what names it.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        missing: dict[str, Collection[str]] = {}
+        for message_id in message_ids:
+            items, refused = self._about(message_id)
+            found |= {item["id"]: item for item in items}
+            if refused:
+                missing[message_id] = refused.keys()
+        wanted = set(message_ids)
+        for item in sorted(found.values(), key=lambda one: int(one["internalDate"])):
+            mail = envelope(item)
+            if readable(item) and wanted & {mail.message_id, *mail.references}:
+                yield mail
+        if missing:
+            raise Withheld(missing, len(set().union(*missing.values())))
+
+    def _about(self, message_id: str) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
+        """Return a mail and what lies around it, and what Gmail says of those that it does not give."""
+        found, refused = self.available(listing.ids(self, listing.named(message_id), listing.COPIES))
+        for item in [*found]:
+            more, missing = self.available(self._around(item))
+            found, refused = found + more, refused | missing
+        return found, refused
+
+    def _around(self, item: Mapping[str, Any]) -> list[str]:
+        """Return the ids of a mail's thread, and of what came first after it: its people's, then others'."""
+        wanted = {"format": "minimal", "fields": "messages/id"}
+        thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
+        start = int(item["internalDate"]) // 1000
+        until = max(start, int(time.time())) + listing.AHEAD
+        after = dict[str, None]()
+        for words in dict.fromkeys((self._people(envelope(item)), "")):
+            after |= dict.fromkeys(islice(listing.oldest(self, start, until, words), AFTERWARDS))
+        return [*(one["id"] for one in thread["messages"]), *islice(after, AFTERWARDS)]
+
+    def _people(self, mail: Envelope) -> str:
+        """Write the search for what is from, or to, those whom a mail is from or to; not the owner."""
+        people = {one.address: None for one in (mail.sender, *mail.recipients) if one}
+        people.pop(self.connection.address.lower(), None)
+        named = [listing.phrase(address) for address in islice(people, PEOPLE)]
+        ways = " ".join(f"{way}:{one}" for one in named for way in ("from", "to", "cc"))
+        return f"{{{ways}}}" if ways else ""
