@@ -309,7 +309,8 @@ def bearer_answers(mechanism: str, credential: Bearer) -> tuple[bytes, bytes]:
 
 
 def clean(words: str | bytes) -> str:
-    """Make one printable line of at most 300 characters of what a server said."""
+    """Make one printable line of at most 300 characters of what a server said at first."""
+    words = words[:1000]
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 

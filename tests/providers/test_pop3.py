@@ -23,7 +23,7 @@ from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import Pop3Receiver
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import Session
+from shared.providers.pop3.session import LINE, MOST_LOST, SHORT, Session
 from shared.providers.positions import ASKED, WAITED
 from tests.providers.parts import SINCE, connection, id_of, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
@@ -101,6 +101,19 @@ def test_a_line_of_100_000_characters_is_read(alice):
     [envelope] = next(iter(receiver.pages(None, SINCE))).envelopes
     assert len(receiver.fetch(envelope.ref)) > 100_000
     receiver.close()
+
+
+@pytest.mark.parametrize(("octets", "seen"), [(1_100_000, ["Huge", "Good"]), (SHORT, ["Good"])])
+def test_a_mail_with_an_endless_header_line_keeps_back_none_behind_it(alice, octets, seen):
+    """Dovecot; what is too large even so comes once its server shows less of it."""
+    receiver = open_at(alice)
+    _, cursor = read(receiver)
+    alice.put(mail("Huge", X_Long="long").replace(b"X-Long: long", b"X-Long: " + b"x" * octets))
+    alice.put(mail("Good"))
+    pages = list(receiver.pages(cursor, SINCE))
+    receiver.close()
+    assert [envelope.subject for page in pages for envelope in page.envelopes] == seen
+    assert sum(page.refused for page in pages) == 2 - len(seen)
 
 
 class TestCursor:
@@ -267,9 +280,7 @@ def test_what_a_server_says_or_does_becomes_the_error_it_means(start, replies, e
         assert caught.value.fix
 
 
-@pytest.mark.parametrize(
-    "greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * 500_000]
-)
+@pytest.mark.parametrize("greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * SHORT])
 def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
     _, receiver = start(greeting=greeting)
     with pytest.raises((Temporary, Rejected)):
@@ -361,7 +372,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("said", "error"),
-        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (CLOSE, Temporary)],
+        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (HANG, Temporary)],
     )
     def test_what_is_about_the_server_ends_the_look(self, drop, said, error):
         server, receiver, cursor = drop
@@ -369,6 +380,48 @@ class TestRefused:
         with pytest.raises(error) as caught:
             self.look(receiver, cursor)
         assert type(caught.value) is error
+
+    def test_one_at_which_the_server_hangs_up_stops_no_other_and_comes_once_it_is_shown(self, drop):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = CLOSE
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["1", "3"], 1, 0]
+        assert len(server.asked("TOP 2 0")) == 2  # it may have been by chance
+        server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
+        assert self.look(receiver, cursor)[:3] == (["2"], 0, 0)
+
+    def test_who_hangs_up_by_chance_keeps_no_mail_back(self, drop):
+        server, receiver, cursor = drop
+        answers = iter([CLOSE])
+        server.answer = lambda line: (
+            next(answers, "+OK\nSubject: 2\n\n.") if line == "TOP 2 0" else ScriptedPop3.answer(server, line)
+        )
+        assert self.look(receiver, cursor)[:3] == (["1", "2", "3"], 0, 0)
+
+    def test_who_hangs_up_and_lets_us_in_no_more_is_down_and_keeps_no_mail_back(self, drop):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = CLOSE
+        signed_in = itertools.count()
+        server.answer = lambda line: (
+            CLOSE if line.startswith("PASS") and next(signed_in) else ScriptedPop3.answer(server, line)
+        )
+        with pytest.raises(Temporary) as caught:
+            self.look(receiver, cursor)
+        assert type(caught.value) is Temporary
+
+    def test_who_hangs_up_at_every_mail_is_left_in_peace_soon(self, start):
+        listed = "\n".join(f"{n} {n:08}" for n in range(1, 101))
+        server, receiver = start({"UIDL": f"+OK\n{listed}\n.", "TOP": CLOSE})
+        with pytest.raises(Temporary) as caught:
+            self.look(receiver, Position.of([]).cursor)
+        assert type(caught.value) is Temporary
+        assert len(server.asked("PASS")) <= MOST_LOST + 1
+
+    def test_headers_that_are_too_large_are_as_refused_and_stop_no_other(self, drop):
+        server, receiver, cursor = drop
+        for block in ("x" * (SHORT + 1), "x: y\n" * (SHORT // 4)):  # one line, and all of them
+            server.replies["TOP 2 0"] = f"+OK\n{block}\n\n."
+            assert self.look(receiver, cursor)[:3] == (["1", "3"], 1, 0)
 
     def test_a_first_look_begins_before_it_and_connecting_goes_on(self, drop):
         server, receiver, _ = drop
@@ -457,7 +510,7 @@ def test_a_server_that_would_delete_is_not_read_from(start):
 
 
 def test_an_endless_line_and_an_endless_answer_are_refused(start):
-    _, receiver = start({"RETR": "+OK\n" + "x" * 1_000_001 + "\n."})
+    _, receiver = start({"RETR": "+OK\n" + "x" * (SHORT + 1) + "\n."})
     with pytest.raises(Rejected, match="too large"):
         receiver.fetch("one")
     server, _ = start({"RETR": "+OK\n" + "x\n" * 1000 + "."})
@@ -465,6 +518,22 @@ def test_an_endless_line_and_an_endless_answer_are_refused(start):
     with pytest.raises(Rejected, match="too large"):
         session.whole("one")
     session.close()
+
+
+@pytest.mark.parametrize("lines", ["{n} {n:070}", "{n} {n}"])
+def test_fifty_thousand_mails_can_be_listed_whatever_they_are_called(start, lines):
+    listed = "\n".join(lines.format(n=n) for n in range(1, 50_001))
+    _, receiver = start({"UIDL": f"+OK\n{listed}\n."})
+    receiver.check()
+
+
+@pytest.mark.parametrize("command", ["UIDL", "CAPA", "LIST"])
+@pytest.mark.parametrize(("line", "times"), [("1 " + "x" * 78, SHORT // 80), ("1 1", SHORT // LINE)])
+def test_no_list_is_read_that_takes_a_mail_sized_piece_of_memory(start, command, line, times):
+    _, receiver = start({"UIDL": "+OK\n1 same\n2 same\n.", command: f"+OK\n{f'{line}\n' * (times + 2)}."})
+    with pytest.raises(Rejected, match="too large") as caught:
+        receiver.check()
+    assert "IMAP" in caught.value.fix
 
 
 def test_a_server_that_lists_the_newest_first_is_read_from_there(start):
