@@ -21,7 +21,7 @@ from shared.errors import (
 )
 from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
-from shared.providers.pop3 import Pop3Receiver
+from shared.providers.pop3 import OLD_ENOUGH, Pop3Receiver
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import LINE, MOST_LOST, SHORT, Session
 from shared.providers.positions import ASKED, WAITED
@@ -32,6 +32,14 @@ from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
 def open_at(account, port="pop3s", **options):
     security = "tls" if port == "pop3s" else "starttls"
     return Pop3Receiver(account.connection(account.server.dovecot.ports[port], security, **options))
+
+
+def headers(subject, came=None, **more):
+    """What a server answers to TOP: with a Received of that moment, as nearly every one writes it."""
+    lines = [f"Subject: {subject}", *(f"{name}: {value}" for name, value in more.items())]
+    if came:
+        lines.insert(0, f"Received: from a.example by b.example; {format_datetime(came)}")
+    return "\n".join(["+OK", *lines, "", "."])
 
 
 def read(receiver, cursor=None, since=SINCE):
@@ -291,13 +299,59 @@ def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
 def test_a_server_is_served_as_long_as_it_knows_uidl_and_top(start, capabilities):
     _, receiver = start({"CAPA": capabilities})
     receiver.check()
-    assert read(receiver)[0] == []  # no date: nothing says that it is new enough
+    assert read(receiver)[0] == ["Hello"]
 
 
-def test_a_new_mail_without_any_date_is_seen(start):
-    _, receiver = start()
-    _, cursor = read(start({"UIDL": "+OK\n."})[1])
-    assert read(receiver, cursor)[0] == ["Hello"]
+class TestDates:
+    """Of a mail that its server wrote no Received into; its Date says when its sender claims to have sent it."""
+
+    OLD = datetime(2015, 1, 1, tzinfo=UTC)
+
+    @pytest.fixture
+    def drop(self, start):
+        """A server with these mails, oldest first."""
+
+        def holds(*tops):
+            listed = "\n".join(f"{n} uidl-{n}" for n in range(1, len(tops) + 1))
+            return start(
+                {
+                    "UIDL": f"+OK\n{listed}\n.",
+                    **{f"TOP {n} 0": top for n, top in enumerate(tops, 1)},
+                }
+            )
+
+        return holds
+
+    @pytest.mark.parametrize("claims", [{}, {"Date": format_datetime(OLD)}, {"Date": "yesterday"}])
+    def test_a_new_one_is_seen_whatever_it_claims(self, drop, claims):
+        _, receiver = drop(headers("Hello", **claims))
+        assert read(receiver, Position.of([]).cursor)[0] == ["Hello"]
+
+    def test_one_that_the_server_took_in_long_ago_is_not_new_whatever_its_name(self, drop):
+        _, receiver = drop(headers("Old", self.OLD, Date=format_datetime(datetime.now(UTC))))
+        assert read(receiver, Position.of([]).cursor)[0] == []
+
+    def test_a_first_look_sees_it_unless_an_older_one_came_after_it(self, drop):
+        claims = {"Date": format_datetime(self.OLD)}
+        before = [*[headers("Older", self.OLD)] * 60, headers("Before", **claims), headers("Last", self.OLD)]
+        after = [headers(str(n), **claims) for n in range(3)]
+        server, receiver = drop(*before, *after)
+        found, cursor = read(receiver)
+        assert found == ["0", "1", "2"]
+        assert len(server.asked("TOP")) < 70
+        assert read(receiver, cursor)[0] == []
+
+    def test_a_first_look_sees_those_among_the_new_ones_too(self, drop):
+        now = datetime.now(UTC)
+        old, odd = [headers("Old", self.OLD)] * 60, headers("Odd", Date=format_datetime(self.OLD))
+        _, receiver = drop(*old, headers("First", now), odd, headers("Last", now))
+        assert sorted(read(receiver)[0]) == ["First", "Last", "Odd"]
+
+    def test_where_no_mail_has_a_received_a_first_look_does_not_read_all(self, drop):
+        claims = {"Date": format_datetime(self.OLD)}
+        server, receiver = drop(*[headers(str(n), **claims) for n in range(1000)])
+        assert len(read(receiver)[0]) == OLD_ENOUGH
+        assert len(server.asked("TOP")) < 4 * OLD_ENOUGH
 
 
 @pytest.mark.parametrize(
@@ -428,7 +482,7 @@ class TestRefused:
         server.replies |= {f"TOP {n} 0": "-ERR no" for n in (1, 3)}
         receiver.check()
         *told, cursor = self.look(receiver, None)
-        assert told == [[], 2, 0]  # the other has no date
+        assert told == [["2"], 2, 0]
         now = format_datetime(datetime.now(UTC))
         server.replies |= {f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n." for n in (1, 3)}
         assert self.look(receiver, cursor)[0] == ["1", "3"]
@@ -539,10 +593,7 @@ def test_no_list_is_read_that_takes_a_mail_sized_piece_of_memory(start, command,
 def test_a_server_that_lists_the_newest_first_is_read_from_there(start):
     now = datetime.now(UTC)
     listed = "\n".join(f"{n} uidl-{n}" for n in range(1, 201))
-    tops = {
-        f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {format_datetime(now - timedelta(minutes=n * 25))}\n\n."
-        for n in range(1, 201)
-    }
+    tops = {f"TOP {n} 0": headers(str(n), now - timedelta(minutes=n * 25)) for n in range(1, 201)}
     server, receiver = start({"UIDL": f"+OK\n{listed}\n.", **tops})
     assert read(receiver)[0] == ["2", "1"]  # the hour before
     assert len(server.asked("TOP")) < 60
@@ -583,16 +634,16 @@ class TestFiftyThousandMails:
     @pytest.fixture
     def drop(self, start):
         listed = "\n".join(f"{n} {n:08x}00000001" for n in range(1, self.COUNT + 1))
-        old = format_datetime(datetime.now(UTC) - timedelta(days=100))
-        return start({"UIDL": f"+OK\n{listed}\n.", "TOP": f"+OK\nSubject: Old\nDate: {old}\n\n."})
+        old = datetime.now(UTC) - timedelta(days=100)
+        return start({"UIDL": f"+OK\n{listed}\n.", "TOP": headers("Old", old)})
 
     def test_the_first_look_and_the_next_are_short_and_the_cursor_is_small(self, drop):
         server, receiver = drop
         found, cursor = read(receiver)
         assert found == []
         assert len(cursor) < 3000
-        assert len(server.asked("TOP")) <= 52
-        new = f"+OK\nSubject: New\nDate: {format_datetime(datetime.now(UTC))}\n\n."
+        assert len(server.asked("TOP")) <= 53
+        new = headers("New", datetime.now(UTC))
         server.replies |= {
             "UIDL": server.replies["UIDL"][:-1] + f"{self.COUNT + 1} new\n.",
             f"TOP {self.COUNT + 1} 0": new,
@@ -608,10 +659,9 @@ class TestFiftyThousandMails:
     @pytest.mark.parametrize("new", [1, 49, 700])
     def test_a_first_look_finds_where_to_begin_without_reading_all(self, drop, new):
         server, receiver = drop
-        now = format_datetime(datetime.now(UTC))
+        now = datetime.now(UTC)
         server.replies |= {
-            f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n."
-            for n in range(self.COUNT - new + 1, self.COUNT + 1)
+            f"TOP {n} 0": headers(str(n), now) for n in range(self.COUNT - new + 1, self.COUNT + 1)
         }
         found, cursor = read(receiver)
         assert found == [str(n) for n in range(self.COUNT - new + 1, self.COUNT + 1)]
