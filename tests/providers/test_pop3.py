@@ -26,7 +26,7 @@ from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import LINE, MOST_LOST, SHORT, Session
 from shared.providers.positions import ASKED, WAITED
 from tests.providers.parts import SINCE, connection, id_of, mail
-from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
+from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedPop3
 
 
 def open_at(account, port="pop3s", **options):
@@ -195,28 +195,6 @@ class TestCursor:
         receiver.close()
 
 
-class ScriptedPop3(Scripted):
-    """Answers commands by their first word, or by the whole line; the rest as a server with one mail would."""
-
-    def __init__(self, tls, replies=(), greeting="+OK ready"):
-        self.replies = {
-            "CAPA": "+OK\nUSER\nUIDL\nTOP\n.",
-            "UIDL": "+OK\n1 one\n.",
-            "LIST": "+OK\n1 100\n2 100\n.",
-            "TOP": "+OK\nSubject: Hello\n\n.",
-            "RETR": "+OK\nSubject: Hello\n\nText\n.",
-            "AUTH": "+ ",
-            **dict(replies),
-        }
-        super().__init__(tls, greeting)
-
-    def answer(self, line):
-        return self.replies.get(line) or self.replies.get(line.split(" ")[0].upper(), "+OK")
-
-    def asked(self, command):
-        return [line for line in self.said if line.startswith(command)]
-
-
 @pytest.fixture
 def start(authority, request):
     """Start a scripted server, and a receiver for it."""
@@ -255,7 +233,7 @@ def start(authority, request):
         ({"PASS": "-ERR too many connections"}, RateLimited),
         ({"USER": "-ERR who?"}, ConsentRequired),
         ({"PASS": "-ERR [IN-USE] Do you have another POP session running?"}, Temporary),
-        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, Temporary),
+        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, RateLimited),
         ({"PASS": "-ERR maildrop already locked"}, Temporary),
         ({"PASS": "-ERR [SYS/TEMP] try again later, too many connections"}, RateLimited),
         ({"UIDL": "-ERR unknown command", "CAPA": "-ERR what?"}, Unsupported),

@@ -104,11 +104,13 @@ class Pop3Receiver:
         return found
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders."""
+        """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
+
+        In the session that is open, where one is: some servers let nobody in again so soon (LOGIN-DELAY).
+        """
         wanted, refused = {*message_ids}, 0
         if not wanted:
             return
-        self._session.close()
         for uidl in self._newest_first(self._session.uidls())[:LOOKED_THROUGH]:
             try:
                 mail = self._mail(uidl)

@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Unsupported, ZalionError
+from shared.errors import (
+    ConsentRequired,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Temporary,
+    Unsupported,
+    ZalionError,
+)
 from shared.providers import network, sockets
 from shared.providers.base import Bearer, Connection, Credential, Password
 
@@ -33,6 +41,9 @@ _LACKS = {
     "UIDL": "This server cannot tell mails apart (it lacks UIDL).",
     "TOP": "This server cannot show a mail's headers alone (it lacks TOP).",
 }
+_DELAY, _LONGEST_DELAY = 60, 3600
+"""Seconds until the next sign-in, where a server does not say how many, and at most."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # response codes first (RFC 2449 §8, RFC 3206), words where there is none
@@ -277,10 +288,22 @@ def _sign_in(client: Any, credential: Credential) -> None:
     except poplib.error_proto as error:
         words = _words(error)
         broken = _broken(words)
+        if "[LOGIN-DELAY]" in words.upper():
+            said = f"The mail server lets us in again later: {words}"
+            raise RateLimited(said, retry_after=_delay(client)) from error
         if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
             raise network.later(words) from error
         raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
     sockets.let_in(client.sock)
+
+
+def _delay(client: _Wire) -> int:
+    """For how many seconds after a sign-in a server takes no other (RFC 2449 §6.5)."""
+    sockets.done_with(client.sock)
+    told = ""
+    with suppress(OSError, poplib.error_proto):  # who says no more has not told
+        told = "".join(client.capa().get("LOGIN-DELAY", [])[:1])
+    return min(int(told[:9]), _LONGEST_DELAY) if told.isdecimal() and told.isascii() else _DELAY
 
 
 def _say(client: Any, credential: Password) -> None:
