@@ -266,6 +266,43 @@ def test_what_a_server_says_or_does_becomes_the_error_it_means(start, replies, e
         assert caught.value.fix
 
 
+class TestLoginDelay:
+    """A server that lets nobody in again so soon (RFC 2449 §6.5)."""
+
+    REFUSAL = "-ERR [LOGIN-DELAY] minimum time between mail checks violation"
+
+    def test_a_look_after_the_pages_signs_in_no_second_time(self, start):
+        answers = {"UIDL": "+OK\n1 one\n.", "TOP": headers("Late", **{"Message-ID": "<late@x>"})}
+        server, receiver = start(answers)
+        assert read(receiver, Position.of([]).cursor)[0] == ["Late"]
+        server.replies["PASS"] = self.REFUSAL
+        assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]
+
+    def test_a_look_alone_signs_in(self, start):
+        _, receiver = start({"TOP": headers("Late", **{"Message-ID": "<late@x>"})})
+        assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]
+
+    @pytest.mark.parametrize(
+        ("capabilities", "pause"),
+        [
+            ("+OK\nLOGIN-DELAY 300\n.", 300),
+            ("+OK\nLOGIN-DELAY 12 USER\n.", 12),
+            (f"+OK\nLOGIN-DELAY {'9' * 5000}\n.", 3600),
+            ("+OK\nLOGIN-DELAY soon\n.", 60),
+            ("+OK\nLOGIN-DELAY\n.", 60),
+            ("+OK\nUIDL\n.", 60),
+            ("-ERR what?", 60),
+            (CLOSE, 60),
+            (HANG, 60),
+        ],
+    )
+    def test_it_is_left_alone_for_as_long_as_it_says(self, start, capabilities, pause):
+        _, receiver = start({"PASS": self.REFUSAL, "CAPA": capabilities})
+        with pytest.raises(RateLimited) as caught:
+            receiver.check()
+        assert caught.value.retry_after == pause
+
+
 @pytest.mark.parametrize("greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * SHORT])
 def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
     _, receiver = start(greeting=greeting)
