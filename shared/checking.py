@@ -12,7 +12,7 @@ from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
-from shared.errors import Busy, Raced, Temporary, ZalionError
+from shared.errors import Busy, Raced, RateLimited, Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
 from shared.owning import own
@@ -21,6 +21,11 @@ from shared.providers.base import NOBODY, Receiver, given
 ROUND_TRIP_SECONDS = 20
 """How long the doctor waits for its own mail: within the 230 s that Azure gives an HTTP answer."""
 
+LONGEST_PAUSE = 60
+"""And beyond that, seconds that it leaves a server alone that asks for it: some take one sign-in a minute."""
+
+SELDOM = 5
+"""Seconds between two tries at most; the first ones come sooner."""
 
 HEALTH_LASTS = timedelta(seconds=5)
 """A vault takes 4,000 transactions in ten seconds, in all and from everybody; then it refuses us our work.
@@ -137,7 +142,12 @@ def _tried(name: str, good: str, attempt: Callable[[], None]) -> CheckResource:
 
 def _read(app: App, org_id: str, mailbox: Mailbox) -> None:
     with app.receiving(org_id, mailbox) as receiver:
-        receiver.check()
+        _await(lambda: _works(receiver), LONGEST_PAUSE)
+
+
+def _works(receiver: Receiver) -> bool:
+    receiver.check()
+    return True
 
 
 def _may_send(app: App, org_id: str, mailbox: Mailbox) -> None:
@@ -166,7 +176,7 @@ class _Trip:
             self.message_id = receipt.message_id or self.message_id
             self.copied = sender.files_copy
         with self.app.receiving(self.org_id, self.mailbox) as receiver:
-            _await(lambda: self._arrived(receiver))
+            _await(lambda: self._arrived(receiver), LONGEST_PAUSE)
 
     def _let_go(self, _refused: Mapping[str, str] = NOBODY, /) -> None:
         """See `Commit`. Nobody was promised this mail: all there is to write down is that one more leaves."""
@@ -184,6 +194,7 @@ class _Trip:
 
     def _arrived(self, receiver: Receiver) -> bool:
         """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""
+        receiver.close()  # a new session shows what came, and with POP3 no other does
         looked = given(receiver.look([self.message_id]))
         found = [one for one in looked if one.message_id == self.message_id]
         came = next((one for one in found if not one.is_sent), next(iter(found), None))
@@ -223,12 +234,21 @@ class _Trip:
         )
 
 
-def _await(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + ROUND_TRIP_SECONDS
-    while time.monotonic() < deadline:
-        if there():
-            return
-        time.sleep(1)
+def _await(there: Callable[[], bool], longest_pause: float = 0) -> None:
+    """Try until it is there, and leave a server alone that asks for so long a pause at most, in all."""
+    begun, asked, pause = time.monotonic(), 0.0, 1.0
+    while time.monotonic() < begun + ROUND_TRIP_SECONDS + asked:
+        try:
+            if there():
+                return
+        except RateLimited as error:
+            asked += error.retry_after
+            if asked > longest_pause:
+                raise
+            time.sleep(error.retry_after)
+        else:
+            time.sleep(pause)
+            pause = min(2 * pause, SELDOM)
     raise Temporary(
         f"The mail was sent but did not show within {ROUND_TRIP_SECONDS} seconds.",
         fix="Look into Junk, the filters and the Sent folder of the mailbox, then test again.",

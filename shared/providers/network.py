@@ -182,11 +182,15 @@ def connect(
     allowed = name in allowed_hosts
     if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
         raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
-    addresses = _resolve(name, port)
-    if not allowed and not all(is_public(address) for _, address in addresses):
-        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
     place = name, port, security
     silence.SILENCES.ask(place)
+    try:
+        addresses = _resolve(name, port)
+    except Temporary:  # as long as that takes, for the resolver knows no time-out of ours
+        silence.SILENCES.silent(place)
+        raise
+    if not allowed and not all(is_public(address) for _, address in addresses):
+        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
     until, left = time.monotonic() + timeout, _alternating(addresses)[:MOST_PLACES]
     while left:
         family, address = left.pop(0)

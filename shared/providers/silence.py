@@ -1,7 +1,8 @@
 """Which servers have gone silent: they are left alone for a while, so that nobody waits for them in a row.
 
-A server that accepts and says nothing, or lets nobody in, costs everybody who asks it the whole time-out. A
-hundred mailboxes there would keep all of an instance's workers from the mailboxes of others.
+A server that accepts and says nothing, or lets nobody in, costs everybody who asks it the whole time-out; so
+does one whose name servers do not answer. A hundred mailboxes there would keep all of an instance's workers
+from the mailboxes of others.
 """
 
 import threading

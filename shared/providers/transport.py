@@ -142,9 +142,9 @@ def adapter(
     return made
 
 
-def take(response: "Response", title: str) -> None:
-    """Have a streamed response hold its body. Raises Rejected beyond `LARGEST`."""
-    response._content = body(response, title)  # noqa: SLF001 - what its `content` would set
+def take(response: "Response", title: str, largest: int = LARGEST) -> None:
+    """Have a streamed response hold its body. Raises Rejected beyond `largest`."""
+    response._content = body(response, title, largest)  # noqa: SLF001 - what its `content` would set
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -158,13 +158,13 @@ def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     return context
 
 
-def body(response: "Response", title: str) -> bytes:
-    """Read and return the body of a streamed response. Raises Rejected beyond `LARGEST`."""
+def body(response: "Response", title: str, largest: int = LARGEST) -> bytes:
+    """Read and return the body of a streamed response. Raises Rejected beyond `largest`."""
     parts, size = [], 0
     for part in response.iter_content(CHUNK):
         size += len(part)
-        if size > LARGEST:
+        if size > largest:
             response.close()
-            raise Rejected(f"{title} gave more than {LARGEST // 1_000_000} MB.")
+            raise Rejected(f"{title} gave more than {largest // 1_000_000} MB.")
         parts.append(part)
     return b"".join(parts)

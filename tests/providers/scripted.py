@@ -148,6 +148,28 @@ class ScriptedImap(Scripted):
         return reply.replace("%t", self._tag)
 
 
+class ScriptedPop3(Scripted):
+    """Answers commands by their first word, or by the whole line; the rest as a server with one mail would."""
+
+    def __init__(self, tls, replies=(), greeting="+OK ready"):
+        self.replies = {
+            "CAPA": "+OK\nUSER\nUIDL\nTOP\n.",
+            "UIDL": "+OK\n1 one\n.",
+            "LIST": "+OK\n1 100\n2 100\n.",
+            "TOP": "+OK\nSubject: Hello\n\n.",
+            "RETR": "+OK\nSubject: Hello\n\nText\n.",
+            "AUTH": "+ ",
+            **dict(replies),
+        }
+        super().__init__(tls, greeting)
+
+    def answer(self, line):
+        return self.replies.get(line) or self.replies.get(line.split(" ")[0].upper(), "+OK")
+
+    def asked(self, command):
+        return [line for line in self.said if line.startswith(command)]
+
+
 class ScriptedSmtp(Scripted):
     """An SMTP server that takes everything, whose answers can be replaced.
 

@@ -12,6 +12,7 @@ from sandbox.web import Reply, WebServer
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Rejected, Temporary
 from shared.providers.base import Bearer, Password
 from shared.providers.ews.reading import EwsMailbox
+from shared.providers.ews.wire import MOST_MARKS, SHORT
 from shared.providers.network import Timeouts
 from tests.providers.exchange_parts import PASSWORD, Box
 from tests.providers.parts import mail
@@ -191,6 +192,45 @@ def issuer_like(authority):
     other = Other(tls=authority.server_context())
     yield int(other.url.rpartition(":")[2])
     other.stop()
+
+
+class TestLargeAnswers:
+    """A customer's own server may answer whatever it likes, and its XML takes many times its size in memory."""
+
+    @pytest.fixture
+    def answering(self, authority, request, box):
+        """A server that answers everything with these octets."""
+
+        def start(body):
+            class Large(WebServer):
+                def answer(self, request):
+                    return Reply(200, body, {"Content-Type": "text/xml; charset=utf-8"})
+
+            large = Large(tls=authority.server_context())
+            request.addfinalizer(large.stop)
+            return box.opened(port=int(large.url.rpartition(":")[2]))
+
+        return start
+
+    def test_only_a_whole_mail_may_be_large(self, answering):
+        with answering(b"<a>" + b" " * SHORT + b"</a>") as receiver:
+            for ask in (receiver.check, lambda: list(receiver.look(["<a@x>"])), receiver.layout):
+                with pytest.raises(Temporary, match="cannot be read"):
+                    receiver.fetch("id")  # it was taken in, and says nothing
+                with pytest.raises(Rejected, match="more than 16 MB"):
+                    ask()
+
+    @pytest.mark.parametrize("piece", [b"<b/>", b"<b c='' d=''/>", b'"'])
+    def test_no_answer_may_be_markup_alone(self, answering, piece):
+        opened = answering(b"<a>" + piece * (MOST_MARKS + 1) + b"</a>")
+        with opened as receiver, pytest.raises(Rejected, match="too large"):
+            receiver.fetch("id")
+
+    def test_a_large_mail_is_read_all_the_same(self, box):
+        box.mailbox.add(mail("Large", "x" * 76 + "\r\n") + (b"x" * 76 + b"\r\n") * (SHORT // 76))
+        [envelope], _ = box.read()
+        with box.opened() as receiver:
+            assert len(receiver.fetch(envelope.ref)) > SHORT
 
 
 class TestPatience:

@@ -237,6 +237,27 @@ class TestSilence:
             for sock in held:
                 sock.close()
 
+    def test_a_server_whose_name_servers_do_not_answer_is_left_alone_for_a_while(self, monkeypatch):
+        asked = []
+
+        def silent(name, *_, **__):
+            asked.append(name)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+        monkeypatch.setattr(socket, "getaddrinfo", silent)  # the far side: DNS
+        for _ in range(IN_A_ROW + 2):
+            with pytest.raises(Temporary) as caught:
+                network.connect("mail.example", 993, 1)
+        assert len(asked) == IN_A_ROW
+        assert 60 < caught.value.retry_after <= PAUSE
+        with pytest.raises(Temporary):
+            network.connect("mail.other.example", 993, 1)
+        assert len(asked) == IN_A_ROW + 1
+
+    def test_a_name_that_is_refused_is_no_silent_server(self):
+        for _ in range(IN_A_ROW + 1):
+            assert refusal("10.0.0.1")[0] == "host"
+
     def test_a_wrong_choice_of_security_keeps_nobody_from_the_right_one(self, tls):
         with ScriptedImap(tls) as well:
             for _ in range(IN_A_ROW + 1):

@@ -22,17 +22,25 @@ from shared.errors import (
 )
 from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
-from shared.providers.pop3 import Pop3Receiver
+from shared.providers.pop3 import OLD_ENOUGH, Pop3Receiver
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import Session
+from shared.providers.pop3.session import LINE, MOST_LOST, SHORT, Session
 from shared.providers.positions import ASKED, WAITED
 from tests.providers.parts import PASSWORD, SINCE, connection, id_of, mail
-from tests.providers.scripted import CLOSE, HALF, HANG, Scripted
+from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedPop3
 
 
 def open_at(account, port="pop3s", **options):
     security = "tls" if port == "pop3s" else "starttls"
     return Pop3Receiver(account.connection(account.server.dovecot.ports[port], security, **options))
+
+
+def headers(subject, came=None, **more):
+    """What a server answers to TOP: with a Received of that moment, as nearly every one writes it."""
+    lines = [f"Subject: {subject}", *(f"{name}: {value}" for name, value in more.items())]
+    if came:
+        lines.insert(0, f"Received: from a.example by b.example; {format_datetime(came)}")
+    return "\n".join(["+OK", *lines, "", "."])
 
 
 def read(receiver, cursor=None, since=SINCE):
@@ -102,6 +110,19 @@ def test_a_line_of_100_000_characters_is_read(alice):
     [envelope] = next(iter(receiver.pages(None, SINCE))).envelopes
     assert len(receiver.fetch(envelope.ref)) > 100_000
     receiver.close()
+
+
+@pytest.mark.parametrize(("octets", "seen"), [(1_100_000, ["Huge", "Good"]), (SHORT, ["Good"])])
+def test_a_mail_with_an_endless_header_line_keeps_back_none_behind_it(alice, octets, seen):
+    """Dovecot; what is too large even so comes once its server shows less of it."""
+    receiver = open_at(alice)
+    _, cursor = read(receiver)
+    alice.put(mail("Huge", X_Long="long").replace(b"X-Long: long", b"X-Long: " + b"x" * octets))
+    alice.put(mail("Good"))
+    pages = list(receiver.pages(cursor, SINCE))
+    receiver.close()
+    assert [envelope.subject for page in pages for envelope in page.envelopes] == seen
+    assert sum(page.refused for page in pages) == 2 - len(seen)
 
 
 class TestCursor:
@@ -175,28 +196,6 @@ class TestCursor:
         receiver.close()
 
 
-class ScriptedPop3(Scripted):
-    """Answers commands by their first word, or by the whole line; the rest as a server with one mail would."""
-
-    def __init__(self, tls, replies=(), greeting="+OK ready"):
-        self.replies = {
-            "CAPA": "+OK\nUSER\nUIDL\nTOP\n.",
-            "UIDL": "+OK\n1 one\n.",
-            "LIST": "+OK\n1 100\n2 100\n.",
-            "TOP": "+OK\nSubject: Hello\n\n.",
-            "RETR": "+OK\nSubject: Hello\n\nText\n.",
-            "AUTH": "+ ",
-            **dict(replies),
-        }
-        super().__init__(tls, greeting)
-
-    def answer(self, line):
-        return self.replies.get(line) or self.replies.get(line.split(" ")[0].upper(), "+OK")
-
-    def asked(self, command):
-        return [line for line in self.said if line.startswith(command)]
-
-
 @pytest.fixture
 def start(authority, request):
     """Start a scripted server, and a receiver for it."""
@@ -235,7 +234,7 @@ def start(authority, request):
         ({"PASS": "-ERR too many connections"}, RateLimited),
         ({"USER": "-ERR who?"}, ConsentRequired),
         ({"PASS": "-ERR [IN-USE] Do you have another POP session running?"}, Temporary),
-        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, Temporary),
+        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, RateLimited),
         ({"PASS": "-ERR maildrop already locked"}, Temporary),
         ({"PASS": "-ERR [SYS/TEMP] try again later, too many connections"}, RateLimited),
         ({"UIDL": "-ERR unknown command", "CAPA": "-ERR what?"}, Unsupported),
@@ -268,9 +267,44 @@ def test_what_a_server_says_or_does_becomes_the_error_it_means(start, replies, e
         assert caught.value.fix
 
 
-@pytest.mark.parametrize(
-    "greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * 500_000]
-)
+class TestLoginDelay:
+    """A server that lets nobody in again so soon (RFC 2449 §6.5)."""
+
+    REFUSAL = "-ERR [LOGIN-DELAY] minimum time between mail checks violation"
+
+    def test_a_look_after_the_pages_signs_in_no_second_time(self, start):
+        answers = {"UIDL": "+OK\n1 one\n.", "TOP": headers("Late", **{"Message-ID": "<late@x>"})}
+        server, receiver = start(answers)
+        assert read(receiver, Position.of([]).cursor)[0] == ["Late"]
+        server.replies["PASS"] = self.REFUSAL
+        assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]
+
+    def test_a_look_alone_signs_in(self, start):
+        _, receiver = start({"TOP": headers("Late", **{"Message-ID": "<late@x>"})})
+        assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]
+
+    @pytest.mark.parametrize(
+        ("capabilities", "pause"),
+        [
+            ("+OK\nLOGIN-DELAY 300\n.", 300),
+            ("+OK\nLOGIN-DELAY 12 USER\n.", 12),
+            (f"+OK\nLOGIN-DELAY {'9' * 5000}\n.", 3600),
+            ("+OK\nLOGIN-DELAY soon\n.", 60),
+            ("+OK\nLOGIN-DELAY\n.", 60),
+            ("+OK\nUIDL\n.", 60),
+            ("-ERR what?", 60),
+            (CLOSE, 60),
+            (HANG, 60),
+        ],
+    )
+    def test_it_is_left_alone_for_as_long_as_it_says(self, start, capabilities, pause):
+        _, receiver = start({"PASS": self.REFUSAL, "CAPA": capabilities})
+        with pytest.raises(RateLimited) as caught:
+            receiver.check()
+        assert caught.value.retry_after == pause
+
+
+@pytest.mark.parametrize("greeting", ["-ERR [SYS/TEMP] shutting down", "-ERR no", CLOSE, HANG, "+OK" * SHORT])
 def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
     _, receiver = start(greeting=greeting)
     with pytest.raises((Temporary, Rejected)):
@@ -281,13 +315,59 @@ def test_a_server_that_is_not_ready_is_temporary_or_rejected(start, greeting):
 def test_a_server_is_served_as_long_as_it_knows_uidl_and_top(start, capabilities):
     _, receiver = start({"CAPA": capabilities})
     receiver.check()
-    assert read(receiver)[0] == []  # no date: nothing says that it is new enough
+    assert read(receiver)[0] == ["Hello"]
 
 
-def test_a_new_mail_without_any_date_is_seen(start):
-    _, receiver = start()
-    _, cursor = read(start({"UIDL": "+OK\n."})[1])
-    assert read(receiver, cursor)[0] == ["Hello"]
+class TestDates:
+    """Of a mail that its server wrote no Received into; its Date says when its sender claims to have sent it."""
+
+    OLD = datetime(2015, 1, 1, tzinfo=UTC)
+
+    @pytest.fixture
+    def drop(self, start):
+        """A server with these mails, oldest first."""
+
+        def holds(*tops):
+            listed = "\n".join(f"{n} uidl-{n}" for n in range(1, len(tops) + 1))
+            return start(
+                {
+                    "UIDL": f"+OK\n{listed}\n.",
+                    **{f"TOP {n} 0": top for n, top in enumerate(tops, 1)},
+                }
+            )
+
+        return holds
+
+    @pytest.mark.parametrize("claims", [{}, {"Date": format_datetime(OLD)}, {"Date": "yesterday"}])
+    def test_a_new_one_is_seen_whatever_it_claims(self, drop, claims):
+        _, receiver = drop(headers("Hello", **claims))
+        assert read(receiver, Position.of([]).cursor)[0] == ["Hello"]
+
+    def test_one_that_the_server_took_in_long_ago_is_not_new_whatever_its_name(self, drop):
+        _, receiver = drop(headers("Old", self.OLD, Date=format_datetime(datetime.now(UTC))))
+        assert read(receiver, Position.of([]).cursor)[0] == []
+
+    def test_a_first_look_sees_it_unless_an_older_one_came_after_it(self, drop):
+        claims = {"Date": format_datetime(self.OLD)}
+        before = [*[headers("Older", self.OLD)] * 60, headers("Before", **claims), headers("Last", self.OLD)]
+        after = [headers(str(n), **claims) for n in range(3)]
+        server, receiver = drop(*before, *after)
+        found, cursor = read(receiver)
+        assert found == ["0", "1", "2"]
+        assert len(server.asked("TOP")) < 70
+        assert read(receiver, cursor)[0] == []
+
+    def test_a_first_look_sees_those_among_the_new_ones_too(self, drop):
+        now = datetime.now(UTC)
+        old, odd = [headers("Old", self.OLD)] * 60, headers("Odd", Date=format_datetime(self.OLD))
+        _, receiver = drop(*old, headers("First", now), odd, headers("Last", now))
+        assert sorted(read(receiver)[0]) == ["First", "Last", "Odd"]
+
+    def test_where_no_mail_has_a_received_a_first_look_does_not_read_all(self, drop):
+        claims = {"Date": format_datetime(self.OLD)}
+        server, receiver = drop(*[headers(str(n), **claims) for n in range(1000)])
+        assert len(read(receiver)[0]) == OLD_ENOUGH
+        assert len(server.asked("TOP")) < 4 * OLD_ENOUGH
 
 
 @pytest.mark.parametrize(
@@ -362,7 +442,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("said", "error"),
-        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (CLOSE, Temporary)],
+        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (HANG, Temporary)],
     )
     def test_what_is_about_the_server_ends_the_look(self, drop, said, error):
         server, receiver, cursor = drop
@@ -371,12 +451,54 @@ class TestRefused:
             self.look(receiver, cursor)
         assert type(caught.value) is error
 
+    def test_one_at_which_the_server_hangs_up_stops_no_other_and_comes_once_it_is_shown(self, drop):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = CLOSE
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["1", "3"], 1, 0]
+        assert len(server.asked("TOP 2 0")) == 2  # it may have been by chance
+        server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
+        assert self.look(receiver, cursor)[:3] == (["2"], 0, 0)
+
+    def test_who_hangs_up_by_chance_keeps_no_mail_back(self, drop):
+        server, receiver, cursor = drop
+        answers = iter([CLOSE])
+        server.answer = lambda line: (
+            next(answers, "+OK\nSubject: 2\n\n.") if line == "TOP 2 0" else ScriptedPop3.answer(server, line)
+        )
+        assert self.look(receiver, cursor)[:3] == (["1", "2", "3"], 0, 0)
+
+    def test_who_hangs_up_and_lets_us_in_no_more_is_down_and_keeps_no_mail_back(self, drop):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = CLOSE
+        signed_in = itertools.count()
+        server.answer = lambda line: (
+            CLOSE if line.startswith("PASS") and next(signed_in) else ScriptedPop3.answer(server, line)
+        )
+        with pytest.raises(Temporary) as caught:
+            self.look(receiver, cursor)
+        assert type(caught.value) is Temporary
+
+    def test_who_hangs_up_at_every_mail_is_left_in_peace_soon(self, start):
+        listed = "\n".join(f"{n} {n:08}" for n in range(1, 101))
+        server, receiver = start({"UIDL": f"+OK\n{listed}\n.", "TOP": CLOSE})
+        with pytest.raises(Temporary) as caught:
+            self.look(receiver, Position.of([]).cursor)
+        assert type(caught.value) is Temporary
+        assert len(server.asked("PASS")) <= MOST_LOST + 1
+
+    def test_headers_that_are_too_large_are_as_refused_and_stop_no_other(self, drop):
+        server, receiver, cursor = drop
+        for block in ("x" * (SHORT + 1), "x: y\n" * (SHORT // 4)):  # one line, and all of them
+            server.replies["TOP 2 0"] = f"+OK\n{block}\n\n."
+            assert self.look(receiver, cursor)[:3] == (["1", "3"], 1, 0)
+
     def test_a_first_look_begins_before_it_and_connecting_goes_on(self, drop):
         server, receiver, _ = drop
         server.replies |= {f"TOP {n} 0": "-ERR no" for n in (1, 3)}
         receiver.check()
         *told, cursor = self.look(receiver, None)
-        assert told == [[], 2, 0]  # the other has no date
+        assert told == [["2"], 2, 0]
         now = format_datetime(datetime.now(UTC))
         server.replies |= {f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n." for n in (1, 3)}
         assert self.look(receiver, cursor)[0] == ["1", "3"]
@@ -458,7 +580,7 @@ def test_a_server_that_would_delete_is_not_read_from(start):
 
 
 def test_an_endless_line_and_an_endless_answer_are_refused(start):
-    _, receiver = start({"RETR": "+OK\n" + "x" * 1_000_001 + "\n."})
+    _, receiver = start({"RETR": "+OK\n" + "x" * (SHORT + 1) + "\n."})
     with pytest.raises(Rejected, match="too large"):
         receiver.fetch("one")
     server, _ = start({"RETR": "+OK\n" + "x\n" * 1000 + "."})
@@ -468,13 +590,26 @@ def test_an_endless_line_and_an_endless_answer_are_refused(start):
     session.close()
 
 
+@pytest.mark.parametrize("lines", ["{n} {n:070}", "{n} {n}"])
+def test_fifty_thousand_mails_can_be_listed_whatever_they_are_called(start, lines):
+    listed = "\n".join(lines.format(n=n) for n in range(1, 50_001))
+    _, receiver = start({"UIDL": f"+OK\n{listed}\n."})
+    receiver.check()
+
+
+@pytest.mark.parametrize("command", ["UIDL", "CAPA", "LIST"])
+@pytest.mark.parametrize(("line", "times"), [("1 " + "x" * 78, SHORT // 80), ("1 1", SHORT // LINE)])
+def test_no_list_is_read_that_takes_a_mail_sized_piece_of_memory(start, command, line, times):
+    _, receiver = start({"UIDL": "+OK\n1 same\n2 same\n.", command: f"+OK\n{f'{line}\n' * (times + 2)}."})
+    with pytest.raises(Rejected, match="too large") as caught:
+        receiver.check()
+    assert "IMAP" in caught.value.fix
+
+
 def test_a_server_that_lists_the_newest_first_is_read_from_there(start):
     now = datetime.now(UTC)
     listed = "\n".join(f"{n} uidl-{n}" for n in range(1, 201))
-    tops = {
-        f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {format_datetime(now - timedelta(minutes=n * 25))}\n\n."
-        for n in range(1, 201)
-    }
+    tops = {f"TOP {n} 0": headers(str(n), now - timedelta(minutes=n * 25)) for n in range(1, 201)}
     server, receiver = start({"UIDL": f"+OK\n{listed}\n.", **tops})
     assert read(receiver)[0] == ["2", "1"]  # the hour before
     assert len(server.asked("TOP")) < 60
@@ -526,16 +661,16 @@ class TestFiftyThousandMails:
     @pytest.fixture
     def drop(self, start):
         listed = "\n".join(f"{n} {n:08x}00000001" for n in range(1, self.COUNT + 1))
-        old = format_datetime(datetime.now(UTC) - timedelta(days=100))
-        return start({"UIDL": f"+OK\n{listed}\n.", "TOP": f"+OK\nSubject: Old\nDate: {old}\n\n."})
+        old = datetime.now(UTC) - timedelta(days=100)
+        return start({"UIDL": f"+OK\n{listed}\n.", "TOP": headers("Old", old)})
 
     def test_the_first_look_and_the_next_are_short_and_the_cursor_is_small(self, drop):
         server, receiver = drop
         found, cursor = read(receiver)
         assert found == []
         assert len(cursor) < 3000
-        assert len(server.asked("TOP")) <= 52
-        new = f"+OK\nSubject: New\nDate: {format_datetime(datetime.now(UTC))}\n\n."
+        assert len(server.asked("TOP")) <= 53
+        new = headers("New", datetime.now(UTC))
         server.replies |= {
             "UIDL": server.replies["UIDL"][:-1] + f"{self.COUNT + 1} new\n.",
             f"TOP {self.COUNT + 1} 0": new,
@@ -551,10 +686,9 @@ class TestFiftyThousandMails:
     @pytest.mark.parametrize("new", [1, 49, 700])
     def test_a_first_look_finds_where_to_begin_without_reading_all(self, drop, new):
         server, receiver = drop
-        now = format_datetime(datetime.now(UTC))
+        now = datetime.now(UTC)
         server.replies |= {
-            f"TOP {n} 0": f"+OK\nSubject: {n}\nDate: {now}\n\n."
-            for n in range(self.COUNT - new + 1, self.COUNT + 1)
+            f"TOP {n} 0": headers(str(n), now) for n in range(self.COUNT - new + 1, self.COUNT + 1)
         }
         found, cursor = read(receiver)
         assert found == [str(n) for n in range(self.COUNT - new + 1, self.COUNT + 1)]

@@ -1,17 +1,20 @@
 """The foundation's promises on a mailbox that is read by POP3: what its far side alone can break."""
 
 import email.policy
+import hashlib
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from sandbox.wire import Wire
+from shared import checking
 from shared.errors import Temporary
 from shared.model import SyncState
 from shared.storage.base import Save
-from tests.providers.scripted import HANG, Scripted
-from tests.scenes import build_pop3, connect, someone, write
+from tests.providers.scripted import HANG, Scripted, ScriptedPop3
+from tests.scenes import build_pop3, caller, connect, someone, write
 
 
 @pytest.fixture
@@ -121,6 +124,46 @@ def test_a_mail_answered_from_another_program_is_not_seen_but_what_answers_it_is
     answer = scene.supplier.reply(own, "Welcome.")
     scene.sync()
     assert scene.timeline()[-1].message_id == answer["Message-ID"]
+
+
+class Delaying(ScriptedPop3):
+    """Shows somebody's inbox as it was at the sign-in, and lets nobody in again so soon (RFC 2449 §6.5)."""
+
+    def __init__(self, tls, person, delay):
+        self.person, self.delay, self.let_in, self.mails = person, delay, 0.0, []
+        super().__init__(tls, {"CAPA": f"+OK\nUIDL\nTOP\nLOGIN-DELAY {delay}\n."})
+
+    def answer(self, line):
+        command, *numbers = line.split()
+        if command == "PASS":
+            if time.monotonic() - self.let_in < self.delay:
+                return "-ERR [LOGIN-DELAY] minimum time between mail checks violation"
+            self.let_in = time.monotonic()
+            self.mails = [raw.decode().replace("\r\n", "\n") for raw in self.person.inbox()]
+        if command == "UIDL":
+            names = (f"{n} {uidl(mail)}" for n, mail in enumerate(self.mails, 1))
+            return "\n".join(["+OK", *names, "."])
+        if command in {"TOP", "RETR"}:
+            mail = self.mails[int(numbers[0]) - 1]
+            return f"+OK\n{mail.partition('\n\n')[0] + '\n' if command == 'TOP' else mail}\n."
+        return super().answer(line)
+
+
+def uidl(mail):
+    return hashlib.sha256(mail.encode()).hexdigest()
+
+
+def test_the_doctor_leaves_a_server_alone_that_asks_for_it(world, app, clock):
+    alice = someone(world, "alice", "imap.example")
+    with Delaying(world.authority.server_context(), alice, 2) as server:
+        scene = build_pop3(world, app, clock)
+        place = {"host": "localhost", "port": server.port, "security": "tls"}
+        smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+        box = connect(world, app, scene.org_id, alice, "pop3", settings={"pop3": place, "smtp": smtp})
+        checks = checking.doctor(app, caller(scene.org_id, alice.address), box.id)
+    told = {check.name: check.status for check in checks}
+    assert (told["sign_in_receiving"], told["round_trip"]) == ("ok", "ok")
+    assert len(server.asked("PASS")) < 10
 
 
 class Silent(Scripted):

@@ -22,6 +22,7 @@ from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
 from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
 from shared.providers.ews.xml import Element, Where, Words, extended, id_of, moment, text
+from shared.providers.transport import LARGEST
 
 BATCH = 100
 """Mails a GetItem: with headers, a megabyte or so."""
@@ -170,7 +171,7 @@ class Session:
 
     def mime(self, id_: str) -> bytes:
         """Return the whole mail. Raises NotFound."""
-        return base64.b64decode(text(self._one(id_, "mime_content"), "MimeContent"))
+        return base64.b64decode(text(self._one(id_, "mime_content", LARGEST), "MimeContent"))
 
     def attached(self, id_: str) -> list[Element]:
         """Return the mail's attachments without their content. Raises NotFound."""
@@ -179,7 +180,7 @@ class Session:
     def attachments(self, ids: Sequence[str]) -> list[Element]:
         """Return attachments with their content."""
         asked, fields = [AttachmentId(id=id_) for id_ in ids], services.paths(Message, "message_id")
-        with self._speaking() as account:
+        with self._speaking(LARGEST) as account:
             found = services.GetAttachment(account=account).ask(asked, False, "Text", None, fields)
             return list(surely(found))
 
@@ -190,9 +191,9 @@ class Session:
             service = services.CreateItem(account=account)
             list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
 
-    def _one(self, id_: str, field: str) -> Element:
+    def _one(self, id_: str, field: str, largest: int = wire.SHORT) -> Element:
         asked = [id_] if id_.isascii() and id_ else []
-        found, refused = self._told(asked, services.paths(Message, field)) if asked else ([], {})
+        found, refused = self._told(asked, services.paths(Message, field), largest) if asked else ([], {})
         for error in refused.values():
             raise error
         if not found:
@@ -200,10 +201,10 @@ class Session:
         return found[0]
 
     def _told(
-        self, ids: Sequence[str], fields: Sequence[FieldPath]
+        self, ids: Sequence[str], fields: Sequence[FieldPath], largest: int = wire.SHORT
     ) -> tuple[list[Element], dict[str, ZalionError]]:
         """Ask for mails: those that are there, and what is said of those that are not given."""
-        with self._speaking() as account:
+        with self._speaking(largest) as account:
             told = services.GetItem(account=account).ask([ItemId(id=id_) for id_ in ids], fields, "IdOnly")
             if len(told) != len(ids):  # one word about all of them
                 told = list(surely(told))
@@ -220,11 +221,12 @@ class Session:
         return bool(others and self._told(others, ENVELOPE)[0])
 
     @contextmanager
-    def _speaking(self) -> Iterator[Account]:
-        """One call, its failures in our words."""
+    def _speaking(self, largest: int = wire.SHORT) -> Iterator[Account]:
+        """One call with an answer of so many octets at most, its failures in our words."""
         with refusals.translated():
             if self._account is None:
                 self._account = wire.account(self._connection, self._timeouts)
+            self._account.protocol.limit(largest)
             yield self._account
 
 

@@ -25,6 +25,12 @@ TITLE = "The Exchange server"
 PATH = "/EWS/Exchange.asmx"
 PIECE = 32 * 1024
 REFUSAL = 64 * 1024
+SHORT = 16 * 1024 * 1024
+"""Octets of an answer that holds no whole mail: a hundred mails' headers take a megabyte or so."""
+
+MOST_MARKS = 1_000_000
+"""Tags and quotes of any answer: XML of nothing else takes thirty times its size in memory."""
+
 USER_AGENT = "Zalion/1 (EWS)"
 """Fixed, so that an administrator can name it in EwsApplicationAccessPolicy."""
 
@@ -35,10 +41,14 @@ logging.getLogger("exchangelib").setLevel(logging.CRITICAL)  # its errors quote 
 
 
 class Adapter:
-    """What exchangelib's requests go through: judged addresses, limited answers, our own errors."""
+    """What exchangelib's requests go through: judged addresses, limited answers, our own errors.
+
+    Attributes:
+        largest: octets of an answer that are read.
+    """
 
     def __init__(self, allowed_hosts: frozenset[str], timeouts: network.Timeouts) -> None:
-        self._timeouts = timeouts
+        self._timeouts, self.largest = timeouts, SHORT
         self._inner = transport.adapter(
             allowed_hosts, ports=transport.PORTS, connect=timeouts.connect, until=timeouts.session
         )
@@ -52,7 +62,8 @@ class Adapter:
                 if response.status_code == HTTPStatus.UNAUTHORIZED:
                     _small(response)  # NTLM reads it, after it has looked at the connection's certificate
                 else:
-                    transport.take(response, TITLE)
+                    transport.take(response, TITLE, self.largest)
+                    _check_markup(response.content)
                     _in_pieces(response)
         except ZalionError as error:
             raise Broken(_certificate(error) or error) from error
@@ -73,6 +84,10 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
         super().__init__(config=config)
         self._adapter: Any = adapter
         self.TIMEOUT = timeout
+
+    def limit(self, octets: int) -> None:
+        """Read answers up to this size from now on."""
+        self._adapter.largest = octets
 
     def raw_session(self, *_: Any, **__: Any) -> Any:
         """Make a session that takes no word from the environment."""
@@ -166,6 +181,12 @@ def _small(response: Any) -> None:
             raise Broken(error) from error
 
     response.iter_content = iter_content
+
+
+def _check_markup(body: bytes) -> None:
+    """Raise Rejected for an answer that has no end of elements or attributes."""
+    if any(body.count(mark) > MOST_MARKS for mark in (b"<", b'"', b"'")):
+        raise Rejected(f"{TITLE}'s answer is too large to be read.")
 
 
 def _in_pieces(response: Any) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import NamedTuple
 
 from shared import logs, mime
 from shared.errors import NotFound, Temporary, Withheld, ZalionError
@@ -37,6 +38,13 @@ _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _Mail(NamedTuple):
+    """A mail by its headers; `came` is when the server took it in, None where that is not written down."""
+
+    envelope: Envelope
+    came: datetime | None
+
+
 class Pop3Receiver:
     """Receiver of `base`."""
 
@@ -52,22 +60,23 @@ class Pop3Receiver:
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.
 
+        A mail is as old as its topmost Received says. What has none is shown: its Date is its sender's.
         Oldest first within a page; from page to page as the list, or the cursor's groups, tell.
         """
         position = Position.read(cursor) if cursor else None
         self._session.close()  # only the next session shows what came
         uidls = self._session.uidls()
-        oldest = undated = since - _DAY
+        oldest = since - _DAY
         if position is None:
-            newest_first, oldest, undated = self._newest_first(uidls), since.replace(microsecond=0), _NEVER
+            newest_first, oldest = self._newest_first(uidls), since.replace(microsecond=0)
             position = Position.of(newest_first[self._begin(newest_first, oldest) :])
             uidls = [*newest_first[::-1]]
         reached, again = None, position.again(uidls)
         if again:
-            yield self._page(position, again, oldest, undated)
+            yield self._page(position, again, oldest)
         for batch, reached in position.steps(uidls, PAGE):
             new = [uidl for uidl in batch if uidl not in again]
-            yield self._page(reached, new, oldest, undated)
+            yield self._page(reached, new, oldest)
         end = Position.of(uidls, position).cursor
         if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
             yield Page((), end)
@@ -95,19 +104,21 @@ class Pop3Receiver:
         return found
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders."""
+        """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
+
+        In the session that is open, where one is: some servers let nobody in again so soon (LOGIN-DELAY).
+        """
         wanted, refused = {*message_ids}, 0
         if not wanted:
             return
-        self._session.close()
         for uidl in self._newest_first(self._session.uidls())[:LOOKED_THROUGH]:
             try:
-                envelope = self._envelope(uidl)
+                mail = self._mail(uidl)
             except Refused:
                 refused += 1
                 continue
-            if envelope and not wanted.isdisjoint((envelope.message_id, *envelope.references)):
-                yield envelope
+            if mail and not wanted.isdisjoint((mail.envelope.message_id, *mail.envelope.references)):
+                yield mail.envelope
         if refused:
             raise Withheld(wanted, refused)
 
@@ -115,26 +126,26 @@ class Pop3Receiver:
         """See `Receiver.close`."""
         self._session.close()
 
-    def _page(self, position: Position, uidls: Sequence[str], oldest: datetime, undated: datetime) -> Page:
-        """Read headers, and make a page of the mails that are new enough; what is refused is put off."""
+    def _page(self, position: Position, uidls: Sequence[str], oldest: datetime) -> Page:
+        """Read headers, and make a page of the mails that may be new; what is refused is put off."""
         found, refused = self._available(uidls, position)
         given_up = position.put_off(uidls, refused)
-        recent = (one for one in found if (one.received_at or undated) >= oldest)
+        recent = (one.envelope for one in found if one.came is None or one.came >= oldest)
         pending = len(refused) - given_up
         return Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
 
     def _available(
         self, uidls: Sequence[str], position: Position
-    ) -> tuple[list[Envelope], dict[str, ZalionError]]:
-        """Return the envelopes, and what is said of mails that the server refuses while it shows others.
+    ) -> tuple[list[_Mail], dict[str, ZalionError]]:
+        """Return the mails, and what is said of mails that the server refuses while it shows others.
 
         Raises Temporary where it shows none: that is no single mail's fault, and keeps nothing back.
         """
-        found: list[Envelope] = []
+        found: list[_Mail] = []
         refused: dict[str, ZalionError] = {}
         for uidl in uidls:
             try:
-                found += filter(None, [self._envelope(uidl)])
+                found += filter(None, [self._mail(uidl)])
             except Refused as refusal:
                 refused[uidl] = refusal
         if uidls and len(refused) == len(uidls):
@@ -154,9 +165,11 @@ class Pop3Receiver:
     def _begin(self, newest_first: Sequence[str], since: datetime) -> int:
         """Count the newest mails that may be new enough: after them `OLD_ENOUGH` in a row are older.
 
-        By doubling and halving: one by one, a year's mail would take longer than a look.
+        By doubling and halving: one by one, a year's mail would take longer than a look. Those at its head
+        that do not say when they came are among them: none behind them shows that they are old.
         """
-        low = high = 0
+        newest = newest_first[:OLD_ENOUGH]
+        low = high = next((place for place, uidl in enumerate(newest) if self._came(uidl)), len(newest))
         while (newer := self._newer(newest_first, high, since)) is not None:
             low = newer + 1
             high = 2 * low
@@ -175,25 +188,38 @@ class Pop3Receiver:
         return None
 
     def _arrival(self, uidl: str) -> datetime | None:
-        """When a mail came, `_NEVER` where nothing says it; None for one that is refused: it may be new."""
+        """When a mail came, else its Date, else `_NEVER`; None for one that is refused: it may be new."""
         try:
-            envelope = self._envelope(uidl)
+            mail = self._mail(uidl)
         except Refused:
             return None
-        return _received(envelope) if envelope else _NEVER
+        return _received(mail.envelope) if mail else _NEVER
+
+    def _came(self, uidl: str) -> datetime | None:
+        """When a mail came by the server's own word; None where there is none, whatever its Date claims."""
+        try:
+            mail = self._mail(uidl)
+        except Refused:
+            return None
+        return mail.came if mail else None
 
     def _newest_first(self, uidls: Sequence[str]) -> Sequence[str]:
         """Most servers list the oldest first and some the newest (RFC 1939 says nothing): the ends tell."""
-        ends = [self._arrival(uidl) or _NEVER for uidl in (uidls[0], uidls[-1])] if len(uidls) > 1 else []
-        return uidls if ends and ends[0] > ends[1] else uidls[::-1]
+        return uidls if uidls and self._begun(uidls) > self._begun(uidls[::-1]) else uidls[::-1]
 
-    def _envelope(self, uidl: str) -> Envelope | None:
+    def _begun(self, uidls: Sequence[str]) -> datetime:
+        """When the first of them came: one of a few says it, or else all that there is is its Date."""
+        told = filter(None, map(self._came, uidls[:JUDGED]))
+        return next(told, None) or self._arrival(uidls[0]) or _NEVER
+
+    def _mail(self, uidl: str) -> _Mail | None:
         """Read a mail's headers; None for one that another session deleted. Raises Refused."""
         try:
             block = self._session.top(uidl, 0)
         except NotFound:
             return None
-        return mime.envelope(block, ref=uidl, folder="INBOX", received_at=mime.arrival(block))
+        came = mime.arrival(block)
+        return _Mail(mime.envelope(block, ref=uidl, folder="INBOX", received_at=came), came)
 
 
 def _received(envelope: Envelope) -> datetime:

@@ -7,15 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Unsupported, ZalionError
+from shared.errors import (
+    ConsentRequired,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Temporary,
+    Unsupported,
+    ZalionError,
+)
 from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Connection, Credential, Password
 
 PORT = 995
 LARGEST = 160_000_000
-"""Octets of one answer that are read."""
+"""Octets of a whole mail that are read."""
 
-poplib._MAXLINE = 1_000_000  # type: ignore[attr-defined]  # noqa: SLF001 - 2,048 breaks on many mails (3.11-3.13)
+SHORT = 8_000_000
+"""Octets of any other answer: 50,000 names of 70 characters take half of it."""
+
+LINE = 32
+"""Octets that a line counts at least: an answer of empty ones takes many times its size in memory."""
+
+MOST_LOST = 30
+"""So many sessions may end at mails of one look; then it is the server's fault."""
+
+poplib._MAXLINE = SHORT  # type: ignore[attr-defined]  # noqa: SLF001 - 2,048 breaks on many mails (3.11-3.13)
 
 _FIX = "Check name and password and sign in again; some providers ask for an app password."
 _USE_IMAP = "Use IMAP with this server."
@@ -23,6 +40,9 @@ _LACKS = {
     "UIDL": "This server cannot tell mails apart (it lacks UIDL).",
     "TOP": "This server cannot show a mail's headers alone (it lacks TOP).",
 }
+_DELAY, _LONGEST_DELAY = 60, 3600
+"""Seconds until the next sign-in, where a server does not say how many, and at most."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # response codes first (RFC 2449 §8, RFC 3206), words where there is none
@@ -44,7 +64,11 @@ _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 
 
 class Refused(Temporary):
-    """The server does not show this mail's headers, and goes on speaking."""
+    """The server does not show this mail's headers, or not in a way that can be read, and shows others."""
+
+
+class _HungUp(Temporary):
+    """The session ended instead of an answer, as it does where the mail asked for makes the server crash."""
 
 
 class _Wire(poplib.POP3):
@@ -69,12 +93,12 @@ class _Wire(poplib.POP3):
         return self._server.open(self._timeouts)
 
     def _putline(self, line: bytes) -> None:
-        self._left = self._largest
+        self._left = self._largest if line.startswith(b"RETR ") else min(SHORT, self._largest)
         super()._putline(line)  # type: ignore[misc]
 
     def _getline(self) -> tuple[bytes, int]:
         line, octets = super()._getline()  # type: ignore[misc]
-        self._left -= octets
+        self._left -= max(octets, LINE)
         if self._left < 0:
             raise poplib.error_proto("-ERR answer too large")
         return line, octets
@@ -87,7 +111,7 @@ class _Wire(poplib.POP3):
         try:
             lines = self._longcmd("CAPA")[1]  # type: ignore[attr-defined]
         except poplib.error_proto as error:
-            if _words(error) in _LOST:
+            if _broken(_words(error)):
                 raise
             return {}
         words = [line.decode("latin-1").upper().split() for line in lines]
@@ -105,6 +129,7 @@ class Session:
         self._server = network.Server.of(connection, PORT)
         self._client: _Wire | None = None
         self._numbers: dict[str, int] = {}
+        self._lost = 0
 
     def uidls(self) -> list[str]:
         """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none."""
@@ -116,12 +141,36 @@ class Session:
         return list(self._numbers)
 
     def top(self, uidl: str, lines: int) -> bytes:
-        """Return a mail's header block and so many lines of its body.
+        """Return a mail's header block and so many lines of its body; who hangs up is asked once more.
 
-        Raises NotFound, Refused, Unsupported.
+        Raises NotFound, Refused, Unsupported; Rejected where lines of its body are too large.
         """
+        try:
+            return self._top(uidl, lines)
+        except _HungUp as error:  # by chance, or because of this mail
+            self._open_again(error)
+        try:
+            return self._top(uidl, lines)
+        except _HungUp as error:
+            self._open_again(error)
+            raise Refused(error.detail) from error
+
+    def _top(self, uidl: str, lines: int) -> bytes:
         number = self._number(uidl)
-        return b"\r\n".join(self._ask(lambda client: client.top(number, lines)[1], needs="TOP")) + b"\r\n"
+        try:
+            told = self._ask(lambda client: client.top(number, lines)[1], needs="TOP")
+        except Rejected as error:
+            if lines:
+                raise
+            raise Refused(error.detail) from error
+        return b"\r\n".join(told) + b"\r\n"
+
+    def _open_again(self, error: ZalionError) -> None:
+        """Sign in once more; whatever does not let us ends the look, because it is no mail's fault."""
+        self._lost += 1
+        if self._lost > MOST_LOST:
+            raise Temporary(error.detail) from error
+        self.uidls()
 
     def shows(self, uidls: Sequence[str]) -> None:
         """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary."""
@@ -160,6 +209,7 @@ class Session:
             with suppress(OSError, poplib.error_proto):  # who cannot say goodbye any more just leaves
                 self._client.quit()
         self._drop()
+        self._lost = 0
 
     def _number(self, uidl: str) -> int:
         self.uidls()
@@ -182,8 +232,10 @@ class Session:
         except (ValueError, LookupError) as error:  # the library's parser tripped
             self._drop()
             raise Temporary("The server's answer is not POP3.") from error
-        except ZalionError:
+        except ZalionError as error:
             self._drop()
+            if needs == "TOP" and isinstance(error.__cause__, ConnectionError):
+                raise _HungUp(error.detail) from error
             raise
 
     def _unwilling(self, words: str, needs: str) -> ZalionError:
@@ -235,10 +287,22 @@ def _sign_in(client: Any, credential: Credential) -> None:
     except poplib.error_proto as error:
         words = _words(error, credential)
         broken = _broken(words)
+        if "[LOGIN-DELAY]" in words.upper():
+            said = f"The mail server lets us in again later: {words}"
+            raise RateLimited(said, retry_after=_delay(client)) from error
         if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
             raise network.later(words) from error
         raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
     sockets.let_in(client.sock)
+
+
+def _delay(client: _Wire) -> int:
+    """For how many seconds after a sign-in a server takes no other (RFC 2449 §6.5)."""
+    sockets.done_with(client.sock)
+    told = ""
+    with suppress(OSError, poplib.error_proto):  # who says no more has not told
+        told = "".join(client.capa().get("LOGIN-DELAY", [])[:1])
+    return min(int(told[:9]), _LONGEST_DELAY) if told.isdecimal() and told.isascii() else _DELAY
 
 
 def _say(client: Any, credential: Password) -> None:
@@ -263,6 +327,8 @@ def _show(client: Any, credential: Bearer) -> None:
 
 def _refusal(words: str, *, of_mail: bool = False) -> ZalionError | None:
     """Make the error for words after which the session is of no use."""
+    if of_mail and words in _LOST:
+        return _HungUp(network.SILENT)
     whole = _IN_USE if of_mail else _NOT_NOW
     return _broken(words) or (network.later(words) if whole.search(words) else None)
 
