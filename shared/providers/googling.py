@@ -7,7 +7,7 @@ https://developers.google.com/workspace/gmail/api/guides/handle-errors
 from collections.abc import Mapping
 
 from shared.errors import ConsentRequired, InvalidRequest, Temporary, ZalionError
-from shared.explaining import explain
+from shared.explaining import UNEXPECTED, explain
 
 _BY_ERROR: Mapping[str, str] = {
     "access_denied": "declined",
@@ -52,7 +52,7 @@ def key_of(error: str, description: str = "", subtype: str = "") -> str:
         word in words for word in ("account", "user id", "suspended", "disabled")
     ):
         return "account_disabled"
-    return _BY_ERROR.get(error, "unexpected")
+    return _BY_ERROR.get(error, UNEXPECTED)
 
 
 def key_of_reason(status: int, reason: str) -> str | None:

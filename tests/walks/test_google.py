@@ -1,5 +1,6 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
+import json
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,7 @@ from tests.google import (
 from tests.scenes import Clock, caller, write
 
 FULL = "https://www.googleapis.com/auth/"
+QUOTED = "stranger@elsewhere.example"
 
 
 @pytest.fixture
@@ -323,6 +325,15 @@ class TestSigningIn:
         assert caught.value.error.reason == reason
         assert {"en", "de"} == set(TEXTS[reason])
 
+    def test_an_answer_that_we_do_not_know_is_told_to_who_waits_for_it(self, stage, world):
+        _, mailbox, url = self.begin(stage)
+        world.google.auto_sign_in = mailbox.address
+        back = follow(world, url)
+        world.google.fail_next(1, 403, body=b"<html>")
+        with pytest.raises(Refused) as caught:
+            returning.signed_in(stage.app, "google", back)
+        assert caught.value.error.reason == "unexpected"
+
     def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world):
         domain = f"taken.{stage.domain}"
         who = person(world, "carol", domain)
@@ -367,6 +378,30 @@ class TestConsentEnds:
         connect(world, stage.app, stage.org_id, stage.alice)
         stage.work()
         assert [m.direction for m in stage.timeline()] == ["out", "in"]
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (403, b"<html>"),
+            (404, b"<html>"),
+            (400, {"error": "invalid_request", "error_description": QUOTED}),
+            (400, {"error": {"code": 400, "message": QUOTED}}),
+            (401, {"error": "nobody_knows"}),
+        ],
+    )
+    def test_an_answer_at_a_renewal_that_we_do_not_know_ends_no_mailbox(
+        self, stage, world, caplog, status, body
+    ):
+        stage.clock.advance(hours=2)
+        world.google.fail_next(1, status, body=body)
+        with pytest.raises(Temporary) as caught:
+            stage.sync()
+        assert caught.value.reason == "google_busy"
+        assert mailbox_of(stage).state == "active"
+        told = [one.getMessage() for one in caplog.records if "sign_in.unclear" in one.getMessage()]
+        assert [json.loads(line)["status"] for line in told] == [status]
+        assert QUOTED not in caplog.text
+        assert look(stage) is not None
 
     def test_an_access_token_that_ends_early_costs_nobody_a_click(self, stage, world):
         world.google.grants.end_access(stage.alice.account)

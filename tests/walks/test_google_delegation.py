@@ -144,6 +144,20 @@ def test_a_missing_key_of_zalions_service_account_is_no_customers(stage, world):
     assert look(stage, mailbox) is not None
 
 
+@pytest.mark.parametrize("body", [b"<html>", {"error": "invalid_request"}])
+def test_an_answer_to_the_service_account_that_we_do_not_know_ends_no_mailbox(stage, world, body):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    world.google.fail_next(1, 403, body=body)
+    with pytest.raises(Temporary) as caught:
+        stage.sync(mailbox)
+    assert caught.value.reason == "google_busy"
+    assert mailbox_of(stage, mailbox).state == "active"
+    assert look(stage, mailbox) is not None
+
+
 def test_a_user_may_not_choose_it(stage, world):
     who = stage.person("carol")
     delegate(stage, world, who)
