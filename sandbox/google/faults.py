@@ -13,7 +13,8 @@ class Faults(Mishaps):
     Attributes:
         throttled: address -> so many of its next calls are refused; `throttle` says as what: "burst" and
             "sending" (429), "minute", "user" and "day" (403).
-        storm: so many of the next calls, whoever makes them, are answered with `storm_status`.
+        storm: so many of the next calls, whoever makes them, are answered with `storm_status`; with
+            `storm_page` it is something on the way that answers, with a page.
         retry_after: seconds of the Retry-After header that goes with 429 and 503; none where it is 0.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: the connection is closed, and nothing was done.
@@ -38,6 +39,7 @@ class Faults(Mishaps):
     throttle: str = "burst"
     storm: int = 0
     storm_status: int = 503
+    storm_page: bool = False
     retry_after: int = 0
     lost_answers: int = 0
     lost_before: int = 0

@@ -1,6 +1,6 @@
 """Google's error answers. https://developers.google.com/workspace/gmail/api/guides/handle-errors."""
 
-from typing import Any
+from typing import Any, override
 
 from sandbox.web import Reply
 
@@ -48,6 +48,14 @@ class Problem(Exception):
             error["details"] = self.details
         headers = {"Content-Type": "application/json; charset=UTF-8", **self.headers}
         return Reply(self.status, {"error": error}, headers)
+
+
+class Page(Problem):
+    """What a machine between us and Google answers in its place."""
+
+    @override
+    def reply(self) -> Reply:
+        return Reply(self.status, b"<html><title>Blocked</title></html>", {"Content-Type": "text/html"})
 
 
 class Refusal(Exception):

@@ -414,6 +414,17 @@ class TestRefusals:
         assert type(refusal(Answer(503, {}, body))) is Temporary
         assert type(refusal(Answer(400, {}, body))) is Rejected
 
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"access_denied"}'])
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_only_google_itself_ends_a_mailbox_or_says_that_a_mail_is_gone(self, status, body):
+        assert isinstance(refusal(Answer(status, {}, body)), Temporary)
+
+    def test_a_page_in_place_of_a_batchs_part_takes_no_mail_for_gone(self, stage, receiver):
+        item = stage.box.add(mail("New"))
+        faults = stage.system.faults
+        faults.storm, faults.storm_status, faults.storm_page = 1, 404, True
+        assert [found["id"] for found in receiver.metadata([item.id])] == [item.id]
+
     def test_the_end_of_the_sending_limit_stands_in_the_words(self):
         until = (datetime.now(UTC) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         error = refusal(answer(429, "rateLimitExceeded", f"User-rate limit exceeded. Retry after {until}"))

@@ -403,6 +403,22 @@ class TestConsentEnds:
         assert QUOTED not in caplog.text
         assert look(stage) is not None
 
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_page_that_answers_in_gmails_place_ends_no_mailbox_and_fails_no_mail(
+        self, stage, world, status
+    ):
+        world.google.faults.storm, world.google.faults.storm_status = 1, status
+        world.google.faults.storm_page = True
+        with pytest.raises(Temporary):
+            stage.sync()
+        message = stage.send()
+        world.google.faults.storm = 1
+        stage.deliver(message)
+        stage.clock.advance(minutes=2)
+        stage.deliver(message)
+        assert stage.email(message.id).state == "sent"
+        assert mailbox_of(stage).state == "active"
+
     def test_an_access_token_that_ends_early_costs_nobody_a_click(self, stage, world):
         world.google.grants.end_access(stage.alice.account)
         assert look(stage) is not None

@@ -25,6 +25,7 @@ from shared.providers.base import Connection
 from shared.providers.google import reports
 from shared.providers.google.spending import Spending
 from shared.providers.http import Answer, Api
+from shared.providers.transport import NotSent
 
 if TYPE_CHECKING:
     import httplib2
@@ -75,6 +76,9 @@ PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _UNTIL = re.compile(r"Retry after (\S+)")
 _HEADER_WORDS = re.compile(r"Invalid (To|Cc|Bcc|From) header|Recipient address required")
+_ABOUT_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+"""What ends a mailbox, or takes a mail for gone: believed where Google itself says it."""
+
 _SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"}
 
 
@@ -174,8 +178,8 @@ class Session:
         def take(id_: str, answer: Any, error: Any) -> None:
             if error is None:
                 found[id_] = answer
-            elif error.resp.status == HTTPStatus.NOT_FOUND:  # deleted meanwhile is no trouble
-                gone.add(id_)
+            elif isinstance(refusal(Answer(int(error.resp.status), {}, error.content)), NotFound):
+                gone.add(id_)  # deleted meanwhile is no trouble
 
         batch = _client(self.connection.endpoints["gmail"]).new_batch_http_request(callback=take)
         for id_ in ids:
@@ -282,9 +286,11 @@ def _folder(labels: Sequence[str]) -> str:
 def refusal(answer: Answer) -> ZalionError:
     """Say what a refusal of Gmail means: by its reason, else by its status.
 
+    A page that something on the way gave instead tells nothing about the mailbox, or about the mail.
     https://developers.google.com/workspace/gmail/api/guides/handle-errors
     """
-    status, reason, words = answer.status, *_said(answer)
+    status, said = answer.status, _said(answer)
+    reason, words = said or ("", "")
     if status == HTTPStatus.TOO_MANY_REQUESTS or reason in _SLOW:
         fix = "It goes on by itself. If it stays, ask Zalion's support about the limits at Google."
         return RateLimited(
@@ -292,6 +298,8 @@ def refusal(answer: Answer) -> ZalionError:
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return Temporary(f"Gmail is not available ({reason or status}).", retry_after=answer.pause())
+    if said is None and status in _ABOUT_US:
+        return NotSent(f"Something else answered in Gmail's place ({status}).", retry_after=answer.pause())
     if key := googling.key_of_reason(status, reason):
         return googling.error_of(key)
     if status == HTTPStatus.NOT_FOUND:
@@ -307,11 +315,11 @@ def _rejected(status: int, reason: str, words: str) -> ZalionError:
     return Rejected(f"Gmail refused the request ({reason or status}).")
 
 
-def _said(answer: Answer) -> tuple[str, str]:
-    """Return the reason and the words of an error; empty where the answer is none of Google's."""
+def _said(answer: Answer) -> tuple[str, str] | None:
+    """Return the reason and the words of an error; None where the answer is none of Google's."""
     error = answer.json.get("error") if isinstance(answer.json, Mapping) else None
     if not isinstance(error, Mapping):
-        return "", ""
+        return None
     each = error.get("errors") or [{}]
     return str(each[0].get("reason", "")), str(error.get("message", ""))
 
