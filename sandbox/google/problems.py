@@ -86,6 +86,13 @@ def precondition(words: str) -> Problem:
     return Problem(400, "failedPrecondition", words, word="FAILED_PRECONDITION")
 
 
+def withheld(status: int) -> Problem:
+    """One mail is refused, in words that could be about the whole account."""
+    reasons = {400: ("failedPrecondition", "Precondition check failed."), 403: ("forbidden", "Forbidden.")}
+    reason, words = reasons.get(status, ("backendError", "Internal error encountered."))
+    return Problem(status, reason, words)
+
+
 def unauthenticated() -> Problem:
     """The token is missing, expired or revoked."""
     words = (

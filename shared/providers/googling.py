@@ -37,6 +37,9 @@ _BY_REASON: Mapping[str, str] = {
 }
 _BY_STATUS: Mapping[int, str] = {401: "sign_in_again", 403: "google_no_access"}
 
+PERHAPS_ONE = {"google_no_access", "google_no_mailbox"}
+"""What Gmail also says where it refuses a single mail of an account that is fine."""
+
 _OURS = {"google_busy", "google_misconfigured"}
 """Nothing that a customer could do: tried again, and seen by us in health."""
 

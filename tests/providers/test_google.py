@@ -447,6 +447,20 @@ class TestRefusals:
             receiver.check()
         assert "Gmail" in caught.value.detail
 
+    def test_what_is_about_the_account_or_its_permission_is_no_single_mails_fault(self, stage, receiver):
+        item = stage.box.add(mail())
+        reads_only = Bearer("x", stage.system.bearer(stage.address, "gmail.readonly"))
+        sender = stage.sender(lambda: reads_only)
+        with pytest.raises(ConsentRequired) as caught:
+            send(stage, sender, mail(From=stage.address))
+        assert caught.value.reason == "google_boxes"
+        sender.close()
+        stage.system.directory.users[stage.address].has_gmail = False
+        for ask in (receiver.fetch, receiver.returned_headers):
+            with pytest.raises(ConsentRequired) as caught:
+                ask(item.id)
+            assert caught.value.reason == "google_no_mailbox"
+
     def test_another_accounts_sign_in_and_a_password_are_refused(self, stage):
         other = Google(stage.server)
         for credential in (Bearer("x", stage.system.bearer(other.address)), Password("x", "y")):

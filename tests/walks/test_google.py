@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from shared import (
     authorizing,
     bootstrap,
@@ -17,6 +18,7 @@ from shared import (
     owning,
     presence,
     returning,
+    reviewing,
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
@@ -29,6 +31,7 @@ from shared.providers.google.position import Position
 from shared.providers.positions import ASKED, WAITED
 from shared.settings import load
 from shared.storage.base import Move, Save
+from shared.syncing import PATIENCE
 from tests import scenes
 from tests.doors import Acting, guarded
 from tests.fakes import renamed
@@ -196,6 +199,54 @@ class TestRefusedMails:
         stage.sync()
         assert given_up(stage) == [{"unreadable": 1}]
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
+
+class TestRefusedContents:
+    @pytest.fixture(params=[500, 403, 400])
+    def refused(self, stage, world, request):
+        """Has Gmail refuse one mail's content, and nothing else of the mailbox."""
+
+        def refuse(item):
+            world.google.faults.bad_mails = {item.id}
+            world.google.faults.bad_formats = {"raw", "full"}
+            world.google.faults.bad_status = request.param
+
+        stage.sent()
+        world.google.pubsub.release()
+        return refuse
+
+    def test_a_case_mail_is_held_and_its_mailbox_goes_on(self, stage, world, refused):
+        first, second = (stage.supplier.reply(stage.supplier.inbox()[0], text) for text in ("One", "Two"))
+        refused(next(item for item in stage.alice.box.listed() if item.message_id == first["Message-ID"]))
+        for _ in range(PATIENCE):
+            with pytest.raises(Temporary):
+                stage.sync()
+        counts = stage.sync()
+        assert (counts["lost"], counts["file"]) == (1, 1)
+        assert mailbox_of(stage).state == "active"
+        [held] = stage.reviews()
+        world.google.faults.clear()
+        reviewing.decide(stage.app, stage.caller, stage.mailbox.id, held.id, "file")
+        assert {m.message_id for m in stage.timeline()[1:]} == {first["Message-ID"], second["Message-ID"]}
+
+    def test_a_bounce_is_asked_for_again_before_it_is_decided_without_its_report(self, stage, world, refused):
+        report = delivery_report(stage.alice.address, stage.supplier.address, stage.raw(stage.timeline()[0]))
+        refused(stage.alice.box.add(report))
+        with pytest.raises(Temporary):
+            stage.sync()
+        assert mailbox_of(stage).state == "active"
+        world.google.faults.clear()
+        stage.sync()
+        assert stage.timeline()[0].state == "failed"
+
+    @pytest.mark.parametrize("status", [403, 400])
+    def test_a_mail_that_gmail_does_not_send_fails_with_its_words_alone(self, stage, world, status):
+        world.google.faults.bad_sends, world.google.faults.bad_status = 1, status
+        failed = stage.sent()
+        assert failed.state == "failed"
+        assert {403: "Forbidden", 400: "Precondition check failed"}[status] in failed.error.detail
+        assert mailbox_of(stage).state == "active"
+        assert stage.sent().state == "sent"
 
 
 class TestQuota:

@@ -8,8 +8,8 @@ https://developers.google.com/workspace/gmail/api/reference/rest
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -72,6 +72,9 @@ UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
 BATCH = 5
 """Calls in one request: Gmail carries them out at once, and refuses a user who asks for too much at once."""
 
+MOST_WORDS = 300
+"""Characters of Gmail's own words that are told."""
+
 PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _UNTIL = re.compile(r"Retry after (\S+)")
@@ -118,6 +121,20 @@ class Session:
             return request.execute(http=http or self.http)
         except (Error, ValueError) as error:  # a redirect, or no JSON
             raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
+
+    @contextmanager
+    def one_mail(self, kind: type[ZalionError] = Rejected) -> Iterator[None]:
+        """Around what is asked about a single mail: raises `kind` where Gmail refuses that, and nothing else.
+
+        Its words do not tell; the profile does, which raises where it is about the mailbox.
+        """
+        try:
+            yield
+        except ConsentRequired as error:
+            if error.reason not in googling.PERHAPS_ONE:
+                raise
+            self.profile()
+            raise kind(f"Gmail refused this mail ({error.facts['said']}).") from error
 
     def metadata(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return headers and labels of these messages, in their order, without those that are gone.
@@ -301,7 +318,7 @@ def refusal(answer: Answer) -> ZalionError:
     if said is None and status in _ABOUT_US:
         return NotSent(f"Something else answered in Gmail's place ({status}).", retry_after=answer.pause())
     if key := googling.key_of_reason(status, reason):
-        return googling.error_of(key)
+        return googling.error_of(key, said=f"{reason or status}: {words[:MOST_WORDS]}")
     if status == HTTPStatus.NOT_FOUND:
         return NotFound("There is no such mail or label in the mailbox.")
     return _rejected(status, reason, words)

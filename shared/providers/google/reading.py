@@ -14,7 +14,7 @@ from itertools import batched, groupby
 from typing import Any
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, Withheld, ZalionError
+from shared.errors import CursorExpired, NotFound, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import reports
@@ -84,7 +84,7 @@ class GmailMailbox(Session):
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`: the octets as Gmail took them in."""
-        found = self.run(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
+        found = self._given(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
         return _octets(found["raw"])
 
     def returned_headers(self, ref: str) -> bytes:
@@ -218,15 +218,20 @@ class GmailMailbox(Session):
             ids += [one["id"] for one in answer.get("messages", ())]
         return ids, end
 
+    def _given(self, request: Any) -> Any:
+        """Ask for a single mail. What is refused of one may pass as an error 500 does: Temporary, too."""
+        with self.one_mail(Temporary):
+            return self.run(request)
+
     def _payload(self, ref: str, mask: str) -> Any:
         request = self.api("messages").get(userId=ME, id=checked(ref), format="full", fields=mask)
-        return self.run(request).get("payload", {})
+        return self._given(request).get("payload", {})
 
     def _content(self, ref: str, part: reports.Part) -> bytes:
         """Return the fields in a part; with one that is no attachment its neighbours' contents come along."""
         if part.attachment:
             attachments = self.api("messages").attachments()
-            found = self.run(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
+            found = self._given(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
             return _octets(found.get("data", ""))
         return _octets(part.content(self._payload(ref, part.mask)))
 
