@@ -52,6 +52,17 @@ def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
     assert "every 15 minutes" in limit(told, "push").detail
 
 
+def test_where_no_copy_of_sent_mail_can_lie_says_so():
+    for sends in ("google", "microsoft", "ews"):
+        assert "copy" in able(sends, sends).can
+    assert "copy" in able("imap", "smtp").can
+    for receives in ("google", "pop3", None):
+        assert "Sent folder" in limit(able(receives, "smtp"), "copy").detail
+    assert "filesCopy" in limit(able("google", "smtp"), "copy").fix
+    assert "copy" in able("google", "smtp", {"smtp": {"host": "smtp.gmail.com"}}).can
+    assert "copy" in able("google", "smtp", {"smtp": {"filesCopy": True}}).can
+
+
 def test_only_gmail_has_drafts_and_only_where_it_lets_them_be_put():
     assert "draft" in able("google", "google", {"google": {"drafts": True}}).can
     assert "IT" in limit(able("google", "google", {"google": {"drafts": False}}), "draft").fix

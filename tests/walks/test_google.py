@@ -11,6 +11,7 @@ from sandbox.bounces import delivery_report
 from shared import (
     authorizing,
     bootstrap,
+    casework,
     checking,
     connecting,
     disconnecting,
@@ -592,6 +593,27 @@ class TestOneAccountInTwoOrganisations:
         assert not stage.alice.box.watches
         assert world.google.grants.revocations == before + 1
         assert disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"
+
+
+@pytest.mark.parametrize("files_copy", [False, True])
+def test_what_left_through_another_server_has_no_copy_in_gmail_and_the_record_says_so(
+    stage, world, files_copy
+):
+    """Unless that server is Gmail's own, or another that files copies by itself."""
+    integrating.put(stage.app, stage.admin, "smtp", PutIntegration(approved=True))
+    place = {"host": "localhost", "port": world.ports["smtps"], "filesCopy": files_copy}
+    stage.alice = stage.person("carol")
+    world.dovecot.add_user(stage.alice.address, scenes.PASSWORD)
+    changes = {"sends_with": "smtp", "settings": {"smtp": place}, "secret": {"password": scenes.PASSWORD}}
+    stage.mailbox = connect(world, stage.app, stage.org_id, stage.alice, **changes)
+    stage.case_id = "C-2"
+    platform = caller(stage.org_id, "", "platform")
+    casework.put_case(stage.app, platform, "C-2", "Screws", [stage.alice.address])
+    message = stage.sent()
+    assert message.state == "sent"
+    assert message.deliveries == ()
+    events = [row.value.event for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    assert ("message.copy_missing" in events) is not files_copy
 
 
 def test_a_strangers_mail_that_came_in_is_not_taken_for_sent_because_of_its_label(stage):

@@ -14,7 +14,7 @@ from itertools import batched, groupby
 from typing import Any
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, Temporary, Withheld, ZalionError
+from shared.errors import CursorExpired, NotFound, Temporary, Unsupported, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import reports
@@ -134,8 +134,9 @@ class GmailMailbox(Session):
         return Receipt(found[0]["id"], envelope(found[0]).message_id, found[0].get("threadId"))
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Gmail files every copy by itself."""
-        return None
+        """See `SentFolder.keep_sent`. Gmail files what it sends; more takes a permission to write."""
+        fix = "Let Google send as well, or find what was sent in the case. `limits` of the mailbox say so."
+        raise Unsupported("Zalion cannot put a copy into this Gmail of what another server sent.", fix=fix)
 
     def _unchanged(self, position: Position) -> bool:
         """Whether nothing happened since: the call that says whose mailbox it is tells that, too."""
