@@ -35,7 +35,9 @@ def able(receives, sends, settings=None):
 def test_every_power_is_there_or_its_lack_is_explained(receives, sends):
     told = able(receives, sends)
     lacking = [limit.power for limit in told.limits]
-    missing = {power for power, side in (("push", receives), ("draft", sends)) if side is None}
+    missing = {
+        power for power, side in (("push", receives), ("draft", sends), ("copy", sends)) if side is None
+    }
     assert {*told.can, *lacking} == {*powers.HEADINGS} - missing
     assert not {*told.can} & {*lacking}
     assert all(limit.detail.endswith(".") and "{" not in limit.detail for limit in told.limits)
