@@ -40,6 +40,7 @@ from tests.google import (
     MODIFY,
     READ,
     SEND,
+    Person,
     approve,
     build,
     connect,
@@ -490,6 +491,22 @@ class TestConsentEnds:
             check(stage)
         assert mailbox_of(stage).state == "active"
         check(stage)
+
+    def test_an_account_whose_address_was_changed_is_told_to_connect_the_new_one(self, stage, world):
+        old, new = stage.alice.address, f"renamed.{stage.alice.address}"
+        stage.sent()
+        world.google.rename(old, new)
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.sync()
+        assert [m.direction for m in stage.timeline()] == ["out", "in"]
+        message = stage.send()
+        for _ in range(2):  # with a new token, too
+            stage.deliver(message)
+            stage.clock.advance(minutes=1)
+        problem = mailbox_of(stage).problem
+        assert (mailbox_of(stage).state, old in problem.detail) == ("needs_consent", True)
+        assert "new address" in problem.fix
+        assert connect(world, stage.app, stage.org_id, Person(world, new)).state == "active"
 
     def test_our_own_mistake_at_google_is_no_users_problem(self, stage, world):
         world.google.grants.end_access(stage.alice.account)

@@ -172,11 +172,12 @@ class Session:
     def profile(self) -> dict[str, Any]:
         """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
 
-        A person may have signed in with another account; an alias is no mailbox of its own.
+        Who signed in was compared then, so the address of a person's account was changed since; an alias
+        is no mailbox of its own.
         """
         found: dict[str, Any] = self.run(self.api().getProfile(userId=ME), self._transport)
         if found["emailAddress"].lower() != self.connection.address.lower():
-            key = "google_alias" if self.delegated else "wrong_account"
+            key = "google_alias" if self.delegated else "google_renamed"
             raise googling.error_of(key, address=self.connection.address)
         self._sure = True
         return found
