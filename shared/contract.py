@@ -299,7 +299,7 @@ class MailboxResource(Resource, frozen=True, kw_only=True):
 
     `can` and `limits` together are all powers: `receive` (replies are filed), `send`, `sent` (mail sent
     from another program is seen), `search` (and folders, and linking old mail), `push`, `draft` (mail of a
-    case can be put into its drafts).
+    case can be put into its drafts), `copy` (what a case sends lies in Sent, too).
     """
 
     id: str

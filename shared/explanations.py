@@ -728,6 +728,18 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
             "Bitten Sie Ihre IT, die Adresse zurückzugeben, oder trennen Sie sie und verbinden Sie das Postfach unter seiner eigenen Adresse.",
         ),
     },
+    "google_renamed": {
+        "en": (
+            "The account has another address now",
+            "The account's address at Google is not {address} any more.",
+            "Connect its new address in Zalion, then disconnect this one; what was filed stays.",
+        ),
+        "de": (
+            "Das Konto hat jetzt eine andere Adresse",
+            "Die Adresse des Kontos bei Google ist nicht mehr {address}.",
+            "Verbinden Sie seine neue Adresse in Zalion, und trennen Sie dann diese; was abgelegt ist, bleibt.",
+        ),
+    },
     "google_not_listed": {
         "en": (
             "This mailbox is not on your organisation's list",

@@ -24,6 +24,9 @@ Every job of a burst would otherwise read record and vault again
 DOUBTED = timedelta(hours=2)
 """A token that is refused so soon after another one was replaced will not be helped by a third."""
 
+RENEWED = timedelta(minutes=5)
+"""The same for an app's own: it signs in anew after a doubt, so what is refused within this was a new one."""
+
 
 @dataclass(slots=True, repr=False)
 class _Remembered:
@@ -211,8 +214,9 @@ class Grants:
         if stored is None or stored.etag != refused:
             return stored is not None
         grant, now = stored.value, self._clock()
-        again = grant.doubted_at is not None and now < grant.doubted_at + DOUBTED
-        if again or not (grant.type == "application" or "refresh_token" in grant.sealed):
+        of_app = grant.type == "application"
+        again = grant.doubted_at is not None and now < grant.doubted_at + (RENEWED if of_app else DOUBTED)
+        if again or not (of_app or "refresh_token" in grant.sealed):
             return False
         sealed = {name: text for name, text in grant.sealed.items() if name != "access_token"}
         with suppress(Raced):  # it was replaced meanwhile

@@ -30,6 +30,7 @@ class Powers:
 HEADINGS: dict[Power, str] = {
     "receive": "receives, files replies",
     "send": "sends",
+    "copy": "puts what a case sends into Sent",
     "draft": "drafts in the user's own mailbox",
     "sent": "sees own mail sent elsewhere",
     "search": "search, folders, linking old mail",
@@ -47,6 +48,12 @@ _LIMITS: tuple[Limit, ...] = (
         "send",
         "This mailbox only reads: nothing can be sent from a case with it.",
         "Give it a sending provider.",
+    ),
+    Limit(
+        "copy",
+        "No copy of what is sent from a case lies in the Sent folder of its owner's mail program.",
+        "Let one provider receive and send, or receive over IMAP. A sending server that files copies by "
+        "itself is told so by its setting filesCopy.",
     ),
     Limit(
         "draft",
@@ -67,12 +74,12 @@ _LIMITS: tuple[Limit, ...] = (
 )
 
 
-_NEEDED: dict[Power, Power] = {"push": "receive", "draft": "send"}
+_NEEDED: dict[Power, Power] = {"push": "receive", "draft": "send", "copy": "send"}
 """What is no use without another power."""
 
 
 def of_provider(provider: Provider) -> dict[Power, bool]:
-    """Return which powers a provider has."""
+    """Return which powers a provider has; whether there is a copy in Sent is a matter of two."""
     return {
         "receive": provider.receiver is not None,
         "send": provider.sender is not None,
@@ -104,6 +111,7 @@ def _sending(mailbox: Mailbox, provider: Callable[[str], Provider]) -> dict[Powe
     name = mailbox.sends_with
     if name is None:
         return {"send": False, "draft": False}
-    sends = provider(name)
-    draft = sends.drafter is not None and sends.may_draft(mailbox.settings.get(name, {}))
-    return {"send": sends.sender is not None, "draft": draft}
+    sends, settings = provider(name), mailbox.settings.get(name, {})
+    draft = sends.drafter is not None and sends.may_draft(settings)
+    kept = mailbox.receives_with is not None and provider(mailbox.receives_with).keeps_copies
+    return {"send": sends.sender is not None, "draft": draft, "copy": kept or sends.files_copy(settings)}

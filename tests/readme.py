@@ -24,14 +24,14 @@ def _settings() -> str:
 
 
 def _systems() -> str:
-    heads = ["system", *powers.HEADINGS.values(), "users sign in"]
+    heads = ["system", *(text for power, text in powers.HEADINGS.items() if power != "copy"), "users sign in"]
     rows = []
     for name in registry.names():
         provider = registry.provider(name)
         can = powers.of_provider(provider)
         pointless = set() if can["receive"] else {"sent", "search", "push"}
         pointless |= set() if can["send"] else {"draft"}
-        cells = ["-" if power in pointless else "yes" if can[power] else "no" for power in powers.HEADINGS]
+        cells = ["-" if power in pointless else "yes" if able else "no" for power, able in can.items()]
         rows.append(
             [
                 f"{provider.title} (`{name}`)",

@@ -35,7 +35,9 @@ def able(receives, sends, settings=None):
 def test_every_power_is_there_or_its_lack_is_explained(receives, sends):
     told = able(receives, sends)
     lacking = [limit.power for limit in told.limits]
-    missing = {power for power, side in (("push", receives), ("draft", sends)) if side is None}
+    missing = {
+        power for power, side in (("push", receives), ("draft", sends), ("copy", sends)) if side is None
+    }
     assert {*told.can, *lacking} == {*powers.HEADINGS} - missing
     assert not {*told.can} & {*lacking}
     assert all(limit.detail.endswith(".") and "{" not in limit.detail for limit in told.limits)
@@ -50,6 +52,17 @@ def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
     assert told.can == ("receive", "send")
     assert "another program" in limit(told, "sent").detail
     assert "every 15 minutes" in limit(told, "push").detail
+
+
+def test_where_no_copy_of_sent_mail_can_lie_says_so():
+    for sends in ("google", "microsoft", "ews"):
+        assert "copy" in able(sends, sends).can
+    assert "copy" in able("imap", "smtp").can
+    for receives in ("google", "pop3", None):
+        assert "Sent folder" in limit(able(receives, "smtp"), "copy").detail
+    assert "filesCopy" in limit(able("google", "smtp"), "copy").fix
+    assert "copy" in able("google", "smtp", {"smtp": {"host": "smtp.gmail.com"}}).can
+    assert "copy" in able("google", "smtp", {"smtp": {"filesCopy": True}}).can
 
 
 def test_only_gmail_has_drafts_and_only_where_it_lets_them_be_put():

@@ -15,6 +15,7 @@ How a test drives it:
     google.send_as_user(address, raw)                   sent in Gmail by hand: SENT copy, push, SMTP
     google.change_draft_as_user(address, item, raw)     a draft, changed to raw in Gmail by hand
     google.send_draft_as_user(address, item, raw)       a draft, changed to raw, sent in Gmail by hand
+    google.rename(address, new)      what an administrator does: the old address stays as an alias
     google.mailbox(address)          add(raw, "inbox"|"sent"|"junk"|"trash"|"archive"|name, at=, sent=),
                                      listed(label), remove(item), move(item, label), forget_history(),
                                      label(item, add=, remove=), bodies_read[id], history_id
@@ -144,6 +145,14 @@ class Google(WebServer):
         """Add somebody with a mailbox."""
         self.gmail.add_mailbox(address)
         return self.directory.add_user(address, password, admin=admin)
+
+    def rename(self, address: str, new: str) -> None:
+        """Give somebody another address; the old one becomes an alias, and tokens stay as they are."""
+        users, boxes = self.directory.users, self.gmail.mailboxes
+        user, box = users.pop(address), boxes.pop(address)
+        user.address = box.address = new
+        user.aliases.add(address)
+        users[new], boxes[new] = user, box
 
     def mailbox(self, address: str) -> Mailbox:
         """Return somebody's mailbox. Raises KeyError."""

@@ -13,7 +13,8 @@ class Faults(Mishaps):
     Attributes:
         throttled: address -> so many of its next calls are refused; `throttle` says as what: "burst" and
             "sending" (429), "minute", "user" and "day" (403).
-        storm: so many of the next calls, whoever makes them, are answered with `storm_status`.
+        storm: so many of the next calls, whoever makes them, are answered with `storm_status`; with
+            `storm_page` it is something on the way that answers, with a page.
         retry_after: seconds of the Retry-After header that goes with 429 and 503; none where it is 0.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: the connection is closed, and nothing was done.
@@ -22,7 +23,9 @@ class Faults(Mishaps):
         late_history: so many of the next history.list name the newest record and do not show it yet.
         hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
-        bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them.
+        bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them; where `bad_formats`
+            names some, only in these.
+        bad_sends: so many of the next mails that are sent are refused with `bad_status`.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
         watch_seconds: how long a watch lasts.
@@ -38,6 +41,7 @@ class Faults(Mishaps):
     throttle: str = "burst"
     storm: int = 0
     storm_status: int = 503
+    storm_page: bool = False
     retry_after: int = 0
     lost_answers: int = 0
     lost_before: int = 0
@@ -47,6 +51,8 @@ class Faults(Mishaps):
     hollow_pages: int = 0
     late_search: int = 0
     bad_mails: set[str] = field(default_factory=set)
+    bad_formats: set[str] = field(default_factory=set)
+    bad_sends: int = 0
     bad_status: int = 500
     expired_histories: Counter[str] = field(default_factory=Counter)
     dead_watches: set[str] = field(default_factory=set)

@@ -1,6 +1,6 @@
 """Google's error answers. https://developers.google.com/workspace/gmail/api/guides/handle-errors."""
 
-from typing import Any
+from typing import Any, override
 
 from sandbox.web import Reply
 
@@ -50,6 +50,14 @@ class Problem(Exception):
         return Reply(self.status, {"error": error}, headers)
 
 
+class Page(Problem):
+    """What a machine between us and Google answers in its place."""
+
+    @override
+    def reply(self) -> Reply:
+        return Reply(self.status, b"<html><title>Blocked</title></html>", {"Content-Type": "text/html"})
+
+
 class Refusal(Exception):
     """An error of OAuth's endpoints: `error` and `error_description`, and what else is in the answer."""
 
@@ -76,6 +84,13 @@ def invalid(words: str) -> Problem:
 def precondition(words: str) -> Problem:
     """The request is right, and what it is about is not as it has to be."""
     return Problem(400, "failedPrecondition", words, word="FAILED_PRECONDITION")
+
+
+def withheld(status: int) -> Problem:
+    """One mail is refused, in words that could be about the whole account."""
+    reasons = {400: ("failedPrecondition", "Precondition check failed."), 403: ("forbidden", "Forbidden.")}
+    reason, words = reasons.get(status, ("backendError", "Internal error encountered."))
+    return Problem(status, reason, words)
 
 
 def unauthenticated() -> Problem:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sandbox.google.faults import Faults
-from sandbox.google.problems import Problem
+from sandbox.google.problems import Page, Problem
 
 UNITS = {
     "getProfile": 1,
@@ -92,7 +92,8 @@ class Quota:
 
     def _unavailable(self) -> Problem:
         words = "The service is currently unavailable."
-        return Problem(self._faults.storm_status, "backendError", words, headers=self._pause())
+        made = Page if self._faults.storm_page else Problem
+        return made(self._faults.storm_status, "backendError", words, headers=self._pause())
 
     def _pause(self) -> dict[str, str]:
         return {"Retry-After": str(self._faults.retry_after)} if self._faults.retry_after else {}

@@ -6,7 +6,7 @@ from typing import Any
 from sandbox.google.call import Call
 from sandbox.google.directory import SCOPE
 from sandbox.google.mailbox import CATEGORIES, SYSTEM, Change, Item
-from sandbox.google.problems import Problem, invalid, not_found
+from sandbox.google.problems import Problem, invalid, not_found, withheld
 from sandbox.google.search import names_place, predicate
 from sandbox.google.shapes import attachment, shown
 
@@ -36,9 +36,8 @@ def get_message(call: Call) -> dict[str, Any]:
     how = call.one("format", "full")
     _check_format(call, how)
     item, faults = call.item(), call.gmail.faults
-    if item.id in faults.bad_mails:
-        reason = "backendError" if faults.bad_status >= 500 else "failedPrecondition"
-        raise Problem(faults.bad_status, reason, "Internal error encountered.")
+    if item.id in faults.bad_mails and how in (faults.bad_formats or {how}):
+        raise withheld(faults.bad_status)
     return shown(call.mailbox, item, how, call.query.get("metadataHeaders", ()), call.one("fields"))
 
 

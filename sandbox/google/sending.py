@@ -14,7 +14,7 @@ from sandbox.google.call import Call
 from sandbox.google.directory import User
 from sandbox.google.headers import base_subject, ids, unb64
 from sandbox.google.mailbox import Item, Mailbox, Watch
-from sandbox.google.problems import Problem, invalid, not_found, precondition
+from sandbox.google.problems import Problem, invalid, not_found, precondition, withheld
 from sandbox.google.shapes import shown
 from sandbox.mail import date_822, head, recipients, replaced, trace, without
 
@@ -158,6 +158,9 @@ def _handed_over(call: Call, raw: bytes, joined: str, draft: Item | None = None)
     if gmail.faults.lost_before > 0:
         gmail.faults.lost_before -= 1
         raise ConnectionAbortedError
+    if gmail.faults.bad_sends > 0:
+        gmail.faults.bad_sends -= 1
+        raise withheld(gmail.faults.bad_status)
     message = head(raw)
     for name in ("To", "Cc", "Bcc"):
         if any("@" not in address for _, address in getaddresses([str(message.get(name) or "x@x")])):

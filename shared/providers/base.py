@@ -264,7 +264,10 @@ class SentFolder(Protocol):
         ...
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:
-        """Put a copy into Sent, marked as read, and return its ref where the server tells it."""
+        """Put a copy into Sent, marked as read, and return its ref where the server tells it.
+
+        Raises Unsupported where it takes none.
+        """
         ...
 
     def close(self) -> None:
@@ -505,6 +508,8 @@ class Provider:
         stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        files_copy: settings of a mailbox -> whether a copy of what it sends lies in Sent by itself.
+        keeps_copies: whether its Sent folder takes a copy of what left through another provider.
         may_draft: settings of a mailbox -> whether it lets us use its drafts, where there is a drafter.
         tokens: whether a mailbox with a password may have a token instead (OAuth 2.0, XOAUTH2).
         reads_whole: whether all mail is read wherever it lies, so that no folders can be chosen.
@@ -524,6 +529,8 @@ class Provider:
     oauth: OAuth | None = None
     stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
+    files_copy: Callable[[Mapping[str, object]], bool] = lambda _: True
+    keeps_copies: bool = False
     may_draft: Callable[[Mapping[str, object]], bool] = lambda _: True
     one_account: bool = False
     tokens: bool = True

@@ -7,7 +7,7 @@ https://developers.google.com/workspace/gmail/api/guides/handle-errors
 from collections.abc import Mapping
 
 from shared.errors import ConsentRequired, InvalidRequest, Temporary, ZalionError
-from shared.explaining import explain
+from shared.explaining import UNEXPECTED, explain
 
 _BY_ERROR: Mapping[str, str] = {
     "access_denied": "declined",
@@ -37,6 +37,9 @@ _BY_REASON: Mapping[str, str] = {
 }
 _BY_STATUS: Mapping[int, str] = {401: "sign_in_again", 403: "google_no_access"}
 
+PERHAPS_ONE = {"google_no_access", "google_no_mailbox"}
+"""What Gmail also says where it refuses a single mail of an account that is fine."""
+
 _OURS = {"google_busy", "google_misconfigured"}
 """Nothing that a customer could do: tried again, and seen by us in health."""
 
@@ -52,7 +55,7 @@ def key_of(error: str, description: str = "", subtype: str = "") -> str:
         word in words for word in ("account", "user id", "suspended", "disabled")
     ):
         return "account_disabled"
-    return _BY_ERROR.get(error, "unexpected")
+    return _BY_ERROR.get(error, UNEXPECTED)
 
 
 def key_of_reason(status: int, reason: str) -> str | None:

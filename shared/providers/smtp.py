@@ -6,7 +6,7 @@ and in it some servers tell the Message-ID that they put in place of ours.
 
 import re
 import smtplib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -87,6 +87,12 @@ class _Smtp(smtplib.SMTP):
             raise _refusal(got, answer)
 
 
+def files_copy(settings: Mapping[str, object]) -> bool:
+    """Return whether the server files copies itself: the setting, else whether it is known to."""
+    told, host = settings.get("filesCopy"), str(settings.get("host", ""))
+    return told if isinstance(told, bool) else bool(host) and network.host_name(host) in _FILES_COPY
+
+
 class SmtpSender:
     """Sender of `base`. Every call has a connection of its own."""
 
@@ -97,9 +103,8 @@ class SmtpSender:
 
     @property
     def files_copy(self) -> bool:
-        """See `Sender.files_copy`: the setting, else whether it is one of those that are known to."""
-        told = self._connection.settings.get("filesCopy")
-        return told if isinstance(told, bool) else self._server.name in _FILES_COPY
+        """See `Sender.files_copy`."""
+        return files_copy(self._connection.settings)
 
     def check(self) -> None:
         """See `Sender.check`."""
@@ -317,4 +322,5 @@ PROVIDER = Provider(
         ),
     ),
     sender=SmtpSender,
+    files_copy=files_copy,
 )

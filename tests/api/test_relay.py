@@ -61,7 +61,7 @@ def test_proposals_can_be_connected_with_as_they_are(office, world):
     )
     answer = office.alice_("POST", "/mailboxes", body)
     assert answer.status_code == 201, answer.text
-    assert answer.json()["can"] == ["receive", "send", "sent", "search"]
+    assert answer.json()["can"] == ["receive", "send", "copy", "sent", "search"]
     assert [limit["power"] for limit in answer.json()["limits"]] == ["draft", "push"]
 
 

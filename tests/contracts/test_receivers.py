@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.errors import ConsentRequired, InvalidRequest, NotFound
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Unsupported
 from shared.providers.base import Query
 from shared.providers.registry import names, provider
 from tests.contracts.stages import RECEIVING
@@ -269,6 +269,8 @@ class TestSentFolder:
         sent, raw = stage.sent_folder(), mail("Mine")
         assert sent.find_sent(id_of(raw)) is None
         if stage.files_copies:
+            with pytest.raises(Unsupported):  # what another server sent
+                sent.keep_sent(raw, datetime.now(UTC))
             stage.put(raw, "sent")
         else:
             assert sent.keep_sent(raw, datetime.now(UTC)) == sent.find_sent(id_of(raw)).ref

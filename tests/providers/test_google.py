@@ -530,6 +530,17 @@ class TestRefusals:
         assert type(refusal(Answer(503, {}, body))) is Temporary
         assert type(refusal(Answer(400, {}, body))) is Rejected
 
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"access_denied"}'])
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_only_google_itself_ends_a_mailbox_or_says_that_a_mail_is_gone(self, status, body):
+        assert isinstance(refusal(Answer(status, {}, body)), Temporary)
+
+    def test_a_page_in_place_of_a_batchs_part_takes_no_mail_for_gone(self, stage, receiver):
+        item = stage.box.add(mail("New"))
+        faults = stage.system.faults
+        faults.storm, faults.storm_status, faults.storm_page = 1, 404, True
+        assert [found["id"] for found in receiver.metadata([item.id])] == [item.id]
+
     def test_the_end_of_the_sending_limit_stands_in_the_words(self):
         until = (datetime.now(UTC) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         error = refusal(answer(429, "rateLimitExceeded", f"User-rate limit exceeded. Retry after {until}"))
@@ -551,6 +562,20 @@ class TestRefusals:
         with pytest.raises(ConsentRequired) as caught:
             receiver.check()
         assert "Gmail" in caught.value.detail
+
+    def test_what_is_about_the_account_or_its_permission_is_no_single_mails_fault(self, stage, receiver):
+        item = stage.box.add(mail())
+        reads_only = Bearer("x", stage.system.bearer(stage.address, "gmail.readonly"))
+        sender = stage.sender(lambda: reads_only)
+        with pytest.raises(ConsentRequired) as caught:
+            send(stage, sender, mail(From=stage.address))
+        assert caught.value.reason == "google_boxes"
+        sender.close()
+        stage.system.directory.users[stage.address].has_gmail = False
+        for ask in (receiver.fetch, receiver.returned_headers):
+            with pytest.raises(ConsentRequired) as caught:
+                ask(item.id)
+            assert caught.value.reason == "google_no_mailbox"
 
     def test_another_accounts_sign_in_and_a_password_are_refused(self, stage):
         other = Google(stage.server)

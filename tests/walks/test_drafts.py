@@ -9,7 +9,7 @@ from sandbox.mail import replaced
 from shared import casework, disconnecting, drafting, drafts, keeping, scheduling
 from shared.contract import NewAttachment, Person, SendEmail
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
-from shared.model import AuditRecord, Conversation, OutboxItem
+from shared.model import AuditRecord, Conversation, Mailbox, OutboxItem
 from shared.rules import AgainstRules
 from tests.doors import Acting, Guard, guarded
 from tests.google import approve, build, connect
@@ -75,6 +75,16 @@ def test_a_draft_that_lost_its_headers_when_it_was_changed_is_in_the_case(stage,
     stage.settle()
     [sent] = stage.timeline()[before:]
     assert (sent.direction, sent.text.strip()) == ("out", "Kindly send it.")
+
+
+def test_a_draft_that_gmail_does_not_send_fails_alone(stage, world):
+    kept, _ = drafting.put(stage.app, stage.caller, "C-1", body(stage))
+    message = drafting.send(stage.app, stage.caller, "C-1", kept.id, KEY)
+    world.google.faults.bad_sends, world.google.faults.bad_status = 1, 403
+    stage.work()
+    assert stage.email(message.id).state == "failed"
+    assert "Forbidden" in stage.email(message.id).error.detail
+    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.state == "active"
 
 
 def test_a_draft_stands_in_the_thread_of_what_it_answers(stage):

@@ -1,14 +1,17 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
+import json
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from shared import (
     authorizing,
     bootstrap,
+    casework,
     checking,
     connecting,
     disconnecting,
@@ -17,6 +20,7 @@ from shared import (
     owning,
     presence,
     returning,
+    reviewing,
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
@@ -30,6 +34,7 @@ from shared.providers.google.position import Position
 from shared.providers.positions import ASKED, WAITED
 from shared.settings import load
 from shared.storage.base import Move, Save
+from shared.syncing import PATIENCE
 from tests import scenes
 from tests.doors import Acting, guarded
 from tests.fakes import renamed
@@ -37,6 +42,7 @@ from tests.google import (
     MODIFY,
     READ,
     SEND,
+    Person,
     approve,
     build,
     connect,
@@ -49,6 +55,7 @@ from tests.google import (
 from tests.scenes import Clock, caller, write
 
 FULL = "https://www.googleapis.com/auth/"
+QUOTED = "stranger@elsewhere.example"
 
 
 @pytest.fixture
@@ -261,6 +268,54 @@ def test_a_mail_that_was_thrown_away_around_the_first_look_is_filed_when_it_is_p
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
 
 
+class TestRefusedContents:
+    @pytest.fixture(params=[500, 403, 400])
+    def refused(self, stage, world, request):
+        """Has Gmail refuse one mail's content, and nothing else of the mailbox."""
+
+        def refuse(item):
+            world.google.faults.bad_mails = {item.id}
+            world.google.faults.bad_formats = {"raw", "full"}
+            world.google.faults.bad_status = request.param
+
+        stage.sent()
+        world.google.pubsub.release()
+        return refuse
+
+    def test_a_case_mail_is_held_and_its_mailbox_goes_on(self, stage, world, refused):
+        first, second = (stage.supplier.reply(stage.supplier.inbox()[0], text) for text in ("One", "Two"))
+        refused(next(item for item in stage.alice.box.listed() if item.message_id == first["Message-ID"]))
+        for _ in range(PATIENCE):
+            with pytest.raises(Temporary):
+                stage.sync()
+        counts = stage.sync()
+        assert (counts["lost"], counts["file"]) == (1, 1)
+        assert mailbox_of(stage).state == "active"
+        [held] = stage.reviews()
+        world.google.faults.clear()
+        reviewing.decide(stage.app, stage.caller, stage.mailbox.id, held.id, "file")
+        assert {m.message_id for m in stage.timeline()[1:]} == {first["Message-ID"], second["Message-ID"]}
+
+    def test_a_bounce_is_asked_for_again_before_it_is_decided_without_its_report(self, stage, world, refused):
+        report = delivery_report(stage.alice.address, stage.supplier.address, stage.raw(stage.timeline()[0]))
+        refused(stage.alice.box.add(report))
+        with pytest.raises(Temporary):
+            stage.sync()
+        assert mailbox_of(stage).state == "active"
+        world.google.faults.clear()
+        stage.sync()
+        assert stage.timeline()[0].state == "failed"
+
+    @pytest.mark.parametrize("status", [403, 400])
+    def test_a_mail_that_gmail_does_not_send_fails_with_its_words_alone(self, stage, world, status):
+        world.google.faults.bad_sends, world.google.faults.bad_status = 1, status
+        failed = stage.sent()
+        assert failed.state == "failed"
+        assert {403: "Forbidden", 400: "Precondition check failed"}[status] in failed.error.detail
+        assert mailbox_of(stage).state == "active"
+        assert stage.sent().state == "sent"
+
+
 class TestQuota:
     @pytest.fixture
     def stage(self, stage, world, monkeypatch):
@@ -388,6 +443,15 @@ class TestSigningIn:
         assert caught.value.error.reason == reason
         assert {"en", "de"} == set(TEXTS[reason])
 
+    def test_an_answer_that_we_do_not_know_is_told_to_who_waits_for_it(self, stage, world):
+        _, mailbox, url = self.begin(stage)
+        world.google.auto_sign_in = mailbox.address
+        back = follow(world, url)
+        world.google.fail_next(1, 403, body=b"<html>")
+        with pytest.raises(Refused) as caught:
+            returning.signed_in(stage.app, "google", back)
+        assert caught.value.error.reason == "unexpected"
+
     def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world):
         domain = f"taken.{stage.domain}"
         who = person(world, "carol", domain)
@@ -433,6 +497,46 @@ class TestConsentEnds:
         stage.work()
         assert [m.direction for m in stage.timeline()] == ["out", "in"]
 
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (403, b"<html>"),
+            (404, b"<html>"),
+            (400, {"error": "invalid_request", "error_description": QUOTED}),
+            (400, {"error": {"code": 400, "message": QUOTED}}),
+            (401, {"error": "nobody_knows"}),
+        ],
+    )
+    def test_an_answer_at_a_renewal_that_we_do_not_know_ends_no_mailbox(
+        self, stage, world, caplog, status, body
+    ):
+        stage.clock.advance(hours=2)
+        world.google.fail_next(1, status, body=body)
+        with pytest.raises(Temporary) as caught:
+            stage.sync()
+        assert caught.value.reason == "google_busy"
+        assert mailbox_of(stage).state == "active"
+        told = [one.getMessage() for one in caplog.records if "sign_in.unclear" in one.getMessage()]
+        assert [json.loads(line)["status"] for line in told] == [status]
+        assert QUOTED not in caplog.text
+        assert look(stage) is not None
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_page_that_answers_in_gmails_place_ends_no_mailbox_and_fails_no_mail(
+        self, stage, world, status
+    ):
+        world.google.faults.storm, world.google.faults.storm_status = 1, status
+        world.google.faults.storm_page = True
+        with pytest.raises(Temporary):
+            stage.sync()
+        message = stage.send()
+        world.google.faults.storm = 1
+        stage.deliver(message)
+        stage.clock.advance(minutes=2)
+        stage.deliver(message)
+        assert stage.email(message.id).state == "sent"
+        assert mailbox_of(stage).state == "active"
+
     def test_an_access_token_that_ends_early_costs_nobody_a_click(self, stage, world):
         world.google.grants.end_access(stage.alice.account)
         assert look(stage) is not None
@@ -452,6 +556,22 @@ class TestConsentEnds:
             check(stage)
         assert mailbox_of(stage).state == "active"
         check(stage)
+
+    def test_an_account_whose_address_was_changed_is_told_to_connect_the_new_one(self, stage, world):
+        old, new = stage.alice.address, f"renamed.{stage.alice.address}"
+        stage.sent()
+        world.google.rename(old, new)
+        stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.sync()
+        assert [m.direction for m in stage.timeline()] == ["out", "in"]
+        message = stage.send()
+        for _ in range(2):  # with a new token, too
+            stage.deliver(message)
+            stage.clock.advance(minutes=1)
+        problem = mailbox_of(stage).problem
+        assert (mailbox_of(stage).state, old in problem.detail) == ("needs_consent", True)
+        assert "new address" in problem.fix
+        assert connect(world, stage.app, stage.org_id, Person(world, new)).state == "active"
 
     def test_our_own_mistake_at_google_is_no_users_problem(self, stage, world):
         world.google.grants.end_access(stage.alice.account)
@@ -555,6 +675,27 @@ class TestOneAccountInTwoOrganisations:
         assert not stage.alice.box.watches
         assert world.google.grants.revocations == before + 1
         assert disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id).state == "disconnected"
+
+
+@pytest.mark.parametrize("files_copy", [False, True])
+def test_what_left_through_another_server_has_no_copy_in_gmail_and_the_record_says_so(
+    stage, world, files_copy
+):
+    """Unless that server is Gmail's own, or another that files copies by itself."""
+    integrating.put(stage.app, stage.admin, "smtp", PutIntegration(approved=True))
+    place = {"host": "localhost", "port": world.ports["smtps"], "filesCopy": files_copy}
+    stage.alice = stage.person("carol")
+    world.dovecot.add_user(stage.alice.address, scenes.PASSWORD)
+    changes = {"sends_with": "smtp", "settings": {"smtp": place}, "secret": {"password": scenes.PASSWORD}}
+    stage.mailbox = connect(world, stage.app, stage.org_id, stage.alice, **changes)
+    stage.case_id = "C-2"
+    platform = caller(stage.org_id, "", "platform")
+    casework.put_case(stage.app, platform, "C-2", "Screws", [stage.alice.address])
+    message = stage.sent()
+    assert message.state == "sent"
+    assert message.deliveries == ()
+    events = [row.value.event for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    assert ("message.copy_missing" in events) is not files_copy
 
 
 def test_a_strangers_mail_that_came_in_is_not_taken_for_sent_because_of_its_label(stage):

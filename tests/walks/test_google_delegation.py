@@ -113,16 +113,21 @@ def test_a_mailbox_taken_off_the_list_is_not_asked_for_any_more(stage, world):
     assert "delegation only for the mailboxes" in mailbox_of(stage, mailbox).problem.detail
 
 
-def test_a_token_of_the_service_account_that_ends_early_is_replaced_once(stage, world):
+def test_tokens_of_the_service_account_that_end_early_are_replaced_and_a_new_one_that_is_refused_counts(
+    stage, world
+):
     who = stage.person("carol")
     delegate(stage, world, who)
     mailbox = connected(stage, who)
-    stage.sync(mailbox)
-    world.google.grants.end_access(who.account)
-    assert look(stage, mailbox) is not None
-    assert mailbox_of(stage, mailbox).state == "active"
-    world.google.grants.end_access(who.account)
+    for _ in range(2):
+        stage.sync(mailbox)
+        world.google.grants.end_access(who.account)
+        assert look(stage, mailbox) is not None
+        assert mailbox_of(stage, mailbox).state == "active"
+        stage.clock.advance(minutes=90)
+    who.account.has_gmail = False
     assert look(stage, mailbox) is None
+    assert "Gmail" in mailbox_of(stage, mailbox).problem.detail
 
 
 def test_a_missing_key_of_zalions_service_account_is_no_customers(stage, world):
@@ -141,6 +146,20 @@ def test_a_missing_key_of_zalions_service_account_is_no_customers(stage, world):
     assert caught.value.reason == "google_misconfigured"
     shown = integrating.show(stage.app, admin_of(stage.org_id), "google")[0]
     assert (shown.state, shown.problem) == ("approved", None)
+    assert look(stage, mailbox) is not None
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"error": "invalid_request"}])
+def test_an_answer_to_the_service_account_that_we_do_not_know_ends_no_mailbox(stage, world, body):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    mailbox = connected(stage, who)
+    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    world.google.fail_next(1, 403, body=body)
+    with pytest.raises(Temporary) as caught:
+        stage.sync(mailbox)
+    assert caught.value.reason == "google_busy"
+    assert mailbox_of(stage, mailbox).state == "active"
     assert look(stage, mailbox) is not None
 
 

@@ -14,7 +14,7 @@ from itertools import batched
 from typing import ClassVar
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Withheld
+from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Unsupported, Withheld
 from shared.model import Envelope
 from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
@@ -156,8 +156,8 @@ class EwsMailbox(Folders):
         return None
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Exchange files every copy by itself."""
-        return None
+        """See `SentFolder.keep_sent`. Exchange files what it sends, and we write nothing else into it."""
+        raise Unsupported("Zalion cannot put a copy into this mailbox of what another server sent.")
 
     def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
         """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""

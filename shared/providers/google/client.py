@@ -8,8 +8,8 @@ https://developers.google.com/workspace/gmail/api/reference/rest
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,6 +25,7 @@ from shared.providers.base import Connection
 from shared.providers.google import reports
 from shared.providers.google.spending import Spending
 from shared.providers.http import Answer, Api
+from shared.providers.transport import NotSent
 
 if TYPE_CHECKING:
     import httplib2
@@ -71,10 +72,16 @@ UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
 BATCH = 5
 """Calls in one request: Gmail carries them out at once, and refuses a user who asks for too much at once."""
 
+MOST_WORDS = 300
+"""Characters of Gmail's own words that are told."""
+
 PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _UNTIL = re.compile(r"Retry after (\S+)")
 _HEADER_WORDS = re.compile(r"Invalid (To|Cc|Bcc|From) header|Recipient address required")
+_ABOUT_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+"""What ends a mailbox, or takes a mail for gone: believed where Google itself says it."""
+
 _SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"}
 
 
@@ -115,6 +122,20 @@ class Session:
         except (Error, ValueError) as error:  # a redirect, or no JSON
             raise Temporary("Gmail gave an answer that is none.", retry_after=PAUSE) from error
 
+    @contextmanager
+    def one_mail(self, kind: type[ZalionError] = Rejected) -> Iterator[None]:
+        """Around what is asked about a single mail: raises `kind` where Gmail refuses that, and nothing else.
+
+        Its words do not tell; the profile does, which raises where it is about the mailbox.
+        """
+        try:
+            yield
+        except ConsentRequired as error:
+            if error.reason not in googling.PERHAPS_ONE:
+                raise
+            self.profile()
+            raise kind(f"Gmail refused this mail ({error.facts['said']}).") from error
+
     def metadata(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return headers and labels of these messages, in their order, without those that are gone.
 
@@ -151,11 +172,12 @@ class Session:
     def profile(self) -> dict[str, Any]:
         """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
 
-        A person may have signed in with another account; an alias is no mailbox of its own.
+        Who signed in was compared then, so the address of a person's account was changed since; an alias
+        is no mailbox of its own.
         """
         found: dict[str, Any] = self.run(self.api().getProfile(userId=ME), self._transport)
         if found["emailAddress"].lower() != self.connection.address.lower():
-            key = "google_alias" if self.delegated else "wrong_account"
+            key = "google_alias" if self.delegated else "google_renamed"
             raise googling.error_of(key, address=self.connection.address)
         self._sure = True
         return found
@@ -174,8 +196,8 @@ class Session:
         def take(id_: str, answer: Any, error: Any) -> None:
             if error is None:
                 found[id_] = answer
-            elif error.resp.status == HTTPStatus.NOT_FOUND:  # deleted meanwhile is no trouble
-                gone.add(id_)
+            elif isinstance(refusal(Answer(int(error.resp.status), {}, error.content)), NotFound):
+                gone.add(id_)  # deleted meanwhile is no trouble
 
         batch = _client(self.connection.endpoints["gmail"]).new_batch_http_request(callback=take)
         for id_ in ids:
@@ -282,9 +304,11 @@ def _folder(labels: Sequence[str]) -> str:
 def refusal(answer: Answer) -> ZalionError:
     """Say what a refusal of Gmail means: by its reason, else by its status.
 
+    A page that something on the way gave instead tells nothing about the mailbox, or about the mail.
     https://developers.google.com/workspace/gmail/api/guides/handle-errors
     """
-    status, reason, words = answer.status, *_said(answer)
+    status, said = answer.status, _said(answer)
+    reason, words = said or ("", "")
     if status == HTTPStatus.TOO_MANY_REQUESTS or reason in _SLOW:
         fix = "It goes on by itself. If it stays, ask Zalion's support about the limits at Google."
         return RateLimited(
@@ -292,8 +316,10 @@ def refusal(answer: Answer) -> ZalionError:
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return Temporary(f"Gmail is not available ({reason or status}).", retry_after=answer.pause())
+    if said is None and status in _ABOUT_US:
+        return NotSent(f"Something else answered in Gmail's place ({status}).", retry_after=answer.pause())
     if key := googling.key_of_reason(status, reason):
-        return googling.error_of(key)
+        return googling.error_of(key, said=f"{reason or status}: {words[:MOST_WORDS]}")
     if status == HTTPStatus.NOT_FOUND:
         return NotFound("There is no such mail or label in the mailbox.")
     return _rejected(status, reason, words)
@@ -307,11 +333,11 @@ def _rejected(status: int, reason: str, words: str) -> ZalionError:
     return Rejected(f"Gmail refused the request ({reason or status}).")
 
 
-def _said(answer: Answer) -> tuple[str, str]:
-    """Return the reason and the words of an error; empty where the answer is none of Google's."""
+def _said(answer: Answer) -> tuple[str, str] | None:
+    """Return the reason and the words of an error; None where the answer is none of Google's."""
     error = answer.json.get("error") if isinstance(answer.json, Mapping) else None
     if not isinstance(error, Mapping):
-        return "", ""
+        return None
     each = error.get("errors") or [{}]
     return str(each[0].get("reason", "")), str(error.get("message", ""))
 

@@ -14,7 +14,7 @@ from itertools import batched, groupby
 from typing import Any
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound
+from shared.errors import CursorExpired, NotFound, Temporary, Unsupported
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
@@ -76,7 +76,7 @@ class GmailMailbox(Answers):
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`: the octets as Gmail took them in."""
-        found = self.run(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
+        found = self._given(self.api("messages").get(userId=ME, id=checked(ref), format="raw", fields="raw"))
         return _octets(found["raw"])
 
     def returned_headers(self, ref: str) -> bytes:
@@ -105,8 +105,9 @@ class GmailMailbox(Answers):
         return Receipt(found[0]["id"], envelope(found[0]).message_id, found[0].get("threadId"))
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Gmail files every copy by itself."""
-        return None
+        """See `SentFolder.keep_sent`. Gmail files what it sends; more takes a permission to write."""
+        fix = "Let Google send as well, or find what was sent in the case. `limits` of the mailbox say so."
+        raise Unsupported("Zalion cannot put a copy into this Gmail of what another server sent.", fix=fix)
 
     def _unchanged(self, position: Position) -> bool:
         """Whether nothing happened since: the call that says whose mailbox it is tells that, too."""
@@ -187,9 +188,14 @@ class GmailMailbox(Answers):
             position.settle(len(ids))
         position.last = ""
 
+    def _given(self, request: Any) -> Any:
+        """Ask for a single mail. What is refused of one may pass as an error 500 does: Temporary, too."""
+        with self.one_mail(Temporary):
+            return self.run(request)
+
     def _payload(self, ref: str, mask: str) -> Any:
         request = self.api("messages").get(userId=ME, id=checked(ref), format="full", fields=mask)
-        return self.run(request).get("payload", {})
+        return self._given(request).get("payload", {})
 
     def _content(self, ref: str, part: reports.Part) -> bytes:
         """Return the fields in a part; with one that is no attachment its neighbours' contents come along.
@@ -198,7 +204,7 @@ class GmailMailbox(Answers):
         """
         if part.attachment:
             attachments = self.api("messages").attachments()
-            found = self.run(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
+            found = self._given(attachments.get(userId=ME, messageId=ref, id=part.attachment, fields="data"))
             return _octets(found.get("data", ""))
         return _octets(part.content(self._payload(ref, part.mask)))
 

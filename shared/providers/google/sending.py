@@ -49,7 +49,7 @@ class _Leaving(Session):
     def _handed_over(self, request: Any, commit: Callable[[], None], last: str) -> Mapping[str, Any]:
         """Let the mail leave, with the request of the method `last`. What Gmail answers with 4xx did not."""
         gate = _Gate(self.http, commit, last)
-        with handing_over("Gmail", lambda: gate.passed):
+        with self.one_mail(), handing_over("Gmail", lambda: gate.passed):
             found: Mapping[str, Any] = self.run(request, gate)
         return found
 
@@ -107,7 +107,8 @@ class GmailDrafter(_Leaving):
     def put(self, raw: bytes, envelope_to: Sequence[str]) -> Receipt:
         """See `Drafter.put`. The draft stands in the thread of what it answers."""
         message, media, _ = _given(raw, envelope_to, thread_of(self, raw))
-        made = self.run(self.api("drafts").create(userId=ME, body={"message": message}, **media))
+        with self.one_mail():
+            made = self.run(self.api("drafts").create(userId=ME, body={"message": message}, **media))
         return Receipt(made["id"], thread=made["message"].get("threadId"))
 
     def fetch(self, ref: str) -> tuple[bytes, str]:
@@ -115,7 +116,7 @@ class GmailDrafter(_Leaving):
 
         https://developers.google.com/workspace/gmail/api/guides/drafts#update_drafts
         """
-        found = self.run(self.api("drafts").get(userId=ME, id=checked(ref), format="raw"))["message"]
+        found = self._draft(ref, "raw")
         return base64.urlsafe_b64decode(found["raw"] + "=="), f"{ref}/{found['id']}"
 
     def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Callable[[], None]) -> Receipt:
@@ -124,12 +125,18 @@ class GmailDrafter(_Leaving):
         https://developers.google.com/workspace/gmail/api/guides/drafts
         """
         id_, _, promised = ref.partition("/")
-        there = self.run(self.api("drafts").get(userId=ME, id=checked(id_), format="minimal"))["message"]
+        there = self._draft(id_, "minimal")
         if promised not in {"", there["id"]}:
             raise DraftChanged
         message, media, last = _given(raw, envelope_to, {"threadId": there["threadId"]})
         request = self.api("drafts").send(userId=ME, body={"id": id_, "message": message}, **media)
         return self._receipt(self._handed_over(request, commit, last))
+
+    def _draft(self, id_: str, format_: str) -> Mapping[str, Any]:
+        request = self.api("drafts").get(userId=ME, id=checked(id_), format=format_)
+        with self.one_mail():
+            found: Mapping[str, Any] = self.run(request)["message"]
+        return found
 
 
 def thread_of(session: Session, raw: bytes) -> Mapping[str, str]:

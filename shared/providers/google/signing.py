@@ -7,6 +7,7 @@ https://developers.google.com/identity/protocols/oauth2/web-server and .../oauth
 
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,9 @@ from urllib.parse import quote, urlencode
 import jwt
 import msgspec
 
+from shared import logs
 from shared.errors import RateLimited, Temporary, Unsupported, ZalionError
+from shared.explaining import UNEXPECTED
 from shared.providers import googling
 from shared.providers.base import Delegation, Registration, Tokens
 from shared.providers.http import Answer, Api
@@ -113,7 +116,7 @@ class Google:
             "redirect_uri": known.redirect_uri,
             "code_verifier": known.verifier,
         }
-        result = _token(registration, form)
+        result = _token(registration, form, awaited=True)
         claims = _identity(registration, result, known.nonce)
         tokens = _tokens(result, claims)
         if not set(known.scopes) <= tokens.scopes:
@@ -175,7 +178,7 @@ class Google:
     def revoke(self, registration: Registration, token: str) -> bool:
         """See `OAuth.revoke`. It ends all that the person granted to our Cloud project, anywhere."""
         try:
-            _post(registration, "/revoke", {"token": token}, None)
+            _post(registration, "/revoke", {"token": token})
         except _AlreadyGone:
             return True
         return True
@@ -201,29 +204,45 @@ def _client(registration: Registration) -> dict[str, str]:
 
 
 def _token(
-    registration: Registration, form: Mapping[str, str], delegated: Mapping[str, str] | None = None
+    registration: Registration,
+    form: Mapping[str, str],
+    delegated: Mapping[str, str] | None = None,
+    *,
+    awaited: bool = False,
 ) -> Mapping[str, Any]:
-    """Ask the token endpoint; `delegated` are the facts to explain a refusal with, for a service account."""
-    found = _post(registration, "/token", form, delegated).json
+    """Ask the token endpoint.
+
+    Args:
+        delegated: the facts to explain a refusal with, for a service account.
+        awaited: whether a person waits for the answer, who is told of one that we do not know, too.
+    """
+    found = _post(registration, "/token", form, delegated, awaited=awaited).json
     if not isinstance(found, Mapping) or "access_token" not in found:
         raise googling.error_of("google_busy")
     return found
 
 
 def _post(
-    registration: Registration, path: str, form: Mapping[str, str], delegated: Mapping[str, str] | None
+    registration: Registration,
+    path: str,
+    form: Mapping[str, str],
+    delegated: Mapping[str, str] | None = None,
+    *,
+    awaited: bool = False,
 ) -> Answer:
+    def refused(answer: Answer) -> ZalionError:
+        return _refused(answer, delegated, awaited=awaited)
+
     place = registration.endpoints["google_oauth"]
-    api = Api(
-        place, TITLE, lambda: "", lambda answer: _refused(answer, delegated), registration.allowed_hosts
-    )
+    api = Api(place, TITLE, lambda: "", refused, registration.allowed_hosts)
     try:
         return api.anonymous("POST", place + path, urlencode(form).encode(), _FORM)
     finally:
         api.close()
 
 
-def _refused(answer: Answer, delegated: Mapping[str, str] | None) -> ZalionError:
+def _refused(answer: Answer, delegated: Mapping[str, str] | None, *, awaited: bool) -> ZalionError:
+    """Say what a refusal means. What we do not know ends no mailbox: it may be anybody's, and pass."""
     said = answer.json if isinstance(answer.json, Mapping) else {}
     error, words = str(said.get("error", "")), str(said.get("error_description", ""))
     if error == "invalid_token":
@@ -232,9 +251,14 @@ def _refused(answer: Answer, delegated: Mapping[str, str] | None) -> ZalionError
         return RateLimited("Google is asked for tokens too often.", retry_after=answer.pause())
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Temporary("Google's sign-in service is not available.", retry_after=answer.pause())
-    if delegated is not None:
-        return googling.error_of(_key_of_delegation(error, words), **delegated)
-    return googling.error_of(googling.key_of(error, words, str(said.get("error_subtype", ""))))
+    if delegated is None:
+        key = googling.key_of(error, words, str(said.get("error_subtype", "")))
+    else:
+        key = _key_of_delegation(error, words)
+    if key == UNEXPECTED and not awaited:
+        logs.log("sign_in.unclear", level=logging.ERROR, provider="google", status=int(answer.status))
+        key = "google_busy"
+    return googling.error_of(key, **(delegated or {}))
 
 
 def _key_of_delegation(error: str, words: str) -> str:

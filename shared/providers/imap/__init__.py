@@ -212,5 +212,6 @@ PROVIDER = Provider(
     ),
     receiver=ImapMailbox,
     sent_folder=ImapMailbox,
+    keeps_copies=True,
     searcher=ImapSearcher,
 )

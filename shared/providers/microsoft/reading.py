@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.errors import NotFound
+from shared.errors import NotFound, Unsupported
 from shared.model import Envelope
 from shared.providers import positions
 from shared.providers.base import Cursor, Page, Receipt
@@ -156,8 +156,8 @@ class GraphMailbox(Session):
         return Receipt(found[0]["id"], message_id, found[0].get("conversationId"))
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Graph files every copy by itself."""
-        return None
+        """See `SentFolder.keep_sent`. Graph files what it sends; more takes a permission to write."""
+        raise Unsupported("Zalion cannot put a copy into this mailbox of what another server sent.")
 
     def _call(self, path: str) -> Answer:
         return self.api.call("GET", self.path + path)
