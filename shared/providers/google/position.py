@@ -61,7 +61,7 @@ class Position(positions.Position, positions.Patient):
             self.last, self.seen = self.seen[-1], self.seen[-MOST_SEEN:]
 
     def settle(self, listed: int) -> None:
-        """End a window: forget all but the last mails, among them what it showed; the next may show it, too."""
+        """End a window: forget all but the last mails, among them what it showed: the next may, too."""
         self.seen = self.seen[-max(MOST_SEEN, listed) :]
 
     def caught_up(self, named: str, now: int) -> None:
