@@ -26,7 +26,7 @@ class Page:
 
     Attributes:
         refused: so many of the mails asked for here the provider did not give, alone and while it works;
-            the cursor knows them, and they are asked for again.
+            the cursor knows them, and they are asked for again. Those that wait for that count, too.
         unreadable: so many mails are given up here: it has refused their headers to several looks, for long.
         missing: folders that were chosen, or named as Sent, and are not there; in a look's first page, so
             that one that ends early has told them, too.

@@ -51,13 +51,17 @@ class Position(positions.Position, positions.Patient):
         return [id_ for id_ in ids[start:] if id_ not in known]
 
     def saw(self, ids: Iterable[str]) -> None:
-        """Count mails as dealt with; none of a window is forgotten before its end, or it would never end."""
+        """Count mails as dealt with that no sweep has come to."""
+        self.seen = [*self.seen, *ids][-MOST_SEEN:]
+
+    def passed(self, ids: Iterable[str]) -> None:
+        """Count mails of a window as dealt with; none is forgotten before its end, or it would never end."""
         self.seen = [*self.seen, *ids]
         if len(self.seen) > MOST_IN_WINDOW:
             self.last, self.seen = self.seen[-1], self.seen[-MOST_SEEN:]
 
-    def settle(self, listed: int = 0) -> None:
-        """Forget all but the last mails, and what was listed last: the next window may show it once more."""
+    def settle(self, listed: int) -> None:
+        """End a window: forget all but the last mails, among them what it showed: the next may, too."""
         self.seen = self.seen[-max(MOST_SEEN, listed) :]
 
     def caught_up(self, named: str, now: int) -> None:

@@ -171,7 +171,6 @@ class GmailMailbox(Answers):
                 told = self._envelopes(position, [*ids])
                 if position.again:  # they are not read again then
                     position.saw(ids)
-                    position.settle()
                 position.history, ids = number, {}
                 yield position.page(*told)
 
@@ -182,7 +181,7 @@ class GmailMailbox(Answers):
             ids, end = listing.window(self, position.swept, until)
             for chunk in batched(position.left(ids[::-1]), PAGE, strict=False):
                 mails, *missing = self._envelopes(position, chunk)
-                position.saw(chunk)
+                position.passed(chunk)
                 yield position.page([mail for mail in mails if _at(mail) >= since], *missing)
             position.swept = end
             position.settle(len(ids))
