@@ -158,11 +158,12 @@ class Due:
 
     Attributes:
         at: when, aware UTC; kept to the minute.
-        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `outbox`, `upload` and `upload-last` (of a
-            mail to be promised), `flow` (begun in a browser) or `expiry` (of an app registration's secret).
+        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `resume` (a mailbox that stopped), `outbox`,
+            `upload` and `upload-last` (of a mail to be promised), `flow` (begun in a browser) or `expiry` (of
+            an app registration's secret).
         org_id: whose.
-        id: mailbox for `poll`, `push` and `grant`, `-` for `outbox`, conversation and mail for uploads, flow
-            for `flow`, provider for `expiry`.
+        id: mailbox for `poll`, `push`, `grant` and `resume`, `-` for `outbox`, conversation and mail for
+            uploads, flow for `flow`, provider for `expiry`.
         every: seconds until the next time, 0 for once.
         token: the schedule it belongs to; a mailbox with another token has another schedule by now.
     """
