@@ -84,7 +84,10 @@ def sync_mailbox(call: Call[None]) -> Answer:
 
 @bp.endpoint("POST", "mailboxes/{mailboxId}/test", who="owner", answer=c.Checks, query=DOCTOR)
 def check_mailbox(call: Call[None]) -> Answer:
-    """The doctor: sign-in, reading, a mail to itself, Sent, SPF, DKIM, DMARC; each failure with its fix."""
+    """The doctor: sign-in, reading, a mail to itself, Sent, SPF, DKIM, DMARC; each failure with its fix.
+
+    A mailbox that stopped goes on where nobody has to sign in for it in a browser and the sign-in works.
+    """
     selector = call.text("dkimSelector")
     checks = checking.doctor(call.app, call.caller, call.path("mailboxId"), selector)
     return Answer(c.Checks(checks=checks))

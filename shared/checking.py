@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from shared import audit, identity, mime, relaying
+from shared import audit, identity, mime, relaying, resuming
 from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import CheckResource, Health
@@ -17,6 +17,7 @@ from shared.identity import SignedId
 from shared.model import Address, Mailbox
 from shared.owning import own
 from shared.providers.base import NOBODY, Receiver, given
+from shared.storage.base import Stored
 
 ROUND_TRIP_SECONDS = 20
 """How long the doctor waits for its own mail: within the 230 s that Azure gives an HTTP answer."""
@@ -88,23 +89,32 @@ def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = Non
     """Try everything the mailbox is for: sign-in, reading, a mail to itself, its Sent folder, push.
 
     And look whether receivers will believe its mail: `selector` is the DKIM selector to look at, else the
-    one in the mail to itself. Raises InvalidRequest for what is none.
+    one in the mail to itself. One that stopped goes on where nobody has to sign in for it and that works.
+    Raises InvalidRequest for what is no selector.
     """
-    mailbox = own(app, caller, mailbox_id, admin=True).value
-    Examination(app, mailbox, selector)
-    checks = list(_examine(app, caller.org_id, mailbox, selector))
+    stored = own(app, caller, mailbox_id, admin=True)
+    Examination(app, stored.value, selector)
+    checks = list(_examine(app, caller, stored, selector))
     outcome = "failed" if any(check.status == "failed" for check in checks) else "done"
     event = audit.entry(app, "mailbox.tested", actor=caller.email, mailbox_id=mailbox_id, outcome=outcome)
     app.records.commit(caller.org_id, event)
     return checks
 
 
-def _examine(app: App, org_id: str, mailbox: Mailbox, selector: str | None = None) -> Iterator[CheckResource]:
+def _examine(
+    app: App, caller: Caller, stored: Stored[Mailbox], selector: str | None = None
+) -> Iterator[CheckResource]:
+    org_id, mailbox = caller.org_id, stored.value
     trip = _Trip(app, org_id, mailbox)
-    if mailbox.receives_with:
-        yield _tried("sign_in_receiving", "Signed in and can read.", lambda: _read(app, org_id, mailbox))
-    if mailbox.sends_with:
-        yield _tried("sign_in_sending", "Signed in and may send.", lambda: _may_send(app, org_id, mailbox))
+    signing_in = list(_signing_in(app, org_id, mailbox))
+    yield from signing_in
+    if mailbox.state == "needs_consent":
+        signed_in = all(check.status == "ok" for check in signing_in)
+        yield _tried(
+            "state",
+            "It had stopped and goes on now; what waited leaves.",
+            lambda: resuming.tested(app, org_id, stored, caller.email, signed_in=signed_in),
+        )
     if mailbox.receives_with and mailbox.sends_with:
         yield _tried("round_trip", "A mail to itself arrived.", trip.there_and_back)
     if mailbox.sends_with and app.has_sent_folder(mailbox):
@@ -112,6 +122,13 @@ def _examine(app: App, org_id: str, mailbox: Mailbox, selector: str | None = Non
     yield _push(app, mailbox)
     if mailbox.sends_with:
         yield from Examination(app, mailbox, selector, trip.arrived).findings()
+
+
+def _signing_in(app: App, org_id: str, mailbox: Mailbox) -> Iterator[CheckResource]:
+    if mailbox.receives_with:
+        yield _tried("sign_in_receiving", "Signed in and can read.", lambda: _read(app, org_id, mailbox))
+    if mailbox.sends_with:
+        yield _tried("sign_in_sending", "Signed in and may send.", lambda: _may_send(app, org_id, mailbox))
 
 
 def _push(app: App, mailbox: Mailbox) -> CheckResource:

@@ -146,16 +146,29 @@ def activate(app: App, org_id: str, mailbox: Mailbox, actor: str) -> Mailbox:
         if stored.value.state == "disconnected":
             disconnecting.destroy(app, org_id, stored.value)
             raise Conflict("This mailbox was disconnected meanwhile.", fix="Connect it again.")
-        new = replace(stored.value, state="active", problem=None, schedule=scheduling.new_token())
-        if new.receives_with:
-            scheduling.plan_polls(app, org_id, new)
-        renewing.plan(app, org_id, new.id)
-        event = audit.entry(app, "mailbox.signed_in", actor=actor, mailbox_id=mailbox.id)
         with suppress(Raced):  # a look that ended meanwhile has marked it
-            app.records.commit(org_id, Move(stored, new), event)
-            _follow(app, org_id, new, waited=True)
-            return new
+            return resume(app, org_id, stored, actor, event="mailbox.signed_in")
     raise Raced
+
+
+def resume(
+    app: App, org_id: str, stored: Stored[Mailbox], actor: str, *, event: str = "mailbox.resumed"
+) -> Mailbox:
+    """Follow a mailbox that stopped; what waits to be sent leaves now. Raises Raced where it has changed."""
+    new = replace(_going_on(stored.value), schedule=scheduling.new_token())
+    if new.receives_with and new.state == "active":
+        scheduling.plan_polls(app, org_id, new)
+    renewing.plan(app, org_id, new.id)
+    app.records.commit(org_id, Move(stored, new), audit.entry(app, event, actor=actor, mailbox_id=new.id))
+    _follow(app, org_id, new, waited=True)
+    return new
+
+
+def _going_on(mailbox: Mailbox) -> Mailbox:
+    """Return a mailbox as it was before it stopped."""
+    return replace(
+        mailbox, state="paused" if mailbox.was_paused else "active", problem=None, was_paused=False
+    )
 
 
 def _follow(app: App, org_id: str, mailbox: Mailbox, *, again: bool = True, waited: bool = False) -> None:
@@ -218,11 +231,13 @@ def _tried(
     given = adopting.sorted_out(app, new, body.secret) if body.secret is not UNSET else {}
     with adopting.adopted(app, org_id, new, given, old) as kept:
         if not adopting.by_browser(app, new):  # else what it signs in with has not changed
-            new = replace(new, state="active" if new.state == "needs_consent" else new.state, problem=None)
+            new = _going_on(new) if new.state == "needs_consent" else replace(new, problem=None)
         yield _paused(new, body), kept
 
 
 def _paused(mailbox: Mailbox, body: PatchMailbox) -> Mailbox:
-    if body.paused is UNSET or mailbox.state == "needs_consent":
+    if body.paused is UNSET:
         return mailbox
+    if mailbox.state == "needs_consent":
+        return replace(mailbox, was_paused=body.paused)
     return replace(mailbox, state="paused" if body.paused else "active")

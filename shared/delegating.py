@@ -6,6 +6,7 @@ only once the grant is gone. Which mailboxes it is used for is the organisation'
 a token is. The record names a domain before it is taken and until it is given back (`Integration.delegated`).
 """
 
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,8 @@ from shared.storage.base import Add, Move, Stored, every
 
 LISTED = "settings.mailboxes"
 MOST_CHECKED = 20
-OUTSIDE = "not-listed"
-"""An address that nobody can have listed: it has no domain."""
+LIMIT = "limit"
+"""What the check is called that no other mailbox is reached."""
 
 
 def registered(
@@ -188,13 +189,18 @@ def _read(app: App, org_id: str, integration: Integration, address: str, granted
 
 
 def _limit(app: App, org_id: str, integration: Integration) -> CheckResource:
+    """Ask for a mailbox that the delegation reaches and the list does not name: nobody must ask further."""
     oauth, registration = _signing(app, org_id, integration)
+    outside = f"not-listed.{secrets.token_hex(4)}@{_domain(integration.settings['mailboxes'][0])}"
+    detail, fix = "Another mailbox could be reached, too.", "Tell Zalion's support: this is ours to mend."
     try:
-        oauth.application(registration, OUTSIDE, oauth.scopes(integration.settings))
-    except ConsentRequired:
-        detail = "Zalion asks the provider for no other mailbox."
-        return CheckResource(name="limit", status="ok", detail=detail)
-    return CheckResource(name="limit", status="failed", detail="Another mailbox could be reached, too.")
+        oauth.application(registration, outside, oauth.scopes(integration.settings))
+    except ZalionError as error:
+        if error.reason == oauth.not_listed:
+            detail = "Zalion asks the provider for no other mailbox."
+            return CheckResource(name=LIMIT, status="ok", detail=detail)
+        detail = "The provider was asked for another mailbox, too."
+    return CheckResource(name=LIMIT, status="failed", detail=detail, fix=fix)
 
 
 def _given_back(app: App, org_id: str, integration: Integration, keep: Collection[str] = ()) -> Integration:
@@ -216,25 +222,29 @@ def _released(app: App, org_id: str, integration: Integration, domain: str) -> b
     reaching = replace(integration, settings={"applicationAccess": True, "mailboxes": named})
     try:
         oauth, registration = _signing(app, org_id, reaching)
+        told = (_is_in_force(oauth, registration, address) for address in named)
+        if next((one for one in told if one is not None), True):
+            return False
     except ZalionError:
         return False  # we cannot ask
-    if not any(_is_gone(oauth, registration, address) for address in named):
-        return False
     app.registrations.release(org_id, integration.provider, domain)
     return True
 
 
-def _is_gone(oauth: OAuth, registration: Registration, address: str) -> bool:
-    """Whether each permission is refused for want of a delegation: one that is left gives mail away."""
+def _is_in_force(oauth: OAuth, registration: Registration, address: str) -> bool | None:
+    """Whether a single permission is left, which gives mail away; None where the address cannot tell.
+
+    One delegation is for all users of a domain, so whoever can tell tells it for all. Raises Temporary.
+    """
     for scope in oauth.delegable:
         try:
             oauth.application(registration, address, [scope])
-        except ZalionError as error:
+        except ConsentRequired as error:
             if error.reason != oauth.delegation_missing:
-                return False  # nobody knows
+                return None  # its user is gone, for example
         else:
-            return False
-    return True
+            return True
+    return False
 
 
 def _signing(app: App, org_id: str, integration: Integration) -> tuple[OAuth, Registration]:

@@ -35,7 +35,7 @@ from shared.model import (
     Message,
     Problem,
 )
-from shared.promises import PAUSES
+from shared.promises import LAST_TRY, PAUSES
 from shared.providers.base import NOBODY, Receipt
 from shared.relaying import Counting
 from shared.storage.base import Move, Remove, Save
@@ -67,7 +67,9 @@ def deliver(app: App, job: Job) -> None:
     match message.value.state:
         case "queued" | "sending" if message.value.deliveries and not waits:
             delivery.sent(Receipt(), copied=False)  # a copy in somebody's mailbox proves that it left
-        case "queued" if not waits and delivery.too_old():  # before whatever it is that workers die of
+        case "queued" if not waits and delivery.too_old(
+            LAST_TRY
+        ):  # before whatever it is that workers die of
             delivery.give_up(message.value.error)
         case "queued" if not waits:
             delivery.hand_over()

@@ -320,12 +320,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "The account is disabled",
             "Your organisation has disabled this account, so its mailbox is no longer read.",
-            "Ask your IT whether it should be enabled again.",
+            "Ask your IT to enable it again, then connect the mailbox again.",
         ),
         "de": (
             "Das Konto ist deaktiviert",
             "Ihre Organisation hat dieses Konto deaktiviert; sein Postfach wird nicht mehr gelesen.",
-            "Fragen Sie Ihre IT, ob es wieder aktiviert werden soll.",
+            "Bitten Sie Ihre IT, es wieder zu aktivieren, und verbinden Sie das Postfach dann noch einmal.",
         ),
     },
     "second_factor": {
@@ -344,12 +344,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "You are not assigned to the app",
             "Your organisation lets only chosen users use Zalion.",
-            "Ask your IT to assign you to the app under Enterprise applications.",
+            "Ask your IT to assign you to the app under Enterprise applications, then connect the mailbox again.",
         ),
         "de": (
             "Sie sind der App nicht zugewiesen",
             "Ihre Organisation lässt nur ausgewählte Benutzer mit Zalion arbeiten.",
-            "Bitten Sie Ihre IT, Sie der App unter „Unternehmensanwendungen“ zuzuweisen.",
+            "Bitten Sie Ihre IT, Sie der App unter „Unternehmensanwendungen“ zuzuweisen, und verbinden Sie das Postfach dann noch einmal.",
         ),
     },
     "sign_in_again": {
@@ -468,12 +468,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "There is no mailbox in Exchange Online",
             "The mailbox is on-premises, has no licence, is inactive or belongs to a guest.",
-            "Ask your IT for a mailbox in Exchange Online, or connect it by Exchange (EWS) or IMAP.",
+            "Ask your IT for a mailbox in Exchange Online, then connect it again; or connect it by Exchange (EWS) or IMAP.",
         ),
         "de": (
             "In Exchange Online gibt es dieses Postfach nicht",
             "Das Postfach liegt im eigenen Haus, hat keine Lizenz, ist inaktiv oder gehört einem Gast.",
-            "Bitten Sie Ihre IT um ein Postfach in Exchange Online, oder verbinden Sie es über Exchange (EWS) oder IMAP.",
+            "Bitten Sie Ihre IT um ein Postfach in Exchange Online, und verbinden Sie es dann noch einmal; oder verbinden Sie es über Exchange (EWS) oder IMAP.",
         ),
     },
     "access_too_wide": {
@@ -528,12 +528,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "Microsoft refuses access to the mailbox",
             "The account or the app may not open this mailbox.",
-            "Ask your IT whether the app's permissions and the rights in Exchange include it; a change there can take two hours.",
+            "Ask your IT whether the app's permissions and the rights in Exchange include it; a change there can take two hours. Then test the mailbox, or connect it again where its user signed in.",
         ),
         "de": (
             "Microsoft verweigert den Zugriff auf das Postfach",
             "Das Konto oder die App darf dieses Postfach nicht öffnen.",
-            "Fragen Sie Ihre IT, ob die Berechtigungen der App und die Rechte in Exchange es umfassen; eine Änderung dort kann zwei Stunden brauchen.",
+            "Fragen Sie Ihre IT, ob die Berechtigungen der App und die Rechte in Exchange es umfassen; eine Änderung dort kann zwei Stunden brauchen. Prüfen Sie das Postfach dann, oder verbinden Sie es noch einmal, wenn sich sein Benutzer angemeldet hatte.",
         ),
     },
     "try_later": {
@@ -576,12 +576,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "Your administrator has not allowed Zalion",
             "Your organisation's settings at Google do not let Zalion use Gmail.",
-            "Ask your IT to trust Zalion in the Admin console, under Security, API controls, App access control.",
+            "Ask your IT to trust Zalion in the Admin console, under Security, API controls, App access control; then connect the mailbox again.",
         ),
         "de": (
             "Ihre IT hat Zalion nicht zugelassen",
             "Die Einstellungen Ihrer Organisation bei Google lassen Zalion nicht auf Gmail zugreifen.",
-            "Bitten Sie Ihre IT, Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“, „App-Zugriffssteuerung“ als vertrauenswürdig einzustufen.",
+            "Bitten Sie Ihre IT, Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“, „App-Zugriffssteuerung“ als vertrauenswürdig einzustufen; verbinden Sie das Postfach dann noch einmal.",
         ),
     },
     "google_internal": {
@@ -660,24 +660,24 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "Your administrator has switched off Gmail for apps",
             "The settings of your organisation at Google do not allow this use of Gmail.",
-            "Ask your IT to allow Gmail for Zalion in the Admin console, under Security, API controls.",
+            "Ask your IT to allow Gmail for Zalion in the Admin console, under Security, API controls. Then test the mailbox, or connect it again where its user signed in.",
         ),
         "de": (
             "Ihre IT hat Gmail für Apps gesperrt",
             "Die Einstellungen Ihrer Organisation bei Google erlauben diesen Zugriff auf Gmail nicht.",
-            "Bitten Sie Ihre IT, Gmail für Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“ freizugeben.",
+            "Bitten Sie Ihre IT, Gmail für Zalion in der Admin-Konsole unter „Sicherheit“, „API-Steuerung“ freizugeben. Prüfen Sie das Postfach dann, oder verbinden Sie es noch einmal, wenn sich sein Benutzer angemeldet hatte.",
         ),
     },
     "google_no_mailbox": {
         "en": (
             "This account has no Gmail",
             "Gmail is switched off for this account, or it has no licence.",
-            "Ask your IT to switch Gmail on for the account, or connect its mailbox where it is.",
+            "Ask your IT to switch Gmail on for the account; then test the mailbox, or connect it again where its user signed in. A mailbox that is not at Gmail is connected where it is.",
         ),
         "de": (
             "Dieses Konto hat kein Gmail",
             "Gmail ist für dieses Konto ausgeschaltet, oder es hat keine Lizenz.",
-            "Bitten Sie Ihre IT, Gmail für das Konto einzuschalten, oder verbinden Sie sein Postfach dort, wo es liegt.",
+            "Bitten Sie Ihre IT, Gmail für das Konto einzuschalten; prüfen Sie das Postfach dann, oder verbinden Sie es noch einmal, wenn sich sein Benutzer angemeldet hatte. Ein Postfach, das nicht bei Gmail liegt, verbinden Sie dort, wo es liegt.",
         ),
     },
     "google_no_access": {
@@ -696,36 +696,36 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "The domain-wide delegation is missing",
             "Your organisation's Admin console does not name Zalion, or not with these permissions.",
-            "Enter client ID {client_id} with the scopes {scopes} in the Admin console (Security, API controls, Domain-wide delegation). It can take up to 24 hours; then test again.",
+            "Enter client ID {client_id} with the scopes {scopes} in the Admin console (Security, API controls, Domain-wide delegation). It can take up to 24 hours; then test the integration or the mailbox: it goes on with that, or by itself within a day.",
         ),
         "de": (
             "Die domainweite Delegierung fehlt",
             "In der Admin-Konsole Ihrer Organisation steht Zalion nicht oder nicht mit diesen Berechtigungen.",
-            "Tragen Sie in der Admin-Konsole („Sicherheit“, „API-Steuerung“, „Domainweite Delegierung“) die Client-ID {client_id} mit den Bereichen {scopes} ein. Das kann bis zu 24 Stunden dauern; prüfen Sie dann noch einmal.",
+            "Tragen Sie in der Admin-Konsole („Sicherheit“, „API-Steuerung“, „Domainweite Delegierung“) die Client-ID {client_id} mit den Bereichen {scopes} ein. Das kann bis zu 24 Stunden dauern; prüfen Sie dann die Integration oder das Postfach: Damit geht es weiter, sonst von selbst innerhalb eines Tages.",
         ),
     },
     "google_no_user": {
         "en": (
             "There is no such user at Google",
             "{address} is no user of your organisation, or is suspended.",
-            "Correct the address, or ask your IT to activate the user again.",
+            "Correct the address; or ask your IT to activate the user again, then test the mailbox: it goes on with that, or by itself within a day.",
         ),
         "de": (
             "Diesen Benutzer gibt es bei Google nicht",
             "{address} ist kein Benutzer Ihrer Organisation oder ist gesperrt.",
-            "Berichtigen Sie die Adresse, oder bitten Sie Ihre IT, den Benutzer wieder zu aktivieren.",
+            "Berichtigen Sie die Adresse; oder bitten Sie Ihre IT, den Benutzer wieder zu aktivieren, und prüfen Sie das Postfach dann: Damit geht es weiter, sonst von selbst innerhalb eines Tages.",
         ),
     },
     "google_alias": {
         "en": (
             "The address is an alias of another mailbox",
             "At Google, {address} is no mailbox's own address but an alias of another one, which Zalion leaves alone.",
-            "Ask your IT to give the address back, or disconnect it and connect the mailbox by its own address.",
+            "Ask your IT to give the address back, then test the mailbox; or disconnect it and connect the mailbox by its own address.",
         ),
         "de": (
             "Die Adresse ist ein Alias eines anderen Postfachs",
             "{address} ist bei Google nicht die eigene Adresse eines Postfachs, sondern ein Alias eines anderen, das Zalion in Ruhe lässt.",
-            "Bitten Sie Ihre IT, die Adresse zurückzugeben, oder trennen Sie sie und verbinden Sie das Postfach unter seiner eigenen Adresse.",
+            "Bitten Sie Ihre IT, die Adresse zurückzugeben, und prüfen Sie das Postfach dann; oder trennen Sie sie und verbinden Sie das Postfach unter seiner eigenen Adresse.",
         ),
     },
     "google_renamed": {
@@ -744,12 +744,12 @@ TEXTS: Mapping[str, Mapping[str, Text]] = {
         "en": (
             "This mailbox is not on your organisation's list",
             "Zalion uses the delegation only for the mailboxes that your IT has named.",
-            "Ask your IT to add the mailbox to the list of the Google integration in Zalion.",
+            "Ask your IT to add the mailbox to the list of the Google integration in Zalion; one that is connected goes on with that.",
         ),
         "de": (
             "Dieses Postfach steht nicht auf der Liste Ihrer Organisation",
             "Zalion benutzt die Delegierung nur für die Postfächer, die Ihre IT genannt hat.",
-            "Bitten Sie Ihre IT, das Postfach in Zalion in die Liste der Google-Integration aufzunehmen.",
+            "Bitten Sie Ihre IT, das Postfach in Zalion in die Liste der Google-Integration aufzunehmen; ist es verbunden, geht es damit weiter.",
         ),
     },
     "folders_missing": {

@@ -28,13 +28,21 @@ RENEWED = timedelta(minutes=5)
 """The same for an app's own: it signs in anew after a doubt, so what is refused within this was a new one."""
 
 
+COMPARED = timedelta(seconds=1)
+"""So old may be what a session knows of the list that names its mailbox."""
+
+
 @dataclass(slots=True, repr=False)
 class _Remembered:
-    """A sign-in in memory, and the version of the record it is of. No repr: it must not reach a log."""
+    """A sign-in in memory, and the version of the record it is of. No repr: it must not reach a log.
+
+    `listed` is the address that the organisation's list must name as long as it is used.
+    """
 
     credential: Credential
     etag: str
     until: datetime
+    listed: str = ""
 
 
 @dataclass(slots=True, repr=False)
@@ -44,10 +52,14 @@ class SignIn:
     grants: "Grants"
     key: tuple[str, str, str]
     etag: str | None = None
+    compared_at: datetime | None = None
 
     def credential(self) -> Credential:
         """See `Grants.credential`."""
         self.etag = None  # where there is none to be had, none was refused
+        if self.compared_at is None or self.grants.now() - self.compared_at > COMPARED:
+            self.grants.compare(*self.key)
+            self.compared_at = self.grants.now()
         credential, self.etag = self.grants.current(*self.key)
         return credential
 
@@ -180,7 +192,19 @@ class Grants:
         Raises ConsentRequired when there is no grant or it no longer works, Temporary or RateLimited
         when its issuer cannot answer.
         """
+        self.compare(org_id, mailbox_id, provider)
         return self.current(org_id, mailbox_id, provider)[0]
+
+    def now(self) -> datetime:
+        """Return the time that all of this goes by."""
+        return self._clock()
+
+    def compare(self, org_id: str, mailbox_id: str, provider: str) -> None:
+        """Drop what is remembered of a mailbox that has left the organisation's list since."""
+        known = self._remembered.get((org_id, mailbox_id, provider))
+        live = known and known.listed and known.until > self._clock()
+        if known and live and not self._tokens.lists(org_id, provider, known.listed):
+            self.forget(org_id, mailbox_id, provider)
 
     def current(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, str]:
         """Return the same, and the version of the grant that it is of. Raises the same."""
@@ -188,7 +212,7 @@ class Grants:
         known = self._remembered.get(key)
         if known is None or known.until <= self._clock():
             self._remembered.pop(key, None)  # what it said is no longer what anybody signs in with
-            known = _Remembered(*self._credential(*key), self._clock() + REMEMBERED)
+            known = self._signed_in(*key)
             self._remembered[key] = known
         return known.credential, known.etag
 
@@ -223,9 +247,14 @@ class Grants:
             self._records.commit(org_id, Move(stored, replace(grant, sealed=sealed, doubted_at=now)))
         return True
 
-    def _credential(self, org_id: str, mailbox_id: str, provider: str) -> tuple[Credential, str]:
+    def _signed_in(self, org_id: str, mailbox_id: str, provider: str) -> _Remembered:
+        """Find out what signs in now."""
+        stored, until = self._tokens.read(org_id, f"{mailbox_id}!{provider}"), self._clock() + REMEMBERED
+        listed = stored.value.username if stored.value.type == "application" else ""
+        return _Remembered(*self._credential(org_id, provider, stored), until, listed)
+
+    def _credential(self, org_id: str, provider: str, stored: Stored[Grant]) -> tuple[Credential, str]:
         """Return what signs in, and the version of the record that says so."""
-        stored = self._tokens.read(org_id, f"{mailbox_id}!{provider}")
         if stored.value.type == "password":
             return Password(stored.value.username, self._tokens.secret(stored.value)), stored.etag
         if stored.value.type == "application":

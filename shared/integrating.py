@@ -52,6 +52,8 @@ def put(app: App, caller: Caller, name: str, body: PutIntegration) -> Shown:
             # what waits is tried again once every worker knows the new rules
             delay = relaying.REMEMBERED.total_seconds() + 1
             jobs.put(app, Job("hasten", caller.org_id, "-"), delay=delay)
+            if integration.state == "approved" and app.provider(name).oauth:
+                jobs.put(app, Job("mended", caller.org_id, name))
             return _shown(app, caller.org_id, integration)
     raise Raced
 
@@ -98,6 +100,8 @@ def check(app: App, caller: Caller, name: str) -> list[CheckResource]:
         app, "integration.tested", actor=caller.email, outcome="failed" if bad else "done", detail=name
     )
     app.records.commit(caller.org_id, Move(stored, replace(stored.value, problem=problem)), event)
+    if any(one.status == "ok" and one.name != delegating.LIMIT for one in found):
+        jobs.put(app, Job("mended", caller.org_id, name))
     return found
 
 

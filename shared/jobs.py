@@ -7,7 +7,19 @@ import msgspec
 from shared import logs
 from shared.app import DELIVER, SYNC, App
 
-Type = Literal["sync", "deliver", "hasten", "carry", "subscribe", "notices", "expiry", "grant", "disconnect"]
+Type = Literal[
+    "sync",
+    "deliver",
+    "hasten",
+    "carry",
+    "subscribe",
+    "notices",
+    "expiry",
+    "grant",
+    "resume",
+    "mended",
+    "disconnect",
+]
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
@@ -16,8 +28,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     Attributes:
         type: what to look at.
         org_id: whose.
-        id: mailbox (`sync`, `subscribe`, `grant`, `disconnect`), provider (`expiry`), message (`deliver`) or
-            conversation (`carry`).
+        id: mailbox (`sync`, `subscribe`, `grant`, `resume`, `disconnect`), provider (`expiry`, `mended`),
+            message (`deliver`) or conversation (`carry`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.

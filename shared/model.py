@@ -304,6 +304,7 @@ class Mailbox:
         push: the provider's promise to tell us, where it has one.
         push_again: no look asks for it before then, because the last try came to nothing.
         problem: why it needs attention.
+        was_paused: whether its owner had paused it when it stopped, so that it does not go on reading.
     """
 
     kind: ClassVar[str] = "mailbox"
@@ -325,6 +326,7 @@ class Mailbox:
     push: Subscription | None = None
     push_again: datetime | None = None
     problem: Problem | None = None
+    was_paused: bool = False
 
     @property
     def key(self) -> str:

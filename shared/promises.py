@@ -21,7 +21,8 @@ from shared.storage.base import Add, Move, Remove, Save, Stored, Write
 HANDOVER = timedelta(minutes=15)
 """A hand-over that has not come back by then is dead: longer than every time-out of a sender together."""
 
-GIVE_UP = timedelta(hours=24)
+GIVE_UP, LAST_TRY = timedelta(hours=24), timedelta(hours=1)
+"""How long a mail may wait; and how long after that a last attempt still begins."""
 
 TRIES, PAUSE = 5, 0.2
 """How often a fact is written down, and the seconds between, growing, where the store is away."""
@@ -122,9 +123,9 @@ class Promised:
                 return
         raise Raced
 
-    def too_old(self) -> bool:
-        """Whether it has waited longer than anybody would."""
-        return self.app.clock() - self.message.value.received_at > GIVE_UP
+    def too_old(self, grace: timedelta = timedelta()) -> bool:
+        """Whether it has waited longer than anybody would, and `grace`."""
+        return self.app.clock() - self.message.value.received_at > GIVE_UP + grace
 
     def fail(self, problem: Problem) -> None:
         """It did not leave and never will."""

@@ -73,6 +73,16 @@ class Registrations:
         usable = frozenset(address for address in listed if address.rpartition("@")[2] in ours)
         return replace(found, service_key=self._our_secret(app, app.key_name), mailboxes=usable)
 
+    def lists(self, org_id: str, provider: str, address: str) -> bool:
+        """Whether the organisation's list names this mailbox. Where there is none, nothing is limited."""
+        app = self.apps.get(provider)
+        if app is None or not app.key_name:
+            return True
+        stored = self.records.find(org_id, Integration, provider)
+        settings = stored.value.settings if stored else {}
+        listed = settings.get("mailboxes", ()) if settings.get("applicationAccess") else ()
+        return address.lower() in {str(one).lower() for one in listed}
+
     def mark(self, org_id: str, provider: str, error: ZalionError) -> None:
         """Note that the organisation's own registration no longer works: IT sees it at the integration.
 

@@ -13,12 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from shared import adopting, audit, choosing, connecting, flows, presence, registering
+from shared import adopting, audit, choosing, connecting, flows, jobs, presence, registering
 from shared.app import App
 from shared.authorizing import oauth_of, prove
 from shared.callers import spelled
 from shared.errors import Conflict, ConsentRequired, Temporary, ZalionError
 from shared.flows import Refused, Used, explained
+from shared.jobs import Job
 from shared.model import Flow, Integration, Mailbox, account_of
 from shared.providers.base import Bearer, Tokens
 from shared.storage.base import Move, Stored
@@ -197,6 +198,7 @@ def _approve(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     )
     approved = replace(named, state="approved", updated_at=app.clock(), updated_by=flow.actor)
     app.records.commit(org_id, Move(stored, approved), event)
+    jobs.put(app, Job("mended", org_id, flow.provider))
     return Outcome("approved", return_url=flow.return_url)
 
 
@@ -266,8 +268,11 @@ def _check_directory(app: App, org_id: str, integration: Integration, tokens: To
     if oauth_of(app, integration.provider).by_admin:
         if tokens.tenant.lower() != integration.tenant:
             raise explained("wrong_account", address=address)
-    elif tokens.tenant and app.registrations.owner(integration.provider, tokens.tenant) not in {None, org_id}:
-        raise explained("tenant_taken")
+        return
+    # Google names a customer's first domain; another one of it may be the one that was taken
+    for name in filter(None, {tokens.tenant, tokens.address.rpartition("@")[2]}):
+        if app.registrations.owner(integration.provider, name) not in {None, org_id}:
+            raise explained("tenant_taken")
 
 
 def _insist(app: App, provider: str, settings: Mapping[str, object], tokens: Tokens) -> None:

@@ -66,7 +66,7 @@ def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
     match due.kind:
         case "poll":
             _poll(app, due, now)
-        case "expiry" | "grant":
+        case "expiry" | "grant" | "resume":
             jobs.put(app, Job(due.kind, due.org_id, due.id))
         case "push":
             jobs.put(app, Job("subscribe", due.org_id, due.id, event="due"))

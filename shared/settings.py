@@ -6,6 +6,7 @@ The README's table and the completeness tests come from `table()`.
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -204,6 +205,22 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _shaped(pattern: str, form: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {form}")
+        return text
+
+    return parse
+
+
+_PROJECT = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
+_NAME = r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}"
+"""https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names"""
+
+_PUBSUB = ("GOOGLE_TOPIC", "GOOGLE_SUBSCRIPTION", "GOOGLE_PUSHER")
+"""With one of them missing Gmail would be asked for a push that nobody takes, or none."""
+
 _STORAGE_URLS = ("STORAGE__tableServiceUri", "STORAGE__blobServiceUri", "STORAGE__queueServiceUri")
 _HOST_FORMS = (
     "AzureWebJobsStorage",
@@ -282,19 +299,24 @@ SETTINGS = (
     Setting(
         "GOOGLE_TOPIC",
         "Pub/Sub topic of that project (projects/P/topics/T) for Gmail; without it there is no push",
-        _text,
+        _shaped(f"projects/{_PROJECT}/topics/{_NAME}", "projects/<id>/topics/<name>"),
         required=False,
     ),
     Setting(
         "GOOGLE_SUBSCRIPTION",
         "its push subscription (projects/P/subscriptions/S), to PUBLIC_URL/api/notifications/google",
-        _text,
+        _shaped(f"projects/{_PROJECT}/subscriptions/{_NAME}", "projects/<id>/subscriptions/<name>"),
         required=False,
     ),
     Setting(
         "GOOGLE_AUDIENCE", "audience of the subscription's tokens, if not that URL", _text, required=False
     ),
-    Setting("GOOGLE_PUSHER", "service account (e-mail) that signs them", _text, required=False),
+    Setting(
+        "GOOGLE_PUSHER",
+        "service account (e-mail) that signs them",
+        _shaped(r"[a-z0-9.-]+@[a-z0-9.-]+\.gserviceaccount\.com", "a service account's e-mail address"),
+        required=False,
+    ),
     Setting("GOOGLE_ACCOUNTS_URL", "Google's sign-in page", _https, "https://accounts.google.com"),
     Setting("GOOGLE_OAUTH_URL", "Google's token service", _https, "https://oauth2.googleapis.com"),
     Setting("GOOGLE_CERTS_URL", "Google's public keys", _https, "https://www.googleapis.com/oauth2/v3/certs"),
@@ -356,6 +378,14 @@ def _forms(environ: Mapping[str, str]) -> list[str]:
         wrong.append(f"STORAGE is missing: either it or all of {', '.join(_STORAGE_URLS)}: the data account")
     if not any(environ.get(name) for name in _HOST_FORMS):
         wrong.append(f"AzureWebJobsStorage is missing: one of {', '.join(_HOST_FORMS)}: the host's account")
+    missing = [
+        setting
+        for setting in SETTINGS
+        if setting.name in _PUBSUB and not environ.get(setting.name, "").strip()
+    ]
+    if len(missing) < len(_PUBSUB):
+        together = f"{', '.join(_PUBSUB)} are given together or not at all"
+        wrong += [f"{setting.name} is missing: {setting.purpose} ({together})" for setting in missing]
     return wrong
 
 

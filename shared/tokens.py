@@ -70,6 +70,10 @@ class TokenSets:
             self.registrations.mark(org_id, provider, refusal)
             raise
 
+    def lists(self, org_id: str, provider: str, address: str) -> bool:
+        """See `Registrations.lists`."""
+        return self.registrations is None or self.registrations.lists(org_id, provider, address)
+
     def read(self, org_id: str, key: str) -> Stored[Grant]:
         """Return a grant. Raises ConsentRequired where there is none."""
         stored = self.records.find(org_id, Grant, key)

@@ -16,6 +16,7 @@ from shared import (
     noticing,
     registering,
     renewing,
+    resuming,
     scheduling,
     subscribing,
     syncing,
@@ -72,6 +73,8 @@ _STEPS: Mapping[str, Callable[[App, Job], object]] = {
     ),
     "notices": noticing.fan_out,
     "expiry": lambda app, job: registering.warn(app, job.org_id, job.id),
+    "resume": lambda app, job: resuming.try_one(app, job.org_id, job.id),
+    "mended": lambda app, job: resuming.try_all(app, job.org_id, job.id),
     "grant": lambda app, job: renewing.renew(app, job.org_id, job.id),
     "disconnect": lambda app, job: disconnecting.finish(app, job.org_id, job.id),
 }
@@ -102,10 +105,11 @@ def _back(app: App, job: Job, error: Busy) -> None:
 def _later(app: App, job: Job, error: Temporary) -> None:
     """Put a job back, in the end to the poison queue; but no look at a mailbox.
 
-    What keeps us from one is mostly the customer's server. The mailbox says so, and its polls go on.
+    What keeps us from one is mostly the customer's server. The mailbox says so, and its polls go on; one that
+    stopped is tried again the next day.
     """
     again = msgspec.structs.replace(job, attempt=job.attempt + 1)
-    if again.attempt >= ATTEMPTS and job.type == "sync":
+    if again.attempt >= ATTEMPTS and job.type in {"sync", "resume"}:
         logs.log("job.left_to_the_polls", code=error.code, mailbox_id=job.id)
         return
     if again.attempt >= ATTEMPTS:

@@ -29,6 +29,11 @@ AZURE = {
     "PUBLIC_URL": "https://mail.zalion.example/",
     "RETURN_URLS": "https://app.zalion.example/a, https://app.zalion.example/b",
 }
+PUBSUB = {
+    "GOOGLE_TOPIC": "projects/zalion-mail/topics/gmail",
+    "GOOGLE_SUBSCRIPTION": "projects/example.com:zalion/subscriptions/gmail.push_1",
+    "GOOGLE_PUSHER": "gmail-push@zalion-mail.iam.gserviceaccount.com",
+}
 
 
 def test_the_sample_is_complete_and_names_nothing_else() -> None:
@@ -102,14 +107,34 @@ def test_two_of_the_three_storage_urls_are_not_enough() -> None:
         ("LOG_LEVEL", "secret"),
         ("STORAGE__blobServiceUri", "http://secret"),
         ("STORAGE__credential", "secret"),
+        ("GOOGLE_TOPIC", "secret"),
+        ("GOOGLE_TOPIC", "projects/zalion-mail/subscriptions/secret"),
+        ("GOOGLE_TOPIC", "projects/zalion-mail/topics/goog-secret"),
+        ("GOOGLE_TOPIC", "https://pubsub.googleapis.com/v1/projects/zalion-mail/topics/secret"),
+        ("GOOGLE_SUBSCRIPTION", "projects/zalion-mail/topics/secret"),
+        ("GOOGLE_SUBSCRIPTION", "secret"),
+        ("GOOGLE_PUSHER", "secret"),
+        ("GOOGLE_PUSHER", "secret@zalion.example"),
     ],
 )
 def test_a_malformed_setting_is_named_and_its_value_is_not(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load({**AZURE, name: value})
+        load({**AZURE, **PUBSUB, name: value})
     assert f"{name} must be" in str(caught.value)
     assert "secret" not in str(caught.value).replace("every secret", "")
     assert str(caught.value).count("\n") == 1
+
+
+def test_pubsub_is_set_up_as_a_whole_or_not_at_all() -> None:
+    assert load({**AZURE, **PUBSUB}).google_topic == PUBSUB["GOOGLE_TOPIC"]
+    assert load({**AZURE, **dict.fromkeys(PUBSUB, "")}).google_topic is None
+    purposes = {name: purpose for name, _, purpose in settings.table()}
+    for given, value in PUBSUB.items():
+        with pytest.raises(SettingsError) as caught:
+            load({**AZURE, given: value})
+        lines = str(caught.value).splitlines()[1:]
+        assert [line.partition(" ")[0] for line in lines] == [name for name in PUBSUB if name != given]
+        assert all(purposes[line.partition(" ")[0]] in line for line in lines)
 
 
 def test_a_loopback_public_url_may_be_plain_http() -> None:

@@ -406,11 +406,13 @@ class OAuth(Protocol):
             directory that was proven so is the only one to sign in from.
         delegation_missing: reason of the refusal that says that there is no delegation.
         delegable: every scope that a delegation may have been entered with.
+        not_listed: reason of our own refusal to ask for a mailbox that the registration does not list.
     """
 
     by_admin: bool
     delegation_missing: str
     delegable: tuple[str, ...]
+    not_listed: str
 
     def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
         """Return the least scopes that these settings of a mailbox or an integration need."""

@@ -162,10 +162,11 @@ class Due:
 
     Attributes:
         at: when, aware UTC; kept to the minute.
-        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `outbox`, `watch` (the same, for ever),
-            `flow` (begun in a browser) or `expiry` (of an app registration's secret).
+        kind: `poll`, `push`, `grant` (a sign-in to keep alive), `resume` (a mailbox that stopped), `outbox`,
+            `watch` (the same, for ever), `flow` (begun in a browser) or `expiry` (of an app registration's
+            secret).
         org_id: whose.
-        id: mailbox for `poll`, `push` and `grant`, `-` for `outbox` and `watch`, flow for `flow`,
+        id: mailbox for `poll`, `push`, `grant` and `resume`, `-` for `outbox` and `watch`, flow for `flow`,
             provider for `expiry`.
         every: seconds until the next time, 0 for once.
         token: the schedule it belongs to; a mailbox with another token has another schedule by now.

@@ -452,6 +452,20 @@ class TestSigningIn:
             returning.signed_in(stage.app, "google", back)
         assert caught.value.error.reason == "unexpected"
 
+    def test_a_customers_second_domain_that_another_organisation_has_delegated_is_not_connected_here(
+        self, stage, world
+    ):
+        first, second = f"first.{stage.domain}", f"second.{stage.domain}"
+        world.add_google_domain(first)
+        world.add_google_domain(second, customer=first)
+        who = person(world, "carol", second)
+        prove(world, stage.app, "org-second", second)
+        approve(stage.app, "org-second", applicationAccess=True, mailboxes=[f"x@{second}"])
+        with pytest.raises(Refused) as caught:
+            connect(world, stage.app, stage.org_id, who)
+        assert caught.value.error.reason == "tenant_taken"
+        assert connect(world, stage.app, stage.org_id, person(world, "dora", first)).state == "active"
+
     def test_a_domain_that_another_organisation_has_delegated_is_not_connected_here(self, stage, world):
         domain = f"taken.{stage.domain}"
         who = person(world, "carol", domain)

@@ -10,7 +10,9 @@ from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed,
 from shared.model import SyncState
 from shared.providers.base import Cursor, Query
 from shared.providers.google.position import Position
+from shared.providers.google.signing import Google
 from shared.settings import load
+from tests.doors import Guard, guarded
 from tests.google import MODIFY, READ, SEND, admin_of, approve, build, prove, request
 from tests.providers.parts import mail
 from tests.scenes import Clock, caller
@@ -69,6 +71,27 @@ def test_the_page_says_what_to_enter_and_the_check_proves_it(stage, world, servi
     assert integrating.show(stage.app, admin_of(stage.org_id), "google")[0].state == "approved"
 
 
+class Careless(Google):
+    """Asks for whoever is named."""
+
+    def application(self, registration, subject="", scopes=(), **how):
+        everybody = replace(registration, mailboxes=registration.mailboxes | {subject})
+        return super().application(everybody, subject, scopes, **how)
+
+
+def test_the_limit_is_tried_with_a_mailbox_of_the_same_domain_and_fails_where_nothing_limits(stage, world):
+    delegate(stage, world, stage.person("carol"))
+    before = tokens_asked(world)
+    [_, limit] = integrating.check(stage.app, admin_of(stage.org_id), "google")
+    assert (limit.status, tokens_asked(world)) == ("ok", before + 1)
+    careless = replace(stage.app.provider("google"), oauth=Careless())
+    app = replace(stage.app, provider=lambda _: careless)
+    [_, limit] = integrating.check(app, admin_of(stage.org_id), "google")
+    assert (limit.name, limit.status) == ("limit", "failed")
+    assert limit.fix
+    assert tokens_asked(world) == before + 3, "Google was asked for one of the domain"
+
+
 def test_a_check_of_many_mailboxes_says_which_it_did_not_try(stage, world, monkeypatch):
     monkeypatch.setattr(delegating, "MOST_CHECKED", 1)
     delegate(stage, world, stage.person("carol"), stage.person("dora"), stage.person("eve"))
@@ -105,12 +128,46 @@ def test_a_mailbox_taken_off_the_list_is_not_asked_for_any_more(stage, world):
     one, two = stage.person("carol"), stage.person("dave")
     delegate(stage, world, one, two)
     mailbox = connected(stage, two)
+    others = [bootstrap.build(load(world.environment()), stage.clock) for _ in range(2)]
+    for app in (stage.app, *others):
+        stage.sync(mailbox, app=app)  # each process remembers now how it signs in
     delegate(stage, world, one)
-    stage.app.grants.forget(stage.org_id, mailbox.id, "google")
+    world.google.requests.clear()
     before = tokens_asked(world)
-    assert look(stage, mailbox) is None
-    assert tokens_asked(world) == before
+    with pytest.raises(ConsentRequired), others[0].searching(stage.org_id, mailbox) as searcher:
+        searcher.search(Query(text="x"))
+    with pytest.raises(ConsentRequired):
+        stage.sync(mailbox, app=others[1])
+    assert (tokens_asked(world), list(world.google.requests)) == (before, [])
+    assert mailbox_of(stage, mailbox).state == "needs_consent"
     assert "delegation only for the mailboxes" in mailbox_of(stage, mailbox).problem.detail
+
+
+def test_a_look_under_way_ends_when_its_mailbox_is_taken_off_the_list(stage, world):
+    one, two = stage.person("carol"), stage.person("dave")
+    delegate(stage, world, one, two)
+    mailbox = connected(stage, two)
+    with stage.app.receiving(stage.org_id, mailbox) as receiver:
+        receiver.check()
+        delegate(stage, world, one)
+        stage.clock.advance(seconds=2)
+        world.google.requests.clear()
+        with pytest.raises(ConsentRequired) as caught:
+            receiver.check()
+    assert caught.value.reason == "google_not_listed"
+    assert list(world.google.requests) == []
+
+
+def test_the_list_costs_a_look_one_read_and_a_persons_consent_none(stage, world):
+    who = stage.person("carol")
+    delegate(stage, world, who)
+    guard = Guard()
+    app = guarded(stage.app, guard)
+    for mailbox, reads in ((connected(stage, who), 1), (stage.mailbox, 0)):
+        stage.sync(mailbox, app=app)
+        guard.calls.clear()
+        stage.sync(mailbox, app=app)
+        assert guard.count("records.find") == 2 + reads, guard.calls  # its lease, and itself
 
 
 def test_tokens_of_the_service_account_that_end_early_are_replaced_and_a_new_one_that_is_refused_counts(

@@ -129,6 +129,35 @@ def test_a_user_who_is_gone_does_not_keep_a_domain(world, app, org, service):
     assert owner(app, who) is None
 
 
+def test_one_mailbox_tells_that_a_delegation_is_still_in_force(world, app, org, service):
+    who = customer(world)
+    colleagues = [person(world, "dave", domain_of(who)) for _ in range(4)]
+    colleagues[0].account.suspended = True  # can tell nothing
+    taken(world, app, org, colleagues[0], who, *colleagues[1:])
+    before = tokens_asked(world)
+    assert "still in force" in disconnected(app, org).problem.detail
+    assert tokens_asked(world) == before + 2
+    world.google.directory.undelegate(domain_of(who), service)
+    before = tokens_asked(world)
+    disconnected(app, org)
+    assert owner(app, who) is None
+    assert tokens_asked(world) <= before + 6, "each permission, of the first who can tell"
+
+
+def test_a_google_that_cannot_answer_keeps_the_domain_and_is_asked_once(world, app, org, service):
+    who = customer(world)
+    taken(world, app, org, who, *(person(world, "dave", domain_of(who)) for _ in range(3)))
+    world.google.directory.undelegate(domain_of(who), service)
+    before = tokens_asked(world)
+    world.google_service.disabled = True
+    try:
+        assert "still in force" in disconnected(app, org).problem.detail
+    finally:
+        world.google_service.disabled = False
+    assert tokens_asked(world) == before + 1
+    assert owner(app, who) == org
+
+
 def test_naming_a_domain_that_was_given_back_reaches_nobody(world, app, org):
     """Who is not approved may name what they like: tokens are for the domains that are theirs."""
     who = customer(world)

@@ -60,6 +60,7 @@ class Google:
     by_admin = False
     delegation_missing = "google_delegation"
     delegable: tuple[str, ...] = (READ, SEND, MODIFY)
+    not_listed = "google_not_listed"
 
     def scopes(self, settings: Mapping[str, object]) -> tuple[str, ...]:
         """See `OAuth.scopes`. `gmail.modify` holds what the other two allow."""
@@ -151,7 +152,7 @@ class Google:
         Whom the organisation has not listed is refused here, where tokens are asked for, each time.
         """
         if subject.lower() not in registration.mailboxes:
-            raise googling.error_of("google_not_listed", address=subject)
+            raise googling.error_of(self.not_listed, address=subject)
         key = service_key(registration)
         now = int(time.time())
         claims = {
@@ -266,7 +267,8 @@ def _key_of_delegation(error: str, words: str) -> str:
     words = words.lower()
     if error in {"unauthorized_client", "access_denied"}:
         return "google_delegation"
-    if error == "invalid_grant" and not ("jwt" in words or "account not found" in words):
+    ours = any(word in words for word in ("jwt", "account not found", "robot"))
+    if error == "invalid_grant" and not ours:
         return "google_no_user"
     return "google_misconfigured" if error in {"invalid_grant", "invalid_client"} else googling.key_of(error)
 

@@ -31,6 +31,7 @@ class Entra:
     by_admin = True
     delegation_missing = ""
     delegable: tuple[str, ...] = ()
+    not_listed = ""
 
     def __init__(self) -> None:
         self._clients = Clients()

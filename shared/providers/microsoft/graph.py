@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared import mime
+from shared import explaining, mime
 from shared.errors import (
     ConsentRequired,
     CursorExpired,
@@ -179,7 +179,7 @@ def _too_large(_: str = "") -> ZalionError:
 
 
 def _no_access(words: str) -> ZalionError:
-    fix = "Ask IT whether the app's permissions and the rights in Exchange include this mailbox."
+    fix = explaining.explain("no_access").fix
     error = ConsentRequired(f"Microsoft refuses access to this mailbox ({words}).", fix=fix)
     error.reason = "no_access"
     return error
