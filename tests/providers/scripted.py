@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 HANG = "<hang>"
+"""Says nothing more until the client has left."""
+
 CLOSE = "<close>"
 HALF = "<half>"
 """Says no more and reads no more, but does not let go: half-closed."""
@@ -81,14 +83,25 @@ class Scripted:
     def _tell(self, connection: Any, answer: str) -> bool:
         if answer == HALF:
             connection.shutdown(socket.SHUT_WR)
-        if answer in {HANG, HALF}:
+        if answer == HALF:
             self._ended.wait(20)
+        while answer == HANG and not self._ended.is_set() and _stays(connection):
+            pass
         while answer == DRIP and not self._ended.wait(0.05):
             connection.sendall(b"+")
         if answer in {HANG, HALF, CLOSE, DRIP}:
             return False
         if answer:
             connection.sendall(answer.replace("\n", "\r\n").encode() + b"\r\n")
+        return True
+
+
+def _stays(connection: Any) -> bool:
+    """Whether the client is still there, after a moment."""
+    connection.settimeout(0.05)
+    try:
+        return bool(connection.recv(4096))
+    except TimeoutError:
         return True
 
 

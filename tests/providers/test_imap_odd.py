@@ -23,10 +23,11 @@ from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
 from shared.providers.imap.names import decoded, listed, spelt
 from shared.providers.imap.position import LONGEST, MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
-from shared.providers.imap.refusals import HungUp
+from shared.providers.imap.refusals import HungUp, Silent
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import MANY, MOST_LOST, make_ref
 from shared.providers.network import Timeouts
+from shared.providers.silence import SILENCES
 from tests.providers.parts import connection, mail
 from tests.providers.scripted import CLOSE, HANG, ScriptedImap
 
@@ -438,6 +439,40 @@ class TestBrokenMail:
         assert sum("BODY.PEEK[]" in line for line in server.said) <= parts + 1
 
 
+class TestGoingSilent:
+    """A server that says nothing any more when it is asked for a certain mail."""
+
+    def test_a_mail_without_an_answer_keeps_back_no_other_and_is_asked_for_by_the_next_looks(self, odd):
+        server, box = odd(many(20, broken=lambda uids: 7 in uids, reply=HANG))
+        pages = looks(box, None, 1)
+        assert [(len(page.envelopes), page.refused) for page in pages] == [(19, 1), (0, 0)]
+        assert sum("FETCH" in line and spread_of(line) == [7] for line in server.said) == 1
+        assert sum("AUTHENTICATE" in line for line in server.said) == 3
+        SILENCES.ask(("localhost", server.port, "tls"))
+        server.said.clear()
+        assert [page.refused for page in looks(box, pages[-1].cursor, 1)] == [1, 0]
+        assert sum("FETCH" in line for line in server.said) == 1
+        _, well = odd(many(20))
+        later = looks(well, pages[-1].cursor, 1)
+        assert [e.message_id for page in later for e in page.envelopes] == ["<7@odd.example>"]
+
+    def test_it_is_given_up_in_the_end_and_on_record(self, odd):
+        _, box = odd(many(3, broken=lambda uids: 2 in uids, reply=HANG))
+        pages = looks(box, None, PATIENCE)
+        assert sum(page.refused for page in pages) == PATIENCE
+        pages = looks(box, aged(pages[-1].cursor), 1)
+        assert [page.unreadable for page in pages] == [1, 0]
+
+    @pytest.mark.parametrize("bad", [{1}, {2, 3}, {1, 2, 3}, {*range(1, 21)}])
+    def test_a_server_that_gives_no_other_or_not_several_ends_the_look_in_time_and_owes_nothing(
+        self, odd, bad
+    ):
+        server, box = odd(many(max(bad), broken=lambda uids: bad & {*uids}, reply=HANG))
+        with pytest.raises(Temporary):
+            looks(box, None, 1)
+        assert sum("FETCH" in line and bool(bad & {*spread_of(line)}) for line in server.said) <= 3
+
+
 class TestHangingUp:
     """A server that ends the session when it is asked for a certain mail, most likely because it crashes."""
 
@@ -673,7 +708,7 @@ class TestRefusals:
             ("* BYE rate limit exceeded", RateLimited),
             ("gibberish", HungUp),
             (CLOSE, HungUp),
-            (HANG, Temporary),
+            (HANG, Silent),
             ("%t NO no", Rejected),
             ("%t BAD no", Rejected),
             ("* SEARCH seven\n%t OK done", Rejected),
@@ -842,12 +877,17 @@ def spread(part):
     return range(int(first), int(last or first) + 1)
 
 
+def spread_of(line):
+    """The UIDs that a tagged UID FETCH asks for."""
+    return [uid for part in line.split()[3].split(",") for uid in spread(part)]
+
+
 def many(last, broken=lambda _uids: False, reply="%t NO Server Unavailable. 15"):
     """The answers of a server with mails 1 to `last` in INBOX, out of order when asked for some."""
     header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
 
     def asked(line):
-        return [uid for part in line.split()[2].split(",") for uid in spread(part)]
+        return spread_of(f"tag {line}")
 
     def fetched(uid):
         text = header % uid

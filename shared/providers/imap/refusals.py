@@ -32,6 +32,10 @@ class HungUp(Broke):
     """The session ended instead of an answer, as it does where the mail asked for makes the server crash."""
 
 
+class Silent(Temporary):
+    """No answer came in time: the server is not well, or the mail asked for keeps it busy for ever."""
+
+
 def at_sign_in(error: LoginError, credential: Credential) -> ZalionError:
     """Tell a wrong password from a server that is busy. IMAPClient keeps the cause as context only.
 

@@ -96,7 +96,7 @@ class Session:
         self._client: _Client | None = None
         self._examined: tuple[str, int] | None = None
         self._spelling: dict[str, bytes] = {}
-        self._lost = 0
+        self._lost, self._mute = 0, 0
 
     def close(self) -> None:
         """End the session; never raises."""
@@ -108,8 +108,8 @@ class Session:
     def ask[T](self, command: Callable[[Any], T]) -> T:
         """Give the client one command.
 
-        Raises Rejected for NO and BAD, ConsentRequired, Temporary (Broke, HungUp) or RateLimited where the
-        server's words or a lost connection mean that, InvalidRequest where the server cannot be used.
+        Raises Rejected for NO and BAD, ConsentRequired, Temporary (Broke, HungUp, Silent) or RateLimited
+        where the server's words or a lost connection mean that, InvalidRequest where it cannot be used.
         """
         self._client = self._client or self._open()
         try:
@@ -125,6 +125,8 @@ class Session:
             self._drop()
             if isinstance(error.__cause__, ConnectionError):
                 raise refusals.HungUp(error.detail) from error
+            if isinstance(error.__cause__, TimeoutError):
+                raise refusals.Silent(error.detail) from error
             raise
 
     def listed(self) -> list[tuple[tuple[bytes, ...], bytes | None, str]]:
@@ -232,13 +234,14 @@ class Session:
         Raises Rejected or Temporary where the server refuses many and gives none: that is no matter of
         single mails.
         """
-        place, self._lost = (folder, self.examine(folder)), 0
-        found = self._given(place, uids)
+        place, self._lost, self._mute = (folder, self.examine(folder)), 0, 0
+        found = self._answered(place, uids)
         self._open_again(place)
         if len(uids) >= MANY and all(found.get(uid) == {} for uid in uids):
             self.items(uids[-1:], _ITEMS[-1:])  # raises why, unless it is well again, or gives what came last
         missing = [uid for uid in uids if not found.get(uid, {}).get(_HEADER)]
-        found |= self._given(place, missing) if missing else {}
+        again = [uid for uid in missing if uid != self._mute]
+        found |= self._answered(place, again) if again else {}
         self._open_again(place)  # who cannot do that is down, and it was no mail's fault
         for uid in missing:
             if not found.get(uid, {}).get(_HEADER):
@@ -255,6 +258,30 @@ class Session:
             for uid in uids
             if (header := (items := found.get(uid, {})).get(_HEADER))
         }
+
+    def _answered(self, place: tuple[str, int], uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+        """See `_given`; where no answer comes in time they are asked for one by one.
+
+        One of them may have none, if others have. Every wait takes the whole time-out, so a second such mail
+        ends the look.
+        """
+        try:
+            return self._given(place, uids)
+        except refusals.Silent as error:
+            if len(uids) == 1 or self._mute:
+                raise
+            said = error
+        found: dict[int, dict[bytes, Any]] = {}
+        for uid in uids:
+            try:
+                found |= self._given(place, [uid])
+            except refusals.Silent:
+                if self._mute:
+                    raise
+                self._mute = uid
+        if self._mute and not any(found.values()):
+            raise said
+        return found
 
     def _given(self, place: tuple[str, int], uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
         """Fetch headers; one mail that the server refuses, describes unreadably or dies of keeps back none.
