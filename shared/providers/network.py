@@ -17,6 +17,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import Literal, NamedTuple, cast
 
+from shared import deadline
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.providers import silence
 from shared.providers.base import Bearer, Connection, Field
@@ -187,7 +188,8 @@ def connect(
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
     place = name, port, security
     silence.SILENCES.ask(place)
-    until, left = time.monotonic() + timeout, _alternating(addresses)[:MOST_PLACES]
+    until = time.monotonic() + min(timeout, deadline.left())
+    left = _alternating(addresses)[:MOST_PLACES] if deadline.left() > 0 else []
     while left:
         family, address = left.pop(0)
         # who does not answer leaves half of the time to the others
@@ -197,7 +199,7 @@ def connect(
             sock.settimeout(timeout)
             sock.place = place
             return sock
-    if time.monotonic() >= until:
+    if time.monotonic() >= until and deadline.left() > 0:
         silence.SILENCES.silent(place)
     raise Temporary(SILENT)
 

@@ -4,6 +4,7 @@ import logging
 import secrets
 import socket
 import threading
+import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import replace
@@ -146,6 +147,27 @@ def test_an_organisation_whose_servers_are_slow_waits_with_its_further_looks_and
     working.run(scene.app, again)
     assert seen(scene) == before + 1
     assert jobs.read(again).attempt == 3, "nobody failed"
+
+
+def test_a_job_ends_in_time_however_many_servers_it_needs_and_what_is_left_is_done_by_another(
+    world, app, clock
+):
+    """SMTP takes the mail, then the IMAP server that is to take the copy says nothing."""
+    with Wire(world.authority, world.ports["imap"]) as wire:
+        scene = build_behind(wire, world, app, clock)
+        scene.work()
+        message = scene.send()
+        [nudge] = list(scene.waiting())
+        wire.faults.hanging = True
+        began = time.monotonic()
+        working.run(replace(app, longest_job=2), nudge)
+        assert time.monotonic() - began < 5
+        assert scene.email(message.id).state == "sent"
+        wire.heal()
+        clock.advance(minutes=30)
+        scheduling.tick(app)
+        scene.work()
+        assert len(scene.alice.inbox("Sent")) == 1
 
 
 def test_of_many_jobs_for_one_mailbox_that_rests_one_waits(scene, clock):

@@ -1,6 +1,5 @@
 """The operations of EWS that we use, one request each, with answers as plain values."""
 
-import base64
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
 from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
-from shared.providers.ews.xml import Element, Where, Words, extended, id_of, moment, text
+from shared.providers.ews.xml import Element, Where, Words, decoded, extended, id_of, moment, text
 
 BATCH = 100
 """Mails a GetItem: with headers, a megabyte or so."""
@@ -99,18 +98,10 @@ class Session:
         paging = {"page_size": MOST_FOUND, "offset": 0}
         with self._speaking() as account:
             service = services.FindFolder(account=account)
-            found = list(surely(service.all([self.known("msgfolderroot")], **options, **paging)))
-        return [
-            Folder(
-                id_of(one, "FolderId"),
-                id_of(one, "ParentFolderId"),
-                text(one, "DisplayName"),
-                text(one, "FolderClass"),
-                text(one, "DistinguishedFolderId"),
-                moment(extended(one)),
-            )
-            for one in found
-        ]
+            return [
+                _folder(one)
+                for one in surely(service.all([self.known("msgfolderroot")], **options, **paging))
+            ]
 
     def changes(self, folder: Place, state: str | None, most: int) -> Changes:
         """Return what came into a folder after `state`. Raises CursorExpired."""
@@ -169,8 +160,8 @@ class Session:
         return found, refused
 
     def mime(self, id_: str) -> bytes:
-        """Return the whole mail. Raises NotFound."""
-        return base64.b64decode(text(self._one(id_, "mime_content"), "MimeContent"))
+        """Return the whole mail. Raises NotFound, Rejected for what is none."""
+        return decoded(text(self._one(id_, "mime_content"), "MimeContent"))
 
     def attached(self, id_: str) -> list[Element]:
         """Return the mail's attachments without their content. Raises NotFound."""
@@ -226,6 +217,17 @@ class Session:
             if self._account is None:
                 self._account = wire.account(self._connection, self._timeouts)
             yield self._account
+
+
+def _folder(element: Element) -> Folder:
+    return Folder(
+        id_of(element, "FolderId"),
+        id_of(element, "ParentFolderId"),
+        text(element, "DisplayName"),
+        text(element, "FolderClass"),
+        text(element, "DistinguishedFolderId"),
+        moment(extended(element)),
+    )
 
 
 def _found(element: Element) -> Found:

@@ -4,7 +4,6 @@ What rules and people move out of the Inbox before we see it is found by time: F
 folders changed, and one FindItem reads those.
 """
 
-import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from shared.providers.ews.xml import (
     REFERENCES,
     Element,
     Where,
+    decoded,
     either,
     equal,
     holding,
@@ -180,7 +180,13 @@ class EwsMailbox(Folders):
         lines: list[bytes] = []
         for one in self.attachments([id_of(each, "AttachmentId") for each in attached]) if attached else ():
             content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
-            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+            lines += (
+                [decoded(content).strip(b"\r\n")]
+                if content
+                else [f"Message-ID: {id_}".encode()]
+                if id_
+                else []
+            )
         return lines
 
     def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
@@ -238,7 +244,3 @@ def _at(one: Found) -> datetime:
 
 def _hashed(id_: str) -> str:
     return hashlib.sha256(id_.encode()).hexdigest()[:12]
-
-
-def _decoded(content: str) -> bytes:
-    return base64.b64decode(content).strip(b"\r\n")

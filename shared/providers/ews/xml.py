@@ -1,5 +1,6 @@
 """Small pieces of EWS's XML: conditions to search by, and values read out of answers."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,10 +8,14 @@ from typing import Any
 
 from exchangelib.util import TNS, create_element
 
+from shared.errors import Rejected
+
 type Element = Any  # lxml's
 
 MESSAGE_ID, IN_REPLY_TO, REFERENCES = "message:InternetMessageId", "item:InReplyTo", "message:References"
 RECEIVED = "item:DateTimeReceived"
+LONGEST_SIZE = 10
+"""Digits of EWS's 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,22 @@ def extended(element: Element) -> str:
 
 
 def moment(value: str) -> datetime | None:
-    """Read a time of Exchange's, in UTC."""
+    """Read a time of Exchange's, in UTC; None for what is none, or would be none in UTC."""
     try:
         read = datetime.fromisoformat(value)
-    except ValueError:
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def octets(value: str) -> int:
+    """Read a size; 0 for what is none."""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_SIZE else 0
+
+
+def decoded(content: str) -> bytes:
+    """Read base64, on however many lines. Raises Rejected."""
+    try:
+        return base64.b64decode("".join(content.split()), validate=True)
+    except ValueError as error:
+        raise Rejected("The Exchange server gives something else than this mail.") from error
