@@ -298,8 +298,8 @@ class MailboxResource(Resource, frozen=True, kw_only=True):
     """A connected address and its state. Times are when we last looked, not when mail last came.
 
     `can` and `limits` together are all powers: `receive` (replies are filed), `send`, `sent` (mail sent
-    from another program is seen), `search` (and folders, and linking old mail), `push`, `draft` (mail of a
-    case can be put into its drafts).
+    from another program is seen), `copy` (what is sent from a case lies in Sent), `search` (and folders,
+    and linking old mail), `push`, `draft` (mail of a case can be put into its drafts).
     """
 
     id: str

@@ -19,7 +19,7 @@ IntegrationState = Literal[
     "not_approved", "waiting_for_consent", "approved", "needs_attention", "disconnected"
 ]
 Verdict = Literal["pass", "fail", "unknown"]
-Power = Literal["receive", "send", "draft", "sent", "search", "push"]
+Power = Literal["receive", "send", "draft", "sent", "copy", "search", "push"]
 
 
 PLATFORM = "~platform"

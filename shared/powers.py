@@ -32,6 +32,7 @@ HEADINGS: dict[Power, str] = {
     "send": "sends",
     "draft": "drafts in the user's own mailbox",
     "sent": "sees own mail sent elsewhere",
+    "copy": "files a copy in Sent of what another system sent",
     "search": "search, folders, linking old mail",
     "push": "tells us of new mail (else polled)",
 }
@@ -59,6 +60,11 @@ _LIMITS: tuple[Limit, ...] = (
         _FIXES,
     ),
     Limit(
+        "copy",
+        "What is sent from a case lies in Sent only where the sending server puts a copy there.",
+        "Send with the system that receives, or see that the sending server files copies (`filesCopy`).",
+    ),
+    Limit(
         "search",
         "It cannot be searched, and has no folders to choose: old mail cannot be found and linked.",
         _FIXES,
@@ -67,7 +73,7 @@ _LIMITS: tuple[Limit, ...] = (
 )
 
 
-_NEEDED: dict[Power, Power] = {"push": "receive", "draft": "send"}
+_NEEDED: dict[Power, Power] = {"push": "receive", "draft": "send", "copy": "send"}
 """What is no use without another power."""
 
 
@@ -78,6 +84,7 @@ def of_provider(provider: Provider) -> dict[Power, bool]:
         "send": provider.sender is not None,
         "draft": provider.drafter is not None,
         "sent": provider.sent_folder is not None,
+        "copy": provider.keeps_copies,
         "search": provider.searcher is not None,
         "push": provider.pusher is not None,
     }
@@ -89,7 +96,8 @@ def of_mailbox(mailbox: Mailbox, provider: Callable[[str], Provider]) -> Powers:
     A mailbox that only sends is not polled either; one that only reads has no use for drafts.
     """
     receives = of_provider(provider(mailbox.receives_with)) if mailbox.receives_with else {}
-    has = {**receives, **_sending(mailbox, provider)}
+    copies = receives.get("copy", False) or _files_copy(mailbox)
+    has = {**receives, **_sending(mailbox, provider), "copy": mailbox.sends_with is not None and copies}
     minutes = mailbox.poll_seconds // 60
     limits = [
         Limit(limit.power, limit.detail.format(minutes=minutes), limit.fix)
@@ -97,6 +105,12 @@ def of_mailbox(mailbox: Mailbox, provider: Callable[[str], Provider]) -> Powers:
         if not has.get(limit.power) and (limit.power not in _NEEDED or has.get(_NEEDED[limit.power]))
     ]
     return Powers(tuple(power for power in HEADINGS if has.get(power)), tuple(limits))
+
+
+def _files_copy(mailbox: Mailbox) -> bool:
+    """Whether the sending side is known to file copies itself."""
+    sends = mailbox.sends_with or ""
+    return sends == mailbox.receives_with or mailbox.settings.get(sends, {}).get("filesCopy") is True
 
 
 def _sending(mailbox: Mailbox, provider: Callable[[str], Provider]) -> dict[Power, bool]:

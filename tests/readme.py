@@ -29,7 +29,7 @@ def _systems() -> str:
     for name in registry.names():
         provider = registry.provider(name)
         can = powers.of_provider(provider)
-        pointless = set() if can["receive"] else {"sent", "search", "push"}
+        pointless = set() if can["receive"] else {"sent", "copy", "search", "push"}
         pointless |= set() if can["send"] else {"draft"}
         cells = ["-" if power in pointless else "yes" if can[power] else "no" for power in powers.HEADINGS]
         rows.append(

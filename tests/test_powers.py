@@ -35,7 +35,9 @@ def able(receives, sends, settings=None):
 def test_every_power_is_there_or_its_lack_is_explained(receives, sends):
     told = able(receives, sends)
     lacking = [limit.power for limit in told.limits]
-    missing = {power for power, side in (("push", receives), ("draft", sends)) if side is None}
+    missing = {
+        power for power, side in (("push", receives), ("draft", sends), ("copy", sends)) if side is None
+    }
     assert {*told.can, *lacking} == {*powers.HEADINGS} - missing
     assert not {*told.can} & {*lacking}
     assert all(limit.detail.endswith(".") and "{" not in limit.detail for limit in told.limits)
@@ -50,6 +52,16 @@ def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
     assert told.can == ("receive", "send")
     assert "another program" in limit(told, "sent").detail
     assert "every 15 minutes" in limit(told, "push").detail
+
+
+def test_who_sends_through_another_system_hears_whether_a_copy_is_filed():
+    for receives in ("imap", "ews"):
+        assert "copy" in able(receives, "smtp").can
+    for name in ("microsoft", "google", "ews"):
+        assert "copy" in able(name, name).can
+    for receives in ("microsoft", "pop3", None):
+        assert "sending server" in limit(able(receives, "smtp"), "copy").detail
+        assert "copy" in able(receives, "smtp", {"smtp": {"filesCopy": True}}).can
 
 
 def test_only_gmail_has_drafts_and_only_where_it_lets_them_be_put():

@@ -497,6 +497,7 @@ class Provider:
         may_draft: settings of a mailbox -> whether it lets us use its drafts, where there is a drafter.
         tokens: whether a mailbox with a password may have a token instead (OAuth 2.0, XOAUTH2).
         reads_whole: whether all mail is read wherever it lies, so that no folders can be chosen.
+        keeps_copies: whether its Sent folder takes a copy of what another provider sent.
         takes_turns: whether a mailbox serves so few calls at once that its users take turns.
     """
 
@@ -517,4 +518,5 @@ class Provider:
     one_account: bool = False
     tokens: bool = True
     reads_whole: bool = False
+    keeps_copies: bool = False
     takes_turns: bool = False

@@ -268,10 +268,10 @@ class TestSentFolder:
     def test_a_copy_is_kept_once_found_and_listed_as_sent(self, stage, receiver):
         sent, raw = stage.sent_folder(), mail("Mine")
         assert sent.find_sent(id_of(raw)) is None
-        if stage.files_copies:
-            stage.put(raw, "sent")
-        else:
+        if stage.keeps_copies:
             assert sent.keep_sent(raw, datetime.now(UTC)) == sent.find_sent(id_of(raw)).ref
+        else:
+            stage.put(raw, "sent")
         ref = sent.find_sent(id_of(raw)).ref
         sent.close()
         found = only(receiver)

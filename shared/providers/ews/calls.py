@@ -20,7 +20,7 @@ from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
 from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
-from shared.providers.ews.xml import Element, Where, Words, decoded, extended, id_of, moment, text
+from shared.providers.ews.xml import Element, Where, Words, decoded, extended, finished, id_of, moment, text
 
 BATCH = 100
 """Mails a GetItem: with headers, a megabyte or so."""
@@ -180,6 +180,12 @@ class Session:
             item, folder = Message(account=account, mime_content=raw), self.known("sentitems")
             service = services.CreateItem(account=account)
             list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
+
+    def file(self, raw: bytes, folder: Place) -> str:
+        """Put a mail into a folder, as read; returns its id."""
+        with self._speaking() as account:
+            [made] = surely(services.CreateItem(account=account).save(finished(raw), folder))
+            return id_of(made, "ItemId")
 
     def _one(self, id_: str, field: str) -> Element:
         asked = [id_] if id_.isascii() and id_ else []

@@ -155,9 +155,9 @@ class EwsMailbox(Folders):
                 return Receipt(copy.ref, copy.message_id, copy.thread)
         return None
 
-    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Exchange files every copy by itself."""
-        return None
+    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - Exchange reads Date
+        """See `SentFolder.keep_sent`: for mail that left through another server."""
+        return self.file(raw, self.known(SENT)) or None
 
     def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
         """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""

@@ -14,6 +14,9 @@ type Element = Any  # lxml's
 
 MESSAGE_ID, IN_REPLY_TO, REFERENCES = "message:InternetMessageId", "item:InReplyTo", "message:References"
 RECEIVED = "item:DateTimeReceived"
+READ = "1"
+"""mfRead."""
+
 LONGEST_SIZE = 10
 """Digits of EWS's 32 bits."""
 
@@ -78,6 +81,18 @@ def _element(name: str, *children: Element, **attributes: str) -> Element:
     made = create_element(name, attrs=attributes)
     made.extend(children)
     return made
+
+
+def finished(raw: bytes) -> Element:
+    """Write a mail that is to be filed as read, and is none to be written on.
+
+    That is PidTagMessageFlags without mfUnsent, which can be set only while an item is made.
+    https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-oxcmsg
+    """
+    content, value = create_element("t:MimeContent"), create_element("t:Value")
+    content.text, value.text = base64.b64encode(raw).decode(), READ
+    tag = create_element("t:ExtendedFieldURI", attrs={"PropertyTag": "0x0E07", "PropertyType": "Integer"})
+    return _element("t:Message", content, _element("t:ExtendedProperty", tag, value))
 
 
 def text(element: Element, path: str) -> str:

@@ -213,4 +213,5 @@ PROVIDER = Provider(
     receiver=ImapMailbox,
     sent_folder=ImapMailbox,
     searcher=ImapSearcher,
+    keeps_copies=True,
 )
