@@ -41,6 +41,7 @@ def _known(item: Element) -> Iterator[tuple[str, str]]:
     yield "Subject", _word(text(item, "Subject"))
     yield "Date", sent_at.strftime("%a, %d %b %Y %H:%M:%S +0000") if sent_at else ""
     yield "From", _people(item, "From")
+    yield "Sender", _people(item, "Sender")
     yield "To", _people(item, "ToRecipients")
     yield "Cc", _people(item, "CcRecipients")
 

@@ -50,7 +50,7 @@ ENVELOPE = [
     *paths(
         Message, "conversation_id", "to_recipients", "cc_recipients", "author", "message_id", "references"
     ),
-    *paths(Message, "parent_folder_id"),
+    *paths(Message, "parent_folder_id", "sender"),
     FieldPath(field=ExtendedPropertyField("transport_headers", value_cls=TransportHeaders)),
 ]
 """What an envelope is made of: no body, no preview."""
