@@ -150,7 +150,12 @@ class Session:
         found: list[Element] = []
         refused: dict[str, ZalionError] = {}
         for batch in batched(ids, BATCH, strict=False):
-            given, missing = self._told(batch, ENVELOPE)
+            try:
+                given, missing = self._told(batch, ENVELOPE)
+            except refusals.Broke:
+                if not self._gives_others({*batch, *known}):
+                    raise
+                given, missing = self._told_apart(batch)
             if len(missing) == len(batch) and not self._gives_others({*batch, *known}):
                 raise Temporary("The Exchange server shows no mail at the moment.", retry_after=60)
             for error in missing.values():
@@ -209,6 +214,17 @@ class Session:
         refused = {id_: refusals.of_mail(error) for id_, error in errors.items()}
         found = [one for one in told if not isinstance(one, Exception)]
         return found, {id_: refusal for id_, refusal in refused.items() if refusal}
+
+    def _told_apart(self, ids: Sequence[str]) -> tuple[list[Element], dict[str, ZalionError]]:
+        """Ask for mails at which the server broke: once more, then for halves, until it is clear at which."""
+        try:
+            return self._told(ids, ENVELOPE)
+        except refusals.Broke as error:
+            if len(ids) == 1:
+                return [], {ids[0]: error}
+        middle = len(ids) // 2
+        (found, refused), (more, others) = map(self._told_apart, (ids[:middle], ids[middle:]))
+        return found + more, refused | others
 
     def _gives_others(self, but: Collection[str]) -> bool:
         """Whether Exchange gives any of the newest mails but these."""
