@@ -196,7 +196,7 @@ def connect(
         waits = max(until - time.monotonic(), 0.001) / (2 if left else 1)
         with suppress(OSError):  # the next address may answer
             sock = _connected(family, (address, port), waits)
-            sock.settimeout(timeout)
+            sock.settimeout(max(min(timeout, deadline.left()), 0.001))  # for the hand-shake, too
             sock.place = place
             return sock
     if time.monotonic() >= until and deadline.left() > 0:
