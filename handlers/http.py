@@ -19,7 +19,7 @@ import azure.functions as func
 import msgspec
 
 from handlers import browser
-from shared import bootstrap, logs, pages
+from shared import bootstrap, deadline, logs, pages
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import ProblemResource, misfit
@@ -225,7 +225,8 @@ def respond(
                 NOBODY if who in ANONYMOUS else bootstrap.tokens().caller(req.headers.get("authorization"))
             )
             app = bootstrap.app()
-            with logs.bind(org_id=caller.org_id), _fairly(app, caller):
+            in_time = deadline.within(app.longest_request)
+            with logs.bind(org_id=caller.org_id), _fairly(app, caller), in_time:
                 _only_known(req, who, query)
                 return _answer(handler(Call(app, caller, _body(req, body), req)), correlation_id)
         except ZalionError as error:

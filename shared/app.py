@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared import turns
+from shared import deadline, turns
 from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
@@ -68,6 +68,7 @@ class App:
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
         shares: what is under way in this process.
+        longest_job, longest_request: seconds that they may wait for mail servers and providers.
         put_back: jobs that it has put back, and until when; see `working`.
         health: what the last look at every part found.
     """
@@ -92,6 +93,8 @@ class App:
     max_mail_bytes: int = 36_700_160
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
+    longest_job: float = deadline.JOB
+    longest_request: float = deadline.REQUEST
     put_back: dict[bytes, datetime] = field(default_factory=dict)
     health: Remembered = field(default_factory=Remembered)
 

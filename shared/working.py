@@ -9,6 +9,7 @@ import msgspec
 
 from shared import (
     casework,
+    deadline,
     delivering,
     disconnecting,
     jobs,
@@ -48,7 +49,8 @@ def run(app: App, text: str) -> None:
     bound = logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type)
     with bound, logs.telling_bugs("job.failed"):
         try:
-            with app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock):
+            taken = app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock)
+            with taken, deadline.within(app.longest_job):
                 _STEPS[job.type](app, job)
         except Busy as error:
             _back(app, job, error)

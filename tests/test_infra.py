@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import deadline
 from shared.app import DELIVER, SYNC
 from shared.settings import SETTINGS
 from shared.shares import JOBS, REQUESTS
@@ -36,6 +37,12 @@ def test_threads_are_left_for_callers_when_every_job_of_both_queues_hangs():
     in_azure = re.search(r"PYTHON_THREADPOOL_THREAD_COUNT: '(\d+)'", MAIN)[1]
     for threads in (sample["PYTHON_THREADPOOL_THREAD_COUNT"], in_azure):
         assert int(threads) - busy >= 8
+
+
+def test_a_job_is_over_well_before_the_host_ends_the_worker():
+    host = json.loads((INFRA.parent / "host.json").read_text())
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    assert 3600 * hours + 60 * minutes + seconds - 60 >= deadline.JOB
 
 
 def test_one_organisations_slow_jobs_keep_no_queue_from_being_read():

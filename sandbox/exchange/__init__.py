@@ -205,6 +205,9 @@ class Exchange(WebServer):
             raise EwsError("ErrorServerBusy", "The server cannot service this request right now.", **values)
         if address in faults.disabled:
             raise EwsError("ErrorAccountDisabled", "Account is disabled.")
+        asked = {str(one.get("Id")) for one in soap.find_all(call.body, "m:ItemIds/*")}
+        if call.operation == "GetItem" and asked & faults.breaking:
+            raise EwsError("ErrorInternalServerError", "An internal server error occurred.")
         if call.operation in SENDING and faults.lost_before > 0:
             faults.lost_before -= 1
             raise ConnectionAbortedError

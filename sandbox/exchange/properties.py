@@ -68,6 +68,11 @@ class View:
         ]
         return t(tag, *shown) if shown else None
 
+    @property
+    def submitter(self) -> str:
+        """Name the header that says who submitted it."""
+        return "Sender" if people(self.message, "Sender") else "From"
+
     def body(self) -> Element:
         """Return the text, of any kind."""
         part = self.message.get_body(("html", "plain"))
@@ -213,7 +218,11 @@ PROPERTIES: list[tuple[str, str, Callable[[View], Element | None]]] = [
         "AllProperties",
         lambda v: t("ConversationId", Id=v.item.conversation),
     ),
-    ("message:Sender", "AllProperties", lambda v: v.mailboxes("Sender", "From", 1)),
+    (
+        "message:Sender",
+        "AllProperties",
+        lambda v: v.mailboxes("Sender", v.submitter, 1),
+    ),
     ("message:ToRecipients", "AllProperties", lambda v: v.mailboxes("ToRecipients", "To")),
     ("message:CcRecipients", "AllProperties", lambda v: v.mailboxes("CcRecipients", "Cc")),
     ("message:BccRecipients", "AllProperties", View.bcc),

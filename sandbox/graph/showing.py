@@ -57,7 +57,8 @@ def message_json(item: Item, *, immutable: bool) -> dict[str, Any]:
 def _written(raw: bytes) -> dict[str, Any]:
     """Return what the mail itself says."""
     message = parsed(raw)
-    sender = _recipients(message, "from")[:1]
+    author = _recipients(message, "from")[:1]
+    sender = _recipients(message, "sender")[:1] or author
     sent_at = _date(message)
     body = message.get_body(("html", "plain"))
     content = _text(body) if body is not None else ""
@@ -75,7 +76,7 @@ def _written(raw: bytes) -> dict[str, Any]:
         "body": {"contentType": "html" if html else "text", "content": content},
         "uniqueBody": {"contentType": "text", "content": text.partition(QUOTED)[0]},
         "sender": sender[0] if sender else None,
-        "from": sender[0] if sender else None,
+        "from": author[0] if author else None,
         "toRecipients": _recipients(message, "to"),
         "ccRecipients": _recipients(message, "cc"),
         "bccRecipients": _recipients(message, "bcc"),

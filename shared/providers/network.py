@@ -17,6 +17,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import Literal, NamedTuple, cast
 
+from shared import deadline
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
 from shared.providers import sasl, silence
 from shared.providers.base import Connection, Credential, Field
@@ -191,17 +192,18 @@ def connect(
         raise
     if not allowed and not all(is_public(address) for _, address in addresses):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
-    until, left = time.monotonic() + timeout, _alternating(addresses)[:MOST_PLACES]
+    until = time.monotonic() + min(timeout, deadline.left())
+    left = _alternating(addresses)[:MOST_PLACES] if deadline.left() > 0 else []
     while left:
         family, address = left.pop(0)
         # who does not answer leaves half of the time to the others
         waits = max(until - time.monotonic(), 0.001) / (2 if left else 1)
         with suppress(OSError):  # the next address may answer
             sock = _connected(family, (address, port), waits)
-            sock.settimeout(timeout)
+            sock.settimeout(max(min(timeout, deadline.left()), 0.001))  # for the hand-shake, too
             sock.place = place
             return sock
-    if time.monotonic() >= until:
+    if time.monotonic() >= until and deadline.left() > 0:
         silence.SILENCES.silent(place)
     raise Temporary(SILENT)
 

@@ -2,8 +2,8 @@
 
 A time-out bounds the silence between two bytes only. Here it bounds, `PATIENCE` times, also a whole answer
 or a whole mail that is handed over, which may take longer only as it gets on. And a connection gives and
-takes nothing more once its time is up, however lively it is. What is wrapped into TLS ends when the wrapped
-one would have.
+takes nothing more once its time is up, or that of the job or request at hand (`deadline`), however lively it
+is. What is wrapped into TLS ends when the wrapped one would have.
 """
 
 import math
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from shared import deadline
 from shared.providers.silence import SILENCES, Place
 
 PIECE = 16 * 1024
@@ -87,7 +88,7 @@ class _Ending:
         try:
             yield
         except TimeoutError:
-            if self.place:
+            if self.place and deadline.left() > 0:  # else it was cut short
                 SILENCES.silent(self.place)
             raise
 
@@ -97,7 +98,7 @@ class _Ending:
         waits: float | None = self.gettimeout()  # type: ignore[attr-defined]
         if self._turn is None or self._turn.sends is not sends:
             self._turn = Turn(sends, math.inf if waits is None else PATIENCE * waits)
-        left = min(self.until, self._turn.until) - time.monotonic()
+        left = min(min(self.until, self._turn.until) - time.monotonic(), deadline.left())
         if left <= 0:
             raise TimeoutError("It took too long.")
         if waits is not None and waits <= left:

@@ -28,9 +28,9 @@ OUTLOOK = {"sent": "sentitems", "junk": "junkemail", "trash": "deleteditems"}
 
 
 class ReceivingStage(Protocol):
-    """A mailbox that can be filled from outside. Where it `files_copies` by itself, nobody else does."""
+    """A mailbox that can be filled from outside. Where it `keeps_copies`, Sent takes what another server sent."""
 
-    files_copies: bool
+    keeps_copies: bool
 
     def receiver(
         self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
@@ -85,7 +85,7 @@ class Imap:
     """Dovecot."""
 
     account: Account
-    files_copies = False
+    keeps_copies = True
 
     @property
     def _provider(self) -> Provider:
@@ -203,7 +203,7 @@ class Simulated:
     """A mailbox at one of the simulators, with the post office behind it; its system files its own copies."""
 
     server: MailServer
-    files_copies = True
+    keeps_copies = False
     tells_refused = False
     refused = "nobody@imap.example"
     provider: ClassVar[str]
@@ -317,6 +317,7 @@ class Ews(Simulated):
     """Exchange on premises."""
 
     provider = "ews"
+    keeps_copies = True
     roles = OUTLOOK
 
     def _set_up(self) -> tuple[Any, Any]:

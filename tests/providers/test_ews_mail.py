@@ -266,6 +266,29 @@ class TestRefused:
         with pytest.raises(error):
             self.look(box, cursor)
 
+    @pytest.mark.parametrize("others", [1, 150])
+    def test_one_at_which_the_server_breaks_stops_no_other_and_is_asked_for_again(self, box, others):
+        box.mailbox.add(mail("Before"))
+        cursor = box.read()[1]
+        bad = box.mailbox.add(mail("Bad"))
+        for number in range(others):
+            box.mailbox.add(mail(str(number)))
+        box.exchange.faults.breaking.add(bad.moving_id)
+        found, *told, cursor = self.look(box, cursor)
+        assert (len(found), told) == (others, [1, 0])
+        with box.asked() as asked:
+            assert self.look(box, cursor)[:3] == ([], 1, 0)
+        assert asked[-1] < 10
+        box.exchange.faults.clear()
+        assert self.look(box, cursor)[:3] == (["Bad"], 0, 0)
+
+    def test_where_the_server_breaks_at_all_mails_it_is_not_asked_for_each(self, box, cursor):
+        items = [box.mailbox.add(mail(str(number))) for number in range(50)]
+        box.exchange.faults.breaking |= {item.moving_id for item in items}
+        with box.asked() as asked, pytest.raises(Temporary):
+            self.look(box, cursor)
+        assert asked.count("GetItem") < 3
+
     def test_one_word_about_many_mails_is_about_all(self, box, cursor):
         for subject in ("One", "Two"):
             box.mailbox.add(mail(subject))

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from sandbox.ca import Authority
-from shared.errors import Temporary
+from shared.errors import Temporary, Unsupported
 from shared.providers import http
 from shared.providers.base import Notification, Query, Registration
 from shared.providers.microsoft import notices
@@ -130,3 +130,11 @@ class TestHttp:
         with self.api(stranger.server_context()) as (api, asked), pytest.raises(NotSent):
             api.call("POST", "/sendMail", body=b"x")
         assert asked == []
+
+
+def test_that_no_copy_is_filed_of_what_another_server_sent_is_said(stage):
+    sent = stage.sent_folder()
+    with pytest.raises(Unsupported) as caught:
+        sent.keep_sent(mail(), datetime.now(UTC))
+    assert caught.value.fix
+    assert stage.box.listed() == []

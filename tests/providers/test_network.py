@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared import deadline
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
 from shared.providers import network
 from shared.providers.base import Password
@@ -217,6 +218,16 @@ class TestSilence:
             assert 60 < retry_after <= PAUSE
             with ScriptedImap(authority.server_context()) as other:
                 ImapMailbox(connection(other.port), QUICK).check()
+
+    @pytest.mark.parametrize("security", ["tls", "starttls"])
+    def test_a_server_that_was_given_no_time_is_not_called_silent(self, security):
+        with socket.create_server(("127.0.0.1", 0)) as slow:
+            port = slow.getsockname()[1]
+            for _ in range(IN_A_ROW + 1):
+                begun = time.monotonic()
+                with deadline.within(0.1), pytest.raises(Temporary):
+                    ImapMailbox(connection(port, security), network.Timeouts(5, 5, 5, 5)).check()
+                assert 0.05 < time.monotonic() - begun < 1
 
     def test_a_server_that_goes_silent_after_the_hand_shake_is_left_alone_too(self, tls):
         def shake_hands(listener, held):

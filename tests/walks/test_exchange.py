@@ -2,9 +2,11 @@
 
 import pytest
 
-from shared import owning
+from shared import casework, connecting, integrating, owning
+from shared.callers import Caller
+from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Temporary, Unsupported
-from shared.model import AuditRecord, Mailbox
+from shared.model import AuditRecord, Delivery, Mailbox
 from shared.syncing import PATIENCE
 from tests import exchange
 from tests.scenes import caller, write
@@ -180,3 +182,34 @@ def test_on_the_wire_no_body_is_asked_for_and_each_step_has_its_price(scene, wor
         ["FindFolder", "SyncFolderItems", "SyncFolderItems", "GetItem", "GetItem"],
         1,
     )
+
+
+def test_a_mail_that_leaves_through_an_smtp_server_has_one_copy_in_sent_which_is_no_draft(scene, world):
+    admin = caller(scene.org_id, "it@exchange.example", "admin")
+    integrating.put(scene.app, admin, "smtp", PutIntegration(approved=True))
+    bob = exchange.person(world, "bob", scene.domain)
+    world.dovecot.add_user(bob.address, exchange.PASSWORD)
+    smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
+    ews = {"host": "localhost", "port": world.ports["exchange"], "auth": "basic"}
+    scene.alice, scene.mailbox = (
+        bob,
+        connecting.connect(
+            scene.app,
+            caller(scene.org_id, bob.address),
+            ConnectMailbox(
+                address=bob.address,
+                receives_with="ews",
+                sends_with="smtp",
+                settings={"ews": ews, "smtp": smtp},
+                secret={"password": exchange.PASSWORD},
+            ),
+        ),
+    )
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [bob.address])
+    message = scene.sent()
+    [copy] = bob.box.listed(bob.box.folder("sentitems").id)
+    assert message.deliveries == (Delivery(scene.mailbox.id, copy.moving_id),)
+    assert not copy.draft
+    scene.sync()
+    assert directions(scene) == ["out"]

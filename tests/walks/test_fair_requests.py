@@ -1,4 +1,4 @@
-"""An organisation whose requests wait for slow mail servers leaves threads to all others."""
+"""A request that waits for slow mail servers ends in time, and leaves threads to other organisations."""
 
 from contextlib import ExitStack
 from datetime import timedelta
@@ -7,7 +7,7 @@ import azure.functions as func
 import pytest
 
 from handlers.http import Answer, respond
-from shared import bootstrap
+from shared import bootstrap, deadline
 from shared.shares import REQUESTS
 
 
@@ -24,10 +24,10 @@ def process(world, monkeypatch):
         made.cache_clear()
 
 
-def ask(world, org_id, who="member"):
+def ask(world, org_id, who="member", handler=lambda _: Answer({})):
     token = world.issuer.issue(org_id, "alice@imap.example")
     request = func.HttpRequest("GET", "/", headers={"authorization": f"Bearer {token}"}, body=b"")
-    return respond(request, lambda _: Answer({}), who, None)
+    return respond(request, handler, who, None)
 
 
 def test_who_waits_for_slow_servers_often_enough_is_told_to_come_back_and_nobody_else_is(world, process):
@@ -40,3 +40,11 @@ def test_who_waits_for_slow_servers_often_enough_is_told_to_come_back_and_nobody
         assert ask(world, "org-other").status_code == 200
         assert ask(world, "org-slow", who="anyone").status_code == 200
     assert ask(world, "org-slow").status_code == 200
+
+
+@pytest.mark.parametrize("who", ["member", "browser"])
+def test_a_request_is_over_before_azure_hangs_up(world, process, who):
+    left = []
+    ask(world, "org-one", who, lambda _: left.append(deadline.left()) or Answer(b""))
+    assert 100 < left[0] < 230
+    assert deadline.left() > 1000, "what comes next has its own time"

@@ -4,7 +4,9 @@ import logging
 import secrets
 import socket
 import threading
+import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +24,7 @@ from shared.contract import PatchMailbox
 from shared.errors import Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
-from shared.shares import JOBS
+from shared.shares import JOBS, Shares
 from shared.storage.base import Due, Move
 from tests.doors import Guard, guarded
 from tests.scenes import build, build_behind, encoded
@@ -146,6 +148,39 @@ def test_an_organisation_whose_servers_are_slow_waits_with_its_further_looks_and
     working.run(scene.app, again)
     assert seen(scene) == before + 1
     assert jobs.read(again).attempt == 3, "nobody failed"
+
+
+def test_a_job_ends_in_time_however_many_servers_it_needs_and_what_is_left_is_done_by_another(
+    world, app, clock
+):
+    """SMTP takes the mail, then the IMAP server that is to take the copy says nothing."""
+    with Wire(world.authority, world.ports["imap"]) as wire:
+        scene = build_behind(wire, world, app, clock)
+        scene.work()
+        message = scene.send()
+        [nudge] = list(scene.waiting())
+        wire.faults.hanging = True
+        began = time.monotonic()
+        working.run(replace(app, longest_job=2), nudge)
+        assert time.monotonic() - began < 5
+        assert scene.email(message.id).state == "sent"
+        wire.heal()
+        clock.advance(minutes=30)
+        scheduling.tick(app)
+        scene.work()
+        assert len(scene.alice.inbox("Sent")) == 1
+
+
+def test_a_burst_of_mails_leaves_without_a_job_being_put_back(scene):
+    """An organisation of which the process knows nothing yet, and as many jobs at once as the host begins."""
+    list(scene.waiting())
+    messages = [scene.send() for _ in range(24)]
+    nudges, queued = list(scene.waiting()), Queued(scene.app.queues)
+    app = replace(scene.app, queues=queued, shares=Shares())
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda nudge: working.run(app, nudge), nudges))
+    assert [jobs.read(text).type for text, _ in queued.jobs] == []
+    assert {scene.email(message.id).state for message in messages} == {"sent"}
 
 
 def test_of_many_jobs_for_one_mailbox_that_rests_one_waits(scene, clock):

@@ -48,4 +48,5 @@ PROVIDER = Provider(
     sender=_later("sending", "EwsSender"),
     sent_folder=_later("reading", "EwsMailbox"),
     searcher=_later("searching", "EwsSearcher"),
+    keeps_copies=True,
 )

@@ -1,6 +1,5 @@
 """The operations of EWS that we use, one request each, with answers as plain values."""
 
-import base64
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
 from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
-from shared.providers.ews.xml import Element, Where, Words, extended, id_of, moment, text
+from shared.providers.ews.xml import Element, Where, Words, decoded, extended, finished, id_of, moment, text
 from shared.providers.transport import LARGEST
 
 BATCH = 100
@@ -100,18 +99,10 @@ class Session:
         paging = {"page_size": MOST_FOUND, "offset": 0}
         with self._speaking() as account:
             service = services.FindFolder(account=account)
-            found = list(surely(service.all([self.known("msgfolderroot")], **options, **paging)))
-        return [
-            Folder(
-                id_of(one, "FolderId"),
-                id_of(one, "ParentFolderId"),
-                text(one, "DisplayName"),
-                text(one, "FolderClass"),
-                text(one, "DistinguishedFolderId"),
-                moment(extended(one)),
-            )
-            for one in found
-        ]
+            return [
+                _folder(one)
+                for one in surely(service.all([self.known("msgfolderroot")], **options, **paging))
+            ]
 
     def changes(self, folder: Place, state: str | None, most: int) -> Changes:
         """Return what came into a folder after `state`. Raises CursorExpired."""
@@ -160,7 +151,12 @@ class Session:
         found: list[Element] = []
         refused: dict[str, ZalionError] = {}
         for batch in batched(ids, BATCH, strict=False):
-            given, missing = self._told(batch, ENVELOPE)
+            try:
+                given, missing = self._told(batch, ENVELOPE)
+            except refusals.Broke:
+                if not self._gives_others({*batch, *known}):
+                    raise
+                given, missing = self._told_apart(batch)
             if len(missing) == len(batch) and not self._gives_others({*batch, *known}):
                 raise Temporary("The Exchange server shows no mail at the moment.", retry_after=60)
             for error in missing.values():
@@ -170,8 +166,8 @@ class Session:
         return found, refused
 
     def mime(self, id_: str) -> bytes:
-        """Return the whole mail. Raises NotFound."""
-        return base64.b64decode(text(self._one(id_, "mime_content", LARGEST), "MimeContent"))
+        """Return the whole mail. Raises NotFound, Rejected for what is none."""
+        return decoded(text(self._one(id_, "mime_content", LARGEST), "MimeContent"))
 
     def attached(self, id_: str) -> list[Element]:
         """Return the mail's attachments without their content. Raises NotFound."""
@@ -190,6 +186,12 @@ class Session:
             item, folder = Message(account=account, mime_content=raw), self.known("sentitems")
             service = services.CreateItem(account=account)
             list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
+
+    def file(self, raw: bytes, folder: Place) -> str:
+        """Put a mail into a folder, as read; returns its id."""
+        with self._speaking() as account:
+            [made] = surely(services.CreateItem(account=account).save(finished(raw), folder))
+            return id_of(made, "ItemId")
 
     def _one(self, id_: str, field: str, largest: int = wire.SHORT) -> Element:
         asked = [id_] if id_.isascii() and id_ else []
@@ -214,6 +216,17 @@ class Session:
         found = [one for one in told if not isinstance(one, Exception)]
         return found, {id_: refusal for id_, refusal in refused.items() if refusal}
 
+    def _told_apart(self, ids: Sequence[str]) -> tuple[list[Element], dict[str, ZalionError]]:
+        """Ask for mails at which the server broke: once more, then for halves, until it is clear at which."""
+        try:
+            return self._told(ids, ENVELOPE)
+        except refusals.Broke as error:
+            if len(ids) == 1:
+                return [], {ids[0]: error}
+        middle = len(ids) // 2
+        (found, refused), (more, others) = map(self._told_apart, (ids[:middle], ids[middle:]))
+        return found + more, refused | others
+
     def _gives_others(self, but: Collection[str]) -> bool:
         """Whether Exchange gives any of the newest mails but these."""
         newest = self.find([self.known("inbox"), self.known("sentitems")], most=JUDGED)
@@ -228,6 +241,17 @@ class Session:
                 self._account = wire.account(self._connection, self._timeouts)
             self._account.protocol.limit(largest)
             yield self._account
+
+
+def _folder(element: Element) -> Folder:
+    return Folder(
+        id_of(element, "FolderId"),
+        id_of(element, "ParentFolderId"),
+        text(element, "DisplayName"),
+        text(element, "FolderClass"),
+        text(element, "DistinguishedFolderId"),
+        moment(extended(element)),
+    )
 
 
 def _found(element: Element) -> Found:

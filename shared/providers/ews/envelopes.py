@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from shared import mime
 from shared.model import Envelope
-from shared.providers.ews.xml import Element, extended, id_of, moment, text, texts
+from shared.providers.ews.xml import Element, extended, id_of, moment, octets, text, texts
 
 
 def envelope(item: Element, *, folder: str = "", sent: bool = False) -> Envelope:
@@ -22,7 +22,7 @@ def envelope(item: Element, *, folder: str = "", sent: bool = False) -> Envelope
         ref=id_of(item, "ItemId"),
         folder=folder,
         is_sent=sent,
-        size=int(text(item, "Size") or 0),
+        size=octets(text(item, "Size")),
         received_at=moment(text(item, "DateTimeReceived")),
         thread=id_of(item, "ConversationId") or None,
     )
@@ -41,6 +41,7 @@ def _known(item: Element) -> Iterator[tuple[str, str]]:
     yield "Subject", _word(text(item, "Subject"))
     yield "Date", sent_at.strftime("%a, %d %b %Y %H:%M:%S +0000") if sent_at else ""
     yield "From", _people(item, "From")
+    yield "Sender", _people(item, "Sender")
     yield "To", _people(item, "ToRecipients")
     yield "Cc", _people(item, "CcRecipients")
 

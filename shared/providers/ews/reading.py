@@ -4,7 +4,6 @@ What rules and people move out of the Inbox before we see it is found by time: F
 folders changed, and one FindItem reads those.
 """
 
-import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from itertools import batched
 from typing import ClassVar
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Unsupported, Withheld
+from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Withheld
 from shared.model import Envelope
 from shared.providers import network, positions
 from shared.providers.base import Cursor, Page, Receipt
@@ -27,6 +26,7 @@ from shared.providers.ews.xml import (
     REFERENCES,
     Element,
     Where,
+    decoded,
     either,
     equal,
     holding,
@@ -155,9 +155,9 @@ class EwsMailbox(Folders):
                 return Receipt(copy.ref, copy.message_id, copy.thread)
         return None
 
-    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Exchange files what it sends, and we write nothing else into it."""
-        raise Unsupported("Zalion cannot put a copy into this mailbox of what another server sent.")
+    def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - Exchange reads Date
+        """See `SentFolder.keep_sent`: for mail that left through another server."""
+        return self.file(raw, self.known(SENT)) or None
 
     def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
         """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""
@@ -180,7 +180,13 @@ class EwsMailbox(Folders):
         lines: list[bytes] = []
         for one in self.attachments([id_of(each, "AttachmentId") for each in attached]) if attached else ():
             content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
-            lines += [_decoded(content)] if content else [f"Message-ID: {id_}".encode()] if id_ else []
+            lines += (
+                [decoded(content).strip(b"\r\n")]
+                if content
+                else [f"Message-ID: {id_}".encode()]
+                if id_
+                else []
+            )
         return lines
 
     def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
@@ -238,7 +244,3 @@ def _at(one: Found) -> datetime:
 
 def _hashed(id_: str) -> str:
     return hashlib.sha256(id_.encode()).hexdigest()[:12]
-
-
-def _decoded(content: str) -> bytes:
-    return base64.b64decode(content).strip(b"\r\n")

@@ -45,6 +45,10 @@ class Broken(ConnectionResetError):
         self.error = error
 
 
+class Broke(Temporary):
+    """The server itself fails at what it was asked: perhaps at one mail of many."""
+
+
 class Policy(FailFast):  # type: ignore[misc]  # the library has no types
     """Never waits, never tries again: the queue does. Statuses are read here, before the library guesses."""
 
@@ -172,7 +176,7 @@ def _not_now(code: str) -> ZalionError:
 
 
 def _broke(code: str) -> ZalionError:
-    return Temporary(f"The Exchange server had a problem ({code}).", retry_after=60)
+    return Broke(f"The Exchange server had a problem ({code}).", retry_after=60)
 
 
 def _not_found(_: str) -> ZalionError:

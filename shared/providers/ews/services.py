@@ -4,6 +4,7 @@ The library signs in, writes the requests and reads errors. Its models of items 
 beyond the schema has to be registered for the whole process.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ from exchangelib.services.common import EWSAccountService
 from exchangelib.services.sync_folder_hierarchy import SyncFolder as BaseSync
 from exchangelib.util import TNS
 
+from shared.errors import Temporary
 from shared.providers.ews.xml import Element
+
+MOST_PAGES = 200
+"""Of a list: 50,000 mails and more. A server that always has one more page would never let go of us."""
 
 
 class TransportHeaders(ExtendedProperty):  # type: ignore[misc]  # the library has no types
@@ -45,7 +50,7 @@ ENVELOPE = [
     *paths(
         Message, "conversation_id", "to_recipients", "cc_recipients", "author", "message_id", "references"
     ),
-    *paths(Message, "parent_folder_id"),
+    *paths(Message, "parent_folder_id", "sender"),
     FieldPath(field=ExtendedPropertyField("transport_headers", value_cls=TransportHeaders)),
 ]
 """What an envelope is made of: no body, no preview."""
@@ -85,13 +90,26 @@ class GetAttachment(Plain, services.GetAttachment):  # type: ignore[misc]
 class CreateItem(Plain, services.CreateItem):  # type: ignore[misc]
     """See `Plain`."""
 
+    def save(self, item: Element, folder: Any) -> list[Element]:
+        """Put an item into a folder as it stands; the library's Message says more than the mail does."""
+        payload = self.get_payload([], folder, "SaveOnly", "SendToNone")
+        payload[-1].append(item)
+        return list(self._get_elements(payload=payload))
+
 
 class Paged(Plain):
     """A service whose answers come in pages."""
 
-    def all(self, folders: Sequence[Any], **options: Any) -> list[Element]:
-        """Return everything, in as many requests as it takes."""
-        return list(self._paged_call(self.get_payload, None, folders, **options))
+    def all(self, folders: Sequence[Any], **options: Any) -> Iterator[Element]:
+        """Yield everything, in as many requests as it takes. Raises Temporary beyond `MOST_PAGES`."""
+        pages = itertools.count(1)
+
+        def payload(**asked: Any) -> Any:
+            if next(pages) > MOST_PAGES:
+                raise Temporary("The Exchange server's list has no end.", retry_after=300)
+            return self.get_payload(**asked)
+
+        yield from self._paged_call(payload, None, folders, **options)
 
     def first(self, folders: Sequence[Any], **options: Any) -> list[Element]:
         """Return the first page of each folder, in one request."""

@@ -1,5 +1,6 @@
 """Small pieces of EWS's XML: conditions to search by, and values read out of answers."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,10 +8,17 @@ from typing import Any
 
 from exchangelib.util import TNS, create_element
 
+from shared.errors import Rejected
+
 type Element = Any  # lxml's
 
 MESSAGE_ID, IN_REPLY_TO, REFERENCES = "message:InternetMessageId", "item:InReplyTo", "message:References"
 RECEIVED = "item:DateTimeReceived"
+READ = "1"
+"""mfRead."""
+
+LONGEST_SIZE = 10
+"""Digits of EWS's 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,18 @@ def _element(name: str, *children: Element, **attributes: str) -> Element:
     return made
 
 
+def finished(raw: bytes) -> Element:
+    """Write a mail that is to be filed as read, and is none to be written on.
+
+    That is PidTagMessageFlags without mfUnsent, which can be set only while an item is made.
+    https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-oxcmsg
+    """
+    content, value = create_element("t:MimeContent"), create_element("t:Value")
+    content.text, value.text = base64.b64encode(raw).decode(), READ
+    tag = create_element("t:ExtendedFieldURI", attrs={"PropertyTag": "0x0E07", "PropertyType": "Integer"})
+    return _element("t:Message", content, _element("t:ExtendedProperty", tag, value))
+
+
 def text(element: Element, path: str) -> str:
     """Return the text at a path such as `From/Mailbox/EmailAddress`, or an empty string."""
     found = element.find("/".join(f"{{{TNS}}}{name}" for name in path.split("/")))
@@ -99,9 +119,22 @@ def extended(element: Element) -> str:
 
 
 def moment(value: str) -> datetime | None:
-    """Read a time of Exchange's, in UTC."""
+    """Read a time of Exchange's, in UTC; None for what is none, or would be none in UTC."""
     try:
         read = datetime.fromisoformat(value)
-    except ValueError:
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def octets(value: str) -> int:
+    """Read a size; 0 for what is none."""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_SIZE else 0
+
+
+def decoded(content: str) -> bytes:
+    """Read base64, on however many lines. Raises Rejected."""
+    try:
+        return base64.b64decode("".join(content.split()), validate=True)
+    except ValueError as error:
+        raise Rejected("The Exchange server gives something else than this mail.") from error

@@ -36,7 +36,7 @@ IN_REPLY_TO, REFERENCES = "String 0x1042", "String 0x1039"
 THREADING = {"in-reply-to", "references"}
 
 FIELDS = (
-    "id,internetMessageId,conversationId,parentFolderId,subject,isDraft,from,toRecipients,ccRecipients,"
+    "id,internetMessageId,conversationId,parentFolderId,subject,isDraft,from,sender,toRecipients,ccRecipients,"
     "sentDateTime,receivedDateTime,internetMessageHeaders"
 )
 """What an envelope is made of: no body, no preview."""
@@ -278,6 +278,7 @@ def _known(item: Mapping[str, Any], threading: Mapping[str, Any] | None) -> Iter
     yield "Subject", item.get("subject") or ""
     yield "Date", sent_at.strftime("%a, %d %b %Y %H:%M:%S +0000") if sent_at else ""
     yield "From", _people([item.get("from") or {}])
+    yield "Sender", _people([item.get("sender") or {}])
     yield "To", _people(item.get("toRecipients") or ())
     yield "Cc", _people(item.get("ccRecipients") or ())
 

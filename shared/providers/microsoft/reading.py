@@ -156,8 +156,14 @@ class GraphMailbox(Session):
         return Receipt(found[0]["id"], message_id, found[0].get("conversationId"))
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - the wall's signature
-        """See `SentFolder.keep_sent`. Graph files what it sends; more takes a permission to write."""
-        raise Unsupported("Zalion cannot put a copy into this mailbox of what another server sent.")
+        """See `SentFolder.keep_sent`. Graph makes drafts of MIME, and what is a draft stays one.
+
+        https://learn.microsoft.com/graph/api/user-post-messages
+        """
+        raise Unsupported(
+            "Microsoft 365 takes no copy of a mail that another server sent.",
+            fix="Send with Microsoft 365, too, or have the sending server file the copy.",
+        )
 
     def _call(self, path: str) -> Answer:
         return self.api.call("GET", self.path + path)
