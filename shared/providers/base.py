@@ -136,7 +136,7 @@ class Receiver(Protocol):
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """Yield what arrived after `cursor`, Sent mail included; called by `syncing`.
 
-        Without a cursor: everything the provider took in at or after `since` (aware UTC). Oldest
+        Without a cursor: everything the provider took in at or after `since` (aware UTC), but no drafts. Oldest
         first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
         A chosen folder that is not there is named by `Page.missing` and stops nothing; what it held may have
         moved with it. When it is back, it is read from `since` on at most.
@@ -157,8 +157,9 @@ class Receiver(Protocol):
         ...
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """Find mails that are, or answer, one of `message_ids`, in any folder but Junk and Trash.
+        """Find mails that are, or answer, one of `message_ids`, in any folder but Drafts, Junk and Trash.
 
+        What somebody is still writing is nobody else's to see: drafts are left out wherever they lie.
         Called when a mail was moved before it was fetched, and once when a final Message-ID becomes known.
         Raises Withheld after the last where the provider keeps some of them from us.
         """

@@ -435,16 +435,32 @@ class TestReports:
 
 
 class TestLooking:
-    def test_a_mail_and_its_answers_are_found_wherever_they_lie_but_in_junk_and_trash(self, alice, box):
+    def test_a_mail_and_its_answers_are_found_but_in_drafts_junk_and_trash(self, alice, box):
         wanted = "<wanted@imap.example>"
         alice.put(mail("Itself", Message_ID=wanted), "Sent")
         alice.put(mail("Answer", In_Reply_To=wanted), "Projects")
         alice.put(mail("Late", References=f"<a@x.example> {wanted} <b@x.example>"))
         alice.put(mail("Unwanted", In_Reply_To=wanted), "Junk")
         alice.put(mail("Deleted", In_Reply_To=wanted), "Trash")
+        alice.put(mail("Begun", In_Reply_To=wanted), "Drafts")
         alice.put(mail("Alike", In_Reply_To="<not-" + wanted[1:]))
         alice.put(mail("Other"))
         assert sorted(subjects(box.look([wanted]))) == ["Answer", "Itself", "Late"]
+
+    def test_what_is_flagged_as_a_draft_is_found_and_listed_in_no_folder_but_sent(self, alice, wire):
+        """Programs do not agree on a folder for it, and Gmail's All Mail shows it again."""
+        box = ImapMailbox(alice.connection(wire.port, folders=["Projects"]))
+        alice.put(mail("Whole"), "Projects")
+        _, cursor = read(box)
+        with alice.program() as program:
+            for folder in ("Sent", "INBOX", "Projects", "Archive"):
+                program.append(folder, mail(folder, In_Reply_To="<a@x.example>"), (rb"\Draft", rb"\Seen"))
+        assert subjects(box.look(["<a@x.example>"])) == ["Sent"]
+        found, cursor = read(box, cursor)
+        assert subjects(found) == ["Sent"]
+        assert read(box, cursor)[0] == []
+        assert json.loads(cursor).get("owed", {}) == {}
+        box.close()
 
     def test_many_ids_are_looked_for_together(self, alice, box, wire):
         ids = [f"<{number}@imap.example>" for number in range(12)]

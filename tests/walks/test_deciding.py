@@ -311,6 +311,22 @@ def test_linking_pulls_no_mail_of_other_people_along_that_its_references_only_na
 
 
 @pytest.mark.needs("searcher")
+def test_an_answer_that_its_owner_has_only_begun_stays_theirs_when_the_mail_is_linked(scene):
+    first = scene.supplier.send(scene.alice.address, "Complaint")
+    begun = write(
+        scene.alice.address,
+        scene.supplier.address,
+        "Re: Complaint",
+        "Not so,",
+        References=first["Message-ID"],
+    )
+    scene.alice.receive(begun.as_bytes(policy=email.policy.SMTP), folder="Drafts")
+    assert link(scene, first)[1] == 0
+    scene.sync()
+    assert ids(scene) == [first["Message-ID"]]
+
+
+@pytest.mark.needs("searcher")
 def test_a_linked_answer_to_a_mail_of_the_case_joins_its_conversation(scene, arrived):
     answer = scene.supplier.reply(arrived)
     message, _ = link(scene, answer)

@@ -10,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import batched
 
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
-from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.finding import ImapFinder
+from shared.providers.imap.finding import NOT_LOOKED_INTO, ImapFinder
 from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
@@ -26,9 +25,8 @@ LARGEST = 160_000_000
 """Octets: no server that we know of takes larger ones (Exchange Online: 150 MB)."""
 
 _DAY = timedelta(days=1)
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_MOVED_TO = {"trash", "junk", "drafts", "all", "flagged"}
-"""Deleted, unwanted or unfinished mail; and views that show again what lies in another folder."""
+_NOT_MOVED_TO = NOT_LOOKED_INTO | {"all", "flagged"}
+"""Views show again what lies in another folder."""
 
 
 class ImapMailbox(ImapFinder):
@@ -155,16 +153,15 @@ class ImapMailbox(ImapFinder):
     def _read(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
     ) -> Page:
-        """Read headers, and make a page of the mails that are not older.
+        """Read headers, and make a page of the mails that are not older, drafts left out.
 
         What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
-        found = self.described(folder, uids, sent=sent)
+        found = self.described(folder, uids, sent=sent, oldest=oldest)
         there = self.kept_back(uids, found)
         position.elsewhere |= len(found) + len(there) < len(uids)
         given_up = position.owe(folder, self.examine(folder), uids, there)
-        recent = (envelope for envelope in found.values() if _arrival(envelope) >= oldest)
-        return position.page(recent, len(there) - given_up, given_up)
+        return position.page(filter(None, found.values()), len(there) - given_up, given_up)
 
     def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
         """Ask once more for what was kept back; what stops us there keeps back nothing that is new."""
@@ -197,10 +194,6 @@ class ImapMailbox(ImapFinder):
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""
         return self.matching([("SINCE", since - _DAY)])
-
-
-def _arrival(envelope: Envelope) -> datetime:
-    return envelope.received_at or _NEVER
 
 
 PROVIDER = Provider(
