@@ -26,6 +26,11 @@ def mint(key: bytes, org_id: str, signed: SignedId, domain: str) -> str:
     return f"<z.{signed.conversation_id}.{signed.email_id}.{mac}@{domain}>"
 
 
+def is_like_ours(message_id: str) -> bool:
+    """Whether a Message-ID has the form of ours; only `read` proves that it is."""
+    return _OURS.fullmatch(message_id.lower()) is not None
+
+
 def read(key: bytes, org_id: str, message_id: str) -> SignedId | None:
     """Return what a Message-ID says if it is ours and of this organisation, else None."""
     found = _OURS.fullmatch(message_id.lower())

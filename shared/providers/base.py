@@ -136,8 +136,8 @@ class Receiver(Protocol):
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """Yield what arrived after `cursor`, Sent mail included; called by `syncing`.
 
-        Without a cursor: everything the provider took in at or after `since` (aware UTC), but no drafts. Oldest
-        first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
+        Without a cursor: everything the provider took in at or after `since` (aware UTC), without drafts.
+        Oldest first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
         A chosen folder that is not there is named by `Page.missing` and stops nothing; what it held may have
         moved with it. When it is back, it is read from `since` on at most.
         Raises CursorExpired, and then nothing of that page has been yielded.

@@ -54,6 +54,19 @@ def test_a_reply_to_a_reply_we_never_saw_is_filed(scene, arrived):
     assert answer["Message-ID"] in ids(scene)
 
 
+@pytest.mark.parametrize("between", [" ", "\r\nIn-Reply-To: "], ids=["one header", "two headers"])
+def test_a_reply_to_several_mails_of_which_one_is_ours_is_filed(scene, arrived, between):
+    original = message_from_bytes(arrived)["Message-ID"]
+    raw = (
+        f"From: {scene.supplier.address}\r\nTo: {scene.alice.address}\r\nSubject: Re: Offer\r\n"
+        "Date: Thu, 26 Nov 2026 10:00:00 +0000\r\nMessage-ID: <both@supplier.example>\r\n"
+        f"In-Reply-To: <elsewhere@x.example>{between}{original}\r\n\r\nBoth.\r\n"
+    )
+    scene.alice.receive(raw.encode())
+    scene.sync()
+    assert "<both@supplier.example>" in ids(scene)
+
+
 def test_a_reply_whose_client_folded_its_references_is_filed(scene, arrived):
     original = message_from_bytes(arrived)["Message-ID"]
     raw = (
@@ -133,6 +146,18 @@ def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
     assert bounced.error.code.startswith("5.")
     assert "bounce@supplier.example" in bounced.error.detail
     assert newest(scene).mail_kind == "bounce"
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_that_returns_nothing_marks_the_mail_whose_submission_it_names(scene):
+    message = scene.sent()
+    scene.sync()
+    returned = bounce_of(scene, b"Subject: Offer 4711").replace(
+        b"dns; x\r\n", f"dns; x\r\nOriginal-Envelope-Id: {message.message_id[1:-1]}\r\n".encode()
+    )
+    scene.alice.receive(returned.partition(b"--b\r\nContent-Type: text/rfc822-headers")[0] + b"--b--\r\n")
+    scene.sync()
+    assert scene.email(message.id).state == "failed"
 
 
 def test_a_bounce_of_other_mail_is_ignored_and_its_text_is_not_read(scene, watched, guard):
