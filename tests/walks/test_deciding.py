@@ -6,6 +6,7 @@ from email.message import EmailMessage
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from shared import casework, reviewing
 from shared.contract import Person
 from shared.mime.verdicts import NAMELESS
@@ -146,6 +147,20 @@ def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
     assert bounced.error.code.startswith("5.")
     assert "bounce@supplier.example" in bounced.error.detail
     assert newest(scene).mail_kind == "bounce"
+
+
+def test_the_bounces_of_several_recipients_are_told_together(scene):
+    """A recipient is told once, however many bounces of his come."""
+    several = [Person(address=f"bounces+{n}@supplier.example") for n in (1, 2)]
+    message = scene.sent(to=several)
+    scene.sync()
+    told = scene.email(message.id).error.detail
+    assert [told.count(person.address) for person in several] == [1, 1]
+    again = delivery_report(scene.alice.address, several[0].address, scene.raw(message))
+    scene.alice.receive(again)
+    scene.sync()
+    assert scene.email(message.id).error.detail == told
+    assert sum(one.mail_kind == "bounce" for one in scene.timeline()) == 3
 
 
 @pytest.mark.only("imap")
