@@ -11,6 +11,9 @@ from shared import sealing
 
 _OURS = re.compile(r"<z\.([0-9a-f]{16})\.([0-9]{13}-[0-9a-f]{12})\.([0-9a-f]{16})@[^<>@\s]+>")
 
+BEGINNING = "<z."
+"""Every one begins so, and hardly anything else does."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedId:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from shared.identity import is_like_ours
+from shared.identity import BEGINNING, is_like_ours
 from shared.mime import addresses, envelopes
 from shared.mime.charsets import clean, decode_words
 from shared.mime.classifying import classify
@@ -16,6 +16,9 @@ from shared.mime.parsing import parse
 from shared.mime.structure import Part, parts
 
 LONGEST_DIAGNOSTIC = 500
+
+OURS = BEGINNING
+"""What a server that searches can be asked for, to learn whether a bounce quotes a Message-ID of ours."""
 
 _ACTIONS = {"2": "delivered", "4": "delayed", "5": "failed"}
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
@@ -114,6 +117,12 @@ def report(raw: bytes) -> Report | None:
     return Report(
         ids or tuple(_QUOTED_ID.findall(text)), tuple(recipients or _in_words(envelope.headers, text))
     )
+
+
+def quoted_id(text: bytes) -> str | None:
+    """Return the Message-ID of the mail that a bounce in words quotes, if it has the form of ours."""
+    found = _QUOTED_ID.search(text.decode("latin-1"))
+    return found[1] if found and is_like_ours(found[1]) else None
 
 
 def returned_headers(raw: bytes) -> bytes:

@@ -151,8 +151,9 @@ class Receiver(Protocol):
     def returned_headers(self, ref: str) -> bytes:
         """Return the machine-readable fields and the returned *headers* of a report (RFC 6522).
 
-        Called for multipart/report only, to learn which message a bounce or receipt is about
-        without reading anybody's text. Raises NotFound.
+        Called for bounces and receipts only, to learn which message they are about without reading
+        anybody's text. A bounce in words alone holds none, but where a server can be asked whether it quotes
+        a Message-ID of ours (decision 021). Raises NotFound.
         """
         ...
 

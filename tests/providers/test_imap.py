@@ -4,6 +4,7 @@ import json
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from shared.providers.network import Timeouts
 from tests.providers.parts import SINCE, id_of, mail, read
 
 NOW = datetime.now(UTC)
+CORPUS = Path(__file__).parents[1] / "eml"
 REPORT = b"""\
 From: mailer-daemon@supplier.example\r
 To: alice@imap.example\r
@@ -425,6 +427,31 @@ class TestReports:
         alice.put(raw + encoded)
         [found], _ = read(box)
         assert box.returned_headers(found.ref) == b"Message-ID: <ours@imap.example>"
+
+    @pytest.mark.parametrize("name", ["qmail", "exim"])
+    @pytest.mark.parametrize("fold", [" ", "\r\n "])
+    def test_a_bounce_in_words_tells_the_id_that_it_quotes_if_that_is_ours(self, alice, box, name, fold):
+        raw = (CORPUS / f"dsn-{name}.eml").read_bytes()
+        alice.put(raw.replace(b"Message-ID: <z.", f"Message-ID:{fold}<z.".encode()))
+        [found], _ = read(box)
+        assert box.returned_headers(found.ref) == (
+            b"Message-ID: <z.0123456789abcdef.1763943000123-0123456789ab.0123456789abcdef@imap.example>"
+        )
+
+    def test_of_a_bounce_in_words_about_other_mail_nothing_is_read(self, alice, box, wire):
+        raw = (CORPUS / "dsn-qmail.eml").read_bytes().replace(b"<z.", b"<private.")
+        alice.put(raw)
+        [found], _ = read(box)
+        with pytest.raises(NotFound):
+            box.returned_headers(found.ref)
+        assert not wire.lines(r"BODY\.PEEK\[(\d|\]|TEXT)")
+
+    def test_of_a_bounce_in_words_that_quotes_ours_in_another_mail_nothing_is_kept(self, alice, box):
+        raw = (CORPUS / "dsn-qmail.eml").read_bytes()
+        alice.put(raw.replace(b"Message-ID: <z.", b"Message-ID: <own@x.example>\nReferences: <z."))
+        [found], _ = read(box)
+        with pytest.raises(NotFound):
+            box.returned_headers(found.ref)
 
     def test_a_mail_without_a_report_is_not_read(self, alice, box, wire):
         alice.put(mail("Undeliverable"))

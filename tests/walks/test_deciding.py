@@ -1,8 +1,10 @@
 """Each way a mail can belong, or not, to a case: real mail through a real server."""
 
 import email.policy
+import re
 from email import message_from_bytes
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +175,19 @@ def test_a_bounce_that_returns_nothing_marks_the_mail_whose_submission_it_names(
     scene.alice.receive(returned.partition(b"--b\r\nContent-Type: text/rfc822-headers")[0] + b"--b--\r\n")
     scene.sync()
     assert scene.email(message.id).state == "failed"
+
+
+@pytest.mark.only("imap")
+@pytest.mark.parametrize("name", ["qmail", "exim"])
+def test_a_bounce_in_words_marks_the_mail_that_it_quotes(scene, name):
+    message = scene.sent()
+    scene.sync()
+    raw = (Path(__file__).parents[1] / "eml" / f"dsn-{name}.eml").read_bytes()
+    raw = re.sub(rb"<z\.[^>]+>", message.message_id.encode(), raw)
+    scene.alice.receive(raw.replace(b"nobody@supplier.example", scene.supplier.address.encode()))
+    scene.sync()
+    assert scene.email(message.id).error.code == "5.1.1"
+    assert newest(scene).mail_kind == "bounce"
 
 
 def test_a_bounce_of_other_mail_is_ignored_and_its_text_is_not_read(scene, watched, guard):
