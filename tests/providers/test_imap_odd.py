@@ -379,6 +379,15 @@ class TestBrokenMail:
             "<7@odd.example>"
         ]
 
+    @pytest.mark.parametrize(
+        ("flags", "seen"),
+        [("(7 \\DRAFT)", False), ("(7 $Draft Draft)", True), ("()", True), ("NIL", True), ("7", True), ("((\\Draft))", True)],
+    )  # fmt: skip
+    def test_a_draft_is_told_by_its_flag_in_any_case_whatever_stands_beside_it(self, odd, flags, seen):
+        told = f'RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000" FLAGS {flags}'
+        _, box = odd({"UID FETCH": ScriptedImap.fetched(told, ScriptedImap.HEADER)})
+        assert any(page.envelopes for page in box.pages(None, SINCE)) is seen
+
     def test_an_impossible_time_of_arrival_is_none_to_a_live_search(self, odd):
         from shared.providers.base import Query
 

@@ -343,7 +343,9 @@ def _is_recent(items: Mapping[bytes, Any], oldest: datetime | None) -> bool:
 
 def _is_draft(items: Mapping[bytes, Any]) -> bool:
     """Whether somebody is still writing this (RFC 3501 §2.3.2)."""
-    return b"\\draft" in {flag.lower() for flag in items.get(b"FLAGS") or ()}
+    told = items.get(b"FLAGS")
+    flags = told if isinstance(told, tuple) else ()  # the library makes numbers of what looks like one
+    return any(isinstance(flag, bytes) and flag.lower() == b"\\draft" for flag in flags)
 
 
 def octets(items: Mapping[bytes, Any]) -> int:
