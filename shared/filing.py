@@ -42,6 +42,9 @@ JITTER = 0.1
 MOST_TOLD = 50
 """Recipients of a bounce whose failure is told; the bounce itself has them all."""
 
+LONGEST_TOLD = 40_000
+"""Characters of what all bounces of a mail say together."""
+
 
 @dataclass
 class Filer:
@@ -268,6 +271,7 @@ class Filer:
             return []
         told = list(failed.values())[:MOST_TOLD]  # a report may go on for ever, a record may not
         words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in told)
+        words = _with_earlier(message.value, words)
         problem = Problem(told[0].status or "bounced", words, "Correct the address and send again.")
         return [Move(message, replace(message.value, state="failed", error=problem))]
 
@@ -330,6 +334,13 @@ class Filer:
             email_id=message.id,
             detail=decision.evidence.rule if decision else "",
         )
+
+
+def _with_earlier(message: Message, words: str) -> str:
+    """Add them to what is told of other recipients: refused as the mail left, or bounced earlier."""
+    told = message.error.detail if message.error and message.state in {"sent", "failed"} else ""
+    new = "" if f"; {words}" in f"; {told}" else words
+    return "; ".join(filter(None, [told, new]))[-LONGEST_TOLD:]
 
 
 def fetch(receiver: Receiver, envelope: Envelope) -> bytes:

@@ -11,6 +11,9 @@ from shared import sealing
 
 _OURS = re.compile(r"<z\.([0-9a-f]{16})\.([0-9]{13}-[0-9a-f]{12})\.([0-9a-f]{16})@[^<>@\s]+>")
 
+BEGINNING = "<z."
+"""Every one begins so, and hardly anything else does."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedId:
@@ -24,6 +27,11 @@ def mint(key: bytes, org_id: str, signed: SignedId, domain: str) -> str:
     """Make the Message-ID of a message we send; `domain` is the sender's (RFC 5322 §3.6.4)."""
     mac = sealing.sign(key, org_id, signed.conversation_id, signed.email_id)
     return f"<z.{signed.conversation_id}.{signed.email_id}.{mac}@{domain}>"
+
+
+def is_like_ours(message_id: str) -> bool:
+    """Whether a Message-ID has the form of ours; only `read` proves that it is."""
+    return _OURS.fullmatch(message_id.lower()) is not None
 
 
 def read(key: bytes, org_id: str, message_id: str) -> SignedId | None:

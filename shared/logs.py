@@ -144,7 +144,7 @@ def _described(error: BaseException) -> dict[str, Any]:
         "stack": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     if isinstance(error, ZalionError):
-        described |= {"code": error.code, "detail": error.detail}
+        described |= {"code": error.code, "detail": str(error)}
     return described
 
 

@@ -46,7 +46,7 @@ class Envelope:
     Attributes:
         ref: the provider's own id.
         message_id: the header with angle brackets, or None.
-        references: References, then In-Reply-To if it is not already there: oldest first, nearest last.
+        references: References and what In-Reply-To names besides: oldest first, nearest last.
         in_reply_to: the first id of In-Reply-To, or None.
         sender: the single From address; None when there is none or more than one (RFC 5322 §3.6.2).
         recipients: To and Cc.

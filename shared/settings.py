@@ -7,7 +7,7 @@ The README's table and the completeness tests come from `table()`.
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -18,10 +18,22 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class SettingsError(ZalionError):
-    """One or more settings are missing or malformed. Names each and what it is for, never its value."""
+    """Settings are missing or malformed. In words it names each and what it is for, never its value.
+
+    Callers, whom nobody has checked by then, are told only where that is written.
+    """
 
     code = "misconfigured"
     title = "The service is not configured"
+
+    def __init__(self, wrong: Sequence[str]) -> None:
+        super().__init__(
+            "This deployment is not configured.", fix="Its log names every wrong setting: `settings.wrong`."
+        )
+        self._wrong = wrong
+
+    def __str__(self) -> str:
+        return "\n".join(["Settings to correct:", *self._wrong])
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +368,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             wrong.append(f"{setting.name} {error}: {setting.purpose}")
     wrong += _forms(source)
     if wrong:
-        raise SettingsError("Settings to correct:\n" + "\n".join(wrong))
+        raise SettingsError(wrong)
     plain = {name.lower(): value for name, value in values.items() if name.lower() in Settings.__slots__}
     return Settings(**{**plain, "storage": _storage(values)})
 

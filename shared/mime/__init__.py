@@ -13,9 +13,11 @@ from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, parse
 from shared.mime.quotes import plain
 from shared.mime.reports import (
+    OURS,
     Recipient,
     Report,
     has_returned_headers,
+    quoted_id,
     report,
     reported_ids,
     returned_headers,
@@ -27,6 +29,7 @@ from shared.mime.verdicts import NAMELESS, authentication
 __all__ = [
     "NAMELESS",
     "NOBODY",
+    "OURS",
     "Outgoing",
     "Parsed",
     "Part",
@@ -50,6 +53,7 @@ __all__ = [
     "is_from",
     "parse",
     "plain",
+    "quoted_id",
     "raw_headers",
     "report",
     "reported_ids",

@@ -1,7 +1,7 @@
 """Header blocks: split, read, made into an envelope. Pure; a stranger's headers never raise."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -13,6 +13,7 @@ Headers = Mapping[str, tuple[str, ...]]
 """Lower-case name -> unfolded values in order; octets are decoded, encoded words are not."""
 
 LARGEST_BLOCK = 256 * 1024
+LARGEST_TAIL = 64 * 1024
 LARGEST_HEADER = 64 * 1024
 LARGEST_STRUCTURAL = 4 * 1024
 """The stdlib's parameter parser takes quadratic time, so Content-* headers are cut earlier."""
@@ -21,26 +22,34 @@ LONGEST_LINE = 998
 """RFC 5322 section 2.1.1; also the most we keep of a subject or a Message-ID."""
 
 MOST_REFERENCES = 1000
+MOST_ANSWERED = 20
+"""So many ids of In-Reply-To are near: there is room for references among the nearest that are looked up."""
+
+FEW = 5
+"""So many lines in a row that are no headers may stand between two."""
 
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r*\n|\r|\Z)")
 _CONTENT = re.compile(rb"(?:MIME-Version|Content-[!-9;-~]+)[ \t]*:", re.IGNORECASE)
+_GOES_ON = re.compile(_FIELD.pattern + rb"(?!//)")  # a URL is text
+_NEXT = re.compile(rb"[\r\n](?=[!-9;-~]{1,200}[ \t]*:)")
 _BLANK = re.compile(rb"\n\r*\n|\r\r")
 _ID = re.compile(r"<([^<>]+)>")
+_NEAREST_LAST = {"references", "in-reply-to"}
 
 
 def split(raw: bytes) -> tuple[Headers, int]:
     """Split a message or part into its headers and where its body starts.
 
-    A line that is no header is skipped if headers go on after it; otherwise the body starts there
-    (the blank line is missing). Beyond 256 kB of headers the rest is ignored.
+    Lines that are no headers are skipped if headers go on after a few of them; otherwise the body starts
+    there (the blank line is missing). Of very many headers the first and last are read; see `_lines`.
     """
     found: dict[str, list[str]] = {}
     lines, body = _lines(raw)
     name, value = "", bytearray()
     for place, (start, line) in enumerate(lines):
         if line[:1] in (b" ", b"\t") and name:
-            value += line if len(value) < LARGEST_HEADER else b""
+            value += line
             continue
         field = _FIELD.match(line)
         if field:
@@ -54,7 +63,11 @@ def split(raw: bytes) -> tuple[Headers, int]:
 
 
 def _lines(raw: bytes) -> tuple[list[tuple[int, bytes]], int]:
-    """Return the lines before the first empty one, and where the text after it starts."""
+    """Return the lines before the first empty one, and where the text after it starts.
+
+    Of more than 256 kB these are the first, and those of the last 64 kB: relays put what they add above
+    what the writer said.
+    """
     lines: list[tuple[int, bytes]] = []
     place = 0
     while place < min(len(raw), LARGEST_BLOCK) and (match := _LINE.match(raw, place)):
@@ -63,18 +76,30 @@ def _lines(raw: bytes) -> tuple[list[tuple[int, bytes]], int]:
         lines.append((place, match[1]))
         place = match.end()
     blank = _BLANK.search(raw, max(place - 2, 0))
+    end = blank.start() if blank else len(raw)
+    lines += _headers_from(raw, max(place, end - LARGEST_TAIL), end)
     return lines, blank.end() if blank else len(raw)
 
 
+def _headers_from(raw: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines from the first header on that begins there or later."""
+    begins = _NEXT.search(raw, max(start - 1, 0), end)
+    place = begins.end() if begins else end
+    while place < end and (match := _LINE.match(raw, place, end)):
+        yield place, match[1]
+        place = match.end()
+
+
 def _goes_on(lines: Sequence[tuple[int, bytes]], place: int) -> bool:
-    """Whether this stray line stands between headers."""
-    return place > 0 and place + 1 < len(lines) and _FIELD.match(lines[place + 1][1]) is not None
+    """Whether this stray line stands between headers, alone or among a few."""
+    return place > 0 and any(_GOES_ON.match(line) for _, line in lines[place + 1 : place + 1 + FEW])
 
 
 def _keep(found: dict[str, list[str]], name: str, value: bytearray) -> None:
     if name:
         limit = LARGEST_STRUCTURAL if name.startswith("content-") else LARGEST_HEADER
-        found.setdefault(name, []).append(header_text(bytes(value[:limit])).replace("\x00", "").strip())
+        kept = value[-limit:] if name in _NEAREST_LAST else value[:limit]
+        found.setdefault(name, []).append(header_text(bytes(kept)).replace("\x00", "").strip())
 
 
 def first(headers: Headers, name: str) -> str:
@@ -99,11 +124,18 @@ def message_ids(*values: str) -> tuple[str, ...]:
 
 
 def thread_ids(headers: Headers) -> tuple[tuple[str, ...], str | None]:
-    """Return References with In-Reply-To at the end if missing there, and the first In-Reply-To."""
-    answered = message_ids(*headers.get("in-reply-to", ()))[:1]
+    """Return what a mail refers to, the nearest last, and the first id of In-Reply-To.
+
+    That one is at the end where References lack it. A mail may answer several (RFC 5322 §3.6.4), and the
+    others are nearer than all but the last two: there a mail of ours has its own id, whatever it answers.
+    """
+    answered = message_ids(*headers.get("in-reply-to", ()))[:MOST_REFERENCES]
     references = message_ids(*headers.get("references", ()))[-MOST_REFERENCES:]
-    extra = tuple(one for one in answered if one not in references)
-    return references + extra, answered[0] if answered else None
+    known = {*references}
+    references += tuple(one for one in answered[:1] if one not in known)
+    others = [one for one in reversed(answered[1:]) if one not in known]
+    far, near = others[:-MOST_ANSWERED], others[-MOST_ANSWERED:]
+    return (*far, *references[:-2], *near, *references[-2:]), answered[0] if answered else None
 
 
 def date(text: str) -> datetime | None:

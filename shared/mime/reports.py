@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from shared.identity import BEGINNING, is_like_ours
 from shared.mime import addresses, envelopes
 from shared.mime.charsets import clean, decode_words
 from shared.mime.classifying import classify
@@ -15,6 +16,9 @@ from shared.mime.parsing import parse
 from shared.mime.structure import Part, parts
 
 LONGEST_DIAGNOSTIC = 500
+
+OURS = BEGINNING
+"""What a server that searches can be asked for, to learn whether a bounce quotes a Message-ID of ours."""
 
 _ACTIONS = {"2": "delivered", "4": "delayed", "5": "failed"}
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
@@ -32,6 +36,7 @@ _STATUSES = {"message/delivery-status", "message/global-delivery-status"}
 _DISPOSITIONS = {"message/disposition-notification"}
 _RECIPIENTS = ("original-recipient", "final-recipient")
 _QUOTED_ID = re.compile(r"^[> \t]*Message-ID:\s*(<[^<>\s]{3,990}>)", re.IGNORECASE | re.MULTILINE)
+_XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
 _QMAIL = re.compile(r"^<([^<>@\s]{1,64}@[^<>@\s]{1,255})>:\s*\n(.+)", re.MULTILINE)
 
 
@@ -68,8 +73,10 @@ def reported_ids(report: bytes) -> tuple[str, ...]:
     """
     blocks = list(_blocks(report))
     named = [value for block in blocks for value in block.get("original-message-id", ())]
+    submitted = [_submitted(value) for block in blocks for value in block.get("original-envelope-id", ())]
     returned = [value for block in blocks for value in block.get("message-id", ())]
-    return envelopes.message_ids(*named, *returned, *filter(None, map(_own_reference, blocks)))
+    own = map(_own_reference, blocks)
+    return envelopes.message_ids(*named, *filter(None, submitted), *returned, *filter(None, own))
 
 
 def returned_references(report: bytes) -> tuple[str, ...]:
@@ -81,10 +88,17 @@ def returned_references(report: bytes) -> tuple[str, ...]:
     return tuple(id_ for block in _blocks(report) for id_ in envelopes.thread_ids(block)[0])
 
 
+def _submitted(envelope_id: str) -> str:
+    """Our mails are submitted under their Message-ID (`smtp`), in xtext (RFC 3461 §4); "" for others'."""
+    message_id = f"<{_XTEXT.sub(lambda match: chr(int(match[1], 16)), envelope_id)}>"
+    return message_id if is_like_ours(message_id) else ""
+
+
 def _own_reference(block: envelopes.Headers) -> str:
     """Our mails repeat their own id at the end of References, for where a relay replaced the Message-ID."""
-    references, answered = envelopes.thread_ids(block)
-    return references[-1] if references and references[-1] != answered else ""
+    references, _ = envelopes.thread_ids(block)
+    answered = envelopes.message_ids(*block.get("in-reply-to", ()))
+    return references[-1] if references and references[-1] not in answered else ""
 
 
 def report(raw: bytes) -> Report | None:
@@ -103,6 +117,12 @@ def report(raw: bytes) -> Report | None:
     return Report(
         ids or tuple(_QUOTED_ID.findall(text)), tuple(recipients or _in_words(envelope.headers, text))
     )
+
+
+def quoted_id(text: bytes) -> str | None:
+    """Return the Message-ID of the mail that a bounce in words quotes, if it has the form of ours."""
+    found = _QUOTED_ID.search(text.decode("latin-1"))
+    return found[1] if found and is_like_ours(found[1]) else None
 
 
 def returned_headers(raw: bytes) -> bytes:

@@ -147,8 +147,8 @@ class Receiver(Protocol):
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """Yield what arrived after `cursor`, Sent mail included; called by `syncing`.
 
-        Without a cursor: everything the provider took in at or after `since` (aware UTC). Oldest
-        first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
+        Without a cursor: everything the provider took in at or after `since` (aware UTC), without drafts.
+        Oldest first within a folder, Sent before Inbox. An idle mailbox yields one empty page or none.
         A chosen folder that is not there is named by `Page.missing` and stops nothing; what it held may have
         moved with it. When it is back, it is read from `since` on at most.
         Raises CursorExpired, and then nothing of that page has been yielded.
@@ -162,14 +162,16 @@ class Receiver(Protocol):
     def returned_headers(self, ref: str) -> bytes:
         """Return the machine-readable fields and the returned *headers* of a report (RFC 6522).
 
-        Called for multipart/report only, to learn which message a bounce or receipt is about
-        without reading anybody's text. Raises NotFound.
+        Called for bounces and receipts only, to learn which message they are about without reading
+        anybody's text. A bounce in words alone holds none, but where a server can be asked whether it quotes
+        a Message-ID of ours (decision 023). Raises NotFound.
         """
         ...
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """Find mails that are, or answer, one of `message_ids`, in any folder but Junk and Trash.
+        """Find mails that are, or answer, one of `message_ids`, in any folder but Drafts, Junk and Trash.
 
+        What somebody is still writing is nobody else's to see: drafts are left out wherever they lie.
         Called when a mail was moved before it was fetched, and once when a final Message-ID becomes known.
         Raises Withheld after the last where the provider keeps some of them from us.
         """

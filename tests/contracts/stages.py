@@ -108,7 +108,7 @@ class Imap:
         return self._provider.searcher(self.account.connection(self.account.server.dovecot.ports["imaps"]))
 
     def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
-        roles = {"inbox": "INBOX", "sent": "Sent", "junk": "Junk", "trash": "Trash"}
+        roles = {"inbox": "INBOX", "sent": "Sent", "junk": "Junk", "trash": "Trash", "drafts": "Drafts"}
         self.account.put(raw, roles.get(folder, folder), at)
 
     def remove(self, raw: bytes) -> None:

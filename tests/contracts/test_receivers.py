@@ -150,6 +150,14 @@ class TestPages:
             rest = [e.ref for later in pages[index + 1 :] for e in later.envelopes]
             assert [e.ref for e in read(receiver, page.cursor)[0]] == rest
 
+    def test_what_its_owner_is_still_writing_is_neither_listed_nor_found(self, stage, receiver):
+        _, cursor = read(receiver)
+        raw = mail("Unfinished", In_Reply_To="<a@imap.example>")
+        stage.put(raw, "drafts")
+        for known in (None, cursor):
+            assert read(receiver, known)[0] == []
+        assert list(receiver.look([id_of(raw), "<a@imap.example>"])) == []
+
     @needs_folders
     def test_a_mail_moved_before_we_look_is_not_lost(self, stage, receiver):
         _, cursor = read(receiver)
@@ -247,13 +255,14 @@ class TestFetch:
 
 class TestLook:
     @needs_folders
-    def test_a_mail_and_its_answers_are_found_in_any_folder_but_junk_and_trash(self, stage, receiver):
+    def test_a_mail_and_its_answers_are_found_in_any_folder_but_drafts_junk_and_trash(self, stage, receiver):
         wanted = "<wanted@imap.example>"
         stage.put(mail("itself", Message_ID=wanted), "sent")
         stage.put(mail("answer", In_Reply_To=wanted), "Projects")
         stage.put(mail("later", References=f"{wanted} <b@x.example>"))
         stage.put(mail("junk", In_Reply_To=wanted), "junk")
         stage.put(mail("trash", In_Reply_To=wanted), "trash")
+        stage.put(mail("draft", In_Reply_To=wanted), "drafts")
         stage.put(mail("other"))
         assert sorted(e.subject for e in receiver.look([wanted])) == ["answer", "itself", "later"]
 

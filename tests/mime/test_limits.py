@@ -68,9 +68,44 @@ def test_what_is_beyond_the_limits_is_left_out_and_said():
     assert len(mime.parse(HOSTILE["three thousand recipients"]).to) == 2000
 
 
-def test_headers_beyond_256_kilobytes_are_not_read_but_the_body_is():
-    parsed = mime.parse(HOSTILE["four megabytes of headers"])
-    assert (parsed.subject, parsed.text) == ("kept", "body")
+def test_of_headers_beyond_256_kilobytes_the_first_and_the_last_are_read_and_the_body_is():
+    above = b"Subject: kept\r\n" + b"X: y\r\n" * 300_000
+    raw = b"%sZ: middle\r\n%s In-Reply-To: <no@x>\r\nReferences: <a@b>\r\n\r\nbody" % (above, above)
+    parsed, envelope = mime.parse(raw), mime.envelope(raw, ref="1")
+    assert (parsed.subject, parsed.text, parsed.references) == ("kept", "body", ("<a@b>",))
+    assert "z" not in envelope.headers
+    assert len(envelope.headers["x"]) < 60_000
+
+
+@pytest.mark.parametrize(
+    "above", ["X-Junk: " + "a " * 140_000, "X-Junk: a" + "\r\nX-Junk: a" * 30_000], ids=["one", "many"]
+)
+def test_what_a_mail_answers_is_found_below_however_many_headers(above):
+    raw = f"{above}\r\nReferences: <a@b>\r\n\r\nbody\r\n\r\nReferences: <body@x>".encode()
+    assert mime.envelope(raw, ref="1").references == ("<a@b>",)
+
+
+@pytest.mark.parametrize("name", ["References", "In-Reply-To"])
+def test_of_a_header_that_is_too_long_the_nearest_ids_are_kept(name):
+    far = "".join(f" <{n}{'x' * 900}@b>\r\n" for n in range(100))
+    raw = f"{name}:{far} <near@b>\r\nSubject: {'x' * 80_000}\r\n\r\n".encode()
+    envelope = mime.envelope(raw, ref="1")
+    assert "<near@b>" in envelope.references
+    assert sum(map(len, envelope.references)) < 65_536
+    assert len(envelope.headers["subject"][0]) > 65_000
+
+
+@pytest.mark.parametrize(
+    "stray", ["one", ">From a@x Thu\r\n>From b@x Thu", "X Foo: y\r\nX Bar: y", "1\r\n2\r\n3\r\n4\r\n5"]
+)
+def test_headers_go_on_after_a_few_lines_that_are_none(stray):
+    parsed = mime.parse(f"From: a@x\r\n{stray}\r\nReferences: <a@b>\r\n\r\nbody".encode())
+    assert (parsed.references, parsed.text) == (("<a@b>",), "body")
+
+
+@pytest.mark.parametrize("text", ["1\n2\n3\n4\n5\n6\nReferences: <a@b>\n", "Look at\nhttps://x.example\n"])
+def test_text_begins_without_a_blank_line_where_no_headers_go_on(text):
+    assert mime.parse(f"From: a@x\n{text}".encode()).text == text
 
 
 def test_html_and_text_too_large_to_show_are_cut_with_a_note():

@@ -33,6 +33,11 @@ OTHERS = {
         name + b": a" + "\u0315\u0316".encode() * 15_000 + b"\r\n"
         for name in (b"Subject", b"Date", b"From", b"To")
     ),
+    "strays between headers": b"X: y\r\nstray\r\n" * 300_000,
+    "strays after headers": b"X: y\r\n" * 60_000 + b"stray\r\n" * 300_000,
+    "names of headers below many": b"X: y\r\n" * 60_000 + (b"a" * 300 + b"\r\n") * 10_000,
+    "a name before tabs below many": b"X: y\r\n" * 60_000 + (b"a" + b"\t" * LONG + b"\r\n") * 60,
+    "a header that goes on below many": b"X: y\r\n" * 60_000 + b"References: " + b"<a@b>\r\n " * 200_000,
     "a boundary of tabs": BOUNCE + b"multipart/mixed\r\n\r\n--" + b"\t" * 2_000_000,
     "lines of at signs": BOUNCE + b"text/plain\r\n\r\n" + (b"<" + b"@" * 578 + b"\n") * 3_400,
     "hard spaces": BOUNCE + b"text/html; charset=latin1\r\n\r\n" + b"\xa0" * 1_900_000,

@@ -20,6 +20,10 @@ OURS = "<z.0123456789abcdef.1763943000123-0123456789ab.0123456789abcdef@imap.exa
         (f"Original-Message-ID: {OURS}\r\nDisposition: a; displayed\r\n\r\nMessage-ID: <other@x>\r\n", (OURS, "<other@x>")),
         (f"Message-ID: <rewritten@x>\r\nReferences: <root@x> {OURS}\r\nIn-Reply-To: <root@x>\r\n", ("<rewritten@x>", OURS)),
         (f"Message-ID: <users-own@x>\r\nReferences: <root@x> {OURS}\r\nIn-Reply-To: {OURS}\r\n", ("<users-own@x>",)),
+        (f"Message-ID: <users-own@x>\r\nReferences: <root@x> {OURS}\r\nIn-Reply-To: <root@x> {OURS}\r\n", ("<users-own@x>",)),
+        (f"Original-Envelope-Id: {OURS[1:-1]}\r\n\r\nFinal-Recipient: rfc822; a@x\r\n", (OURS,)),
+        (f"original-envelope-id: z+2E{OURS[3:-1]}\r\n\r\nMessage-ID: <rewritten@x>\r\n", (OURS, "<rewritten@x>")),
+        ("Original-Envelope-Id: QQ314159@x\r\n\r\nMessage-ID: <users-own@x>\r\n", ("<users-own@x>",)),
         ("Nothing: here\r\n", ()),
         ("", ()),
     ],
@@ -27,6 +31,32 @@ OURS = "<z.0123456789abcdef.1763943000123-0123456789ab.0123456789abcdef@imap.exa
 def test_a_report_is_about_the_ids_it_returns(blocks, ids):
     """A mail that answers ours is not ours: the answered id is never taken for the reported one."""
     assert mime.reported_ids(blocks.encode()) == ids
+
+
+@pytest.mark.parametrize(
+    ("headers", "references", "in_reply_to"),
+    [
+        ("In-Reply-To: <elsewhere@x> <ours@x>", "<ours@x> <elsewhere@x>", "<elsewhere@x>"),
+        ("In-Reply-To: <elsewhere@x>\r\nIn-Reply-To: <ours@x>", "<ours@x> <elsewhere@x>", "<elsewhere@x>"),
+        ("In-Reply-To: <1@x> <2@x> <3@x>", "<3@x> <2@x> <1@x>", "<1@x>"),
+        ("In-Reply-To: <d@x> <2@x> <b@x>\r\nReferences: <a@x> <b@x> <c@x> <d@x>", "<a@x> <b@x> <2@x> <c@x> <d@x>", "<d@x>"),
+        ("In-Reply-To: <e@x> <2@x>\r\nReferences: <a@x> <b@x>", "<a@x> <2@x> <b@x> <e@x>", "<e@x>"),
+        ("References: <a@x> <b@x>", "<a@x> <b@x>", None),
+        ("X: y", "", None),
+    ],
+)  # fmt: skip
+def test_a_mail_refers_to_all_it_answers_the_nearest_last(headers, references, in_reply_to):
+    envelope = mime.envelope(f"{headers}\r\n\r\n".encode(), ref="1")
+    assert (" ".join(envelope.references), envelope.in_reply_to) == (references, in_reply_to)
+
+
+def test_of_very_many_answered_mails_the_first_are_near_and_references_stay_so():
+    answered = " ".join(f"<{n}@a>" for n in range(100))
+    near = [f"<{n}@r>" for n in range(20)]
+    raw = f"In-Reply-To: {answered}\r\nReferences: {' '.join(near)}\r\n\r\n".encode()
+    found = mime.envelope(raw, ref="1").references
+    assert {*near, "<0@a>", "<20@a>"} <= {*found[-50:]}
+    assert len(found) == 120
 
 
 def kind(headers: str) -> tuple[str, bool]:

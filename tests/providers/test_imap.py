@@ -4,6 +4,7 @@ import json
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from shared.providers.network import Timeouts
 from tests.providers.parts import SINCE, id_of, mail, read
 
 NOW = datetime.now(UTC)
+CORPUS = Path(__file__).parents[1] / "eml"
 REPORT = b"""\
 From: mailer-daemon@supplier.example\r
 To: alice@imap.example\r
@@ -426,6 +428,31 @@ class TestReports:
         [found], _ = read(box)
         assert box.returned_headers(found.ref) == b"Message-ID: <ours@imap.example>"
 
+    @pytest.mark.parametrize("name", ["qmail", "exim"])
+    @pytest.mark.parametrize("fold", [" ", "\r\n "])
+    def test_a_bounce_in_words_tells_the_id_that_it_quotes_if_that_is_ours(self, alice, box, name, fold):
+        raw = (CORPUS / f"dsn-{name}.eml").read_bytes()
+        alice.put(raw.replace(b"Message-ID: <z.", f"Message-ID:{fold}<z.".encode()))
+        [found], _ = read(box)
+        assert box.returned_headers(found.ref) == (
+            b"Message-ID: <z.0123456789abcdef.1763943000123-0123456789ab.0123456789abcdef@imap.example>"
+        )
+
+    def test_of_a_bounce_in_words_about_other_mail_nothing_is_read(self, alice, box, wire):
+        raw = (CORPUS / "dsn-qmail.eml").read_bytes().replace(b"<z.", b"<private.")
+        alice.put(raw)
+        [found], _ = read(box)
+        with pytest.raises(NotFound):
+            box.returned_headers(found.ref)
+        assert not wire.lines(r"BODY\.PEEK\[(\d|\]|TEXT)")
+
+    def test_of_a_bounce_in_words_that_quotes_ours_in_another_mail_nothing_is_kept(self, alice, box):
+        raw = (CORPUS / "dsn-qmail.eml").read_bytes()
+        alice.put(raw.replace(b"Message-ID: <z.", b"Message-ID: <own@x.example>\nReferences: <z."))
+        [found], _ = read(box)
+        with pytest.raises(NotFound):
+            box.returned_headers(found.ref)
+
     def test_a_mail_without_a_report_is_not_read(self, alice, box, wire):
         alice.put(mail("Undeliverable"))
         [found], _ = read(box)
@@ -435,16 +462,32 @@ class TestReports:
 
 
 class TestLooking:
-    def test_a_mail_and_its_answers_are_found_wherever_they_lie_but_in_junk_and_trash(self, alice, box):
+    def test_a_mail_and_its_answers_are_found_but_in_drafts_junk_and_trash(self, alice, box):
         wanted = "<wanted@imap.example>"
         alice.put(mail("Itself", Message_ID=wanted), "Sent")
         alice.put(mail("Answer", In_Reply_To=wanted), "Projects")
         alice.put(mail("Late", References=f"<a@x.example> {wanted} <b@x.example>"))
         alice.put(mail("Unwanted", In_Reply_To=wanted), "Junk")
         alice.put(mail("Deleted", In_Reply_To=wanted), "Trash")
+        alice.put(mail("Begun", In_Reply_To=wanted), "Drafts")
         alice.put(mail("Alike", In_Reply_To="<not-" + wanted[1:]))
         alice.put(mail("Other"))
         assert sorted(subjects(box.look([wanted]))) == ["Answer", "Itself", "Late"]
+
+    def test_what_is_flagged_as_a_draft_is_found_and_listed_in_no_folder_but_sent(self, alice, wire):
+        """Programs do not agree on a folder for it, and Gmail's All Mail shows it again."""
+        box = ImapMailbox(alice.connection(wire.port, folders=["Projects"]))
+        alice.put(mail("Whole"), "Projects")
+        _, cursor = read(box)
+        with alice.program() as program:
+            for folder in ("Sent", "INBOX", "Projects", "Archive"):
+                program.append(folder, mail(folder, In_Reply_To="<a@x.example>"), (rb"\Draft", rb"\Seen"))
+        assert subjects(box.look(["<a@x.example>"])) == ["Sent"]
+        found, cursor = read(box, cursor)
+        assert subjects(found) == ["Sent"]
+        assert read(box, cursor)[0] == []
+        assert json.loads(cursor).get("owed", {}) == {}
+        box.close()
 
     def test_many_ids_are_looked_for_together(self, alice, box, wire):
         ids = [f"<{number}@imap.example>" for number in range(12)]

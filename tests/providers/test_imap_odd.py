@@ -386,12 +386,46 @@ class TestBrokenMail:
         _, box = odd({"UID FETCH": ScriptedImap.fetched("RFC822.SIZE many", header)})
         assert [e.size for page in box.pages(None, SINCE) for e in page.envelopes] == [0]
 
-    def test_a_date_that_cannot_be_read_hides_no_mail_that_is_new(self, odd):
-        header = "Message-ID: <8@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
-        _, box = odd({"UID FETCH": ScriptedImap.fetched('INTERNALDATE "nonsense"', header)})
-        assert [e.message_id for page in box.pages(None, SINCE) for e in page.envelopes] == [
-            "<8@odd.example>"
+    @pytest.mark.parametrize("known", [True, False])
+    @pytest.mark.parametrize("date", ["", "Date: Fri, 24 Nov 2000 01:00:00 +0000\n"])
+    @pytest.mark.parametrize(
+        "told",
+        [
+            "",
+            "INTERNALDATE NIL",
+            'INTERNALDATE "nonsense"',
+            'INTERNALDATE "31-Dec-9999 23:59:59 -1200"',
+        ],
+    )
+    def test_a_time_of_arrival_that_is_missing_unreadable_or_impossible_hides_no_mail(
+        self, odd, told, date, known
+    ):
+        header = f"Message-ID: <7@odd.example>\n{date}\n"
+        replies = {
+            "STATUS": [f'* STATUS "INBOX" (UIDVALIDITY 1 UIDNEXT {uid})\n%t OK done' for uid in (7, 8)],
+            "UID FETCH": ScriptedImap.fetched(f"RFC822.SIZE 50 {told}", header),
+        }
+        _, box = odd(replies if known else {"UID FETCH": replies["UID FETCH"]})
+        cursor = [*box.pages(None, SINCE)][-1].cursor if known else None
+        assert [e.message_id for page in box.pages(cursor, SINCE) for e in page.envelopes] == [
+            "<7@odd.example>"
         ]
+
+    @pytest.mark.parametrize(
+        ("flags", "seen"),
+        [("(7 \\DRAFT)", False), ("(7 $Draft Draft)", True), ("()", True), ("NIL", True), ("7", True), ("((\\Draft))", True)],
+    )  # fmt: skip
+    def test_a_draft_is_told_by_its_flag_in_any_case_whatever_stands_beside_it(self, odd, flags, seen):
+        told = f'RFC822.SIZE 50 INTERNALDATE "24-Nov-2026 01:00:00 +0000" FLAGS {flags}'
+        _, box = odd({"UID FETCH": ScriptedImap.fetched(told, ScriptedImap.HEADER)})
+        assert any(page.envelopes for page in box.pages(None, SINCE)) is seen
+
+    def test_an_impossible_time_of_arrival_is_none_to_a_live_search(self, odd):
+        from shared.providers.base import Query
+
+        told = 'RFC822.SIZE 50 INTERNALDATE "31-Dec-9999 23:59:59 -1200"'
+        _, box = odd({"UID FETCH": ScriptedImap.fetched(told, ScriptedImap.HEADER)}, use=ImapSearcher)
+        assert [hit.message_id for hit in box.search(Query(text="Odd"))] == ["<7@odd.example>"]
 
     @pytest.mark.parametrize(
         "structure",

@@ -97,6 +97,33 @@ def test_every_route_states_its_authorization_level(name: str):
     assert rules.unstated_levels(sources()[name]) == []
 
 
+def test_a_deployment_without_settings_tells_its_log_which_and_callers_only_that_it_is_so():
+    script = (
+        "import azure.functions as func, function_app\n"
+        "from handlers.http import respond\n"
+        "for who in ('anyone', 'member'):\n"
+        "    request = func.HttpRequest('GET', '/', headers={}, body=b'')\n"
+        "    answer = respond(request, lambda call: None, who, None)\n"
+        "    print(answer.status_code, answer.get_body().decode())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout.count("500 ") == run.stdout.count('"misconfigured"') == 2, run.stderr
+    assert "settings.wrong" in run.stdout
+    critical = json.loads(run.stderr.splitlines()[0])
+    assert (critical["event"], critical["level"]) == ("settings.wrong", "CRITICAL")
+    for name in ("KEY_VAULT_URL", "AUTH_ISSUER"):
+        assert f"{name} is missing" in critical["error"]["detail"]
+        assert name not in run.stdout
+
+
 def test_importing_the_app_loads_no_provider_and_no_azure_client():
     """They are most of a cold start."""
     script = "import function_app, json, sys; print(json.dumps(sorted(sys.modules)))"

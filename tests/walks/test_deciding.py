@@ -1,11 +1,14 @@
 """Each way a mail can belong, or not, to a case: real mail through a real server."""
 
 import email.policy
+import re
 from email import message_from_bytes
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 
+from sandbox.bounces import delivery_report
 from shared import casework, reviewing
 from shared.contract import Person
 from shared.mime.verdicts import NAMELESS
@@ -52,6 +55,19 @@ def test_a_reply_to_a_reply_we_never_saw_is_filed(scene, arrived):
     )
     scene.sync()
     assert answer["Message-ID"] in ids(scene)
+
+
+@pytest.mark.parametrize("between", [" ", "\r\nIn-Reply-To: "], ids=["one header", "two headers"])
+def test_a_reply_to_several_mails_of_which_one_is_ours_is_filed(scene, arrived, between):
+    original = message_from_bytes(arrived)["Message-ID"]
+    raw = (
+        f"From: {scene.supplier.address}\r\nTo: {scene.alice.address}\r\nSubject: Re: Offer\r\n"
+        "Date: Thu, 26 Nov 2026 10:00:00 +0000\r\nMessage-ID: <both@supplier.example>\r\n"
+        f"In-Reply-To: <elsewhere@x.example>{between}{original}\r\n\r\nBoth.\r\n"
+    )
+    scene.alice.receive(raw.encode())
+    scene.sync()
+    assert "<both@supplier.example>" in ids(scene)
 
 
 def test_a_reply_whose_client_folded_its_references_is_filed(scene, arrived):
@@ -132,6 +148,45 @@ def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
     assert bounced.error
     assert bounced.error.code.startswith("5.")
     assert "bounce@supplier.example" in bounced.error.detail
+    assert newest(scene).mail_kind == "bounce"
+
+
+def test_the_bounces_of_several_recipients_are_told_together(scene):
+    """A recipient is told once, however many bounces of his come."""
+    several = [Person(address=f"bounces+{n}@supplier.example") for n in (1, 2)]
+    message = scene.sent(to=several)
+    scene.sync()
+    told = scene.email(message.id).error.detail
+    assert [told.count(person.address) for person in several] == [1, 1]
+    again = delivery_report(scene.alice.address, several[0].address, scene.raw(message))
+    scene.alice.receive(again)
+    scene.sync()
+    assert scene.email(message.id).error.detail == told
+    assert sum(one.mail_kind == "bounce" for one in scene.timeline()) == 3
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_that_returns_nothing_marks_the_mail_whose_submission_it_names(scene):
+    message = scene.sent()
+    scene.sync()
+    returned = bounce_of(scene, b"Subject: Offer 4711").replace(
+        b"dns; x\r\n", f"dns; x\r\nOriginal-Envelope-Id: {message.message_id[1:-1]}\r\n".encode()
+    )
+    scene.alice.receive(returned.partition(b"--b\r\nContent-Type: text/rfc822-headers")[0] + b"--b--\r\n")
+    scene.sync()
+    assert scene.email(message.id).state == "failed"
+
+
+@pytest.mark.only("imap")
+@pytest.mark.parametrize("name", ["qmail", "exim"])
+def test_a_bounce_in_words_marks_the_mail_that_it_quotes(scene, name):
+    message = scene.sent()
+    scene.sync()
+    raw = (Path(__file__).parents[1] / "eml" / f"dsn-{name}.eml").read_bytes()
+    raw = re.sub(rb"<z\.[^>]+>", message.message_id.encode(), raw)
+    scene.alice.receive(raw.replace(b"nobody@supplier.example", scene.supplier.address.encode()))
+    scene.sync()
+    assert scene.email(message.id).error.code == "5.1.1"
     assert newest(scene).mail_kind == "bounce"
 
 
@@ -308,6 +363,22 @@ def test_linking_pulls_no_mail_of_other_people_along_that_its_references_only_na
     scene.sync()
     assert link(scene, crafted)[1] == 0
     assert ids(scene) == [crafted["Message-ID"]]
+
+
+@pytest.mark.needs("searcher")
+def test_an_answer_that_its_owner_has_only_begun_stays_theirs_when_the_mail_is_linked(scene):
+    first = scene.supplier.send(scene.alice.address, "Complaint")
+    begun = write(
+        scene.alice.address,
+        scene.supplier.address,
+        "Re: Complaint",
+        "Not so,",
+        References=first["Message-ID"],
+    )
+    scene.alice.receive(begun.as_bytes(policy=email.policy.SMTP), folder="Drafts")
+    assert link(scene, first)[1] == 0
+    scene.sync()
+    assert ids(scene) == [first["Message-ID"]]
 
 
 @pytest.mark.needs("searcher")

@@ -4,31 +4,33 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 
+from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
-from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.finding import ImapFinder
+from shared.providers.imap.finding import NOT_LOOKED_INTO, ImapFinder
 from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import BATCH, MANY, PORT, octets
+from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
 
 CHUNK = 4 * 1024 * 1024
 
 LARGEST = 160_000_000
 """Octets: no server that we know of takes larger ones (Exchange Online: 150 MB)."""
 
+WORDS = 16 * 1024
+"""So much is read of a bounce in words: what happened, and then the headers of the mail that comes back."""
+
 _DAY = timedelta(days=1)
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_MOVED_TO = {"trash", "junk", "drafts", "all", "flagged"}
-"""Deleted, unwanted or unfinished mail; and views that show again what lies in another folder."""
+_NOT_MOVED_TO = NOT_LOOKED_INTO | {"all", "flagged"}
+"""Views show again what lies in another folder."""
 
 
 class ImapMailbox(ImapFinder):
@@ -91,12 +93,27 @@ class ImapMailbox(ImapFinder):
         except Rejected as error:
             raise NotFound("The server cannot tell the structure of this mail.") from error
         sections = dict(reports.sections(structure))
-        asked = [f"BODY.PEEK[{section}]" for section in sections]
-        answer = self.items([uid], asked).get(uid) if asked else None
+        if not sections:
+            return self._returned_in_words(uid, reports.text_decoder(structure))
+        answer = self.items([uid], [f"BODY.PEEK[{section}]" for section in sections]).get(uid)
         if answer is None:
-            raise NotFound("This mail holds no report.")
+            raise NotFound("This mail was deleted.")
         parts = [(answer.get(f"BODY[{section}]".encode()), decode) for section, decode in sections.items()]
         return b"\r\n\r\n".join(decode(part).strip(b"\r\n") for part, decode in parts if part)
+
+    def _returned_in_words(self, uid: int, decode: Callable[[bytes], bytes] | None) -> bytes:
+        """Return the Message-ID of a mail of ours that a bounce in words quotes (qmail, Exim).
+
+        The server is asked first whether it quotes any: of what is about other mail nothing is read, and of
+        what is read only the id is kept. Raises NotFound, or Rejected where the server does not search.
+        """
+        if decode is None or not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
+            raise NotFound("This mail holds no report about a mail of ours.")
+        answer = self.items([uid], [f"BODY.PEEK[1]<0.{WORDS}>"]).get(uid, {})
+        message_id = mime.quoted_id(decode(answer.get(b"BODY[1]<0>") or b""))
+        if message_id is None:
+            raise NotFound("This mail holds no report about a mail of ours.")
+        return f"Message-ID: {message_id}".encode()
 
     def _mark(self, folder: str) -> Mark | None:
         """Ask for a folder's numbers; None where there is no such folder."""
@@ -155,16 +172,15 @@ class ImapMailbox(ImapFinder):
     def _read(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
     ) -> Page:
-        """Read headers, and make a page of the mails that are not older.
+        """Read headers, and make a page of the mails that are not older, drafts left out.
 
         What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
-        found = self.described(folder, uids, sent=sent)
+        found = self.described(folder, uids, sent=sent, oldest=oldest)
         there = self.kept_back(uids, found)
         position.elsewhere |= len(found) + len(there) < len(uids)
         given_up = position.owe(folder, self.examine(folder), uids, there)
-        recent = (envelope for envelope in found.values() if _arrival(envelope) >= oldest)
-        return position.page(recent, len(there) - given_up, given_up)
+        return position.page(filter(None, found.values()), len(there) - given_up, given_up)
 
     def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
         """Ask once more for what was kept back; what stops us there keeps back nothing that is new."""
@@ -197,10 +213,6 @@ class ImapMailbox(ImapFinder):
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""
         return self.matching([("SINCE", since - _DAY)])
-
-
-def _arrival(envelope: Envelope) -> datetime:
-    return envelope.received_at or _NEVER
 
 
 PROVIDER = Provider(

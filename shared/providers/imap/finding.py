@@ -15,6 +15,9 @@ from shared.providers.imap.session import make_ref, quoted
 IDS_PER_SEARCH = 5
 """Fifteen criteria stay below the 8,000 octets that a command may have (RFC 7162 §4)."""
 
+NOT_LOOKED_INTO = {"trash", "junk", "drafts"}
+"""Deleted, unwanted or unfinished mail."""
+
 _THREADING = ("Message-ID", "In-Reply-To", "References")
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
@@ -59,7 +62,7 @@ class ImapFinder(Mailbox):
 
     def _naming(self, folder: Folder, ids: Sequence[str]) -> Iterator[Envelope]:
         """Yield the mails in a folder that are, or refer to, one of the ids; see `headers`."""
-        if folder.role in {"junk", "trash"} or not self.exists(folder.name):
+        if folder.role in NOT_LOOKED_INTO or not self.exists(folder.name):
             return
         for envelope in self.headers(folder.name, self._about(ids), sent=folder.role == "sent"):
             if not {*ids}.isdisjoint((envelope.message_id, *envelope.references)):

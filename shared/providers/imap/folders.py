@@ -32,7 +32,10 @@ _NAMES: dict[Role, str] = {
         | verzonden berichten | skickat | sendt | sendte elementer | lähetetyt | wysłane | odeslané | odoslané
         | elküldött elemek | отправленные | надіслані | gönderilmiş öğeler | 已发送 | 已發送 | 已发送邮件
         | 送信済み | 보낸편지함""",
-    "drafts": "drafts | entwürfe | brouillons | borradores | bozze | concepten",
+    "drafts": """
+        drafts | draft | entwürfe | brouillons | borradores | rascunhos | bozze | concepten | utkast | kladder
+        | luonnokset | wersje robocze | kopie robocze | szkice | koncepty | piszkozatok | черновики | чернетки
+        | taslaklar | 草稿 | 草稿箱 | 草稿匣 | 下書き | 임시보관함""",
     "trash": """
         trash | deleted | deleted items | deleted messages | papierkorb | gelöschte elemente
         | gelöschte objekte | corbeille | éléments supprimés | papelera | elementos eliminados | cestino

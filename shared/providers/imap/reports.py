@@ -29,3 +29,12 @@ def sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes
                 yield f"{number or '1'}.HEADER", bytes
             elif content_type in _REPORTS:
                 yield number or "1", _DECODERS.get(encoding.lower(), bytes)
+
+
+def text_decoder(part: Any) -> Callable[[bytes], bytes] | None:
+    """Return how the text is read of a mail that is nothing but that; no daemon writes it in base64."""
+    match part:
+        case [bytes(kind), bytes(subkind), _, _, _, bytes(encoding), *_]:
+            plain = (kind.lower(), subkind.lower()) == (b"text", b"plain") and encoding.lower() != b"base64"
+            return _DECODERS.get(encoding.lower(), bytes) if plain else None
+    return None

@@ -28,7 +28,7 @@ MANY = 10
 MOST_LOST = 3 * MANY
 """So many sessions a batch may cost: halving a few mails down, of which each ends one, takes fewer."""
 
-_ITEMS = ["RFC822.SIZE", "INTERNALDATE", "BODY.PEEK[HEADER]"]
+_ITEMS = ["RFC822.SIZE", "INTERNALDATE", "FLAGS", "BODY.PEEK[HEADER]"]
 _HEADER = b"BODY[HEADER]"
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
 
@@ -216,7 +216,7 @@ class Session:
         for batch in batched(uids, BATCH, strict=False):
             found = self.described(folder, batch, sent=sent)
             withheld += len(self.kept_back(batch, found))
-            yield from found.values()
+            yield from filter(None, found.values())
         if withheld:
             raise Withheld((), withheld)
 
@@ -226,9 +226,12 @@ class Session:
         there = self.find(f"UID {','.join(map(str, sorted(missing)))}") if missing else ()
         return missing.intersection(there)
 
-    def described(self, folder: str, uids: Sequence[int], *, sent: bool) -> dict[int, Envelope]:
+    def described(
+        self, folder: str, uids: Sequence[int], *, sent: bool, oldest: datetime | None = None
+    ) -> dict[int, Envelope | None]:
         """Return the envelopes of a batch of messages in a folder; a UID without data is asked for twice.
 
+        None stands for a mail that is not to be seen: it came before `oldest`, or is still being written.
         What is missing then was deleted meanwhile, is refused for the moment, or is a broken item that
         Exchange never gives out (https://github.com/jstedfast/MailKit/issues/1615): it is noted in the log.
         Raises Rejected or Temporary where the server refuses many and gives none: that is no matter of
@@ -255,6 +258,8 @@ class Session:
                 size=octets(items),
                 received_at=arrival(items),
             )
+            if (sent or not _is_draft(items)) and _is_recent(items, oldest)
+            else None
             for uid in uids
             if (header := (items := found.get(uid, {})).get(_HEADER))
         }
@@ -346,9 +351,28 @@ def quoted(value: str | datetime) -> str:
 
 
 def arrival(items: Mapping[bytes, Any]) -> datetime | None:
-    """When the server took a message in, in UTC; None where its date cannot be read."""
+    """When the server took a message in, in UTC; None where its date cannot be read, or cannot be."""
     at: datetime | None = items.get(b"INTERNALDATE")
-    return at.astimezone(UTC) if at else None
+    try:
+        return at.astimezone(UTC) if at else None
+    except OverflowError:  # there is no such day in UTC
+        return None
+
+
+def _is_recent(items: Mapping[bytes, Any], oldest: datetime | None) -> bool:
+    """Whether a message came at `oldest` or later; where the server does not say when, it did.
+
+    The sender's Date says nothing about that.
+    """
+    at = arrival(items)
+    return oldest is None or at is None or at >= oldest
+
+
+def _is_draft(items: Mapping[bytes, Any]) -> bool:
+    """Whether somebody is still writing this (RFC 3501 §2.3.2)."""
+    told = items.get(b"FLAGS")
+    flags = told if isinstance(told, tuple) else ()  # the library makes numbers of what looks like one
+    return any(isinstance(flag, bytes) and flag.lower() == b"\\draft" for flag in flags)
 
 
 def octets(items: Mapping[bytes, Any]) -> int:
