@@ -186,10 +186,10 @@ class _Trip:
 
     def there_and_back(self) -> None:
         """Send it and wait until it can be read. Raises AgainstRules where it may not leave."""
-        relaying.admit_test(self.app, self.org_id, self.mailbox)
-        self.raw = self._compose()
+        raw, address = self._compose(), self.mailbox.address
         with self.app.sending(self.org_id, self.mailbox) as sender:
-            receipt = sender.send(self.raw, self.mailbox.address, [self.mailbox.address], self._let_go)
+            receipt = sender.send(raw, address, [address], self._let_go)
+            self.raw = raw
             self.message_id = receipt.message_id or self.message_id
             self.copied = sender.files_copy
         with self.app.receiving(self.org_id, self.mailbox) as receiver:
@@ -259,10 +259,11 @@ def _await(there: Callable[[], bool], longest_pause: float = 0) -> None:
             if there():
                 return
         except RateLimited as error:
-            asked += error.retry_after
+            wait = max(error.retry_after, pause)
+            asked += wait
             if asked > longest_pause:
                 raise
-            time.sleep(error.retry_after)
+            time.sleep(wait)
         else:
             time.sleep(pause)
             pause = min(2 * pause, SELDOM)

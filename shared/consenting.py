@@ -52,8 +52,10 @@ def by_app(mailbox: Mailbox) -> bool:
     return any(mailbox.settings[side].get("access") == "application" for side in sides)
 
 
-def plan(app: App, org_id: str, mailbox_id: str) -> None:
+def plan(app: App, org_id: str, mailbox_id: str) -> Due:
     """Have a stopped mailbox tried at its next time of the day. Planned twice it is one entry."""
     now = app.clock()
     first = _EPOCH + AGAIN * (int(mailbox_id[:4], 16) / 0x10000)  # the id is a digest
-    app.schedule.put(Due(first + AGAIN * ((now - first) // AGAIN + 1), "resume", org_id, mailbox_id))
+    due = Due(first + AGAIN * ((now - first) // AGAIN + 1), "resume", org_id, mailbox_id)
+    app.schedule.put(due)
+    return due

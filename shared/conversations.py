@@ -184,8 +184,8 @@ def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -
             continue  # the place is decided; only a secret could still add something
         if found is not None and _leads_to(found.conversation, signed):
             return replace(found, secret=True)
-        if found is None:
-            found = _match(message_id, rule, confidence, signed, lookup)
+        if found is None or (found.alias and not lookup.had(found.alias)):  # ours says more than that
+            found = _match(message_id, rule, confidence, signed, lookup) or found
         if found and found.secret:
             return found
     return found

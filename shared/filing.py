@@ -10,8 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 
 from shared import audit, logs, mime, scheduling
 from shared.app import App
@@ -20,6 +19,7 @@ from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.holding import GONE, hold
 from shared.keeping import pack, participants, received
 from shared.knowing import Knowledge, find, find_by_id
+from shared.leasing import LeaseLost
 from shared.model import (
     Alias,
     Conversation,
@@ -33,6 +33,7 @@ from shared.model import (
     ThreadHint,
 )
 from shared.providers.base import Receiver, given
+from shared.seeing import Seen
 from shared.storage.base import Add, Move, Save, Stored, Write
 
 TRIES = 30
@@ -52,7 +53,7 @@ class Filer:
 
     Attributes:
         learn: told a Message-ID that may have been answered before we knew it, before it is written down.
-        newest: when the newest mail came in that was seen here, in this look or before.
+        seen: the mails that this look, and earlier ones, have dealt with.
         hopeless: ref of a mail that has failed often enough; what belongs to a case is held instead.
         fetching: ref of the mail whose fetching or reading failed, for whoever finds that it did.
     """
@@ -64,7 +65,7 @@ class Filer:
     actor: str = "system"
     learn: Callable[[str], None] = lambda _: None
     hopeless: str = ""
-    newest: datetime | None = None
+    seen: Seen = field(default_factory=Seen)
     fetching: str = ""
 
     def __post_init__(self) -> None:
@@ -92,10 +93,12 @@ class Filer:
             )
             try:
                 outcome = self._carry_out(envelope, decision)
+            except LeaseLost:  # no race for this mail: the whole look has ended
+                raise
             except Raced:
                 self.knowledge.forget()  # what the decision was based on has changed: decide again
             else:
-                self.newest = max(filter(None, [self.newest, envelope.received_at]), default=None)
+                self.seen.saw(envelope, outcome, self.app.clock())
                 return outcome
         raise Raced
 
@@ -126,6 +129,9 @@ class Filer:
         """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
         if envelope.ref == self.hopeless:
             return self._lose(envelope, decision, conversation.value)
+        answerable = decision.kind == "mail" and decision.trusted_id
+        if answerable and envelope.message_id and self.seen.may_have_passed_over(envelope):
+            self.learn(envelope.message_id)
         with self._minding(envelope):
             try:
                 raw = fetch(self.receiver, envelope)
@@ -147,12 +153,15 @@ class Filer:
     def by_hand(
         self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
     ) -> Message:
-        """File what a human decided about; a mail that is filed already is simply returned."""
+        """File what a human decided about; a mail that is filed already is seen once more."""
         envelope = as_proven(envelope, self.mailbox.address)
         decision = self._decided(envelope, evidence, conversation.value)
         name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
-        if self.knowledge.alias(name) is None:  # what is filed keeps its bytes, whatever looks like it
-            with suppress(Raced):  # filed at this very moment: the index tells
+        known = self.knowledge.alias(name)
+        with suppress(Raced):  # filed at this very moment: the index tells
+            if known:  # what is filed keeps its bytes, whatever looks like it
+                self._confirm(envelope, known)
+            else:
                 self._store(envelope, decision, conversation, raw)
         found = find_by_id(self.app, self.org_id, name)
         if found is None:
@@ -197,8 +206,6 @@ class Filer:
         for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
             app.blobs.put(org_id, blob, data)
         message = packed.message
-        if envelope.message_id and decision.trusted_id and self._is_late(envelope):
-            self.learn(envelope.message_id)
         consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
         self._commit(
             conversation,
@@ -208,15 +215,6 @@ class Filer:
             self._audit("message.filed", message, decision),
         )
         return "file"
-
-    def _is_late(self, envelope: Envelope) -> bool:
-        """Whether an answer to it may have been seen first: other folders, and copies in Sent, come later."""
-        if self.newest is None:
-            return False
-        if envelope.is_sent and envelope.sent_at:  # the copy may have come later than the first answer
-            return envelope.sent_at <= self.newest
-        came = envelope.received_at or envelope.sent_at
-        return came is not None and came < self.newest
 
     def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
         """Write everything, provided that the conversation still is where it was.

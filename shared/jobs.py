@@ -17,6 +17,7 @@ Type = Literal[
     "expiry",
     "grant",
     "resume",
+    "settle",
     "mended",
     "disconnect",
 ]
@@ -29,7 +30,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         type: what to look at.
         org_id: whose.
         id: mailbox (`sync`, `subscribe`, `grant`, `resume`, `disconnect`), provider (`expiry`, `mended`),
-            message (`deliver`) or conversation (`carry`).
+            message (`deliver`), conversation (`carry`) or hour (`settle`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.

@@ -159,6 +159,7 @@ class Promised:
             return
         attempts = 0 if isinstance(error, RateLimited) else self.message.value.attempts
         at = self.app.clock() + max(pause, PAUSES[min(attempts, len(PAUSES) - 1)])
+        at = min(at, self.message.value.received_at + GIVE_UP + LAST_TRY / 2)  # the last attempt
 
         def change(message: Message) -> Message | None:
             if not self.ours(message):

@@ -26,10 +26,11 @@ def try_one(app: App, org_id: str, mailbox_id: str) -> None:
 
     Raises what the provider says.
     """
+    due = consenting.plan(app, org_id, mailbox_id)  # whatever becomes of this try
     stored = app.records.find(org_id, Mailbox, mailbox_id)
     if stored is None or not _may_go_on(app, stored.value):
+        app.schedule.remove(due)
         return
-    consenting.plan(app, org_id, mailbox_id)
     if stored.value.receives_with:
         with app.receiving(org_id, stored.value) as receiver:
             receiver.check()

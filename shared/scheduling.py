@@ -78,7 +78,8 @@ def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
                 swept.add(due.org_id)
             if due.kind == "watch":
                 following = _next_watch(due.org_id, now)
-                uploading.settle(app, due.org_id, due.at - WATCH, following - WATCH)
+                for hour in uploading.settled(due.at - WATCH, following - WATCH):
+                    jobs.put(app, Job("settle", due.org_id, hour))
                 app.schedule.put(replace(due, at=following))
 
 
@@ -109,6 +110,7 @@ def _next_watch(org_id: str, now: datetime) -> datetime:
 
 def plan_polls(app: App, org_id: str, mailbox: Mailbox) -> None:
     """Begin a mailbox's chain, before the mailbox is written: a chain without one is cut by its first job."""
+    watch(app, org_id)
     at = app.clock() + FIRST_POLL
     app.schedule.put(Due(at, "poll", org_id, mailbox.id, mailbox.poll_seconds, mailbox.schedule))
 

@@ -77,7 +77,7 @@ class Shares:
                 return now
             left = until - time.monotonic()
             if whose in self._slow or left <= 0:
-                detail = "Your organisation's mail servers are slow: this waits for others that ask them."
+                detail = "Your organisation's mail servers take their time: this waits for others there."
                 raise Busy(detail, retry_after=share.retry_after)
             self._ended.wait(left)
 

@@ -29,10 +29,14 @@ from shared.jobs import Job
 from shared.leasing import LEASE, Lease, LeaseLost
 from shared.model import Envelope, Mailbox, Problem
 from shared.providers.base import Cursor, Receiver
+from shared.seeing import Seen
 from shared.storage.base import Add
 
 LOOKED_AT = 5
 """So many late Message-IDs are looked for at once: at Gmail each costs up to a tenth of a minute's quota."""
+
+MANY_LATE = 100
+"""With so many still to be looked for, that comes before the next page (`leasing.MOST_LATE`)."""
 
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
@@ -124,7 +128,7 @@ class _Run:
             self.actor,
             self.lease.look_for,
             hopeless,
-            state.newest,
+            Seen(state.newest, state.newest),
         )
         while True:
             cursor = self._pages(receiver, filer)
@@ -134,7 +138,7 @@ class _Run:
                 return
             done = {
                 "cursor": cursor,
-                "newest": filer.newest,
+                "newest": filer.seen.newest,
                 "synced_at": self.app.clock(),
                 "problem": self._missing() or self._withheld(),
                 "stuck": "",
@@ -167,7 +171,7 @@ class _Run:
         until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
         progress = {
             "cursor": cursor,
-            "newest": filer.newest,
+            "newest": filer.seen.newest,
             "problem": self._missing() or self._withheld(),
             "stuck": "",
             "tries": 0,
@@ -235,8 +239,10 @@ class _Run:
             if page.rest or self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
+            if len(self.lease.held.value.look) > MANY_LATE:  # a record holds only so many
+                self._late_evidence(receiver, filer)
             if page.envelopes or page.refused or self.lease.age > OFTEN:
-                self.lease.save(cursor=cursor, newest=filer.newest, until=self.app.clock() + LEASE)
+                self.lease.save(cursor=cursor, newest=filer.seen.newest, until=self.app.clock() + LEASE)
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:

@@ -2,7 +2,7 @@
 
 A blob and the record that names it cannot be written in one step: whoever promises a large mail puts its
 blobs first. When an hour is over, and any function that lived in it, too (host.json), the organisation's
-watch (`scheduling`) lists what was put in that hour and removes what no promise names.
+watch (`scheduling`) has a job list what was put in that hour, and remove what no promise names.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from shared.app import App
 from shared.keeping import BLOB, BODY, body_of
 from shared.knowing import find
 
-HOUR = timedelta(hours=1)
+HOUR, _HOUR = timedelta(hours=1), "%Y%m%d%H"
 
 TIME = timedelta(minutes=15)
 """Longer than `functionTimeout`: by then whoever put the blobs has promised, or never will."""
@@ -21,24 +21,22 @@ TIME = timedelta(minutes=15)
 
 def name_of(conversation_id: str, email_id: str, now: datetime) -> str:
     """Name the bytes of one attempt to promise a mail."""
-    return f"{now:%Y%m%d%H}.{conversation_id}.{email_id}.{secrets.token_hex(8)}"
+    return f"{now:{_HOUR}}.{conversation_id}.{email_id}.{secrets.token_hex(8)}"
 
 
-def settle(app: App, org_id: str, after: datetime, until: datetime) -> None:
-    """Remove what nobody promised, of the hours whose time for it is after `after`, and not after `until`."""
-    for hour in _settled(after, until):
-        for kind in (BLOB, BODY):
-            for name in app.blobs.names(org_id, f"{kind}{hour:%Y%m%d%H}."):
-                if not _is_promised(app, org_id, name):
-                    app.blobs.remove(org_id, name)
+def settled(after: datetime, until: datetime) -> Iterator[str]:
+    """Yield the hours that can be settled since `after`, and at `until`: `TIME` after their end."""
+    end = (after - TIME).replace(minute=0, second=0, microsecond=0)
+    while (end := end + HOUR) + TIME <= until:
+        yield f"{end - HOUR:{_HOUR}}"
 
 
-def _settled(after: datetime, until: datetime) -> Iterator[datetime]:
-    """Yield the hours that have ended `TIME` ago, by their beginning."""
-    hour = (after - TIME).replace(minute=0, second=0, microsecond=0)
-    while (hour := hour + HOUR) + TIME <= until:
-        if hour + TIME > after:
-            yield hour - HOUR
+def settle(app: App, org_id: str, hour: str) -> None:
+    """Remove what was put in an hour and nobody promised. Safe to repeat."""
+    for kind in (BLOB, BODY):
+        for name in app.blobs.names(org_id, f"{kind}{hour}."):
+            if not _is_promised(app, org_id, name):
+                app.blobs.remove(org_id, name)
 
 
 def _is_promised(app: App, org_id: str, name: str) -> bool:

@@ -21,6 +21,7 @@ from shared import (
     scheduling,
     subscribing,
     syncing,
+    uploading,
 )
 from shared.app import App
 from shared.errors import Busy, Temporary, ZalionError
@@ -76,6 +77,7 @@ _STEPS: Mapping[str, Callable[[App, Job], object]] = {
     "notices": noticing.fan_out,
     "expiry": lambda app, job: registering.warn(app, job.org_id, job.id),
     "resume": lambda app, job: resuming.try_one(app, job.org_id, job.id),
+    "settle": lambda app, job: uploading.settle(app, job.org_id, job.id),
     "mended": lambda app, job: resuming.try_all(app, job.org_id, job.id),
     "grant": lambda app, job: renewing.renew(app, job.org_id, job.id),
     "disconnect": lambda app, job: disconnecting.finish(app, job.org_id, job.id),

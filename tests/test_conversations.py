@@ -107,6 +107,14 @@ def test_who_answers_a_mail_that_this_mailbox_never_had_waits_unless_a_secret_of
     assert decide(envelope(references=(OURS, SUPPLIERS)), knowledge).outcome == "file"
 
 
+def test_an_id_of_a_mail_that_the_mailbox_never_had_hides_none_of_ours_farther_back():
+    planted = "<planted@imap.example>"
+    knowledge = replace(known(), mine=False)
+    knowledge.aliases[planted] = Alias(planted, OTHER.id, "1-x", "f")
+    decision = decide(envelope(in_reply_to=planted, references=(OURS, planted)), knowledge)
+    assert (decision.outcome, decision.conversation) == ("file", CONVERSATION)
+
+
 def test_another_sender_in_sent_is_judged_as_one_who_writes_to_us():
     for sender, references, outcome in (
         (STRANGER, (SUPPLIERS,), "review"),

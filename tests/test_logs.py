@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,9 @@ pytestmark = pytest.mark.fast
 
 
 @pytest.fixture(autouse=True)
-def level() -> None:
+def level() -> Iterator[None]:
+    logs.configure("INFO")
+    yield
     logs.configure("INFO")
 
 

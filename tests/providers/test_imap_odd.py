@@ -425,7 +425,7 @@ class TestBrokenMail:
 
         told = 'RFC822.SIZE 50 INTERNALDATE "31-Dec-9999 23:59:59 -1200"'
         _, box = odd({"UID FETCH": ScriptedImap.fetched(told, ScriptedImap.HEADER)}, use=ImapSearcher)
-        assert [hit.message_id for hit in box.search(Query(text="Odd"))] == ["<7@odd.example>"]
+        assert [hit.message_id for hit in box.search(Query(text="Odd")).mails] == ["<7@odd.example>"]
 
     @pytest.mark.parametrize(
         "structure",

@@ -1,12 +1,16 @@
 """An answer may be seen before the mail that it answers, and names nothing else of ours: it is found later."""
 
 import time
+from datetime import timedelta
 from email.policy import SMTP
 
 import pytest
 
 from shared import connecting
 from shared.contract import PatchMailbox
+from shared.filing import Filer
+from shared.leasing import LeaseLost
+from shared.seeing import Seen
 from tests.doors import Guard, guarded
 from tests.scenes import imap, write
 
@@ -61,6 +65,23 @@ def test_before_the_copy_of_the_own_mail_was_put_into_sent(scene, asked):
     scene.sync()
     scene.work()
     assert {"mine", "at once"} <= texts(scene)
+
+
+def test_a_look_that_was_ended_meanwhile_fetches_nothing_more(scene, asked):
+    def ended(_):
+        raise LeaseLost
+
+    scene.supplier.reply(asked)
+    guard = Guard()
+    app = guarded(scene.app, guard)
+    with app.receiving(scene.org_id, scene.mailbox, leased=True) as receiver:
+        late = Seen(before=scene.clock() + timedelta(hours=1))
+        filer = Filer(app, scene.org_id, scene.mailbox, receiver, learn=ended, seen=late)
+        pages = receiver.pages(None, scene.mailbox.since)
+        [answer] = [mail for page in pages for mail in page.envelopes if mail.in_reply_to]
+        with pytest.raises(LeaseLost):
+            filer.handle(answer)
+    assert guard.count(f"{scene.receiver}.fetch") == 0
 
 
 def test_mails_that_come_in_their_order_are_never_searched_for(scene, asked):

@@ -2,13 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from shared import integrating, scheduling, working
 from shared.contract import Person, PutIntegration
-from shared.errors import ConsentRequired, OutcomeUnknown, Temporary
+from shared.errors import ConsentRequired, OutcomeUnknown, RateLimited, Temporary
 from shared.model import Mailbox, Message, OutboxItem, Tally
+from shared.promises import Promised
 from shared.rules import AgainstRules
 from shared.storage.base import Save
 from tests.doors import Guard, guarded
@@ -244,3 +246,16 @@ def test_a_hand_over_that_takes_its_time_is_counted_when_it_begins(stage, mail):
     assert sum(tally.minutes.values()) == 1
     stage.clock.advance(minutes=6)
     assert stage.sent().state == "sent"
+
+
+def test_a_pause_that_outlasts_the_mails_day_ends_with_it(scene):
+    message = scene.send()
+    list(scene.waiting())
+    stored = scene.app.records.get(scene.org_id, Message, message.key)
+    Promised(scene.app, scene.org_id, stored).postpone(
+        RateLimited("Not before tomorrow.", retry_after=200_000), timedelta(hours=48)
+    )
+    scene.clock.advance(hours=24, minutes=40)
+    scheduling.tick(scene.app)
+    scene.work()
+    assert scene.email(message.id).state == "sent"

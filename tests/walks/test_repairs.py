@@ -311,8 +311,8 @@ def test_a_look_that_can_never_succeed_ends_as_uncertain_after_a_day(stage, mail
 def test_the_owners_own_answer_is_outgoing_whoevers_copy_was_seen_first(scene):
     import email.policy
 
-    scene.sent()
-    scene.supplier.reply(scene.supplier.inbox()[0])
+    ours = scene.sent().message_id
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])["Message-ID"]
     scene.sync()
     carol, carols = scene.colleague()
     own = write(
@@ -321,7 +321,8 @@ def test_the_owners_own_answer_is_outgoing_whoevers_copy_was_seen_first(scene):
         "Re: Offer 4711",
         "Thanks",
         Cc=carol.address,
-        **{"In-Reply-To": scene.timeline()[1].message_id},
+        In_Reply_To=answer,
+        References=f"{ours} {answer}",
     )
     raw = own.as_bytes(policy=email.policy.SMTP)
     scene.alice.submit(raw, [carol.address, scene.supplier.address])

@@ -1,0 +1,52 @@
+"""Whether a mail may have been answered by one that was seen, and passed over, before it.
+
+Which mail of a case is read first is a matter of folders and of when copies come into Sent. Of what was
+passed over nothing is kept but, for the time of the look, the Message-IDs that it names.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.model import Envelope
+
+NEAREST = 20
+"""Of what a mail refers to, so many of the nearest are remembered."""
+
+MOST_NAMED = 20_000
+
+
+@dataclass
+class Seen:
+    """What one look has seen.
+
+    Attributes:
+        before: when the newest mail came in that earlier looks had seen.
+        newest: the same, of this one, too.
+    """
+
+    before: datetime | None = None
+    newest: datetime | None = None
+    _named: set[str] = field(default_factory=set)
+
+    def saw(self, envelope: Envelope, outcome: str, now: datetime) -> None:
+        """Note a mail that was dealt with. What came in "later than now" was dated by somebody's program."""
+        if envelope.received_at:
+            came = min(envelope.received_at, now)
+            self.newest = max(self.newest or came, came)
+        if outcome == "ignore":
+            self._named.update(filter(None, (envelope.in_reply_to, *envelope.references[-NEAREST:])))
+
+    def may_have_passed_over(self, envelope: Envelope) -> bool:
+        """Whether an answer to this mail may have been seen before it.
+
+        Earlier looks are known by the time only: a copy in Sent may come later than the first answer to it.
+        """
+        if envelope.message_id in self._named:
+            return True
+        until = self.newest if len(self._named) >= MOST_NAMED else self.before
+        if until is None:
+            return False
+        if envelope.is_sent and envelope.sent_at:
+            return envelope.sent_at <= until
+        came = envelope.received_at or envelope.sent_at
+        return came is not None and came < until

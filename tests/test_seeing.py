@@ -1,0 +1,51 @@
+"""Whether an answer may have been passed over before the mail that it answers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared import seeing
+from shared.seeing import Seen
+from tests.test_conversations import envelope
+
+pytestmark = pytest.mark.fast
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LATER = NOON + timedelta(hours=1)
+
+
+def mail(minutes=0, **changes):
+    return envelope(received_at=NOON + minutes * MINUTE, **changes)
+
+
+def test_what_a_mail_that_was_passed_over_names_may_have_been_answered_by_it():
+    seen = Seen()
+    seen.saw(mail(in_reply_to="<a@x>", references=("<b@x>", "<a@x>")), "ignore", LATER)
+    seen.saw(mail(references=("<c@x>",)), "file", LATER)
+    assert [seen.may_have_passed_over(mail(-1, message_id=f"<{name}@x>")) for name in "abc"] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_of_earlier_looks_only_the_time_is_known():
+    seen = Seen(before=NOON)
+    assert seen.may_have_passed_over(mail(-1))
+    assert not seen.may_have_passed_over(mail(1))
+    assert seen.may_have_passed_over(mail(1, is_sent=True, sent_at=NOON - MINUTE))
+
+
+def test_a_mail_from_the_future_makes_no_other_late():
+    seen = Seen()
+    seen.saw(mail(60 * 24 * 365), "ignore", NOON)
+    assert seen.newest == NOON
+
+
+def test_when_too_much_was_named_to_be_remembered_the_time_decides(monkeypatch):
+    monkeypatch.setattr(seeing, "MOST_NAMED", 1)
+    seen = Seen()
+    seen.saw(mail(5, in_reply_to="<a@x>"), "ignore", LATER)
+    assert seen.may_have_passed_over(mail(1))
+    assert not seen.may_have_passed_over(mail(9))
