@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared import audit, mime, sealing
+from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.filing import Filer
+from shared.jobs import Job
 from shared.knowing import find_by_id
 from shared.model import Conversation, DecidedReview, Envelope, Evidence, Mailbox, Message, Review, digest
 from shared.naming import is_held_as
@@ -105,6 +106,8 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
             with suppress(Raced):  # somebody else files it
                 _set_opened(app, caller.org_id, opened, None)
         raise
+    if envelope.message_id:  # what answers it was passed over while it was held
+        jobs.put(app, Job("sync", caller.org_id, mailbox.id, look=(envelope.message_id,), actor=caller.email))
     with suppress(Raced):  # filed once more at the same time
         _close(app, caller, opened, "filed")
     return whole(app, caller.org_id, message)

@@ -6,7 +6,7 @@ from email.policy import SMTP
 
 import pytest
 
-from shared import connecting
+from shared import connecting, reviewing
 from shared.contract import PatchMailbox
 from shared.filing import Filer
 from shared.leasing import LeaseLost
@@ -82,6 +82,16 @@ def test_a_look_that_was_ended_meanwhile_fetches_nothing_more(scene, asked):
         with pytest.raises(LeaseLost):
             filer.handle(answer)
     assert guard.count(f"{scene.receiver}.fetch") == 0
+
+
+def test_while_that_mail_was_held_for_its_owner(scene):
+    review = scene.held()
+    scene.alice.receive(mail(scene, "to a held one", In_Reply_To=review.message_id).as_bytes(policy=SMTP))
+    scene.sync()
+    assert "to a held one" not in texts(scene)
+    reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    scene.work()
+    assert "to a held one" in texts(scene)
 
 
 def test_mails_that_come_in_their_order_are_never_searched_for(scene, asked):
