@@ -278,6 +278,18 @@ class TestRefusedMails:
         assert "Bad" not in subjects(searcher.search(Query(text="")).mails)
         searcher.close()
 
+    def test_one_in_sent_ends_no_consent_and_hides_no_copy(self, stage, receiver, bad):
+        copies = [mail("Copy", From=stage.address) for _ in range(2)]
+        items = [stage.box.add(copy, "sent") for copy in copies]
+        renamed = mail("Copy", From=stage.address, References="<planned@x>")
+        item = stage.box.add(renamed, "sent")
+        stage.system.faults.bad_mails.add(items[1].id)
+        assert receiver.find_sent(id_of(copies[0])).ref == items[0].id
+        assert receiver.find_sent("<planned@x>").ref == item.id
+        for unknown in (id_of(copies[1]), "<other@x>"):
+            with pytest.raises(Temporary, match="does not show"):
+                receiver.find_sent(unknown)
+
     def test_an_outage_is_no_single_mails_fault(self, stage, receiver, bad):
         cursor = read(receiver, bad[1])[1]
         stage.system.faults.bad_mails.clear()
@@ -287,8 +299,12 @@ class TestRefusedMails:
         assert stage.system.faults.storm == 0
         assert subjects(read(receiver, cursor)[0]) == ["Bad"]
 
-    def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
+    @pytest.mark.parametrize("status", [500, 403])
+    def test_too_many_at_once_are_not_passed_over_and_end_no_consent(
+        self, stage, receiver, monkeypatch, status
+    ):
         monkeypatch.setattr(Position, "most_refused", 2)
+        stage.system.faults.bad_status = status
         cursor = read(receiver)[1]
         stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):
