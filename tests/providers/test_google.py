@@ -30,6 +30,7 @@ from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
+from shared.syncing import LOOKED_AT
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
 
@@ -447,6 +448,33 @@ class TestLook:
         answer = mail("Other words", References=id_of(asked_), **people)
         stage.box.add(answer, at=at + timedelta(days=1))
         assert subjects(receiver.look([id_of(asked_)])) == ["Offer", "Other words"]
+
+    @staticmethod
+    def thread(stage, length=100):
+        """Put in a mail with so long a thread, and other mails after it; returns the ids of the thread's."""
+        at, first = datetime.now(UTC) - timedelta(days=2), mail("Offer")
+        thread = stage.box.add(first, at=at).thread
+        answers = [mail("Re: Offer", References=id_of(first)) for _ in range(length - 1)]
+        for number, answer in enumerate(answers):
+            stage.box.add(answer, at=at + timedelta(minutes=number), thread=thread)
+            stage.box.add(mail("Other"), at=at + timedelta(minutes=number), thread="new")
+        return [id_of(first), *map(id_of, answers)]
+
+    def test_as_many_as_are_looked_for_at_once_fit_into_a_minutes_quota(self, stage, receiver):
+        threads = [self.thread(stage) for _ in range(LOOKED_AT)]
+        found = receiver.look([thread[0] for thread in threads])
+        assert {one.message_id for one in found} == {id_ for thread in threads for id_ in thread}
+
+    def test_no_mail_is_asked_for_twice_in_a_look(self, stage, receiver):
+        ids = self.thread(stage)
+        bad = next(one for one in stage.box.listed() if one.message_id == ids[50])
+        stage.system.faults.bad_mails.add(bad.id)
+        found = []
+        with pytest.raises(Withheld) as caught:
+            found.extend(receiver.look(ids[:5]))
+        assert (caught.value.message_ids, caught.value.mails) == ({*ids[:5]}, 1)
+        read = [one for one in asked(stage, "messages.get") if one.status == 200]
+        assert len(read) < 100 + 25 + 5
 
 
 class TestSending:
