@@ -22,7 +22,7 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
-from shared.providers.google import client, listing, reading, spending
+from shared.providers.google import client, listing, reading, reports, spending
 from shared.providers.google import position as positions
 from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
@@ -685,6 +685,10 @@ def test_raw_comes_back_byte_by_byte_whatever_it_holds(stage, receiver):
     item = stage.box.add(raw)
     assert receiver.fetch(item.id) == raw
     assert base64.urlsafe_b64encode(raw)
+
+
+def test_half_a_character_in_a_header_stops_nothing():
+    assert reports.block([{"name": "Subject", "value": "\ud83d!"}]) == b"Subject: ?!\r\n"
 
 
 def test_only_the_header_that_names_nobody_is_left_out():
