@@ -583,7 +583,7 @@ class TestRefusals:
         item = stage.box.add(mail("New"))
         faults = stage.system.faults
         faults.storm, faults.storm_status, faults.storm_page = 1, 404, True
-        assert [found["id"] for found in receiver.metadata([item.id])] == [item.id]
+        assert [found["id"] for found in receiver.available([item.id])[0]] == [item.id]
 
     def test_the_end_of_the_sending_limit_stands_in_the_words(self):
         until = (datetime.now(UTC) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
