@@ -207,6 +207,8 @@ class Exchange(WebServer):
             raise EwsError("ErrorAccountDisabled", "Account is disabled.")
         asked = {str(one.get("Id")) for one in soap.find_all(call.body, "m:ItemIds/*")}
         if call.operation == "GetItem" and asked & faults.breaking:
+            if faults.breaking_page:
+                return Reply(500, b"<html>Runtime Error</html>", {"Content-Type": "text/html"})
             raise EwsError("ErrorInternalServerError", "An internal server error occurred.")
         if call.operation in SENDING and faults.lost_before > 0:
             faults.lost_before -= 1

@@ -32,7 +32,8 @@ class Faults:
         errors: operation -> codes that its next calls are answered with.
         bad_mails: mail -> the code with which that one is refused wherever others are given.
         bad_contents: likewise, and its properties are shown.
-        breaking: ids of mails with which every GetItem ends in a SOAP fault, whatever else it asks for.
+        breaking: ids of mails with which every GetItem ends in a SOAP fault, whatever else it asks for; with
+            `breaking_page` in a page of the web server's.
         bare_errors: an error of SyncFolderItems comes without SyncState.
         rewrite_message_id: Exchange puts its own Message-ID in place of ours.
         rewrite_date: Exchange puts the time at which it took the mail in place of ours.
@@ -54,6 +55,7 @@ class Faults:
     bad_mails: dict[str, str] = field(default_factory=dict)
     bad_contents: dict[str, str] = field(default_factory=dict)
     breaking: set[str] = field(default_factory=set)
+    breaking_page: bool = False
     bare_errors: bool = False
     rewrite_message_id: bool = False
     rewrite_date: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from json import dumps, loads
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -35,11 +36,11 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON; None where it is none."""
+        """The body as JSON; None where it is none. Half a character becomes a question mark."""
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+            return _mended(self.body)
 
     def pause(self, default: float = 60.0) -> float:
         """Seconds to wait: `Retry-After` (RFC 9110 section 10.2.3), else `default`."""
@@ -168,6 +169,15 @@ class Api:
 def _read(response: "Response", title: str) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, transport.body(response, title))
+
+
+def _mended(body: bytes) -> Any:
+    """Read JSON with halves of characters, which RFC 8259 (section 8.2) allows and msgspec refuses."""
+    try:
+        whole = dumps(loads(body), ensure_ascii=False).encode(errors="replace")
+        return msgspec.json.decode(whole)
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _pause(text: str, default: float) -> float:

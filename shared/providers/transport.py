@@ -40,6 +40,10 @@ class NotSent(Temporary):
         return same
 
 
+class TooMuch(Rejected):
+    """The answer is larger than we read."""
+
+
 @contextmanager
 def translated(title: str) -> Iterator[None]:
     """Turn what `requests` raises into NotSent (no connection was made) or Temporary."""
@@ -143,7 +147,7 @@ def adapter(
 
 
 def take(response: "Response", title: str, largest: int = LARGEST) -> None:
-    """Have a streamed response hold its body. Raises Rejected beyond `largest`."""
+    """Have a streamed response hold its body. Raises TooMuch beyond `largest`."""
     response._content = body(response, title, largest)  # noqa: SLF001 - what its `content` would set
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
 
@@ -159,12 +163,12 @@ def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
 
 
 def body(response: "Response", title: str, largest: int = LARGEST) -> bytes:
-    """Read and return the body of a streamed response. Raises Rejected beyond `largest`."""
+    """Read and return the body of a streamed response. Raises TooMuch beyond `largest`."""
     parts, size = [], 0
     for part in response.iter_content(CHUNK):
         size += len(part)
         if size > largest:
             response.close()
-            raise Rejected(f"{title} gave more than {largest // 1_000_000} MB.")
+            raise TooMuch(f"{title} gave more than {largest // 1_000_000} MB.")
         parts.append(part)
     return b"".join(parts)

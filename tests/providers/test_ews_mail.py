@@ -21,6 +21,7 @@ from shared.providers.base import Query
 from shared.providers.ews.reading import Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
+from shared.providers.ews.wire import MOST_MARKS
 from shared.providers.positions import ASKED, WAITED
 from tests.providers.exchange_parts import PASSWORD, SINCE, Box
 from tests.providers.parts import id_of, mail
@@ -158,8 +159,8 @@ class TestReading:
         with box.opened() as receiver:
             pages = receiver.pages(cursor, SINCE)
             first = next(pages)
-            box.exchange.faults.errors["GetItem"] = ["ErrorCorruptData"]
-            with pytest.raises(Rejected):
+            box.exchange.faults.errors["GetItem"] = ["ErrorMailboxStoreUnavailable"]
+            with pytest.raises(Temporary):
                 next(pages)
         found, cursor = box.read(first.cursor)
         assert [e.subject for e in (*first.envelopes, *found)] == [str(number) for number in range(250)]
@@ -178,6 +179,11 @@ class TestReading:
         assert [e.subject for e in after] == ["Offer screws"]
         assert [e.subject for e in before] == ["Invoice screws"]
         assert len(sender) == 3
+
+
+def quoting(subject, quotes):
+    """A mail with so many quotes in its headers."""
+    return b"X-Odd: " + b'"' * quotes + b"\r\n" + mail(subject)
 
 
 class TestRefused:
@@ -266,14 +272,15 @@ class TestRefused:
         with pytest.raises(error):
             self.look(box, cursor)
 
-    @pytest.mark.parametrize("others", [1, 150])
-    def test_one_at_which_the_server_breaks_stops_no_other_and_is_asked_for_again(self, box, others):
+    @pytest.mark.parametrize(("others", "page"), [(1, False), (1, True), (150, False)])
+    def test_one_at_which_the_server_breaks_stops_no_other_and_is_asked_for_again(self, box, others, page):
         box.mailbox.add(mail("Before"))
         cursor = box.read()[1]
         bad = box.mailbox.add(mail("Bad"))
         for number in range(others):
             box.mailbox.add(mail(str(number)))
         box.exchange.faults.breaking.add(bad.moving_id)
+        box.exchange.faults.breaking_page = page
         found, *told, cursor = self.look(box, cursor)
         assert (len(found), told) == (others, [1, 0])
         with box.asked() as asked:
@@ -287,12 +294,39 @@ class TestRefused:
         box.exchange.faults.breaking |= {item.moving_id for item in items}
         with box.asked() as asked, pytest.raises(Temporary):
             self.look(box, cursor)
-        assert asked.count("GetItem") < 3
+        assert asked.count("GetItem") <= 3
+
+    @pytest.mark.parametrize("sides", [("inbox",), ("inbox", "sentitems")])
+    def test_one_at_which_the_server_breaks_stops_nothing_where_no_other_is_left_to_judge_by(
+        self, box, cursor, sides
+    ):
+        bad = [box.mailbox.add(mail("Bad"), folder, sent=folder != "inbox") for folder in sides]
+        for number in range(8):
+            box.mailbox.add(mail(str(number)))
+        box.exchange.faults.breaking |= {item.moving_id for item in bad}
+        found, *told, _ = self.look(box, cursor)
+        assert (len(found), told) == (8, [len(sides), 0])
+
+    def test_mails_that_are_too_large_together_are_asked_for_apart(self, box, cursor):
+        box.mailbox.add(mail("Good"))
+        for subject in "ABCD":
+            box.mailbox.add(quoting(subject, MOST_MARKS // 4))
+        found, *told, cursor = self.look(box, cursor)
+        assert (sorted(found), told) == (["A", "B", "C", "D", "Good"], [0, 0])
+        assert self.look(box, cursor)[:3] == ([], 0, 0)
+
+    def test_one_that_is_too_large_is_put_off_and_stops_no_other(self, box, cursor):
+        box.mailbox.add(quoting("Large", MOST_MARKS + 1))
+        box.mailbox.add(mail("Good"))
+        *told, cursor = self.look(box, cursor)
+        assert told == [["Good"], 1, 0]
+        box.mailbox.add(mail("New"))
+        assert self.look(box, cursor)[:3] == (["New"], 1, 0)
 
     def test_one_word_about_many_mails_is_about_all(self, box, cursor):
         for subject in ("One", "Two"):
             box.mailbox.add(mail(subject))
-        box.exchange.faults.errors["GetItem"] = [self.CODES[0]]
+        box.exchange.faults.errors["GetItem"] = [self.CODES[0]] * 3  # for both, and for each
         with pytest.raises(Temporary):
             self.look(box, cursor)
         assert self.look(box, cursor)[0] == ["One", "Two"]
@@ -312,6 +346,15 @@ class TestRefused:
         position = Position.of(cursor)
         position.swept += timedelta(days=1)  # so old that no other sweep finds it
         assert self.look(box, position.cursor)[:2] == (["Bad"], 0)
+
+    def test_one_in_sent_hides_no_copy(self, box, refuse):
+        copy = mail("Copy", From=box.address, References="<planned@x>")
+        item = box.mailbox.add(copy, "sentitems", sent=True)
+        refuse(mail("Bad"), "ErrorCorruptData", "sentitems")
+        with box.opened() as sent:
+            assert sent.find_sent("<planned@x>").ref == item.moving_id
+            with pytest.raises(Temporary, match="does not show"):
+                sent.find_sent("<other@x>")
 
     def test_late_evidence_and_search_go_on_without_it_and_a_refused_body_is_no_missing_consent(
         self, box, refuse

@@ -22,7 +22,7 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
-from shared.providers.google import client, listing, reading, spending
+from shared.providers.google import client, listing, reading, reports, spending
 from shared.providers.google import position as positions
 from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
@@ -30,6 +30,7 @@ from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
+from shared.syncing import LOOKED_AT
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
 
@@ -278,6 +279,18 @@ class TestRefusedMails:
         assert "Bad" not in subjects(searcher.search(Query(text="")).mails)
         searcher.close()
 
+    def test_one_in_sent_ends_no_consent_and_hides_no_copy(self, stage, receiver, bad):
+        copies = [mail("Copy", From=stage.address) for _ in range(2)]
+        items = [stage.box.add(copy, "sent") for copy in copies]
+        renamed = mail("Copy", From=stage.address, References="<planned@x>")
+        item = stage.box.add(renamed, "sent")
+        stage.system.faults.bad_mails.add(items[1].id)
+        assert receiver.find_sent(id_of(copies[0])).ref == items[0].id
+        assert receiver.find_sent("<planned@x>").ref == item.id
+        for unknown in (id_of(copies[1]), "<other@x>"):
+            with pytest.raises(Temporary, match="does not show"):
+                receiver.find_sent(unknown)
+
     def test_an_outage_is_no_single_mails_fault(self, stage, receiver, bad):
         cursor = read(receiver, bad[1])[1]
         stage.system.faults.bad_mails.clear()
@@ -287,8 +300,12 @@ class TestRefusedMails:
         assert stage.system.faults.storm == 0
         assert subjects(read(receiver, cursor)[0]) == ["Bad"]
 
-    def test_too_many_at_once_are_not_passed_over(self, stage, receiver, monkeypatch):
+    @pytest.mark.parametrize("status", [500, 403])
+    def test_too_many_at_once_are_not_passed_over_and_end_no_consent(
+        self, stage, receiver, monkeypatch, status
+    ):
         monkeypatch.setattr(Position, "most_refused", 2)
+        stage.system.faults.bad_status = status
         cursor = read(receiver)[1]
         stage.system.faults.bad_mails |= {stage.box.add(mail(str(number))).id for number in range(3)}
         with pytest.raises(Temporary):
@@ -432,6 +449,33 @@ class TestLook:
         stage.box.add(answer, at=at + timedelta(days=1))
         assert subjects(receiver.look([id_of(asked_)])) == ["Offer", "Other words"]
 
+    @staticmethod
+    def thread(stage, length=100):
+        """Put in a mail with so long a thread, and other mails after it; returns the ids of the thread's."""
+        at, first = datetime.now(UTC) - timedelta(days=2), mail("Offer")
+        thread = stage.box.add(first, at=at).thread
+        answers = [mail("Re: Offer", References=id_of(first)) for _ in range(length - 1)]
+        for number, answer in enumerate(answers):
+            stage.box.add(answer, at=at + timedelta(minutes=number), thread=thread)
+            stage.box.add(mail("Other"), at=at + timedelta(minutes=number), thread="new")
+        return [id_of(first), *map(id_of, answers)]
+
+    def test_as_many_as_are_looked_for_at_once_fit_into_a_minutes_quota(self, stage, receiver):
+        threads = [self.thread(stage) for _ in range(LOOKED_AT)]
+        found = receiver.look([thread[0] for thread in threads])
+        assert {one.message_id for one in found} == {id_ for thread in threads for id_ in thread}
+
+    def test_no_mail_is_asked_for_twice_in_a_look(self, stage, receiver):
+        ids = self.thread(stage)
+        bad = next(one for one in stage.box.listed() if one.message_id == ids[50])
+        stage.system.faults.bad_mails.add(bad.id)
+        found = []
+        with pytest.raises(Withheld) as caught:
+            found.extend(receiver.look(ids[:5]))
+        assert (caught.value.message_ids, caught.value.mails) == ({*ids[:5]}, 1)
+        read = [one for one in asked(stage, "messages.get") if one.status == 200]
+        assert len(read) < 100 + 25 + 5
+
 
 class TestSending:
     def test_an_answer_joins_the_thread_of_what_it_answers(self, stage, sender):
@@ -539,7 +583,7 @@ class TestRefusals:
         item = stage.box.add(mail("New"))
         faults = stage.system.faults
         faults.storm, faults.storm_status, faults.storm_page = 1, 404, True
-        assert [found["id"] for found in receiver.metadata([item.id])] == [item.id]
+        assert [found["id"] for found in receiver.available([item.id])[0]] == [item.id]
 
     def test_the_end_of_the_sending_limit_stands_in_the_words(self):
         until = (datetime.now(UTC) + timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -641,6 +685,10 @@ def test_raw_comes_back_byte_by_byte_whatever_it_holds(stage, receiver):
     item = stage.box.add(raw)
     assert receiver.fetch(item.id) == raw
     assert base64.urlsafe_b64encode(raw)
+
+
+def test_half_a_character_in_a_header_stops_nothing():
+    assert reports.block([{"name": "Subject", "value": "\ud83d!"}]) == b"Subject: ?!\r\n"
 
 
 def test_only_the_header_that_names_nobody_is_left_out():

@@ -19,7 +19,7 @@ from shared.providers.microsoft.entra import Entra
 from shared.providers.microsoft.results import roles_of
 from shared.providers.transport import NotSent
 from tests.contracts.stages import Microsoft
-from tests.providers.parts import HOSTS, id_of, mail
+from tests.providers.parts import HOSTS, SINCE, id_of, mail
 
 
 @pytest.fixture
@@ -96,6 +96,40 @@ class TestNotices:
         items = [{"subscriptionId": "a", "clientState": None, "lifecycleEvent": None}, {"clientState": "s"}]
         posted = Notification(json.dumps({"value": items}).encode())
         assert [one.secret for one in notices(posted)] == ["", "s"]
+
+
+class TestAnswers:
+    """What comes with 200 and is not what Graph says."""
+
+    @pytest.mark.parametrize("body", [b"<html>Sign in to the Wi-Fi</html>", b"null", b"[]"])
+    def test_a_page_in_graphs_place_is_waited_out(self, stage, body):
+        stage.put(mail("Screws", To=stage.address))
+        receiver, sent, searcher = stage.receiver(), stage.sent_folder(), stage.searcher()
+        cursor = [page.cursor for page in receiver.pages(None, SINCE)][-1]
+        for ask in (
+            lambda: list(receiver.pages(None, SINCE)),
+            lambda: list(receiver.pages(cursor, SINCE)),
+            lambda: list(receiver.look(["<a@x>"])),
+            lambda: receiver.returned_headers("id"),
+            lambda: sent.find_sent("<a@x>"),
+            lambda: searcher.search(Query()),
+            searcher.folders,
+        ):
+            stage.system.fail_next(1, 200, body=body)
+            with pytest.raises(Temporary, match="gave an answer that is none"):
+                ask()
+        assert list(receiver.pages(cursor, SINCE))
+
+    def test_half_a_character_hides_no_mail(self, stage):
+        body = b'{"subject": "\\ud83d", "from": "\\ud83d\\ude00", "to": "\\\\ud83d"}'
+        stage.system.fail_next(1, 200, body=body)
+        api = http.Api(stage.system.base, "It", lambda: "token", lambda _: Temporary(""), HOSTS)
+        assert api.call("GET", "/me/messages").json == {
+            "subject": "?",
+            "from": "\U0001f600",
+            "to": "\\ud83d",
+        }
+        api.close()
 
 
 class TestHttp:

@@ -259,7 +259,7 @@ def sessions(stage, mailbox, cursor):
     yield "a fetch", lambda: reader.fetch("abc")
     yield "late evidence", lambda: list(reader.look(["<a@b.example>"]))
     yield "a look into Sent", lambda: google.sent_folder(connection).find_sent("<a@b.example>")
-    yield "headers", lambda: google.sent_folder(connection).metadata(["abc"])
+    yield "headers", lambda: google.sent_folder(connection).available(["abc"])
     yield "an answer", lambda: sender.send(answer, mailbox.address, to, never)
     yield "a draft put", lambda: drafter.put(answer, to)
     yield "a draft read", lambda: drafter.fetch("r1")

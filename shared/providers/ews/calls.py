@@ -15,13 +15,13 @@ from exchangelib.properties import DistinguishedFolderId, FolderId, ItemId, Mail
 from exchangelib.util import TNS
 
 from shared import logs
-from shared.errors import NotFound, Temporary, ZalionError
+from shared.errors import NotFound, Rejected, Temporary, ZalionError
 from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
 from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
 from shared.providers.ews.xml import Element, Where, Words, decoded, extended, finished, id_of, moment, text
-from shared.providers.transport import LARGEST
+from shared.providers.transport import LARGEST, TooMuch
 
 BATCH = 100
 """Mails a GetItem: with headers, a megabyte or so."""
@@ -134,29 +134,23 @@ class Session:
             found = service.first(folders, **options) if most else service.all(folders, **options)
             return [_found(one) for one in surely(found)]
 
-    def items(self, ids: Sequence[str]) -> list[Element]:
-        """Return what envelopes are made of, in this order; who is gone is left out."""
-        found, refused = self.available(ids)
-        for error in refused.values():
-            raise error
-        return found
-
     def available(
         self, ids: Sequence[str], known: Collection[str] = ()
     ) -> tuple[list[Element], dict[str, ZalionError]]:
-        """Return the same, and what Exchange says of those that it does not give although it gives others.
+        """Return what envelopes are made of, in this order, and what is said of mails that are not given.
 
-        Raises what is no single mail's fault; `known` are mails of which it is known that they are not given.
+        Who is gone is left out; "not given" is what Exchange refuses although it gives others. Raises what
+        is no single mail's fault; `known` are mails of which it is known that they are not given.
         """
         found: list[Element] = []
         refused: dict[str, ZalionError] = {}
         for batch in batched(ids, BATCH, strict=False):
             try:
                 given, missing = self._told(batch, ENVELOPE)
-            except refusals.Broke:
-                if not self._gives_others({*batch, *known}):
+            except (refusals.Broke, Rejected) as broken:
+                if not self._gives_others({*batch, *known}) and not any(map(self._gives, _halves(batch))):
                     raise
-                given, missing = self._told_apart(batch)
+                given, missing = self._told_apart(batch, broken)
             if len(missing) == len(batch) and not self._gives_others({*batch, *known}):
                 raise Temporary("The Exchange server shows no mail at the moment.", retry_after=60)
             for error in missing.values():
@@ -216,22 +210,37 @@ class Session:
         found = [one for one in told if not isinstance(one, Exception)]
         return found, {id_: refusal for id_, refusal in refused.items() if refusal}
 
-    def _told_apart(self, ids: Sequence[str]) -> tuple[list[Element], dict[str, ZalionError]]:
-        """Ask for mails at which the server broke: once more, then for halves, until it is clear at which."""
-        try:
-            return self._told(ids, ENVELOPE)
-        except refusals.Broke as error:
-            if len(ids) == 1:
-                return [], {ids[0]: error}
-        middle = len(ids) // 2
-        (found, refused), (more, others) = map(self._told_apart, (ids[:middle], ids[middle:]))
-        return found + more, refused | others
+    def _told_apart(
+        self, ids: Sequence[str], error: ZalionError
+    ) -> tuple[list[Element], dict[str, ZalionError]]:
+        """Ask for halves of the mails that got `error` together, until it is clear at which it is."""
+        if len(ids) == 1:
+            return [], {ids[0]: error}
+        found: list[Element] = []
+        refused: dict[str, ZalionError] = {}
+        for half in _halves(ids):
+            try:
+                given, missing = self._told(half, ENVELOPE)
+            except (refusals.Broke, Rejected) as again:
+                given, missing = self._told_apart(half, again)
+            found += given
+            refused |= missing
+        return found, refused
 
     def _gives_others(self, but: Collection[str]) -> bool:
-        """Whether Exchange gives any of the newest mails but these."""
+        """Whether Exchange gives any of the newest mails but these; it may break at one of those, too."""
         newest = self.find([self.known("inbox"), self.known("sentitems")], most=JUDGED)
         others = [one.id for one in newest if one.id not in but]
-        return bool(others and self._told(others, ENVELOPE)[0])
+        return any(map(self._gives, (others, *_halves(others))))
+
+    def _gives(self, ids: Sequence[str]) -> bool:
+        """Whether Exchange gives any of these mails; more of them than we read is given, too."""
+        try:
+            return bool(ids and self._told(ids, ENVELOPE)[0])
+        except TooMuch:
+            return True
+        except (refusals.Broke, Rejected):
+            return False
 
     @contextmanager
     def _speaking(self, largest: int = wire.SHORT) -> Iterator[Account]:
@@ -241,6 +250,11 @@ class Session:
                 self._account = wire.account(self._connection, self._timeouts)
             self._account.protocol.limit(largest)
             yield self._account
+
+
+def _halves(ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    middle = len(ids) // 2
+    return ids[:middle], ids[middle:]
 
 
 def _folder(element: Element) -> Folder:

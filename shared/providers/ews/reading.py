@@ -145,14 +145,20 @@ class EwsMailbox(Folders):
             raise Withheld(wanted, len(refused))
 
     def find_sent(self, message_id: str) -> Receipt | None:
-        """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References."""
+        """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References.
+
+        Raises Temporary where Exchange does not show all that may be it.
+        """
         sent = [self.known(SENT)]
         found = self.find(sent, Where(equal(MESSAGE_ID, message_id)), most=1)
         ids = [one.id for one in found or self.find(sent, most=RECENT)]
-        for copy in (envelope(item, sent=True) for item in self.items(ids)):
+        items, refused = self.available(ids)
+        for copy in (envelope(item, sent=True) for item in items):
             quotes = copy.references[-1:] == (message_id,) and copy.in_reply_to != message_id
             if copy.message_id == message_id or quotes:
                 return Receipt(copy.ref, copy.message_id, copy.thread)
+        if refused:
+            raise Temporary("Exchange does not show all that lies in Sent.", retry_after=60)
         return None
 
     def keep_sent(self, raw: bytes, sent_at: datetime) -> str | None:  # noqa: ARG002 - Exchange reads Date

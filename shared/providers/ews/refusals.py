@@ -133,7 +133,8 @@ def _of_status(response: Any) -> ZalionError | UnauthorizedError | None:
     if status in _BY_STATUS:
         return _BY_STATUS[status](words)
     is_soap = status == HTTPStatus.OK or b"Envelope" in response.content[:400]
-    return None if is_soap else Temporary(f"The Exchange server is not available ({words}).", retry_after=60)
+    kind = Broke if status == HTTPStatus.INTERNAL_SERVER_ERROR else Temporary
+    return None if is_soap else kind(f"The Exchange server is not available ({words}).", retry_after=60)
 
 
 def _unauthorised(response: Any) -> ZalionError:

@@ -184,9 +184,9 @@ def _small(response: Any) -> None:
 
 
 def _check_markup(body: bytes) -> None:
-    """Raise Rejected for an answer that has no end of elements or attributes."""
+    """Raise TooMuch for an answer that has no end of elements or attributes."""
     if any(body.count(mark) > MOST_MARKS for mark in (b"<", b'"', b"'")):
-        raise Rejected(f"{TITLE}'s answer is too large to be read.")
+        raise transport.TooMuch(f"{TITLE}'s answer is too large to be read.")
 
 
 def _in_pieces(response: Any) -> None:

@@ -1,11 +1,11 @@
 """What answers a mail at Gmail, which cannot search for In-Reply-To."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from shared.errors import Withheld, ZalionError
+from shared.errors import Withheld
 from shared.model import Envelope
 from shared.providers.google import listing
 from shared.providers.google.client import ME, Session, envelope, readable
@@ -26,27 +26,34 @@ class Answers(Session):
         The mail is found, and then its thread and what came after it are looked through for what names it.
         """
         found: dict[str, dict[str, Any]] = {}
-        missing: dict[str, Collection[str]] = {}
-        for message_id in message_ids:
-            items, refused = self._about(message_id)
-            found |= {item["id"]: item for item in items}
-            if refused:
-                missing[message_id] = refused.keys()
+        refused: set[str] = set()
+        missing = {id_: kept for id_ in message_ids if (kept := self._about(id_, found, refused))}
         wanted = set(message_ids)
         for item in sorted(found.values(), key=lambda one: int(one["internalDate"])):
             mail = envelope(item)
             if readable(item) and wanted & {mail.message_id, *mail.references}:
                 yield mail
         if missing:
-            raise Withheld(missing, len(set().union(*missing.values())))
+            raise Withheld(missing, len(refused))
 
-    def _about(self, message_id: str) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
-        """Return a mail and what lies around it, and what Gmail says of those that it does not give."""
-        found, refused = self.available(listing.ids(self, listing.named(message_id), listing.COPIES))
-        for item in [*found]:
-            more, missing = self.available(self._around(item))
-            found, refused = found + more, refused | missing
-        return found, refused
+    def _about(self, message_id: str, found: dict[str, dict[str, Any]], refused: set[str]) -> set[str]:
+        """Read a mail and what lies around it, which `found` and `refused` keep: nothing is asked for twice.
+
+        Returns which of these Gmail does not give.
+        """
+        ids = {*listing.ids(self, listing.named(message_id), listing.COPIES)}
+        self._read(ids, found, refused)
+        for item in [found[id_] for id_ in ids if id_ in found]:
+            around = self._around(item)
+            self._read(around, found, refused)
+            ids.update(around)
+        return ids & refused
+
+    def _read(self, ids: Iterable[str], found: dict[str, dict[str, Any]], refused: set[str]) -> None:
+        """Read those of the mails that were not asked for yet."""
+        came, kept = self.available([id_ for id_ in ids if id_ not in found and id_ not in refused])
+        found.update({item["id"]: item for item in came})
+        refused.update(kept)
 
     def _around(self, item: Mapping[str, Any]) -> list[str]:
         """Return the ids of a mail's thread, and of what came first after it: its people's, then others'."""

@@ -136,20 +136,11 @@ class Session:
             self.profile()
             raise kind(f"Gmail refused this mail ({error.facts['said']}).") from error
 
-    def metadata(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def available(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
         """Return headers and labels of these messages, in their order, without those that are gone.
 
-        Raises what Gmail says of one that it does not give.
-        """
-        found, refused = self.available(ids)
-        for error in refused.values():
-            raise error
-        return found
-
-    def available(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, ZalionError]]:
-        """Return the same, and what Gmail says of those that it does not give although it gives others.
-
-        Raises what is no single mail's fault.
+        Also tells what Gmail says of those that it does not give although it gives others. Raises what is
+        no single mail's fault: nothing that is told of a mail is about the mailbox.
         """
         found: dict[str, dict[str, Any]] = {}
         refused: dict[str, ZalionError] = {}
@@ -158,12 +149,13 @@ class Session:
             found |= came
             for id_ in missing:
                 try:
-                    found[id_] = self.run(self._metadata(id_))
+                    with self.one_mail(Temporary):
+                        found[id_] = self.run(self._metadata(id_))
                 except NotFound:
                     continue
                 except RateLimited:
                     raise
-                except (Temporary, Rejected, ConsentRequired) as error:
+                except (Temporary, Rejected) as error:
                     self.profile()  # raises where it is about the mailbox, or all of Gmail
                     logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
                     refused[id_] = error

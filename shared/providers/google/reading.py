@@ -19,7 +19,7 @@ from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
 from shared.providers.google.answers import Answers
-from shared.providers.google.client import ME, UNREAD_LABELS, checked, envelope, readable
+from shared.providers.google.client import ME, PAUSE, UNREAD_LABELS, checked, envelope, readable
 from shared.providers.google.position import LATE, Position
 
 PAGE = 25
@@ -90,16 +90,22 @@ class GmailMailbox(Answers):
         return report
 
     def find_sent(self, message_id: str) -> Receipt | None:
-        """See `SentFolder.find_sent`. A copy whose Message-ID was changed still quotes ours in References."""
-        found = self.metadata(listing.ids(self, f"in:sent {listing.named(message_id)}", listing.COPIES))
-        if not found:
-            newest = self.metadata(listing.ids(self, "in:sent", RECENT))
+        """See `SentFolder.find_sent`. A copy whose Message-ID was changed still quotes ours in References.
+
+        Raises Temporary where Gmail does not show all that may be it.
+        """
+        named = listing.ids(self, f"in:sent {listing.named(message_id)}", listing.COPIES)
+        found, refused = self.available(named)
+        if not found and not refused:
+            newest, refused = self.available(listing.ids(self, "in:sent", RECENT))
             copies = [(item, envelope(item)) for item in newest]
             found = [
                 item
                 for item, mail in copies
                 if mail.references[-1:] == (message_id,) and mail.in_reply_to != message_id
             ]
+        if not found and refused:
+            raise Temporary("Gmail does not show all that lies in Sent.", retry_after=PAUSE)
         if not found:
             return None
         return Receipt(found[0]["id"], envelope(found[0]).message_id, found[0].get("threadId"))

@@ -74,4 +74,6 @@ def unread(part: Mapping[str, Any], place: tuple[int, ...] = ()) -> Iterator[Par
 
 def block(headers: Any) -> bytes:
     """Write headers as a block."""
-    return "".join(f"{one['name']}: {' '.join(one['value'].splitlines())}\r\n" for one in headers).encode()
+    return "".join(f"{one['name']}: {' '.join(one['value'].splitlines())}\r\n" for one in headers).encode(
+        errors="replace"
+    )

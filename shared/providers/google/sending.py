@@ -55,7 +55,7 @@ class _Leaving(Session):
 
     def _receipt(self, sent: Mapping[str, Any]) -> Receipt:
         try:
-            copies = self.metadata([sent["id"]])
+            copies, _ = self.available([sent["id"]])
         except ZalionError:
             copies = []  # it has left; the copy in Sent tells the id when it is read
         final = envelope(copies[0]).message_id if copies else None

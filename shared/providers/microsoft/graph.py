@@ -65,7 +65,14 @@ class Session:
     def get(self, path: str, **params: str) -> Any:
         """Return the JSON of a path of this mailbox; OData's own parameters (in lower case) get their $."""
         named = {f"${key}" if key.islower() else key: value for key, value in params.items()}
-        return self.api.call("GET", self.path + path, params=named).json
+        return self.asked("GET", self.path + path, params=named)
+
+    def asked(self, method: str, path: str, **options: Any) -> Any:
+        """Return the JSON of an answer; `options` are those of `Api.call`.
+
+        Raises what that does, and Temporary for a success that is no JSON: a page of something on the way.
+        """
+        return _told(self.api.call(method, path, **options).json)
 
     def all(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of a list of this mailbox."""
@@ -73,12 +80,12 @@ class Session:
 
     def listed(self, path: str, **params: str) -> Iterator[list[dict[str, Any]]]:
         """Yield the pages of any list."""
-        page = self.api.call("GET", path, params={f"${k}": v for k, v in params.items()}).json
+        page = self.asked("GET", path, params={f"${k}": v for k, v in params.items()})
         while True:
             yield page["value"]
             if "@odata.nextLink" not in page:
                 return
-            page = self.api.call("GET", page["@odata.nextLink"]).json
+            page = self.asked("GET", page["@odata.nextLink"])
 
     def batch(self, paths: Sequence[str]) -> list[Any]:
         """Return the JSON of several paths of this mailbox, None where one is not found.
@@ -98,7 +105,7 @@ class Session:
                 }
                 for before, n in zip([None, *left], left, strict=False)
             ]
-            answer = self.api.call("POST", "/$batch", json={"requests": requests}).json
+            answer = self.asked("POST", "/$batch", json={"requests": requests})
             served = [one for one in answer["responses"] if one["status"] != HTTPStatus.FAILED_DEPENDENCY]
             if not served:
                 raise Temporary("Microsoft Graph served nothing of a batch.", retry_after=60)
@@ -226,9 +233,15 @@ _BY_STATUS: Mapping[int, Callable[[str], ZalionError]] = {
 _MAY_WAIT = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.FORBIDDEN}
 
 
+def _told(found: Any) -> Any:
+    if not isinstance(found, Mapping):
+        raise Temporary("Microsoft Graph gave an answer that is none.", retry_after=60)
+    return found
+
+
 def _inner(inner: Mapping[str, Any]) -> Any:
     if inner["status"] < HTTPStatus.BAD_REQUEST:
-        return inner["body"]
+        return _told(inner.get("body"))
     headers = {str(k).lower(): str(v) for k, v in (inner.get("headers") or {}).items()}
     error = refusal(Answer(inner["status"], headers, msgspec.json.encode(inner.get("body"))))
     if isinstance(error, NotFound):

@@ -59,17 +59,17 @@ class GraphPusher(Session):
             "latestSupportedTlsVersion": "v1_2",
         }
         try:
-            return _push(self.api.call("POST", "/subscriptions", json=body).json)
+            return _push(self.asked("POST", "/subscriptions", json=body))
         except Duplicate:
             self._clear(url, resource)
         except Unreached:
             self._warm_up(url)  # the first handshake may have met a cold start
-        return _push(self.api.call("POST", "/subscriptions", json=body).json)
+        return _push(self.asked("POST", "/subscriptions", json=body))
 
     def renew(self, id_: str) -> Push:
         """See `Pusher.renew`; it also gives the subscription a fresh token (reauthorizes)."""
         body = {"expirationDateTime": _end()}
-        return _push(self.api.call("PATCH", f"/subscriptions/{segment(id_)}", json=body).json)
+        return _push(self.asked("PATCH", f"/subscriptions/{segment(id_)}", json=body))
 
     def cancel(self, id_: str) -> None:
         """See `Pusher.cancel`."""

@@ -193,7 +193,7 @@ class GraphMailbox(Session):
             yield position.page(self.envelopes(new, position.folders))
             if "@odata.nextLink" not in page:
                 return
-            page = self._taken_in(last) if last > at else self.api.call("GET", page["@odata.nextLink"]).json
+            page = self._taken_in(last) if last > at else self.asked("GET", page["@odata.nextLink"])
             at = last
 
     def _taken_in(self, at: datetime) -> Any:
@@ -207,14 +207,14 @@ class GraphMailbox(Session):
 
     def _stragglers(self, position: Position, folder: str) -> Iterator[Page]:
         """Yield what delta knows and the sweep did not see. Raises CursorExpired."""
-        page = self.api.call("GET", position.links[folder]).json
+        page = self.asked("GET", position.links[folder])
         while True:
             new = position.news([item for item in page["value"] if "@removed" not in item])
             position.links[folder] = page.get("@odata.deltaLink") or page["@odata.nextLink"]
             yield position.page(self.envelopes(new, position.folders))
             if "@odata.deltaLink" in page:
                 return
-            page = self.api.call("GET", page["@odata.nextLink"]).json
+            page = self.asked("GET", page["@odata.nextLink"])
 
     def _baseline(self, folder: str, at: datetime) -> str:
         """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
@@ -225,7 +225,7 @@ class GraphMailbox(Session):
             filter=f"receivedDateTime ge {moment(at)}",
         )
         while "@odata.deltaLink" not in page:
-            page = self.api.call("GET", page["@odata.nextLink"]).json
+            page = self.asked("GET", page["@odata.nextLink"])
         return str(page["@odata.deltaLink"])
 
     def _about(self, message_id: str) -> Iterator[list[dict[str, Any]]]:

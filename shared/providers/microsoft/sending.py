@@ -112,9 +112,7 @@ class GraphSender(Session):
         text, files = _taken_apart(raw)
         if len(text) > SMALL:
             raise Rejected("The text of the mail is larger than Microsoft takes.")
-        draft = self.api.call(
-            "POST", f"{self.path}/messages", body=base64.b64encode(text), headers=_PLAIN
-        ).json
+        draft = self.asked("POST", f"{self.path}/messages", body=base64.b64encode(text), headers=_PLAIN)
         path = f"/messages/{segment(draft['id'])}"
         with self._removed_unless_it_left(path):
             try:
@@ -177,7 +175,7 @@ class GraphSender(Session):
             "contentType": file.content_type,
         }
         upload = f"{self.path}{path}/attachments/createUploadSession"
-        url = self.api.call("POST", upload, json={"AttachmentItem": item}).json["uploadUrl"]
+        url = self.asked("POST", upload, json={"AttachmentItem": item})["uploadUrl"]
         for start in range(0, len(file.content), CHUNK):
             piece = file.content[start : start + CHUNK]
             place = f"bytes {start}-{start + len(piece) - 1}/{len(file.content)}"
