@@ -74,9 +74,9 @@ class Pop3Receiver:
         """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.
 
         A mail is as old as its topmost Received says. What has none is shown: its Date is its sender's.
-        Oldest first within a page; from page to page as the list, or the cursor's groups, tell. Last comes what
-        was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed or
-        Muted after the last page where they leave the rest to the next look.
+        Oldest first within a page; from page to page as the list, or the groups of the cursor, tell. Last is
+        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed
+        or Muted after the last page where they leave the rest to the next look.
         """
         position = Position.read(cursor) if cursor else None
         self._session.close()  # only the next session shows what came
