@@ -171,7 +171,8 @@ class Receiver(Protocol):
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """Find mails that are, or answer, one of `message_ids`, in any folder but Drafts, Junk and Trash.
 
-        What somebody is still writing is nobody else's to see: drafts are left out wherever they lie.
+        What somebody is still writing is nobody else's to see: drafts are left out wherever they lie. But
+        IMAP's flag for them counts for nothing in Sent, where some programs leave it on what they have sent.
         Called when a mail was moved before it was fetched, and once when a final Message-ID becomes known.
         Raises Withheld after the last where the provider keeps some of them from us.
         """

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from shared.providers.imap.folders import with_roles
 from shared.providers.imap.names import decoded, listed, spelt
 from shared.providers.imap.position import LONGEST, MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
 from shared.providers.imap.refusals import HungUp, Silent
+from shared.providers.imap.reports import sections
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import MANY, MOST_LOST, make_ref
 from shared.providers.network import Timeouts
@@ -318,6 +320,9 @@ class TestBrokenMail:
         position = Position(at=SINCE)
         for number in range(MOST_OWED):
             position.owe(f"{number}{'x' * 155}", 1, [1], [1])
+        assert len(position.page().cursor) < LONGEST
+        position.owe("x" * LONGEST, 1, [], [])
+        position.owed["x" * LONGEST].given_up = {1}
         with pytest.raises(Temporary):
             position.page()
 
@@ -339,7 +344,9 @@ class TestBrokenMail:
         assert sum(page.unreadable for page in pages) == 25
         assert not any(page.refused for page in looks(box, pages[-1].cursor, 1))
 
-    @pytest.mark.parametrize(("items", "alone"), [("RFC822.SIZE 50 (((", True), (None, False)])
+    @pytest.mark.parametrize(
+        ("items", "alone"), [("RFC822.SIZE 50 (((", True), ("INTERNALDATE 24", True), (None, False)]
+    )
     def test_one_mail_that_cannot_be_described_keeps_back_no_other(self, odd, caplog, items, alone):
         """UIDs 1 to 20, of which 7 is refused or described in nonsense as soon as it is asked for."""
         header = "Message-ID: <%s@odd.example>\nDate: Tue, 24 Nov 2026 01:00:00 +0000\n\n"
@@ -395,6 +402,7 @@ class TestBrokenMail:
             "INTERNALDATE NIL",
             'INTERNALDATE "nonsense"',
             'INTERNALDATE "31-Dec-9999 23:59:59 -1200"',
+            'INTERNALDATE "24-Nov-2026 01:00:00 +9900"',
         ],
     )
     def test_a_time_of_arrival_that_is_missing_unreadable_or_impossible_hides_no_mail(
@@ -444,6 +452,28 @@ class TestBrokenMail:
         [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
         with pytest.raises(NotFound):
             box.returned_headers(ref)
+
+    def test_a_type_in_any_letters_is_no_report(self):
+        assert [*sections((b"MESS\xe4GE", b"\xff", None, None, None, b"7BIT", 1))] == []
+
+    def test_a_report_in_broken_base64_says_nothing(self, odd):
+        status = '("MESSAGE" "DELIVERY-STATUS" NIL NIL NIL "BASE64" 5)'
+        answers = {
+            "UID FETCH.*BODYSTRUCTURE": f"* 1 FETCH (UID 7 BODYSTRUCTURE ({status} {status} REPORT))\n%t OK done",
+            r"UID FETCH.*BODY\.PEEK\[1\]": '* 1 FETCH (UID 7 BODY[1] "UmVwb" BODY[2] "WDogeQ==")\n%t OK done',
+        }
+        _, box = odd(answers)
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        assert box.returned_headers(ref).strip() == b"X: y"
+
+    def test_no_text_is_read_where_a_search_finds_words_and_not_strings(self, odd):
+        """Gmail: https://developers.google.com/workspace/gmail/imap/imap-extensions"""
+        text = '* 1 FETCH (UID 7 BODYSTRUCTURE ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 50 2))\n%t OK done'
+        server, box = odd({"UID FETCH.*BODYSTRUCTURE": text}, capabilities="IMAP4rev1 AUTH=PLAIN X-GM-EXT-1")
+        [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
+        with pytest.raises(NotFound):
+            box.returned_headers(ref)
+        assert not any("SEARCH UID 7 BODY" in line or "BODY.PEEK[1]" in line for line in server.said)
 
     def test_a_mail_that_is_there_but_empty_is_not_found(self, odd):
         _, box = odd({r"UID FETCH.*BODY\.PEEK\[\]": '* 1 FETCH (UID 7 BODY[]<0> "")\n%t OK done'})
@@ -497,14 +527,57 @@ class TestGoingSilent:
         pages = looks(box, aged(pages[-1].cursor), 1)
         assert [page.unreadable for page in pages] == [1, 0]
 
-    @pytest.mark.parametrize("bad", [{1}, {2, 3}, {1, 2, 3}, {*range(1, 21)}])
-    def test_a_server_that_gives_no_other_or_not_several_ends_the_look_in_time_and_owes_nothing(
-        self, odd, bad
-    ):
+    @pytest.mark.parametrize("bad", [{1}, {1, 2, 3}, {*range(1, 21)}])
+    def test_a_server_that_gives_no_other_ends_the_look_in_time_and_owes_nothing(self, odd, bad):
         server, box = odd(many(max(bad), broken=lambda uids: bad & {*uids}, reply=HANG))
         with pytest.raises(Temporary):
             looks(box, None, 1)
+        assert sum("FETCH" in line and bool(bad & {*spread_of(line)}) for line in server.said) <= 5
+
+    @pytest.mark.parametrize("bad", [{1, 2}, {2, 3, 11}])
+    def test_several_such_mails_keep_back_no_other_for_long(self, odd, bad):
+        server, box = odd(many(20, broken=lambda uids: bad & {*uids}, reply=HANG))
+        first = looks(box, Position(at=SINCE, folders={"INBOX": Mark(1, 1)}).cursor, 1)
         assert sum("FETCH" in line and bool(bad & {*spread_of(line)}) for line in server.said) <= 3
+        pages = first + looks(box, first[-1].cursor, 2)
+        found = [e.ref for page in pages for e in page.envelopes]
+        assert len({*found}) == len(found) == 20 - len(bad)
+        assert {*json.loads(pages[-1].cursor)["owed"]["INBOX"][1]} == {*map(str, bad)}
+
+    def test_what_was_never_asked_for_is_never_given_up(self, odd):
+        """Owed are two silent mails and some that the server would give, of which many looks ask for none."""
+        bad = {1, 2, 3, 4, 5, 6}
+        owed = {"INBOX": Kept(1, {uid: (0, 0 if uid in bad else PATIENCE - 1) for uid in range(1, 10)})}
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 10)}, owed=owed).cursor
+        _, box = odd(many(9, broken=lambda uids: bad & {*uids}, reply=HANG))
+        pages = looks(box, cursor, 2)
+        assert not any(page.unreadable for page in pages)
+        _, well = odd(many(9))
+        later = looks(well, pages[-1].cursor, 1)
+        assert len({e.ref for page in [*pages, *later] for e in page.envelopes}) == 9
+
+    def test_batches_that_were_not_reached_are_not_counted(self, odd):
+        owed = {"INBOX": Kept(1, dict.fromkeys(range(1, 30), (0, PATIENCE - 1)))}
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 30)}, owed=owed).cursor
+        _, box = odd(many(29, broken=lambda uids: {*uids} & {1, 2}, reply=HANG))
+        pages = looks(box, cursor, 1)
+        assert [(page.refused, page.unreadable) for page in pages] == [(27, 2), (0, 0)]
+
+    def test_a_lone_new_one_is_owed_if_another_mail_is_given_and_new_folders_are_read(self, odd):
+        server, box = odd(many(7, broken=lambda uids: 7 in uids, reply=HANG))
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 7)}).cursor
+        pages = looks(box, cursor, 1)
+        assert [(len(page.envelopes), page.refused) for page in pages] == [(0, 1), (0, 0)]
+        assert sum("FETCH" in line for line in server.said) == 2
+
+    def test_what_is_owed_is_asked_for_in_time_however_many_of_it_are_silent(self, odd):
+        owed = {"INBOX": Kept(1, {uid: (int(time.time()), 0) for uid in range(1, 101)})}
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 101)}, owed=owed).cursor
+        bad = {*range(1, 101, 9)}  # one in each batch
+        server, box = odd(many(101, broken=lambda uids: bad & {*uids}, reply=HANG))
+        pages = looks(box, cursor, 1)
+        assert "<101@odd.example>" in {e.message_id for page in pages for e in page.envelopes}
+        assert sum("FETCH" in line and bool(bad & {*spread_of(line)}) for line in server.said) <= 4
 
 
 class TestHangingUp:

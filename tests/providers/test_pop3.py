@@ -1,6 +1,7 @@
 """POP3 against Dovecot: what the contract does not say. Odd servers are scripted."""
 
 import itertools
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -24,7 +25,7 @@ from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import OLD_ENOUGH, Pop3Receiver
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import LINE, MOST_LOST, SHORT, Session
+from shared.providers.pop3.session import LINE, MOST_LOST, MOST_SILENT, SHORT, Delayed, Session
 from shared.providers.positions import ASKED, WAITED
 from tests.providers.parts import PASSWORD, SINCE, connection, id_of, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedPop3
@@ -41,6 +42,17 @@ def headers(subject, came=None, **more):
     if came:
         lines.insert(0, f"Received: from a.example by b.example; {format_datetime(came)}")
     return "\n".join(["+OK", *lines, "", "."])
+
+
+def looked(receiver, cursor, times):
+    """Look so often, whatever ends a look: the subjects, and the last cursor."""
+    found = []
+    for _ in range(times):
+        with suppress(Temporary):
+            for page in receiver.pages(cursor, SINCE):
+                found += [envelope.subject for envelope in page.envelopes]
+                cursor = page.cursor
+    return found, cursor
 
 
 def read(receiver, cursor=None, since=SINCE):
@@ -234,7 +246,7 @@ def start(authority, request):
         ({"PASS": "-ERR too many connections"}, RateLimited),
         ({"USER": "-ERR who?"}, ConsentRequired),
         ({"PASS": "-ERR [IN-USE] Do you have another POP session running?"}, Temporary),
-        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, RateLimited),
+        ({"PASS": "-ERR [LOGIN-DELAY] minimum time between mail checks violation"}, Delayed),
         ({"PASS": "-ERR maildrop already locked"}, Temporary),
         ({"PASS": "-ERR [SYS/TEMP] try again later, too many connections"}, RateLimited),
         ({"UIDL": "-ERR unknown command", "CAPA": "-ERR what?"}, Unsupported),
@@ -278,6 +290,50 @@ class TestLoginDelay:
         assert read(receiver, Position.of([]).cursor)[0] == ["Late"]
         server.replies["PASS"] = self.REFUSAL
         assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]
+
+    @pytest.mark.parametrize(
+        "bad", [CLOSE, HANG, f"+OK\n{'x' * (SHORT + 1)}\n\n."], ids=["close", "hang", "large"]
+    )
+    def test_a_mail_that_ends_the_session_is_put_off_and_the_next_looks_go_on(self, start, bad):
+        server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n3 three\n4 four\n."})
+        server.replies |= {f"TOP {n} 0": headers(str(n)) for n in (1, 3, 4)} | {"TOP 2 0": bad}
+        signed_in = []
+        server.answer = lambda line: (
+            self.REFUSAL if line.startswith("PASS") and signed_in else ScriptedPop3.answer(server, line)
+        )
+        usual = server.answer
+
+        def once(line):
+            said = usual(line)
+            signed_in.extend([line] if line.startswith("PASS") else [])
+            return said
+
+        server.answer = once
+        cursor, tried, found = Position.of([]).cursor, [], []
+        for _ in range(3):
+            signed_in.clear()
+            some, cursor = looked(receiver, cursor, 1)
+            found += some
+            tried += Position.read(cursor).tried.values()
+        assert found == ["1", "3", "4"]
+        assert tried == [1, 2, 3]
+        signed_in.clear()
+        server.replies["UIDL"] = "+OK\n1 one\n2 two\n3 three\n4 four\n5 five\n."
+        server.replies["TOP 5 0"] = headers("5")
+        assert looked(receiver, cursor, 1)[0] == ["5"]
+
+    def test_a_lone_new_one_is_put_off_too_and_is_not_counted_where_the_server_shows_no_other(self, start):
+        server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP": CLOSE})
+        server.answer = lambda line: (
+            self.REFUSAL
+            if line.startswith("PASS") and server.asked("TOP")
+            else ScriptedPop3.answer(server, line)
+        )
+        pages = [*receiver.pages(Position.of(["one"]).cursor, SINCE)]
+        assert [page.refused for page in pages] == [1]
+        server.said.clear()
+        _, cursor = looked(receiver, pages[-1].cursor, 1)
+        assert [*Position.read(cursor).tried.values()] == [1]
 
     def test_a_look_alone_signs_in(self, start):
         _, receiver = start({"TOP": headers("Late", **{"Message-ID": "<late@x>"})})
@@ -409,7 +465,7 @@ class TestRefused:
         server.said.clear()
         *told, cursor = self.look(receiver, cursor)
         assert told == [[], 1, 0]
-        assert server.asked("TOP") == ["TOP 2 0", "TOP 3 0"]  # the other tells that the server is well
+        assert server.asked("TOP") == ["TOP 3 0", "TOP 2 0"]  # the other tells that the server is well
         server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
         *told, cursor = self.look(receiver, cursor)
         assert told == [["2"], 0, 0]
@@ -442,7 +498,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("said", "error"),
-        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited), (HANG, Temporary)],
+        [("-ERR [IN-USE] no", Temporary), ("-ERR too many commands", RateLimited)],
     )
     def test_what_is_about_the_server_ends_the_look(self, drop, said, error):
         server, receiver, cursor = drop
@@ -459,6 +515,31 @@ class TestRefused:
         assert len(server.asked("TOP 2 0")) == 2  # it may have been by chance
         server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
         assert self.look(receiver, cursor)[:3] == (["2"], 0, 0)
+
+    def test_one_at_which_the_server_goes_silent_stops_no_other_and_is_counted(self, drop):
+        server, receiver, cursor = drop
+        server.replies["TOP 2 0"] = HANG
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [["1", "3"], 1, 0]
+        assert len(server.asked("TOP 2 0")) == 1  # it costs the whole time-out
+        *told, cursor = self.look(receiver, cursor)
+        assert told == [[], 1, 0]
+        assert [*Position.read(cursor).tried.values()] == [2]
+        *told, _ = self.look(receiver, None)
+        assert told == [["1", "3"], 1, 0]  # a first look, which finds where to begin
+        server.replies["TOP 2 0"] = "+OK\nSubject: 2\n\n."
+        assert self.look(receiver, cursor)[:3] == (["2"], 0, 0)
+
+    def test_several_such_are_got_over_look_by_look_and_each_ends_soon(self, start):
+        bad = (1, 2, 3, 5)
+        listed = "\n".join(f"{n} {n:08}" for n in range(1, 8))
+        shown = {f"TOP {n} 0": HANG if n in bad else f"+OK\nSubject: {n}\n\n." for n in range(1, 8)}
+        server, receiver = start({"UIDL": f"+OK\n{listed}\n.", **shown})
+        found, cursor = looked(receiver, Position.of(["00000007"]).cursor, 3)
+        assert found == ["4", "6"]
+        assert sum(server.asked(f"TOP {n} 0") != [] for n in bad) == len(bad)
+        assert len(server.asked("PASS")) <= 3 * (MOST_SILENT + 2)
+        assert len(Position.read(cursor).refused) == len(bad)
 
     def test_who_hangs_up_by_chance_keeps_no_mail_back(self, drop):
         server, receiver, cursor = drop

@@ -4,7 +4,7 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -17,6 +17,7 @@ from shared.providers.imap import reports
 from shared.providers.imap.finding import NOT_LOOKED_INTO, ImapFinder
 from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
+from shared.providers.imap.refusals import Silent
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
 
@@ -27,6 +28,9 @@ LARGEST = 160_000_000
 
 WORDS = 16 * 1024
 """So much is read of a bounce in words: what happened, and then the headers of the mail that comes back."""
+
+MOST_SILENT = 3
+"""So often a look waits in vain for what is owed: each time takes the whole time-out."""
 
 _DAY = timedelta(days=1)
 _NOT_MOVED_TO = NOT_LOOKED_INTO | {"all", "flagged"}
@@ -105,9 +109,11 @@ class ImapMailbox(ImapFinder):
         """Return the Message-ID of a mail of ours that a bounce in words quotes (qmail, Exim).
 
         The server is asked first whether it quotes any: of what is about other mail nothing is read, and of
-        what is read only the id is kept. Raises NotFound, or Rejected where the server does not search.
+        what is read only the id is kept. Gmail is not asked: it finds words, not strings, so any mail.
+        Raises NotFound, or Rejected where the server does not search.
         """
-        if decode is None or not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
+        words = self.ask(lambda client: client.has_capability("X-GM-EXT-1"))
+        if decode is None or words or not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
             raise NotFound("This mail holds no report about a mail of ours.")
         answer = self.items([uid], [f"BODY.PEEK[1]<0.{WORDS}>"]).get(uid, {})
         message_id = mime.quoted_id(decode(answer.get(b"BODY[1]<0>") or b""))
@@ -167,7 +173,32 @@ class ImapMailbox(ImapFinder):
         position.elsewhere |= old is not None and len(uids) < mark.next - first
         for batch in batched(uids, BATCH, strict=False):
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
-            yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
+            yield self._read_first(position, folder, batch, oldest, sent=folder == position.sent)
+
+    def _read_first(
+        self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
+    ) -> Page:
+        """See `_read`; where the server says nothing to any, all are owed if it gives another mail."""
+        try:
+            return self._read(position, folder, uids, oldest, sent=sent)
+        except Silent:
+            unasked = self.unasked
+            if not self._gives_another(folder, ({*uids} - unasked) | position.withheld(folder)):
+                raise
+        given_up = position.owe(folder, self.examine(folder), uids, uids, unasked)
+        return position.page((), len(uids) - given_up, given_up)
+
+    def _gives_another(self, folder: str, known: Collection[int]) -> bool:
+        """Whether the server gives the oldest or the newest mail of those not known to be kept back."""
+        self.examine(folder)
+        others = [uid for uid in self.find("ALL") if uid not in known]
+        for uid in dict.fromkeys(others[:1] + others[-1:]):
+            try:
+                if self.described(folder, [uid], sent=True):
+                    return True
+            except Silent:
+                continue
+        return False
 
     def _read(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
@@ -183,20 +214,29 @@ class ImapMailbox(ImapFinder):
         return position.page(filter(None, found.values()), len(there) - given_up, given_up)
 
     def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
-        """Ask once more for what was kept back; what stops us there keeps back nothing that is new."""
+        """Ask once more for what was kept back; what stops us there keeps back nothing that is new.
+
+        Nor does who says nothing too often: the rest is asked for by the next looks, and first.
+        """
+        borne = self.silences + MOST_SILENT
         for folder, kept in [*position.owed.items()]:
-            left = sorted(kept.owed)
+            left = position.least_asked(folder)
+            asked: Sequence[int] = left
+            self.unasked = set()  # a folder that does not open gives none of them
             try:
                 if left and not (self.opens(folder) and self.examine(folder) == kept.validity):
                     position.elsewhere = True
                     del position.owed[folder]
                     continue
                 # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
-                for batch in batched([*left], MANY - 1, strict=False):
-                    yield self._read(position, folder, batch, oldest, sent=folder == position.sent)
-                    del left[: len(batch)]
+                for asked in batched([*left], MANY - 1, strict=False):
+                    if self.silences >= borne:
+                        yield position.page((), len(left))
+                        break
+                    yield self._read(position, folder, asked, oldest, sent=folder == position.sent)
+                    del left[: len(asked)]
             except (Rejected, Temporary):
-                given_up = position.owe(folder, kept.validity, left, left)
+                given_up = position.owe(folder, kept.validity, asked, asked, self.unasked)
                 yield position.page((), len(left) - given_up, given_up)
 
     def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
@@ -208,7 +248,7 @@ class ImapMailbox(ImapFinder):
                 continue
             uids = position.unknown(folder.name, self.examine(folder.name), self._since(since))
             for batch in batched(uids, BATCH, strict=False):
-                yield self._read(position, folder.name, batch, since, sent=folder.role == "sent")
+                yield self._read_first(position, folder.name, batch, since, sent=folder.role == "sent")
 
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""

@@ -22,8 +22,8 @@ WAITED = 24 * 3600
 MOST_OWED = 200
 """So many mails are owed at a time: as many as one batch has, so that any can be got over. More wait."""
 
-LONGEST = 28_000
-"""Characters of a cursor; what keeps it takes 30,000."""
+LONGEST = 200_000
+"""Characters of a cursor; the record that keeps it takes 448,000, every quotation mark as two."""
 
 
 class Mark(msgspec.Struct):
@@ -83,23 +83,42 @@ class Position(positions.Position):
         rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed)
         return CursorExpired("A folder was numbered anew.", resume=rest.cursor)
 
-    def owe(self, folder: str, validity: int, asked: Iterable[int], missing: Collection[int]) -> int:
-        """Note which of the mails that were asked for are still kept back.
+    def owe(
+        self,
+        folder: str,
+        validity: int,
+        asked: Iterable[int],
+        missing: Collection[int],
+        unasked: Collection[int] = (),
+    ) -> int:
+        """Note which of the mails that were to be asked for are still kept back.
 
-        Returns how many of them were asked for in vain often and long enough: these are given up.
+        Returns how many of them were asked for in vain often and long enough: these are given up. Of those
+        that were not asked for in the end, `unasked`, no look is counted.
         """
         kept, now, given_up = self.owed.get(folder), int(time.time()), set()
         if kept is None or kept.validity != validity:
             kept = self.owed[folder] = Kept(validity)
         for uid in asked:
             since, looks = kept.owed.pop(uid, (now, 0))
-            if uid in missing and looks + 1 >= PATIENCE and now - since >= WAITED:
+            looks = min(looks + (uid not in unasked), PATIENCE)  # no look makes the cursor longer
+            if uid in missing and looks == PATIENCE and now - since >= WAITED:
                 given_up.add(uid)
             elif uid in missing:
-                kept.owed[uid] = since, min(looks + 1, PATIENCE)  # no look makes the cursor longer
+                kept.owed[uid] = since, looks
         if folder not in self.folders:
             kept.given_up = {*sorted(kept.given_up | given_up)[-MOST_OWED:]}
         return len(given_up)
+
+    def withheld(self, folder: str) -> set[int]:
+        """Return what is known to be kept back in a folder."""
+        kept = self.owed.get(folder)
+        return {*kept.owed, *kept.given_up} if kept else set()
+
+    def least_asked(self, folder: str) -> list[int]:
+        """Return what is owed in a folder, first what was asked for least often: no other keeps that back."""
+        owed = self.owed[folder].owed
+        return sorted(owed, key=lambda uid: (owed[uid][1], uid))
 
     def unknown(self, folder: str, validity: int, found: Sequence[int]) -> list[int]:
         """Return what is not known to be kept back, of all that a search finds in a folder that is not read.

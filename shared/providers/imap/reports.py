@@ -1,8 +1,9 @@
 """Which parts of a report tell what it is about, by a mail's BODYSTRUCTURE (RFC 3501 §6.4.5, §7.4.2)."""
 
 import base64
+import binascii
 import quopri
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _MAILS = {"message/rfc822", "message/global"}
@@ -14,7 +15,20 @@ _REPORTS = {
     "message/global-headers",
     "text/rfc822-headers",
 }
-_DECODERS = {b"base64": base64.decodebytes, b"quoted-printable": quopri.decodestring}
+
+
+def _of_base64(data: bytes) -> bytes:
+    """Decode base64; empty where it is broken, as a part that says nothing."""
+    try:
+        return base64.decodebytes(data)
+    except binascii.Error:
+        return b""
+
+
+_DECODERS: Mapping[bytes, Callable[[bytes], bytes]] = {
+    b"base64": _of_base64,
+    b"quoted-printable": quopri.decodestring,
+}
 
 
 def sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
@@ -24,7 +38,7 @@ def sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes
             for index, child in enumerate(children, 1):
                 yield from sections(child, f"{number}.{index}".lstrip("."))
         case [bytes(kind), bytes(subkind), _, _, _, bytes(encoding), *_]:
-            content_type = f"{kind.decode()}/{subkind.decode()}".lower()
+            content_type = f"{kind.decode('latin-1')}/{subkind.decode('latin-1')}".lower()
             if content_type in _MAILS:
                 yield f"{number or '1'}.HEADER", bytes
             elif content_type in _REPORTS:

@@ -28,6 +28,9 @@ MANY = 10
 MOST_LOST = 3 * MANY
 """So many sessions a batch may cost: halving a few mails down, of which each ends one, takes fewer."""
 
+MOST_MUTE = 2
+"""At so many mails of a batch the server may go silent: each costs the whole time-out."""
+
 _ITEMS = ["RFC822.SIZE", "INTERNALDATE", "FLAGS", "BODY.PEEK[HEADER]"]
 _HEADER = b"BODY[HEADER]"
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
@@ -88,6 +91,10 @@ class Session:
     Args:
         connection: where to, and who we are.
         timeouts: how long to wait.
+
+    Attributes:
+        silences: how often no answer came in time.
+        unasked: which of the mails of the last batch were not asked for, or only with others and in vain.
     """
 
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
@@ -96,7 +103,9 @@ class Session:
         self._client: _Client | None = None
         self._examined: tuple[str, int] | None = None
         self._spelling: dict[str, bytes] = {}
-        self._lost, self._mute = 0, 0
+        self._lost = self.silences = 0
+        self._mute: set[int] = set()
+        self.unasked: set[int] = set()
 
     def close(self) -> None:
         """End the session; never raises."""
@@ -119,13 +128,17 @@ class Session:
             if isinstance(error, IMAPClientAbortError):
                 self._drop()
             raise refusals.of_command(error) from error
-        except (ValueError, TypeError, LookupError, RecursionError) as error:  # the library's parser tripped
+        except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
+            if isinstance(error, AttributeError) and not refusals.is_of_library(error):
+                raise
+            # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error
         except ZalionError as error:
             self._drop()
             if isinstance(error.__cause__, ConnectionError):
                 raise refusals.HungUp(error.detail) from error
             if isinstance(error.__cause__, TimeoutError):
+                self.silences += 1
                 raise refusals.Silent(error.detail) from error
             raise
 
@@ -234,17 +247,20 @@ class Session:
         None stands for a mail that is not to be seen: it came before `oldest`, or is still being written.
         What is missing then was deleted meanwhile, is refused for the moment, or is a broken item that
         Exchange never gives out (https://github.com/jstedfast/MailKit/issues/1615): it is noted in the log.
-        Raises Rejected or Temporary where the server refuses many and gives none: that is no matter of
-        single mails.
+        Raises Rejected or Temporary where the server refuses many and gives none, and Silent where it says
+        nothing to any: that is no matter of single mails.
         """
-        place, self._lost, self._mute = (folder, self.examine(folder)), 0, 0
+        self._lost, self._mute, self.unasked = 0, set(), {*uids}
+        place = folder, self.examine(folder)
         found = self._answered(place, uids)
         self._open_again(place)
         if len(uids) >= MANY and all(found.get(uid) == {} for uid in uids):
             self.items(uids[-1:], _ITEMS[-1:])  # raises why, unless it is well again, or gives what came last
         missing = [uid for uid in uids if not found.get(uid, {}).get(_HEADER)]
-        again = [uid for uid in missing if uid != self._mute]
+        again = [uid for uid in missing if uid not in self._mute]
         found |= self._answered(place, again) if again else {}
+        if self._mute and not any(found.values()):
+            raise refusals.Silent(network.SILENT)
         self._open_again(place)  # who cannot do that is down, and it was no mail's fault
         for uid in missing:
             if not found.get(uid, {}).get(_HEADER):
@@ -267,25 +283,19 @@ class Session:
     def _answered(self, place: tuple[str, int], uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
         """See `_given`; where no answer comes in time they are asked for one by one.
 
-        One of them may have none, if others have. Every wait takes the whole time-out, so a second such mail
-        ends the look.
+        After `MOST_MUTE` that have none the rest is not asked for: it is to be asked for by the next looks.
         """
+        if len(self._mute) >= MOST_MUTE:
+            return {}
         try:
             return self._given(place, uids)
-        except refusals.Silent as error:
-            if len(uids) == 1 or self._mute:
-                raise
-            said = error
+        except refusals.Silent:
+            if len(uids) == 1:
+                self._mute.add(uids[0])
+                return {}
         found: dict[int, dict[bytes, Any]] = {}
         for uid in uids:
-            try:
-                found |= self._given(place, [uid])
-            except refusals.Silent:
-                if self._mute:
-                    raise
-                self._mute = uid
-        if self._mute and not any(found.values()):
-            raise said
+            found |= self._answered(place, [uid])
         return found
 
     def _given(self, place: tuple[str, int], uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
@@ -298,14 +308,18 @@ class Session:
         if self._lost >= MOST_LOST:
             return {uid: {} for uid in uids}
         self._open_again(place)
+        self.unasked -= {*uids} if len(uids) == 1 else set()
         try:
-            return self.items(uids, _ITEMS)
+            found = self.items(uids, _ITEMS)
         except (Rejected, refusals.Broke) as error:
             if len(uids) > 1:
                 half = len(uids) // 2
                 return self._given(place, uids[:half]) | self._given(place, uids[half:])
             if isinstance(error, refusals.HungUp):
                 return {uids[0]: {}}
+        else:
+            self.unasked -= {*uids}
+            return found
         try:
             return self.items(uids, _ITEMS[-1:])
         except (Rejected, refusals.Broke):
@@ -355,7 +369,7 @@ def arrival(items: Mapping[bytes, Any]) -> datetime | None:
     at: datetime | None = items.get(b"INTERNALDATE")
     try:
         return at.astimezone(UTC) if at else None
-    except OverflowError:  # there is no such day in UTC
+    except (OverflowError, ValueError):  # there is no such day in UTC, or no such zone
         return None
 
 

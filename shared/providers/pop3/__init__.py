@@ -5,7 +5,7 @@ program cannot be seen.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Connection, Cursor, Page, Provider
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import PORT, Refused, Session
+from shared.providers.pop3.session import PORT, Delayed, Muted, Refused, Session
 
 PAGE = 100
 OLD_ENOUGH = 50
@@ -34,6 +34,9 @@ STEP = 25
 JUDGED = 3
 """So many other mails tell whether the server shows any at all."""
 
+MOST_LATE = Position.most_refused // 2
+"""So many refused mails are asked for after the new ones; more go first, or there is no room for new ones."""
+
 _DAY = timedelta(days=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,6 +46,16 @@ class _Mail(NamedTuple):
 
     envelope: Envelope
     came: datetime | None
+
+
+class _Read(NamedTuple):
+    """What became of the mails that were asked for; `left` is the first that was not, and `why`."""
+
+    asked: Sequence[str]
+    found: Sequence[_Mail]
+    refused: Mapping[str, ZalionError]
+    left: str
+    why: ZalionError | None
 
 
 class Pop3Receiver:
@@ -61,7 +74,9 @@ class Pop3Receiver:
         """See `Receiver.pages`. Without a cursor all that is older than `since` counts as seen.
 
         A mail is as old as its topmost Received says. What has none is shown: its Date is its sender's.
-        Oldest first within a page; from page to page as the list, or the cursor's groups, tell.
+        Oldest first within a page; from page to page as the list, or the groups of the cursor, tell. Last is
+        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed
+        or Muted after the last page where they leave the rest to the next look.
         """
         position = Position.read(cursor) if cursor else None
         self._session.close()  # only the next session shows what came
@@ -72,11 +87,12 @@ class Pop3Receiver:
             position = Position.of(newest_first[self._begin(newest_first, oldest) :])
             uidls = [*newest_first[::-1]]
         reached, again = None, position.again(uidls)
-        if again:
-            yield self._page(position, again, oldest)
-        for batch, reached in position.steps(uidls, PAGE):
-            new = [uidl for uidl in batch if uidl not in again]
-            yield self._page(reached, new, oldest)
+        if len(again) > MOST_LATE:
+            yield from self._again(position, again, oldest)
+        for reached, read in self._steps(position, uidls, again):
+            yield from self._page(reached, read, oldest)
+        if 0 < len(again) <= MOST_LATE:
+            yield from self._again(reached or position, again, oldest)
         end = Position.of(uidls, position).cursor
         if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
             yield Page((), end)
@@ -126,41 +142,75 @@ class Pop3Receiver:
         """See `Receiver.close`."""
         self._session.close()
 
-    def _page(self, position: Position, uidls: Sequence[str], oldest: datetime) -> Page:
-        """Read headers, and make a page of the mails that may be new; what is refused is put off."""
-        found, refused = self._available(uidls, position)
-        given_up = position.put_off(uidls, refused)
-        recent = (one.envelope for one in found if one.came is None or one.came >= oldest)
-        pending = len(refused) - given_up
-        return Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
+    def _steps(
+        self, position: Position, uidls: Sequence[str], again: Sequence[str]
+    ) -> Iterator[tuple[Position, _Read]]:
+        """Yield what is read batch by batch, and the position that is true after it."""
+        done = 0
+        for batch, after in position.steps(uidls, PAGE):
+            read = self._read([uidl for uidl in batch if uidl not in again], after)
+            if read.why:
+                _, after = next(position.steps(uidls, done + batch.index(read.left)))  # noqa: PLW2901
+            yield after, read
+            done += len(batch)
 
-    def _available(
-        self, uidls: Sequence[str], position: Position
-    ) -> tuple[list[_Mail], dict[str, ZalionError]]:
-        """Return the mails, and what is said of mails that the server refuses while it shows others.
+    def _again(self, position: Position, again: Sequence[str], oldest: datetime) -> Iterator[Page]:
+        """Ask once more for what was refused; another mail tells first whether the server is well."""
+        read = self._read(again, position, is_well=self._shows_another(again, position))
+        yield from self._page(position, read, oldest)
+
+    def _page(self, position: Position, read: _Read, oldest: datetime) -> Iterator[Page]:
+        """Yield a page of the mails that may be new; what is refused is put off. Raises what ended it."""
+        given_up = position.put_off(read.asked, read.refused)
+        recent = (one.envelope for one in read.found if one.came is None or one.came >= oldest)
+        pending = len(read.refused) - given_up
+        yield Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
+        if read.why:
+            raise read.why
+
+    def _read(self, uidls: Sequence[str], position: Position, *, is_well: bool = False) -> _Read:
+        """Read headers, and what is said of mails that the server refuses while it shows others.
 
         Raises Temporary where it shows none: that is no single mail's fault, and keeps nothing back.
         """
         found: list[_Mail] = []
         refused: dict[str, ZalionError] = {}
-        for uidl in uidls:
+        asked, left = uidls, ""
+        why: ZalionError | None = None
+        for place, uidl in enumerate(uidls):
             try:
                 found += filter(None, [self._mail(uidl)])
             except Refused as refusal:
                 refused[uidl] = refusal
-        if uidls and len(refused) == len(uidls):
+            except (Delayed, Muted) as stop:
+                if not place:
+                    raise
+                asked, left, why = uidls[:place], uidl, stop
+                break
+        if asked and len(refused) == len(asked) and not is_well:
             self._judge(refused, position)
         for error in refused.values():
             logs.log("mail.refused", level=logging.WARNING, provider="pop3", code=error.code)
-        return found, refused
+        return _Read(asked, found, refused, left, why)
 
     def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> None:
-        """Raise Temporary unless the server shows one of the others."""
-        others = (uidl for uidl in reversed(self._session.uidls()) if uidl not in refused)
-        judged = islice((uidl for uidl in others if not position.knows(uidl)), JUDGED)
-        if all(self._arrival(uidl) is None for uidl in judged):
+        """Raise Temporary unless the server shows one of the others.
+
+        Who may not ask them now is told so by the next look: it asks another one before these.
+        """
+        try:
+            is_well = self._shows_another(refused, position)
+        except Delayed:
+            return
+        if not is_well:
             said = next(iter(refused.values()))
             raise Temporary(said.detail) from said
+
+    def _shows_another(self, uidls: Collection[str], position: Position) -> bool:
+        """Whether the server shows one of a few other mails that it is not known to refuse."""
+        others = (uidl for uidl in reversed(self._session.uidls()) if uidl not in uidls)
+        judged = islice((uidl for uidl in others if not position.knows(uidl)), JUDGED)
+        return any(self._arrival(uidl) is not None for uidl in judged)
 
     def _begin(self, newest_first: Sequence[str], since: datetime) -> int:
         """Count the newest mails that may be new enough: after them `OLD_ENOUGH` in a row are older.

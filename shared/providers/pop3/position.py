@@ -71,13 +71,16 @@ class Position(positions.Patient):
         return Cursor((sums + rest).decode())
 
     def again(self, uidls: Sequence[str]) -> list[str]:
-        """Return the mails that were refused and are still there; the others are forgotten."""
+        """Return the mails that were refused and are still there, first what was asked for least often.
+
+        The others are forgotten.
+        """
         if not self.refused:
             return []
         there = {short: uidl for uidl in uidls if (short := _short(uidl)) in self.refused}
         for short in self.refused.keys() - there:
             del self.refused[short], self.tried[short]
-        return [*there.values()]
+        return [there[short] for short in sorted(there, key=self.tried.__getitem__)]
 
     def knows(self, uidl: str) -> bool:
         """Whether it is known that the server does not show this mail."""

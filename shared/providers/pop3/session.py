@@ -32,6 +32,9 @@ LINE = 32
 MOST_LOST = 30
 """So many sessions may end at mails of one look; then it is the server's fault."""
 
+MOST_SILENT = 2
+"""At so many mails of one look the server may go silent: each costs the whole time-out."""
+
 poplib._MAXLINE = SHORT  # type: ignore[attr-defined]  # noqa: SLF001 - 2,048 breaks on many mails (3.11-3.13)
 
 _FIX = "Check name and password and sign in again; some providers ask for an app password."
@@ -65,6 +68,18 @@ _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 
 class Refused(Temporary):
     """The server does not show this mail's headers, or not in a way that can be read, and shows others."""
+
+
+class Delayed(RateLimited):
+    """The server lets nobody in again so soon (LOGIN-DELAY, RFC 2449 §6.5)."""
+
+
+class Muted(Temporary):
+    """The server goes silent at more mails than one look has the time for."""
+
+
+class _Silent(Temporary):
+    """No answer came in time: the server is not well, or the mail asked for keeps it busy for ever."""
 
 
 class _HungUp(Temporary):
@@ -130,6 +145,7 @@ class Session:
         self._client: _Wire | None = None
         self._numbers: dict[str, int] = {}
         self._lost = 0
+        self._mute: set[str] = set()
 
     def uidls(self) -> list[str]:
         """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none."""
@@ -143,8 +159,11 @@ class Session:
     def top(self, uidl: str, lines: int) -> bytes:
         """Return a mail's header block and so many lines of its body; who hangs up is asked once more.
 
-        Raises NotFound, Refused, Unsupported; Rejected where lines of its body are too large.
+        Raises NotFound, Refused, Unsupported; Rejected where lines of its body are too large. Delayed, before
+        it was asked for, and Muted are not to be held against it.
         """
+        if uidl in self._mute:
+            raise Refused(network.SILENT)
         try:
             return self._top(uidl, lines)
         except _HungUp as error:  # by chance, or because of this mail
@@ -163,14 +182,26 @@ class Session:
             if lines:
                 raise
             raise Refused(error.detail) from error
+        except _Silent as error:
+            if len(self._mute) >= MOST_SILENT:
+                raise Muted(error.detail) from error
+            self._mute.add(uidl)
+            self._open_again(error)
+            raise Refused(error.detail) from error
         return b"\r\n".join(told) + b"\r\n"
 
     def _open_again(self, error: ZalionError) -> None:
-        """Sign in once more; whatever does not let us ends the look, because it is no mail's fault."""
+        """Sign in once more; whatever does not let us ends the look, because it is no mail's fault.
+
+        Raises Refused where the server is well but makes us wait: this mail is then the last asked for.
+        """
         self._lost += 1
         if self._lost > MOST_LOST:
             raise Temporary(error.detail) from error
-        self.uidls()
+        try:
+            self.uidls()
+        except Delayed as delayed:
+            raise Refused(error.detail) from delayed
 
     def shows(self, uidls: Sequence[str]) -> None:
         """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary."""
@@ -209,7 +240,7 @@ class Session:
             with suppress(OSError, poplib.error_proto):  # who cannot say goodbye any more just leaves
                 self._client.quit()
         self._drop()
-        self._lost = 0
+        self._lost, self._mute = 0, set()
 
     def _number(self, uidl: str) -> int:
         self.uidls()
@@ -236,6 +267,8 @@ class Session:
             self._drop()
             if needs == "TOP" and isinstance(error.__cause__, ConnectionError):
                 raise _HungUp(error.detail) from error
+            if needs == "TOP" and isinstance(error.__cause__, TimeoutError):
+                raise _Silent(error.detail) from error
             raise
 
     def _unwilling(self, words: str, needs: str) -> ZalionError:
@@ -289,7 +322,7 @@ def _sign_in(client: Any, credential: Credential) -> None:
         broken = _broken(words)
         if "[LOGIN-DELAY]" in words.upper():
             said = f"The mail server lets us in again later: {words}"
-            raise RateLimited(said, retry_after=_delay(client)) from error
+            raise Delayed(said, retry_after=_delay(client)) from error
         if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
             raise network.later(words) from error
         raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
