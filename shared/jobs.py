@@ -30,7 +30,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
         type: what to look at.
         org_id: whose.
         id: mailbox (`sync`, `subscribe`, `grant`, `resume`, `disconnect`), provider (`expiry`, `mended`),
-            message (`deliver`), conversation (`carry`) or hour (`settle`).
+            message (`deliver`), conversation (`carry`) or day (`settle`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.

@@ -78,8 +78,8 @@ def _see_to(app: App, due: Due, now: datetime, swept: set[str]) -> None:
                 swept.add(due.org_id)
             if due.kind == "watch":
                 following = _next_watch(due.org_id, now)
-                for hour in uploading.settled(due.at - WATCH, following - WATCH):
-                    jobs.put(app, Job("settle", due.org_id, hour))
+                for day in uploading.settled(due.at - WATCH, following - WATCH):
+                    jobs.put(app, Job("settle", due.org_id, day))
                 app.schedule.put(replace(due, at=following))
 
 
