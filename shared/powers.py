@@ -52,8 +52,8 @@ _LIMITS: tuple[Limit, ...] = (
     Limit(
         "copy",
         "No copy of what is sent from a case lies in the Sent folder of its owner's mail program.",
-        "Let one provider receive and send, or receive over IMAP. A sending server that files copies by "
-        "itself is told so by its setting filesCopy.",
+        "Let one provider receive and send, or receive over IMAP or EWS. A sending server that files copies "
+        "by itself is told so by its setting filesCopy.",
     ),
     Limit(
         "draft",

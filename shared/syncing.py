@@ -6,7 +6,7 @@ moves after its page is filed; everything before that is safe to repeat.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,9 @@ from shared.errors import (
     Busy,
     ConsentRequired,
     CursorExpired,
+    NotFound,
     RateLimited,
+    Rejected,
     Temporary,
     Withheld,
     ZalionError,
@@ -271,17 +273,24 @@ class _Run:
             self.unfinished = self.app.clock() > self.ends_at
 
     def _looked_for(self, receiver: Receiver, filer: Filer, wanted: Sequence[str]) -> frozenset[str]:
-        """Look once; returns what is to be looked for again, because the provider kept mails from us."""
-        withheld, mails = frozenset[str](), 0
+        """Look once; returns what is to be looked for again, because the provider kept mails from us.
+
+        A look that breaks keeps everything from us: it counts, or one mail could break it for ever.
+        """
+        withheld, mails, broke = frozenset[str](), 0, None
         try:
-            for envelope in receiver.look(wanted):
+            for envelope in _shown(receiver, wanted):
                 self._handle(filer, envelope)
         except Withheld as error:
             withheld, mails = error.message_ids, error.mails
+        except _LookBroke as error:
+            withheld, broke = frozenset(wanted), error.error
         again = frozenset(id_ for id_ in withheld if not self._hopeless(id_))
         self.refused += mails if again else 0
         told = [self._given_up(mails)] if again != withheld else []
         self.lease.looked_for(wanted, *told, withheld=again)
+        if broke and again:
+            raise broke
         return again
 
     def _hopeless(self, message_id: str) -> bool:
@@ -313,3 +322,19 @@ class _Run:
             counts=counts,
             detail=detail,
         )
+
+
+class _LookBroke(Exception):
+    def __init__(self, error: ZalionError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def _shown(receiver: Receiver, wanted: Sequence[str]) -> Iterator[Envelope]:
+    """Yield what a look shows; what breaks the look itself, and no handling of a mail, is told apart."""
+    try:
+        yield from receiver.look(wanted)
+    except (Withheld, RateLimited, Busy):
+        raise
+    except (Temporary, Rejected, NotFound) as error:
+        raise _LookBroke(error) from error

@@ -31,6 +31,9 @@ _ADDRESS = re.compile(r"[^\s<>\x00-\x20\x7f]+@[^\s<>@\x00-\x20\x7f]+")
 _REPLACED = re.compile(r"2\.0\.0 OK (<[^\s<>@]+@[^\s<>@]+>)", re.IGNORECASE)
 """Outlook.com and Exchange Online: `250 2.0.0 OK <…@….prod.outlook.com> [Hostname=…]`."""
 
+_TOO_LONG = "Line too long."
+"""What smtplib says of an answer beyond 8,192 octets, in the place of a server's words, which are bytes."""
+
 _AMAZON = re.compile(r"email-smtp\.([a-z0-9-]+)\.amazonaws\.com")
 _AMAZON_ID = re.compile(r"ok ([0-9a-f-]{20,})", re.IGNORECASE)
 """https://docs.aws.amazon.com/ses/latest/dg/header-fields.html: it replaces the Message-ID."""
@@ -283,6 +286,8 @@ def _certain() -> Iterator[None]:
         except smtplib.SMTPConnectError as error:  # the greeting
             raise _no_session(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPResponseException as error:
+            if error.smtp_error == _TOO_LONG:
+                raise Temporary("The server's answer is not SMTP.") from error
             raise _refusal(error.smtp_code, network.clean(error.smtp_error)) from error
 
 

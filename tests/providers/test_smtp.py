@@ -29,6 +29,9 @@ RAW = b"From: alice@imap.example\r\nMessage-ID: <1@imap.example>\r\nSubject: Hi\
 QUICK = Timeouts(1, 0.3, 0.3)
 TOKEN = "ya29." + "0123456789abcdefghij" * 40
 
+LONG = "250 " + "x" * 9_000
+"""Longer than any answer may be (RFC 5321 section 4.5.3.1.5)."""
+
 
 class Commit:
     """Counts, and notes what the server had heard by then."""
@@ -191,7 +194,7 @@ class TestWhatIsCertain:
         ]
 
     @pytest.mark.parametrize("stage", ["EHLO", "AUTH", "MAIL", "RCPT"])
-    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "421 4.3.2 going down", "gibberish"])
+    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "421 4.3.2 going down", "gibberish", LONG])
     def test_before_commit_every_trouble_is_temporary(self, odd, stage, reply):
         _, sender = odd({stage: reply})
         commit = Commit()
@@ -199,7 +202,7 @@ class TestWhatIsCertain:
             send(sender, commit=commit)
         assert commit.times == 0
 
-    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "451 4.3.0 later", "421 bye", "250 what"])
+    @pytest.mark.parametrize("reply", [CLOSE, HANG, HALF, "451 4.3.0 later", "421 bye", "250 what", LONG])
     def test_without_a_go_ahead_nothing_has_left(self, odd, reply):
         server, sender = odd({"DATA": reply})
         commit = Commit()

@@ -1,15 +1,19 @@
 """An answer may be seen before the mail that it answers, and names nothing else of ours: it is found later."""
 
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from email.policy import SMTP
 
 import pytest
 
-from shared import connecting, reviewing
+from shared import connecting, reviewing, syncing
 from shared.contract import PatchMailbox
+from shared.errors import Temporary
 from shared.filing import Filer
 from shared.leasing import LeaseLost
+from shared.model import AuditRecord, SyncState
 from shared.seeing import Seen
 from tests.doors import Guard, guarded
 from tests.scenes import imap, write
@@ -101,3 +105,24 @@ def test_mails_that_come_in_their_order_are_never_searched_for(scene, asked):
         scene.sync(app=guarded(scene.app, guard))
     assert len(texts(scene)) == 4
     assert guard.count(f"{scene.receiver}.look") == 0
+
+
+def test_a_look_for_it_that_breaks_for_days_is_given_up_on_record_and_the_mailbox_goes_on(scene, asked):
+    @dataclass
+    class Breaking(Guard):
+        def around(self, name, call):
+            if name.endswith("receiver.look"):
+                raise Temporary("One mail keeps the server silent.")
+            return super().around(name, call)
+
+    app = guarded(scene.app, Breaking())
+    with suppress(Temporary):
+        syncing.sync(app, scene.org_id, scene.mailbox.id, look=("<late@supplier.example>",))
+    for _ in range(12):
+        scene.clock.advance(hours=6)
+        with suppress(Temporary):
+            scene.sync(app=app)
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+    assert (state.look, state.problem) == ((), None)
+    events = [row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    assert events.count("mailbox.mail_given_up") == 1

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from shared.errors import Withheld
+from shared.errors import NotFound, Temporary, Withheld
 from shared.model import Envelope
 from shared.providers.google import listing
 from shared.providers.google.client import ME, Session, envelope, readable
@@ -58,7 +58,11 @@ class Answers(Session):
     def _around(self, item: Mapping[str, Any]) -> list[str]:
         """Return the ids of a mail's thread, and of what came first after it: its people's, then others'."""
         wanted = {"format": "minimal", "fields": "messages/id"}
-        thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
+        try:
+            with self.one_mail(Temporary):
+                thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
+        except NotFound:  # thrown away meanwhile
+            thread = {"messages": ()}
         start = int(item["internalDate"]) // 1000
         until = max(start, int(time.time())) + listing.AHEAD
         after = dict[str, None]()
