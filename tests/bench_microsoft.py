@@ -92,8 +92,8 @@ def notices(scene: MicrosoftScene, url: str, make: Make) -> Iterable[object]:
 
 def renewals(scene: MicrosoftScene, url: str, make: Make, count: int) -> object:
     """From the timer's tick to the last renewal, through the host's queues."""
-    due = many_due(scene, count)
     time.sleep(62 - time.time() % 60)  # the host's own tick of a minute would do the same work beside ours
+    due = many_due(scene, count)
     with Tally(scene.world) as tally, Gauge(scene.world.graph, "/subscriptions") as gauge:
         start = time.perf_counter()
         requests.post(f"{url}/admin/functions/tick", json={}, timeout=60).raise_for_status()
