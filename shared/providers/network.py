@@ -314,6 +314,14 @@ def clean(words: str | bytes, credential: Credential | None = None) -> str:
     return (sasl.without(text, credential) if credential else sasl.one_line(text))[:300]
 
 
+def is_of_library(error: BaseException) -> bool:
+    """Whether it was raised inside of a library, or what it stands on, and so is no bug of ours."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and "site-packages" in trace.tb_frame.f_code.co_filename
+
+
 def too_often(words: str) -> bool:
     """Whether a server's words complain about how much or how often."""
     return _TOO_OFTEN.search(words) is not None

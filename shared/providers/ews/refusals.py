@@ -70,7 +70,7 @@ def translated() -> Iterator[None]:
     except (EWSError, SpnegoError, OSError) as error:
         refusal = _of(error)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if not _from_library(error):
+        if not network.is_of_library(error):
             raise
         refusal = Temporary("The Exchange server's answer cannot be read.", retry_after=300)
     else:
@@ -154,14 +154,6 @@ def _unauthorised(response: Any) -> ZalionError:
 def _pause(text: str) -> float:
     """Read Retry-After; 0 where it says nothing."""
     return min(float(text), LONGEST_PAUSE) if text.isdecimal() else 0.0
-
-
-def _from_library(error: BaseException) -> bool:
-    """Whether it was raised inside of exchangelib or what it stands on, and so is not a bug of ours."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return trace is not None and "site-packages" in trace.tb_frame.f_code.co_filename
 
 
 def _consent(detail: str, fix: str) -> Callable[[str], ZalionError]:

@@ -77,14 +77,6 @@ def of_command(error: IMAPClientError) -> ZalionError:
     return Rejected(f"The mail server refused: {words}")
 
 
-def is_of_library(error: BaseException) -> bool:
-    """Whether it was raised inside of the library, and so is no bug of ours."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return trace is not None and "site-packages" in trace.tb_frame.f_code.co_filename
-
-
 def _code(words: str) -> str:
     found = _CODE.match(words)
     return found[1].upper() if found else ""

@@ -129,7 +129,7 @@ class Session:
                 self._drop()
             raise refusals.of_command(error) from error
         except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
-            if isinstance(error, AttributeError) and not refusals.is_of_library(error):
+            if isinstance(error, AttributeError) and not network.is_of_library(error):
                 raise
             # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error
