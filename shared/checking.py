@@ -12,11 +12,12 @@ from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
-from shared.errors import Busy, Raced, RateLimited, Temporary, ZalionError
+from shared.errors import RateLimited, Temporary, ZalionError
 from shared.identity import SignedId
 from shared.model import Address, Mailbox
 from shared.owning import own
 from shared.providers.base import NOBODY, Receiver, given
+from shared.relaying import Counting
 from shared.storage.base import Stored
 
 ROUND_TRIP_SECONDS = 20
@@ -197,17 +198,12 @@ class _Trip:
 
     def _let_go(self, _refused: Mapping[str, str] = NOBODY, /) -> None:
         """See `Commit`. Nobody was promised this mail: all there is to write down is that one more leaves."""
-        for tries in range(relaying.TURNS):
-            counting = relaying.admit_test(self.app, self.org_id, self.mailbox)
-            if not counting.writes:
-                return
-            try:
+
+        def commit(counting: Counting) -> None:
+            if counting.writes:
                 self.app.records.commit(self.org_id, *counting.writes)
-            except Raced:
-                relaying.wait_a_turn(tries)
-            else:
-                return
-        raise Busy("Too many mails leave at the same moment.", retry_after=2)
+
+        relaying.in_turn(lambda: relaying.admit_test(self.app, self.org_id, self.mailbox), commit)
 
     def _arrived(self, receiver: Receiver) -> bool:
         """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""

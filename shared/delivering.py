@@ -198,19 +198,16 @@ class _Delivery(Finishing):
 
     def _let_go(self, mailbox: Mailbox, refused: Mapping[str, str] = NOBODY) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
-        for tries in range(relaying.TURNS):
+
+        def count() -> Counting:
             counting, self.counting = self.counting, None
-            if counting is None or not counting.holds(self.app.clock()):
-                counting = relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
-            try:
-                self.begin(refused, *counting.writes, counted_at=counting.at)
-            except Raced:
-                if not counting.writes:
-                    raise
-                relaying.wait_a_turn(tries)
-            else:
-                return
-        raise Busy("Too many mails leave at the same moment.", retry_after=2)
+            if counting and counting.holds(self.app.clock()):
+                return counting
+            return relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
+
+        relaying.in_turn(
+            count, lambda counting: self.begin(refused, *counting.writes, counted_at=counting.at)
+        )
 
     def _find_copy(self) -> Receipt | None:
         if self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value):

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from shared.app import App
 from shared.drafts import Draft
+from shared.errors import Busy, Raced
 from shared.model import DomainProof, Integration, Mailbox, Message, Tally
 from shared.rules import PROMPT, Rules
 from shared.storage.base import Add, Move, Write, every
@@ -71,6 +72,24 @@ def _admitted(
     rules = of(app, org_id, mailbox)
     rules.judge(mailbox.address, recipients)
     return _counted(app, org_id, rules, rules.count) if counts else Counting()
+
+
+def in_turn(count: Callable[[], Counting], commit: Callable[[Counting], object]) -> None:
+    """Commit what leaves with what counts it; who is counted at the same moment takes turns.
+
+    Raises Busy where too many are; Raced where nothing is counted, and so something else was lost.
+    """
+    for tries in range(TURNS):
+        counting = count()
+        try:
+            commit(counting)
+        except Raced:
+            if not counting.writes:
+                raise
+            wait_a_turn(tries)
+        else:
+            return
+    raise Busy("Too many mails leave at the same moment.", retry_after=2)
 
 
 def wait_a_turn(tries: int) -> None:
