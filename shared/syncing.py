@@ -242,10 +242,10 @@ class _Run:
             if page.rest or self.app.clock() > self.ends_at:
                 self.unfinished = True
                 break
-            if len(self.lease.held.value.look) > MANY_LATE:  # a record holds only so many
-                self._late_evidence(receiver, filer)
             if page.envelopes or page.refused or self.lease.age > OFTEN:
                 self.lease.save(cursor=cursor, newest=filer.seen.newest, until=self.app.clock() + LEASE)
+            if len(self.lease.held.value.look) > MANY_LATE:  # a record holds only so many
+                self._late_evidence(receiver, filer)  # where that breaks, the page is done all the same
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:
