@@ -36,7 +36,7 @@ param googleProject string = ''
 param alertReceivers array = []
 
 param logLevel string = 'INFO'
-param maxMailBytes string = '36700160'
+param maxMailBytes string = '35000000'
 
 var suffix = uniqueString(resourceGroup().id, name)
 var appName = 'func-${name}-${suffix}'

@@ -90,7 +90,7 @@ class App:
     lookups: Lookups = field(default_factory=Lookups)
     autoconfig_urls: tuple[str, ...] = ()
     mx_port: int = 25
-    max_mail_bytes: int = 36_700_160
+    max_mail_bytes: int = 35_000_000
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
     longest_job: float = deadline.JOB

@@ -280,7 +280,12 @@ SETTINGS = (
         _hosts,
         "",
     ),
-    Setting("MAX_MAIL_BYTES", "largest mail accepted for sending, in octets", _bytes, "36700160"),
+    Setting(
+        "MAX_MAIL_BYTES",
+        "largest mail accepted for sending, in octets: files take 78 for 57",
+        _bytes,
+        "35000000",
+    ),
     Setting(
         "MICROSOFT_CLIENT_ID",
         "client id of Zalion's multi-tenant app; without it customers bring their own registration",

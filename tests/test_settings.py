@@ -56,7 +56,7 @@ def test_azure_s_settings_load_with_defaults_for_the_rest() -> None:
     assert found.return_urls == ("https://app.zalion.example/a", "https://app.zalion.example/b")
     assert found.key_vault_verify_challenge is True
     assert found.allowed_private_hosts == frozenset()
-    assert (found.max_mail_bytes, found.log_level) == (36_700_160, "INFO")
+    assert (found.max_mail_bytes, found.log_level) == (35_000_000, "INFO")
 
 
 def test_the_app_s_identity_is_used_for_storage_unless_it_has_its_own() -> None:

@@ -4,6 +4,7 @@ import base64
 import email
 import email.policy
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +51,8 @@ def test_an_answer_of_25_mb_is_filed(stage):
 
 
 def test_more_than_gmail_takes_is_refused_before_it_is_promised(stage):
+    ours = replace(stage.app, max_mail_bytes=2 * LARGEST)
     with pytest.raises(InvalidRequest) as caught:
-        stage.send(attachments=[attachment(FILE + FILE[: LARGEST // 10])])
+        stage.send(ours, attachments=[attachment(FILE + FILE[: LARGEST // 10])])
     assert (caught.value.field, bool(caught.value.fix)) == ("attachments", True)
     assert stage.timeline() == []
