@@ -16,7 +16,7 @@ from shared.errors import ConsentRequired, Temporary, Unsupported
 from shared.grants import Grants
 from shared.keys import Keys
 from shared.lookups import Lookups
-from shared.model import Mailbox
+from shared.model import Mailbox, Tally
 from shared.providers.base import (
     Connection,
     Credential,
@@ -31,7 +31,7 @@ from shared.providers.base import (
 from shared.registrations import Registrations
 from shared.rules import Rules
 from shared.shares import Shares
-from shared.storage.base import Blobs, Queues, Records, Schedule, Vault, Write
+from shared.storage.base import Blobs, Queues, Records, Schedule, Stored, Vault, Write
 from shared.turns import Lane
 
 SYNC, DELIVER = "sync", "deliver"
@@ -67,6 +67,7 @@ class App:
         endpoints: where the cloud providers are, for `Connection`.
         public_url: where browsers and providers reach us; `return_urls`: where a browser may be sent back to.
         rules: what this process remembers of the organisations' rules, and until when; see `relaying`.
+        tallies: the counts of their mails as this process wrote them last.
         shares: what is under way in this process.
         longest_job, longest_request: seconds that they may wait for mail servers and providers.
         put_back: jobs that it has put back, and until when; see `working`.
@@ -92,6 +93,7 @@ class App:
     mx_port: int = 25
     max_mail_bytes: int = 35_000_000
     rules: dict[tuple[str, str], tuple[datetime, Rules]] = field(default_factory=dict)
+    tallies: dict[tuple[str, str], Stored[Tally]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
     longest_job: float = deadline.JOB
     longest_request: float = deadline.REQUEST

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
 from shared import audit, identity, mime, relaying, resuming
@@ -203,7 +204,8 @@ class _Trip:
             if counting.writes:
                 self.app.records.commit(self.org_id, *counting.writes)
 
-        relaying.in_turn(lambda: relaying.admit_test(self.app, self.org_id, self.mailbox), commit)
+        count = partial(relaying.count_test, self.app, self.org_id, self.mailbox)
+        relaying.in_turn(self.app, self.org_id, count(), count, commit)
 
     def _arrived(self, receiver: Receiver) -> bool:
         """Whether it can be read yet; where a copy lies in Sent, too, what came is the one that says so."""

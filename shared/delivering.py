@@ -198,15 +198,16 @@ class _Delivery(Finishing):
 
     def _let_go(self, mailbox: Mailbox, refused: Mapping[str, str] = NOBODY) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""
-
-        def count() -> Counting:
-            counting, self.counting = self.counting, None
-            if counting and counting.holds(self.app.clock()):
-                return counting
-            return relaying.let_go(self.app, self.org_id, mailbox, self.message.value)
-
+        again = partial(relaying.let_go, self.app, self.org_id, mailbox, self.message.value)
+        counting, self.counting = self.counting, None
+        if counting is None or not counting.holds(self.app.clock()):
+            counting = again()
         relaying.in_turn(
-            count, lambda counting: self.begin(refused, *counting.writes, counted_at=counting.at)
+            self.app,
+            self.org_id,
+            counting,
+            again,
+            lambda counting: self.begin(refused, *counting.writes, counted_at=counting.at),
         )
 
     def _find_copy(self) -> Receipt | None:

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
-from shared import consenting, jobs, logs
+from shared import consenting, jobs, logs, mime
 from shared.errors import (
     Conflict,
     ConsentRequired,
     InvalidRequest,
     NotFound,
+    Raced,
     Rejected,
     Temporary,
     Unsupported,
@@ -19,7 +21,7 @@ from shared.keeping import bytes_of
 from shared.model import Alias, Delivery, Mailbox, Message, digest
 from shared.promises import PARTLY, PAUSES, Promised, partly
 from shared.providers.base import Receipt, SentFolder
-from shared.storage.base import Remove, Save, Stored, Write
+from shared.storage.base import Add, Remove, Save, Stored, Write
 
 COPYING = timedelta(minutes=15)
 """So long one worker has the filing of the copy to itself (two would file two): longer than any session."""
@@ -39,51 +41,69 @@ class Finishing(Promised):
         """Write down that it left; then, where the server files no copy, file one."""
         told = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        # enqueued before the id is written down, and seen after it: a crash in between loses no look
-        final, learnt = self._learnt(told)
-        done = copied and learnt is not None
+        looked_for = self._look_for(told)
+        done = copied and looked_for
         writes: list[Write] = [Remove(self.item())] if done else []
-        writes += [*(learnt or ()), self.event("message.sent")]
         filing_until = None if done else self.app.clock() + COPYING
-        self.surely(lambda message: _as_sent(message, receipt, final, filing_until), *writes)
+        self._left(receipt, told, filing_until, *writes, self.event("message.sent"))
         if not done:
-            self.finish(learnt=learnt is not None)
+            self.finish(looked_for=looked_for)
 
-    def _learnt(self, final: str | None) -> tuple[str | None, list[Write] | None]:
-        """Return a Message-ID that we had not planned, and what makes it known; answers to it are looked for.
+    def _left(
+        self, receipt: Receipt, final: str | None, filing_until: datetime | None, *writes: Write
+    ) -> None:
+        """Write `sent`, and make a Message-ID that we had not planned known: no other mail may have it."""
 
-        The writes are None where that cannot be seen to now: it never keeps `sent` from being written. The id
-        is None where another mail has it: the server is wrong, or lies to have that mail's answers.
-        """
-        if final is None or final == self.message.value.planned_id:
-            return final, []
+        def change(message: Message) -> Message:
+            return _as_sent(message, receipt, final, filing_until)
+
+        if not self._unplanned(final):
+            self.surely(change, *writes)
+            return
         try:
-            planned = self.app.records.get(self.org_id, Alias, digest(self.message.value.planned_id or ""))
-            taken = self.app.records.find(self.org_id, Alias, digest(final))
-            if taken and taken.value.email_id != planned.value.email_id:
+            self.surely(change, *writes, Add(self._alias(final)), first=True)
+        except Raced:  # rarely: a look that saw the copy was faster, or the id is another mail's
+            known = self.app.records.find(self.org_id, Alias, digest(final))
+            if known and known.value.email_id != self.message.value.id:
                 logs.log("id.taken", email_id=self.message.value.id)
-                return None, []
-            if self.mailbox and self.mailbox.value.receives_with:
-                job = Job("sync", self.org_id, self.mailbox.value.id, look=(final,))
-                jobs.put(self.app, job, delay=LOOK_DELAY)
-        except Temporary as error:
-            logs.log("id.not_learnt", email_id=self.message.value.id, code=error.code)
-            return final, None
-        return final, [Save(replace(planned.value, message_id=final))]
+                final = None  # the server is wrong, or lies to have that mail's answers
+            self.surely(change, *writes, *([Save(self._alias(final))] if final else ()))
 
-    def finish(self, *, learnt: bool = False) -> None:
+    def _alias(self, message_id: str) -> Alias:
+        """Make what says that a Message-ID is this mail's."""
+        message = self.message.value
+        sender = message.sender.address if message.sender else ""
+        print_ = mime.fingerprint_of(sender, message.sent_at or message.received_at, message.subject)
+        return Alias(message_id, message.conversation_id, message.id, print_)
+
+    def _unplanned(self, message_id: str | None) -> TypeGuard[str]:
+        return message_id not in {None, self.message.value.planned_id}
+
+    def _look_for(self, message_id: str | None) -> bool:
+        """Have answers looked for that name an id before it is known; False where that cannot be seen to now.
+
+        Enqueued before the id is written down, and seen after it: a crash in between loses no look.
+        It never keeps `sent` from being written.
+        """
+        if not self._unplanned(message_id) or self.mailbox is None or not self.mailbox.value.receives_with:
+            return True
+        try:
+            job = Job("sync", self.org_id, self.mailbox.value.id, look=(message_id,))
+            jobs.put(self.app, job, delay=LOOK_DELAY)
+        except Temporary as error:
+            logs.log("look.not_enqueued", email_id=self.message.value.id, code=error.code)
+            return False
+        return True
+
+    def finish(self, *, looked_for: bool = False) -> None:
         """Do what is left to do after it was sent; never fails the message.
 
-        A Message-ID that we had not planned is made known, unless it is `learnt`. A copy is put into Sent,
-        once, for senders whose server does not.
+        A Message-ID that we had not planned is looked for, unless it was. A copy is put into Sent, once, for
+        senders whose server does not.
         """
-        if not learnt:
-            _, writes = self._learnt(self.message.value.message_id)
-            if writes is None:
-                self.later(PAUSES[1])
-                return
-            if writes:
-                self.app.records.commit(self.org_id, *writes)
+        if not looked_for and not self._look_for(self.message.value.message_id):
+            self.later(PAUSES[1])
+            return
         delivered = None
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):

@@ -83,8 +83,9 @@ def compose(
 
     Raises InvalidRequest where it is too large, or AgainstRules.
     """
-    counted = relaying.admit(app, caller.org_id, place.mailbox, draft, counts=counts)
     now = app.clock()
+    relaying.admit(app, caller.org_id, place.mailbox, draft)
+    counted = relaying.count(app, caller.org_id, place.mailbox, now) if counts else Counting()
     tail = digest(caller.org_id, place.case_id, key)[:12]
     signed = SignedId(place.conversation_id, f"{int(now.timestamp() * 1000):013d}-{tail}")
     outgoing = _outgoing(app, caller.org_id, place, draft, signed, now)
@@ -92,12 +93,13 @@ def compose(
     limit = _largest(app, place.mailbox)
     if len(raw) > limit:
         raise _too_large(limit)
+    print_ = mime.fingerprint_of(outgoing.sender.address, outgoing.date, outgoing.subject)
     return Outgoing(
         place,
         raw,
         replace(_message(draft, place, signed, outgoing, raw, now), counted_at=counted.at),
         Promise(place.case_id, key, draft.fingerprint, place.conversation_id, signed.email_id),
-        Alias(outgoing.message_id, place.conversation_id, signed.email_id, mime.fingerprint_of(outgoing)),
+        Alias(outgoing.message_id, place.conversation_id, signed.email_id, print_),
         counted,
     )
 

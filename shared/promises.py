@@ -94,10 +94,15 @@ class Promised:
         """Whether the state we read is still the one we may change: untouched, or under our own claim."""
         return message.state in {"queued", "sending"} and _claim(message) in {self.found, self.own}
 
-    def surely(self, change: Callable[[Message], Message | None], *writes: Write) -> None:
+    def surely(
+        self, change: Callable[[Message], Message | None], *writes: Write, first: bool = False
+    ) -> None:
         """Write a fact over whatever else was written meanwhile, unless `change` sees that it is not ours.
 
         What happened outside must not be forgotten because the store was away for a moment.
+
+        Args:
+            first: raise Raced where anything else was written.
         """
         for tries in range(TRIES):
             new = change(self.message.value)
@@ -108,6 +113,8 @@ class Promised:
                     self.org_id, Move(self.message, new), *writes, *self.riding
                 )
             except Raced:
+                if first:
+                    raise
                 message = self.message.value
                 found = find(self.app, self.org_id, message.conversation_id, message.id)
                 if found is None:

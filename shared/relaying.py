@@ -9,7 +9,7 @@ twice or not at all.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from shared.drafts import Draft
 from shared.errors import Busy, Raced
 from shared.model import DomainProof, Integration, Mailbox, Message, Tally
 from shared.rules import PROMPT, Rules
-from shared.storage.base import Add, Move, Write, every
+from shared.storage.base import Add, Move, Stored, Write, every
 
 TURNS, JITTER = 10, 0.05
 """Where mails are counted, those of the same moment take turns so often; seconds."""
@@ -30,66 +30,105 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Counting:
-    """What counts a mail as of `at`, to be committed with what is counted; nothing where nothing needs it."""
+    """What counts a mail, to be committed with what is counted; nothing where nothing needs it.
 
-    writes: tuple[Write, ...] = ()
+    Attributes:
+        found: the count as it was read, or is remembered; None where there was none.
+        counted: with this mail; None where it is not counted.
+        at, until: as of when, and until when it is true.
+    """
+
+    found: Stored[Tally] | None = None
+    counted: Tally | None = None
     at: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """The write that counts it, or none."""
+        if self.counted is None:
+            return ()
+        return (Move(self.found, self.counted) if self.found else Add(self.counted),)
 
     def holds(self, now: datetime) -> bool:
         """Whether it is still true."""
         return self.until is None or now < self.until
 
 
-def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft, *, counts: bool = True) -> Counting:
-    """Judge a mail before it is promised; return what counts it, to be committed with the promise.
-
-    Args:
-        counts: False for what is not sent yet.
-
-    Raises AgainstRules naming the field, with a fix.
-    """
+def admit(app: App, org_id: str, mailbox: Mailbox, draft: Draft) -> None:
+    """Judge a mail before it is promised. Raises AgainstRules naming the field, with a fix."""
     sides = {"to": draft.to, "cc": draft.cc, "bcc": draft.bcc}
     recipients = [
         (f"{side}[{place}].address", person.address)
         for side, people in sides.items()
         for place, person in enumerate(people)
     ]
-    return _admitted(app, org_id, mailbox, recipients, counts=counts)
+    of(app, org_id, mailbox).judge(mailbox.address, recipients)
 
 
-def admit_test(app: App, org_id: str, mailbox: Mailbox) -> Counting:
-    """Judge a mail from a mailbox to itself, which nobody promises. Returns and raises as `admit`.
+def count(app: App, org_id: str, mailbox: Mailbox, at: datetime) -> Counting:
+    """Return what counts a new mail as of `at`. Raises AgainstRules where the hour is full.
+
+    What this process counted last is remembered; whoever was overtaken (`in_turn`) reads it.
+    """
+    rules = of(app, org_id, mailbox)
+    if rules.max_per_hour is None:
+        return Counting()
+    found = app.tallies.get((org_id, rules.provider))
+    if found is None or rules.full_until(found.value, at):  # nobody is refused by what is remembered
+        found = _tally(app, org_id, rules)
+    tally = found.value if found else Tally(rules.provider)
+    return _counting(found, rules.count(tally, at), at)
+
+
+def count_test(app: App, org_id: str, mailbox: Mailbox) -> Counting:
+    """Judge a mail from a mailbox to itself, which nobody promises, and return what counts it.
 
     It leaves as any other: where recipients are listed, the mailbox has to be one of them.
+    Raises AgainstRules.
     """
-    return _admitted(app, org_id, mailbox, [("to", mailbox.address)])
+    of(app, org_id, mailbox).judge(mailbox.address, [("to", mailbox.address)])
+    return count(app, org_id, mailbox, app.clock())
 
 
-def _admitted(
-    app: App, org_id: str, mailbox: Mailbox, recipients: Sequence[tuple[str, str]], *, counts: bool = True
-) -> Counting:
-    rules = of(app, org_id, mailbox)
-    rules.judge(mailbox.address, recipients)
-    return _counted(app, org_id, rules, rules.count) if counts else Counting()
-
-
-def in_turn(count: Callable[[], Counting], commit: Callable[[Counting], object]) -> None:
+def in_turn(
+    app: App,
+    org_id: str,
+    counting: Counting,
+    again: Callable[[], Counting],
+    commit: Callable[[Counting], str | None],
+) -> None:
     """Commit what leaves with what counts it; who is counted at the same moment takes turns.
 
-    Raises Busy where too many are; Raced where nothing is counted, and so something else was lost.
+    Args:
+        counting: the first count; `again` counts anew.
+        commit: commits both; returns the version that the count then has, if it shall be remembered.
+
+    Raises Busy where too many are; Raced where it was something else that was lost; what `again` raises.
     """
     for tries in range(TURNS):
-        counting = count()
         try:
-            commit(counting)
+            etag = commit(counting)
         except Raced:
-            if not counting.writes:
+            if counting.counted is None:
                 raise
+            lost, provider = counting.found, counting.counted.provider
+            app.tallies.pop((org_id, provider), None)
             wait_a_turn(tries)
+            counting = again()
+            if counting.found == lost:  # nobody was counted meanwhile
+                raise
         else:
+            _remember(app, org_id, counting, etag)
             return
     raise Busy("Too many mails leave at the same moment.", retry_after=2)
+
+
+def _remember(app: App, org_id: str, counting: Counting, etag: str | None) -> None:
+    if counting.counted and etag:
+        if len(app.tallies) >= MOST:
+            app.tallies.clear()
+        app.tallies[org_id, counting.counted.provider] = Stored(counting.counted, etag)
 
 
 def wait_a_turn(tries: int) -> None:
@@ -112,19 +151,23 @@ def let_go(app: App, org_id: str, mailbox: Mailbox, message: Message) -> Countin
 
     Raises Temporary where no more may leave for a while.
     """
-    rules, counted_at = of(app, org_id, mailbox), message.counted_at
-    if counted_at and app.clock() < counted_at + PROMPT:
+    rules, counted_at, now = of(app, org_id, mailbox), message.counted_at, app.clock()
+    if counted_at and now < counted_at + PROMPT:
         return Counting(at=counted_at, until=counted_at + PROMPT)
-    return _counted(app, org_id, rules, lambda tally, now: rules.let_go(tally, now, counted_at))
-
-
-def _counted(app: App, org_id: str, rules: Rules, count: Callable[[Tally, datetime], Tally]) -> Counting:
     if rules.max_per_hour is None:
         return Counting()
-    stored, now = app.records.find(org_id, Tally, rules.provider), app.clock()
-    counted = count(stored.value if stored else Tally(rules.provider), now)
-    next_minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    return Counting((Move(stored, counted) if stored else Add(counted),), now, next_minute)
+    found = _tally(app, org_id, rules)
+    tally = found.value if found else Tally(rules.provider)
+    return _counting(found, rules.let_go(tally, now, counted_at), now)
+
+
+def _tally(app: App, org_id: str, rules: Rules) -> Stored[Tally] | None:
+    return app.records.find(org_id, Tally, rules.provider)
+
+
+def _counting(found: Stored[Tally] | None, counted: Tally, at: datetime) -> Counting:
+    next_minute = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return Counting(found, counted, at, next_minute)
 
 
 def of(app: App, org_id: str, mailbox: Mailbox) -> Rules:

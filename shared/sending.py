@@ -5,6 +5,7 @@ A crash before the transaction promised nothing; after it, the organisation's wa
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from shared import audit, jobs, logs, relaying, scheduling
 from shared.app import App
@@ -70,10 +71,8 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
         app.blobs.put(org_id, name, data)
     item = OutboxItem.of(message, message.received_at + scheduling.GRACE)
     people = [*message.envelope_to, message.sender.address if message.sender else ""]
-    app.records.commit(
-        org_id,
+    writes = [
         outgoing.place.thread,
-        *outgoing.counted.writes,
         *outgoing.events,
         Add(outgoing.promise_),
         *packed.writes,
@@ -88,6 +87,14 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
             case_id=message.case_id,
             email_id=message.id,
         ),
+    ]
+    again = partial(relaying.count, app, org_id, outgoing.place.mailbox, message.received_at)
+    relaying.in_turn(
+        app,
+        org_id,
+        outgoing.counted,
+        again,
+        lambda counting: app.records.commit(org_id, *writes, *counting.writes)[-1],
     )
     nudge(app, org_id, message)
 

@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
+from datetime import datetime
 
 from shared.mime.charsets import clean
-from shared.mime.composing import Outgoing
 from shared.mime.envelopes import LONGEST_LINE
 from shared.model import Envelope, digest
 
@@ -41,10 +41,9 @@ def fingerprint(envelope: Envelope) -> str:
     return digest(sender.lower(), seconds, _untagged(envelope.subject))
 
 
-def fingerprint_of(outgoing: Outgoing) -> str:
-    """Return the fingerprint that the composed mail will have."""
-    seconds = str(int(outgoing.date.timestamp()))
-    return digest(outgoing.sender.address.lower(), seconds, _untagged(outgoing.subject))
+def fingerprint_of(sender: str, date: datetime, subject: str) -> str:
+    """Return the fingerprint that a mail of ours has, by its From address, Date and subject."""
+    return digest(sender.lower(), str(int(date.timestamp())), _untagged(subject))
 
 
 def synthetic_id(envelope: Envelope) -> str:

@@ -282,7 +282,9 @@ def test_any_line_of_text_survives_the_journey(subject, name, file):
     raw = mime.compose(draft)
     parsed = mime.parse(raw)
     assert max(len(line) for line in raw.split(b"\r\n")) <= 998
-    assert mime.fingerprint(mime.envelope(raw, ref="")) == mime.fingerprint_of(draft)
+    assert mime.fingerprint(mime.envelope(raw, ref="")) == mime.fingerprint_of(
+        draft.sender.address, draft.date, draft.subject
+    )
     again = mime.compose(replace(draft, subject=parsed.subject, to=parsed.to))
     assert mime.parse(again).subject == parsed.subject
     assert mime.parse(again).to == parsed.to

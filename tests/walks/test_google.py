@@ -1,5 +1,6 @@
 """Google Workspace: the story over Gmail's own wire, consents and delegation, and how each of them ends."""
 
+import email.policy
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -145,6 +146,25 @@ class TestStory:
         for message, item in zip((first, second), stage.alice.box.listed("sent"), strict=True):
             assert message.message_id == item.message_id
             assert "@mail.gmail.com" in message.message_id or message.message_id in item.message_id
+
+    def test_a_look_that_sees_the_copy_before_its_new_id_is_written_down_changes_nothing(self, stage, world):
+        world.google.faults.rewrite_message_id = True
+
+        def then(name, times):
+            if (name, times) == ("google.sender.send", 1):
+                stage.sync()
+
+        message = stage.send()
+        stage.deliver(message, app=guarded(stage.app, Acting(then=then)))
+        [copy] = stage.alice.box.listed("sent")
+        [kept] = stage.timeline()
+        assert (kept.state, kept.message_id, len(kept.deliveries)) == ("sent", copy.message_id, 1)
+        answer = write(
+            stage.supplier.address, stage.alice.address, "Re: Offer 4711", "Yes", In_Reply_To=copy.message_id
+        )
+        stage.alice.receive(answer.as_bytes(policy=email.policy.SMTP))
+        stage.settle()
+        assert [one.direction for one in stage.timeline()] == ["out", "in"]
 
     def test_the_doctor_finds_a_mailbox_with_rewritten_ids_sound(self, stage, world):
         world.google.faults.rewrite_message_id = True

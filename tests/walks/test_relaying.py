@@ -8,13 +8,14 @@ from itertools import batched
 
 import pytest
 
-from shared import integrating, proving, relaying, scheduling, working
+from shared import bootstrap, integrating, proving, relaying, scheduling, working
 from shared.callers import Caller
 from shared.contract import Person, PutIntegration
 from shared.errors import Conflict, NotAllowed, NotFound, Temporary
 from shared.model import DomainProof, OutboxItem, Tally
 from shared.rules import AgainstRules
-from shared.storage.base import Add
+from shared.settings import load
+from shared.storage.base import Add, Move
 from tests.doors import Guard, guarded
 from tests.walks.test_crashes import attempt, failing, keep_promises
 
@@ -115,8 +116,8 @@ def test_of_many_at_the_same_moment_exactly_as_many_as_allowed_are_promised(scen
     assert counted(scene) == len(scene.timeline()) == 3
 
 
-def test_rules_cost_nothing_where_there_are_none_and_where_mails_are_counted_one_read_with_the_promise(
-    scene, watched, guard, rule
+def test_rules_cost_nothing_and_where_another_worker_counted_last_a_lost_turn(
+    scene, watched, guard, rule, another
 ):
     def cost():
         scene.deliver(scene.send(app=watched), app=watched)
@@ -126,9 +127,37 @@ def test_rules_cost_nothing_where_there_are_none_and_where_mails_are_counted_one
         scene.deliver(promised, app=watched)
         return promising, guard.count("records.") - promising
 
-    promising, leaving = cost()
+    usual = cost()
     rule(maxPerHour=100)
-    assert cost() == (promising + 1, leaving)
+    assert cost() == usual
+    scene.send(another)
+    guard.calls.clear()
+    scene.send(app=watched)
+    assert guard.count("records.") == usual[0] + 2
+
+
+@pytest.fixture
+def another(scene, world):
+    """Another worker, which remembers for itself what it counted."""
+    return bootstrap.build(load(world.environment()), scene.clock)
+
+
+def test_of_workers_that_send_in_turn_exactly_as_many_as_allowed_are_promised(scene, rule, another):
+    rule(maxPerHour=5)
+    workers = [scene.app, another, scene.app, scene.app, another]
+    assert [scene.send(worker).state for worker in workers] == ["queued"] * 5
+    for worker in (scene.app, another):
+        with pytest.raises(AgainstRules):
+            scene.send(worker)
+    assert counted(scene) == len(scene.timeline()) == 5
+
+
+def test_nobody_is_refused_by_what_a_worker_remembers(scene, rule, another):
+    rule(maxPerHour=1)
+    scene.send(another)
+    stored = scene.app.records.get(scene.org_id, Tally, "smtp")
+    scene.app.records.commit(scene.org_id, Move(stored, Tally("smtp")))
+    assert scene.send(another).state == "queued"
 
 
 def counted(scene):
