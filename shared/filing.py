@@ -298,6 +298,8 @@ class Filer:
         if learnt and envelope.message_id:
             self.learn(envelope.message_id)
             writes.append(Add(replace(alias, message_id=envelope.message_id)))
+        if old.message_id and old.planned_id == envelope.message_id != old.message_id:
+            self.learn(old.message_id)  # a copy that we filed, of a mail that left under another id
         if envelope.thread and new != old:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
         if writes:

@@ -41,13 +41,12 @@ class Finishing(Promised):
         """Write down that it left; then, where the server files no copy, file one."""
         told = receipt.message_id if receipt.message_id != self.message.value.message_id else None
         copied = copied or self.mailbox is None or not self.app.has_sent_folder(self.mailbox.value)
-        looked_for = self._look_for(told)
-        done = copied and looked_for
+        done = copied and self._look_for(told)
         writes: list[Write] = [Remove(self.item())] if done else []
         filing_until = None if done else self.app.clock() + COPYING
         self._left(receipt, told, filing_until, *writes, self.event("message.sent"))
         if not done:
-            self.finish(looked_for=looked_for)
+            self.finish()
 
     def _left(
         self, receipt: Receipt, final: str | None, filing_until: datetime | None, *writes: Write
@@ -83,7 +82,7 @@ class Finishing(Promised):
         """Have answers looked for that name an id before it is known; False where that cannot be seen to now.
 
         Enqueued before the id is written down, and seen after it: a crash in between loses no look.
-        It never keeps `sent` from being written.
+        It never keeps `sent` from being written. A copy that we file needs no job: it is itself the sign.
         """
         if not self._unplanned(message_id) or self.mailbox is None or not self.mailbox.value.receives_with:
             return True
@@ -95,15 +94,11 @@ class Finishing(Promised):
             return False
         return True
 
-    def finish(self, *, looked_for: bool = False) -> None:
+    def finish(self) -> None:
         """Do what is left to do after it was sent; never fails the message.
 
-        A Message-ID that we had not planned is looked for, unless it was. A copy is put into Sent, once, for
-        senders whose server does not.
+        A copy is put into Sent, once, for senders whose server does not.
         """
-        if not looked_for and not self._look_for(self.message.value.message_id):
-            self.later(PAUSES[1])
-            return
         delivered = None
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
@@ -116,6 +111,9 @@ class Finishing(Promised):
             self.note("message.copy_missing")
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self.note("message.copy_missing")
+        if delivered is None and not self._look_for(self.message.value.message_id):
+            self.later(PAUSES[1])
+            return
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
 
     def refused_in(self, error: ZalionError) -> None:

@@ -1,5 +1,6 @@
 """An answer may be seen before the mail that it answers, and names nothing else of ours: it is found later."""
 
+import email
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from shared import connecting, reviewing, syncing
 from shared.contract import PatchMailbox
 from shared.errors import Temporary
 from shared.filing import Filer
+from shared.finishing import LOOK_DELAY
 from shared.leasing import LeaseLost
 from shared.model import AuditRecord, SyncState
 from shared.seeing import Seen
-from tests.doors import Guard, guarded
+from tests.doors import Acting, Guard, guarded
 from tests.scenes import imap, write
 
 
@@ -126,3 +128,26 @@ def test_a_look_for_it_that_breaks_for_days_is_given_up_on_record_and_the_mailbo
     assert (state.look, state.problem) == ((), None)
     events = [row.value.event for row in scene.app.records.range(scene.org_id, AuditRecord)]
     assert events.count("mailbox.mail_given_up") == 1
+
+
+@pytest.mark.every_provider
+@pytest.mark.only("imap", "pop3")  # Gmail's copy has the new id: test_google.py
+def test_before_the_new_id_of_the_own_mail_was_written_down(scene, world):
+    """A relay renames our mail, and what comes back at once names nothing else."""
+    world.post.faults.rewriting = "announced"
+
+    def then(name, times):
+        if (name, times) == (f"{scene.mailbox.sends_with}.sender.send", 1):
+            final = email.message_from_bytes(scene.supplier.inbox()[0])["Message-ID"]
+            answer = mail(scene, "at once", In_Reply_To=final, References=final)
+            scene.alice.receive(answer.as_bytes(policy=SMTP))
+            scene.sync()
+
+    message = scene.send()
+    scene.deliver(message, app=guarded(scene.app, Acting(then=then)))
+    assert scene.email(message.id).message_id != message.message_id
+    assert "at once" not in texts(scene)
+    time.sleep(LOOK_DELAY)
+    scene.sync()
+    scene.work()
+    assert "at once" in texts(scene)
