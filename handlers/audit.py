@@ -2,7 +2,9 @@
 
 import msgspec
 
-from handlers.http import Answer, Call, Query, Reply, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Query, Reply, Routes
 from handlers.mailboxes import CURSOR
 from shared import audit, views
 from shared.contract import AuditResource, Items

@@ -1,6 +1,8 @@
 """/cases: members, sending, the timeline and its e-mails."""
 
-from handlers.http import Answer, Call, Reply, Routes, whole
+from handlers.answers import Answer
+from handlers.calls import Call, whole
+from handlers.http import Reply, Routes
 from handlers.mailboxes import PAGE
 from shared import casework, drafting, drafts, mime, reviewing, sending, views
 from shared import contract as c

@@ -6,7 +6,9 @@ Nobody is signed in here: the `state` in the query or form is what proves who be
 from collections.abc import Callable, Mapping
 
 from handlers import browser
-from handlers.http import Answer, Call, Query, Reply, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Query, Reply, Routes
 from shared import authorizing, logs, pages, returning
 from shared.app import App
 from shared.contract import AskConsent, ConsentLink

@@ -1,6 +1,8 @@
 """/domains: proving that a sender domain is the organisation's."""
 
-from handlers.http import Answer, Call, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Routes
 from shared import proving, views
 from shared.contract import DomainResource, Items
 

@@ -1,6 +1,8 @@
 """/integrations: IT's approval of providers."""
 
-from handlers.http import Answer, Call, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Routes
 from shared import integrating, views
 from shared.contract import Checks, IntegrationResource, Items, PutIntegration
 from shared.providers import registry

@@ -1,6 +1,8 @@
 """/mailboxes: connecting, changing, disconnecting, looking into, and deciding about held mail."""
 
-from handlers.http import Answer, Call, Query, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Query, Routes
 from shared import (
     authorizing,
     checking,

@@ -3,7 +3,9 @@
 https://learn.microsoft.com/graph/change-notifications-delivery-webhooks, https://docs.cloud.google.com/pubsub/docs/push
 """
 
-from handlers.http import Answer, Call, Query, Reply, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Query, Reply, Routes
 from shared import noticing
 from shared.contract import Accepted
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 from handlers import openapi
-from handlers.http import Answer, Call, Reply, Routes
+from handlers.answers import Answer
+from handlers.calls import Call
+from handlers.http import Reply, Routes
 from shared import checking
 from shared.contract import Health
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import azure.functions as func
 import pytest
 
-from handlers.http import Answer, respond
+from handlers.answers import Answer
+from handlers.http import respond
 from shared import bootstrap, deadline
 from shared.shares import REQUESTS
 
