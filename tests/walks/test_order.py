@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.policy import SMTP
+from email.utils import format_datetime
 
 import pytest
 
@@ -16,7 +17,9 @@ from shared.leasing import Lease, LeaseLost
 from shared.model import AuditRecord, Late, SyncState
 from shared.seeing import Seen
 from tests.doors import Guard, guarded
-from tests.scenes import imap, write
+from tests.scenes import imap, parsed, write
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -69,6 +72,17 @@ def test_before_the_copy_of_the_own_mail_was_put_into_sent(scene, asked):
     scene.sync()
     scene.work()
     assert {"mine", "at once"} <= texts(scene)
+
+
+def test_before_a_mail_came_in_that_was_held_up_on_its_way(scene, asked):
+    sent = {"In_Reply_To": parsed(asked)["Message-ID"], "Date": format_datetime(scene.clock() - 9 * MINUTE)}
+    parent = mail(scene, "held up", **sent)
+    scene.alice.receive(mail(scene, "faster", In_Reply_To=parent["Message-ID"]).as_bytes(policy=SMTP))
+    scene.sync()
+    scene.alice.receive(parent.as_bytes(policy=SMTP))
+    scene.sync()
+    scene.work()
+    assert {"held up", "faster"} <= texts(scene)
 
 
 def test_a_look_that_was_ended_meanwhile_fetches_nothing_more(scene, asked):
