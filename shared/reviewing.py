@@ -10,7 +10,9 @@ from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
+from shared.confirming import along, by_hand
 from shared.errors import Conflict, NotFound, Raced, ZalionError
+from shared.fetching import fetch_with_headers
 from shared.filing import Filer
 from shared.jobs import Job
 from shared.knowing import find_by_id
@@ -25,7 +27,7 @@ from shared.model import (
     Review,
     digest,
 )
-from shared.naming import is_held_as, is_known_as
+from shared.naming import is_known_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
 from shared.storage.base import Add, Move, Remove, Stored
@@ -126,10 +128,10 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
         case_id = conversation.value.case_id
         told = audit.recorded(app, caller, "review.opened", mailbox_id=mailbox.id, case_id=case_id)
         with told, app.receiving(caller.org_id, mailbox) as receiver:
-            envelope, raw = _whole(receiver, review.value.ref, review.value)
+            envelope, raw = fetch_with_headers(receiver, review.value.ref, review.value)
             unread = False
             filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-            message = filer.by_hand(envelope, evidence, conversation, raw)
+            message = by_hand(filer, envelope, evidence, conversation, raw)
     except ZalionError as error:
         if unread and (isinstance(error, NotFound) or review.value.opened_at is None):
             with suppress(Raced):  # somebody else files it
@@ -155,40 +157,14 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     mailbox = own(app, caller, mailbox_id, admin=False).value
     told = audit.recorded(app, caller, "mailbox.linked", mailbox_id=mailbox_id, case_id=case_id)
     with told, app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = _whole(receiver, ref)
+        envelope, raw = fetch_with_headers(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, envelope)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-        message = filer.by_hand(envelope, Evidence("manual", envelope.message_id), conversation, raw)
+        message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others
-
-
-def _whole(receiver: Receiver, ref: str, held: Review | None = None) -> tuple[Envelope, bytes]:
-    """Fetch a mail wherever it lies by now, with what the provider says about it. Raises NotFound.
-
-    Its own headers do not tell when it arrived; a look for its Message-ID does. A held mail that lies
-    elsewhere is never taken for another one under its Message-ID.
-    """
-    try:
-        raw = receiver.fetch(ref)
-    except NotFound:
-        if held is None:
-            raise
-        there = next((found for found in _looked(receiver, held.message_id) if is_held_as(found, held)), None)
-        if there is None:
-            raise
-        return there, receiver.fetch(there.ref)
-    envelope = mime.envelope(raw, ref=ref, size=len(raw))
-    same = (found for found in _looked(receiver, envelope.message_id) if found.ref == ref)
-    return next(same, envelope), raw
-
-
-def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
-    for found in given(receiver.look([message_id])) if message_id else ():
-        if found.message_id == message_id:
-            yield found
 
 
 def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]) -> int:
@@ -202,7 +178,7 @@ def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: 
         given(receiver.look(ids)), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0
     )
     before = [other for other in found if other.message_id in named and _among(envelope, other)]
-    count = sum(filer.along(other, conversation) for other in before)
+    count = sum(along(filer, other, conversation) for other in before)
     return count + sum(filer.handle(other) == "file" for other in found if other not in before)
 
 
