@@ -33,9 +33,10 @@ def settings() -> Settings:
 
 
 def start() -> None:
-    """Check the settings when the process starts, and say by name what is wrong.
+    """Check the settings when the process starts, and tell the log by name what is wrong.
 
-    The import goes on, so that the host can show every function and `/api/health` can answer.
+    The import goes on, so that the host can show every function, and every request (`/api/health`, too) is
+    answered that the service is not configured.
     """
     try:
         settings()

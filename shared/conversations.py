@@ -24,14 +24,14 @@ One of our own costs nothing to recognise anywhere.
 NEAREST = 3
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
-NEVER_EARLIER, NEVER_LATER = timedelta(minutes=-10), timedelta(hours=25)
+NEVER_EARLIER, NEVER_LATER = timedelta(minutes=-10), timedelta(hours=26)
 """Clocks differ by minutes; a promise is given up after a day (`promises.GIVE_UP`)."""
 
 Outcome = Literal["ignore", "known", "file", "review"]
 
 
 class Lookup(Protocol):
-    """What the organisation knows; asked by `decide`, at most once per id."""
+    """What the organisation knows; asked by `decide`, and no farther than it needs to be."""
 
     def signed(self, message_id: str) -> SignedId | None:
         """Return what our own signed id says; no I/O."""
@@ -89,6 +89,7 @@ class _Match:
     conversation: Conversation
     secret: bool = False
     alias: Alias | None = None
+    elsewhere: bool = False
 
 
 IGNORE = Decision("ignore")
@@ -176,19 +177,23 @@ def _print_as_promised(envelope: Envelope, message_id: str, signed: SignedId) ->
 
 
 def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:
-    """Nearest reference that leads to a conversation; a signed one anywhere in it is a secret."""
-    found: _Match | None = None
-    for message_id, rule, confidence in _references(envelope, lookup, reported):
-        signed = lookup.signed(message_id)
-        if signed is None and found is not None:
-            continue  # the place is decided; only a secret could still add something
-        if found is not None and _leads_to(found.conversation, signed):
-            return replace(found, secret=True)
-        if found is None or (found.alias and not lookup.had(found.alias)):  # ours says more than that
-            found = _match(message_id, rule, confidence, signed, lookup) or found
-        if found and found.secret:
-            return found
-    return found
+    """Nearest reference that counts: that leads to a conversation, by a secret or to a mail the mailbox had.
+
+    A signed id anywhere in that conversation is a secret. One that does not count is told where none does.
+    """
+    places = list(_references(envelope, lookup, reported))
+    secrets = [lookup.signed(message_id) for message_id, *_ in places]
+    elsewhere: _Match | None = None
+    for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
+        match = _match(message_id, rule, confidence, signed, lookup)
+        if match is None:
+            continue
+        if any(_leads_to(match.conversation, secret) for secret in secrets):
+            return replace(match, secret=True)
+        if match.alias and lookup.had(match.alias):
+            return match
+        elsewhere = elsewhere or replace(match, elsewhere=True)
+    return elsewhere
 
 
 def _by_returned(match: _Match | None, lookup: Lookup, returned: Sequence[str]) -> _Match | None:
@@ -229,9 +234,8 @@ def _references(
     for place, message_id in enumerate(reported):
         if place < NEWEST_REFERENCES or lookup.signed(message_id):
             yield message_id, "report", 0.95
-    answered = filter(
-        None, [envelope.in_reply_to]
-    )  # names the parent, wherever it stands among them (§3.6.4)
+    # names the parent, wherever it stands among them (§3.6.4)
+    answered = filter(None, [envelope.in_reply_to])
     for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue
@@ -262,7 +266,7 @@ def _doubt(envelope: Envelope, lookup: Lookup, match: _Match, own: str, authserv
         return "The receiving mail system could not verify the sender; the address may be forged."
     if match.secret:
         return ""
-    if match.alias and not lookup.had(match.alias):
+    if match.elsewhere:
         return ELSEWHERE
     if _is_known(envelope, lookup, match.conversation, own):
         return ""

@@ -9,15 +9,17 @@ decides again.
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from shared import audit, logs, mime, scheduling
 from shared.app import App
+from shared.bounces import bounced
 from shared.conversations import RETURNED, Decision, as_proven, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
+from shared.fetching import fetch
 from shared.holding import GONE, hold
-from shared.keeping import pack, participants, received
+from shared.keeping import indexed, pack, received
 from shared.knowing import Knowledge, find, find_by_id
 from shared.leasing import LeaseLost
 from shared.model import (
@@ -25,26 +27,18 @@ from shared.model import (
     Conversation,
     Delivery,
     Envelope,
-    Evidence,
     Mailbox,
     Message,
     OutboxItem,
-    Problem,
     ThreadHint,
 )
-from shared.providers.base import Receiver, given
+from shared.providers.base import Receiver
 from shared.seeing import Seen
 from shared.storage.base import Add, Move, Save, Stored, Write
 
 TRIES = 30
 JITTER = 0.1
 """Seconds between two tries, at most: writers of one conversation take turns."""
-
-MOST_TOLD = 50
-"""Recipients of a bounce whose failure is told; the bounce itself has them all."""
-
-LONGEST_TOLD = 40_000
-"""Characters of what all bounces of a mail say together."""
 
 
 @dataclass
@@ -117,7 +111,7 @@ class Filer:
 
     def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
         if decision.outcome == "known" and decision.copy_of:
-            return self._confirm(envelope, decision.copy_of)
+            return self.confirm(envelope, decision.copy_of)
         if decision.outcome == "review" and decision.conversation:
             self._hold(envelope, decision, decision.conversation)
             return "review"
@@ -138,7 +132,7 @@ class Filer:
             except (NotFound, Rejected):  # gone, or the server will never give it (Exchange does that)
                 return self._lose(envelope, decision, conversation.value)
             try:
-                return self._store(envelope, decision, conversation, raw)
+                return self.store(envelope, decision, conversation, raw)
             except ZalionError:
                 self.fetching = ""  # trouble with the storage, or a race: no fault of this mail
                 raise
@@ -150,55 +144,10 @@ class Filer:
         yield
         self.fetching = ""
 
-    def by_hand(
-        self, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
-    ) -> Message:
-        """File what a human decided about; a mail that is filed already is seen once more."""
-        envelope = as_proven(envelope, self.mailbox.address)
-        decision = self._decided(envelope, evidence, conversation.value)
-        name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
-        known = self.knowledge.alias(name)
-        with suppress(Raced):  # filed at this very moment: the index tells
-            if known:  # what is filed keeps its bytes, whatever looks like it
-                self._confirm(envelope, known)
-            else:
-                self._store(envelope, decision, conversation, raw)
-        found = find_by_id(self.app, self.org_id, name)
-        if found is None:
-            raise Raced
-        return found.value
-
-    def along(self, envelope: Envelope, conversation: Stored[Conversation]) -> bool:
-        """File a mail that one linked by hand answers, or hold it where it cannot be had.
-
-        Returns whether it was filed just now.
-        """
-        envelope = as_proven(envelope, self.mailbox.address)
-        evidence = Evidence("manual", envelope.message_id)
-        decision = self._decided(envelope, evidence, conversation.value)
-        if self.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope)):
-            return False
-        with suppress(Raced):  # filed at this very moment
-            return self.file(envelope, decision, conversation) == "file"
-        return False
-
-    def _decided(self, envelope: Envelope, evidence: Evidence, conversation: Conversation) -> Decision:
-        """Make the decision that a human took."""
-        own = self.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope))
-        sender = envelope.sender.address if envelope.sender else ""
-        kind = mime.classify(envelope)
-        return Decision(
-            "file",
-            evidence,
-            conversation,
-            kind=kind,
-            new_participant=kind == "mail" and not self.knowledge.knows(conversation.id, sender),
-            trusted_id=own is None or own.fingerprint == mime.fingerprint(envelope),
-        )
-
-    def _store(
+    def store(
         self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
     ) -> str:
+        """Store a mail that was fetched. Raises Raced when it must be decided again."""
         app, org_id = self.app, self.org_id
         parsed = mime.parse(raw)
         message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
@@ -210,7 +159,7 @@ class Filer:
         self._commit(
             conversation,
             *packed.writes,
-            *self._index(envelope, message, decision),
+            *indexed(envelope, message, decision, self.mailbox.id, self.knowledge.known),
             *consequences,
             self._audit("message.filed", message, decision),
         )
@@ -239,41 +188,16 @@ class Filer:
                 return
         raise Raced
 
-    def _index(self, envelope: Envelope, message: Message, decision: Decision) -> list[Write]:
-        writes: list[Write] = []
-        trusted = envelope.message_id if decision.trusted_id else None
-        message_id = trusted or mime.synthetic_id(envelope)
-        print_ = mime.fingerprint(envelope)
-        writes.append(Add(Alias(message_id, message.conversation_id, message.id, print_)))
-        if envelope.thread:
-            writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, message.conversation_id)))
-        if decision.kind == "mail":
-            people = [envelope.sender, *message.to, *message.cc]
-            addresses = [person.address for person in people if person]
-            known = self.knowledge.known
-            new = [address for address in addresses if (message.conversation_id, address) not in known]
-            writes += participants(message.conversation_id, new)
-        return writes
-
     def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
-        """Mark the message a bounce reports on, if we sent it, to that very recipient (RFC 3464 §2.3)."""
+        """Mark the message a bounce reports on."""
         if decision.evidence.rule == RETURNED:
             return []
         report = mime.report(raw)
         message = find_by_id(self.app, self.org_id, decision.evidence.matched or "")
-        if report is None or message is None or message.value.direction != "out":
-            return []
-        sent_to = {*message.value.envelope_to, *(a.address for a in (*message.value.to, *message.value.cc))}
-        failed = {r.address: r for r in report.recipients if r.action == "failed" and r.address in sent_to}
-        if not failed:
-            return []
-        told = list(failed.values())[:MOST_TOLD]  # a report may go on for ever, a record may not
-        words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in told)
-        words = _with_earlier(message.value, words)
-        problem = Problem(told[0].status or "bounced", words, "Correct the address and send again.")
-        return [Move(message, replace(message.value, state="failed", error=problem))]
+        new = bounced(message.value, report) if message and report else None
+        return [Move(message, new)] if message and new else []
 
-    def _confirm(self, envelope: Envelope, alias: Alias) -> str:
+    def confirm(self, envelope: Envelope, alias: Alias) -> str:
         """One more delivery fact of a message we have; also the proof that it was sent."""
         message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
@@ -334,23 +258,3 @@ class Filer:
             email_id=message.id,
             detail=decision.evidence.rule if decision else "",
         )
-
-
-def _with_earlier(message: Message, words: str) -> str:
-    """Add them to what is told of other recipients: refused as the mail left, or bounced earlier."""
-    told = message.error.detail if message.error and message.state in {"sent", "failed"} else ""
-    new = "" if f"; {words}" in f"; {told}" else words
-    return "; ".join(filter(None, [told, new]))[-LONGEST_TOLD:]
-
-
-def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
-    """Fetch a mail, looking for it in other folders if it was moved meanwhile. Raises NotFound."""
-    try:
-        return receiver.fetch(envelope.ref)
-    except NotFound:
-        if envelope.message_id is None:
-            raise
-        for found in given(receiver.look([envelope.message_id])):
-            if mime.fingerprint(found) == mime.fingerprint(envelope):
-                return receiver.fetch(found.ref)
-        raise

@@ -1,6 +1,6 @@
 """How a mail becomes bytes and records: bodies, participants, and what no mail may outgrow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,7 +9,17 @@ import msgspec
 from shared import mime, naming
 from shared.app import App
 from shared.conversations import NEWEST_REFERENCES, Decision
-from shared.model import Address, Conversation, Delivery, Envelope, Letter, Message, Participant
+from shared.model import (
+    Address,
+    Alias,
+    Conversation,
+    Delivery,
+    Envelope,
+    Letter,
+    Message,
+    Participant,
+    ThreadHint,
+)
 from shared.storage.base import Add, Save, Write
 
 SMALL = 256 * 1024
@@ -150,3 +160,27 @@ def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
     """Make the writes that remember who takes part."""
     unique = dict.fromkeys(addresses)
     return [Save(Participant(conversation_id, address)) for address in list(unique)[:MOST_PARTICIPANTS]]
+
+
+def indexed(
+    envelope: Envelope,
+    message: Message,
+    decision: Decision,
+    mailbox_id: str,
+    known: Collection[tuple[str, str]],
+) -> list[Write]:
+    """Make the writes by which what belongs to a filed mail is recognised.
+
+    Args:
+        known: (conversation, address) of who takes part already.
+    """
+    trusted = envelope.message_id if decision.trusted_id else None
+    name, place = trusted or mime.synthetic_id(envelope), message.conversation_id
+    writes: list[Write] = [Add(Alias(name, place, message.id, mime.fingerprint(envelope)))]
+    if envelope.thread:
+        writes.append(Save(ThreadHint(mailbox_id, envelope.thread, place)))
+    if decision.kind == "mail":
+        people = [envelope.sender, *message.to, *message.cc]
+        addresses = [person.address for person in people if person]
+        writes += participants(place, [one for one in addresses if (place, one) not in known])
+    return writes

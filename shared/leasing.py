@@ -15,14 +15,17 @@ from shared.errors import (
     Busy,
     Raced,
 )
-from shared.model import SyncState
-from shared.storage.base import Add, Move, Stored, Write
+from shared.model import Late, SyncState
+from shared.storage.base import Add, Move, Remove, Save, Stored, Write
 
 LEASE = timedelta(minutes=5)
 """Longer than any page should take; extended with every page."""
 
 MOST_LATE = 200
-"""So many are remembered; a record is not a queue."""
+"""So many are in the record itself, which holds only so much: a Message-ID may have a line's length."""
+
+MOST_MOVED = 90
+"""So many come into it at once: a transaction has at most a hundred writes."""
 
 PROVEN = timedelta(seconds=1)
 """So old may the proof be that the lease is still ours when the next mail is handled."""
@@ -55,12 +58,12 @@ class Lease:
             watched = state.watched_until is not None and state.watched_until > now
             if busy and watched and state.again and {*look} <= {*state.look}:
                 return None
-            state = replace(state, look=_merged(state.look, look))
+            state, waiting = _with_late(state, look)
             new = replace(state, holder=secrets.token_hex(8), until=now + LEASE, again=False)
             if busy:
                 new = replace(state, again=True, watched_until=state.watched_until if watched else busy)
             try:
-                [etag] = app.records.commit(org_id, Move(stored, new) if stored else Add(new))
+                etag, *_ = app.records.commit(org_id, Move(stored, new) if stored else Add(new), *waiting)
             except Raced:
                 continue
             if not busy:
@@ -88,11 +91,11 @@ class Lease:
 
     def save(self, *extra: Write, **changes: Any) -> None:
         """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
-        self._change(lambda state: replace(state, **changes), extra)
+        self._change(lambda state: (replace(state, **changes), [*extra]))
 
     def look_for(self, message_id: str) -> None:
         """Remember a Message-ID that became known late, until it was looked for."""
-        self._change(lambda state: replace(state, look=_merged(state.look, [message_id])))
+        self._change(lambda state: _with_late(state, [message_id]))
 
     def looked_for(
         self, message_ids: Sequence[str], *extra: Write, withheld: Collection[str] = frozenset()
@@ -103,20 +106,31 @@ class Lease:
         """
         now, gone = self.app.clock(), {*message_ids} - {*withheld}
 
-        def change(state: SyncState) -> SyncState:
+        def change(state: SyncState) -> tuple[SyncState, list[Write]]:
             look = tuple(id_ for id_ in state.look if id_ not in gone)
             counted = {id_: times for id_, times in state.withheld.items() if id_ in look}
             for id_ in withheld:
                 since, looks = counted.get(id_, (now, 0))
                 counted[id_] = (since, looks + 1)
-            return replace(state, look=look, withheld=counted)
+            new, moved = self._refilled(replace(state, look=look, withheld=counted))
+            return new, [*extra, *moved]
 
-        self._change(change, extra)
+        self._change(change)
 
-    def _change(self, change: Callable[[SyncState], SyncState], extra: Sequence[Write] = ()) -> None:
+    def _refilled(self, state: SyncState) -> tuple[SyncState, list[Write]]:
+        """Take into the record what waited for room in it."""
+        room = min(MOST_LATE - len(state.look), MOST_MOVED)
+        if not state.more or room <= 0:
+            return state, []
+        prefix = f"{state.mailbox_id}!"
+        waiting = [row.value for row in self.app.records.range(self.org_id, Late, prefix=prefix, limit=room)]
+        look = tuple(dict.fromkeys([*state.look, *(late.message_id for late in waiting)]))
+        return replace(state, look=look, more=len(waiting) == room), [Remove(late) for late in waiting]
+
+    def _change(self, change: Callable[[SyncState], tuple[SyncState, list[Write]]]) -> None:
         for _ in range(5):
             try:
-                return self._commit(change(self.held.value), extra)
+                return self._commit(*change(self.held.value))
             except Raced:
                 self._read_again()
         raise Raced
@@ -172,5 +186,8 @@ def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, A
     raise Raced
 
 
-def _merged(known: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*known, *new]))[-MOST_LATE:]
+def _with_late(state: SyncState, message_ids: Sequence[str]) -> tuple[SyncState, list[Write]]:
+    """Remember Message-IDs that became known late; what the record has no room for waits beside it."""
+    look = tuple(dict.fromkeys([*state.look, *message_ids]))
+    waiting: list[Write] = [Save(Late(state.mailbox_id, message_id)) for message_id in look[MOST_LATE:]]
+    return replace(state, look=look[:MOST_LATE], more=state.more or bool(waiting)), waiting

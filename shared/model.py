@@ -346,6 +346,7 @@ class SyncState:
         restarted_at: when a cursor last expired.
         newest: when the newest mail that was seen came in.
         look: Message-IDs that became known late and are still to be looked for.
+        more: there are further ones, for which this record has no room: each is a `Late`.
         withheld: those of them for which the provider kept mails back -> since when, in how many looks.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
         rest_until: nobody looks at the mailbox until then: its provider asked us to wait, or its owner needs
@@ -364,6 +365,7 @@ class SyncState:
     restarted_at: datetime | None = None
     newest: datetime | None = None
     look: tuple[str, ...] = ()
+    more: bool = False
     withheld: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     stuck: str = ""
     tries: int = 0
@@ -374,6 +376,21 @@ class SyncState:
     def key(self) -> str:
         """One per mailbox."""
         return self.mailbox_id
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A Message-ID that became known late and waits for room in its mailbox's `SyncState`."""
+
+    kind: ClassVar[str] = "late"
+
+    mailbox_id: str
+    message_id: str
+
+    @property
+    def key(self) -> str:
+        """One per mailbox and id."""
+        return f"{self.mailbox_id}!{digest(self.message_id)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from shared import mime
-from shared.model import Envelope, Review, digest
+from shared.model import Alias, Envelope, Review, digest
 
 TAIL = 12
 """So much of a mail's name ends the ids of messages and reviews."""
@@ -20,6 +20,11 @@ def name_of(envelope: Envelope) -> str:
 def is_held_as(envelope: Envelope, review: Review) -> bool:
     """Whether this is the mail that was held, and not another one under its Message-ID."""
     return review.id.endswith(f"-{name_of(envelope)[:TAIL]}")
+
+
+def is_known_as(alias: Alias, review: Review) -> bool:
+    """Whether the mail that is known under this Message-ID is the one that was held."""
+    return review.id.endswith(f"-{digest(alias.message_id, alias.fingerprint)[:TAIL]}")
 
 
 def review_id(envelope: Envelope) -> str:

@@ -10,12 +10,24 @@ from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
+from shared.confirming import along, by_hand
 from shared.errors import Conflict, NotFound, Raced, ZalionError
+from shared.fetching import fetch_with_headers
 from shared.filing import Filer
 from shared.jobs import Job
 from shared.knowing import find_by_id
-from shared.model import Conversation, DecidedReview, Envelope, Evidence, Mailbox, Message, Review, digest
-from shared.naming import is_held_as
+from shared.model import (
+    Alias,
+    Conversation,
+    DecidedReview,
+    Envelope,
+    Evidence,
+    Mailbox,
+    Message,
+    Review,
+    digest,
+)
+from shared.naming import is_known_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
 from shared.storage.base import Add, Move, Remove, Stored
@@ -31,17 +43,21 @@ def held(
 ) -> tuple[list[tuple[Review, str | None]], str | None]:
     """Return one page of the mailbox's open reviews, oldest mail first, and the next one's cursor or None.
 
-    Each comes with the case it would go to. Raises InvalidRequest for a cursor that is not ours.
+    Each comes with the case it would go to. What has come to a case meanwhile is closed and left out.
+    Raises InvalidRequest for a cursor that is not ours.
     """
     own(app, caller, mailbox_id, admin=False)
     key, purpose = app.keys.cursors(caller.org_id), f"reviews!{mailbox_id}"
     after = sealing.unpack_cursor(key, purpose, caller.org_id, cursor)["after"] if cursor else ""
     rows = app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", after=after, limit=limit + 1)
-    page, more = [row.value for row in rows[:limit]], len(rows) > limit
+    page, more = rows[:limit], len(rows) > limit
     event = audit.entry(app, "reviews.read", actor=caller.email, mailbox_id=mailbox_id)
     app.records.commit(caller.org_id, event)
-    following = sealing.pack_cursor(key, purpose, caller.org_id, {"after": page[-1].key}) if more else None
-    return [(review, _case_of(app, caller, review)) for review in page], following
+    following = (
+        sealing.pack_cursor(key, purpose, caller.org_id, {"after": page[-1].value.key}) if more else None
+    )
+    waiting = [row.value for row in page if not _filed_meanwhile(app, caller.org_id, row)]
+    return [(review, _case_of(app, caller, review)) for review in waiting], following
 
 
 def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: str) -> Message | None:
@@ -58,8 +74,10 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     if action == "file":
         return _file(app, caller, mailbox, review)
     _not_being_filed(app, caller, review)
+    if _filed_meanwhile(app, caller.org_id, review):
+        raise Conflict("This mail was filed already.", fix="You find it in its case.")
     with _alone():
-        _close(app, caller, review, "dismissed")
+        _close(app, caller.org_id, review, "dismissed", caller.email)
     return None
 
 
@@ -73,6 +91,19 @@ def _not_being_filed(app: App, caller: Caller, review: Stored[Review]) -> None:
         raise Conflict("This mail is being filed.", fix=fix)
     if message_id and find_by_id(app, caller.org_id, message_id):
         raise Conflict("This mail was filed already.", fix="File it again: that only ends its being held.")
+
+
+def _filed_meanwhile(app: App, org_id: str, review: Stored[Review]) -> bool:
+    """Whether it came to a case without this decision (through another mailbox, by hand): that closes it.
+
+    What has no Message-ID of its own is not recognised, and waits for its owner's word.
+    """
+    message_id = review.value.message_id
+    alias = app.records.find(org_id, Alias, digest(message_id)) if message_id else None
+    if alias is None or not is_known_as(alias.value, review.value):
+        return False
+    _end(app, org_id, review, "system")
+    return True
 
 
 @contextmanager
@@ -97,19 +128,16 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
         case_id = conversation.value.case_id
         told = audit.recorded(app, caller, "review.opened", mailbox_id=mailbox.id, case_id=case_id)
         with told, app.receiving(caller.org_id, mailbox) as receiver:
-            envelope, raw = _whole(receiver, review.value.ref, review.value)
+            envelope, raw = fetch_with_headers(receiver, review.value.ref, review.value)
             unread = False
             filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-            message = filer.by_hand(envelope, evidence, conversation, raw)
+            message = by_hand(filer, envelope, evidence, conversation, raw)
     except ZalionError as error:
         if unread and (isinstance(error, NotFound) or review.value.opened_at is None):
             with suppress(Raced):  # somebody else files it
                 _set_opened(app, caller.org_id, opened, None)
         raise
-    if envelope.message_id:  # what answers it was passed over while it was held
-        jobs.put(app, Job("sync", caller.org_id, mailbox.id, look=(envelope.message_id,), actor=caller.email))
-    with suppress(Raced):  # filed once more at the same time
-        _close(app, caller, opened, "filed")
+    _end(app, caller.org_id, opened, caller.email)
     return whole(app, caller.org_id, message)
 
 
@@ -129,40 +157,14 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     mailbox = own(app, caller, mailbox_id, admin=False).value
     told = audit.recorded(app, caller, "mailbox.linked", mailbox_id=mailbox_id, case_id=case_id)
     with told, app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = _whole(receiver, ref)
+        envelope, raw = fetch_with_headers(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, envelope)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
-        message = filer.by_hand(envelope, Evidence("manual", envelope.message_id), conversation, raw)
+        message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others
-
-
-def _whole(receiver: Receiver, ref: str, held: Review | None = None) -> tuple[Envelope, bytes]:
-    """Fetch a mail wherever it lies by now, with what the provider says about it. Raises NotFound.
-
-    Its own headers do not tell when it arrived; a look for its Message-ID does. A held mail that lies
-    elsewhere is never taken for another one under its Message-ID.
-    """
-    try:
-        raw = receiver.fetch(ref)
-    except NotFound:
-        if held is None:
-            raise
-        there = next((found for found in _looked(receiver, held.message_id) if is_held_as(found, held)), None)
-        if there is None:
-            raise
-        return there, receiver.fetch(there.ref)
-    envelope = mime.envelope(raw, ref=ref, size=len(raw))
-    same = (found for found in _looked(receiver, envelope.message_id) if found.ref == ref)
-    return next(same, envelope), raw
-
-
-def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
-    for found in given(receiver.look([message_id])) if message_id else ():
-        if found.message_id == message_id:
-            yield found
 
 
 def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]) -> int:
@@ -176,7 +178,7 @@ def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: 
         given(receiver.look(ids)), key=lambda other: other.sent_at.timestamp() if other.sent_at else 0
     )
     before = [other for other in found if other.message_id in named and _among(envelope, other)]
-    count = sum(filer.along(other, conversation) for other in before)
+    count = sum(along(filer, other, conversation) for other in before)
     return count + sum(filer.handle(other) == "file" for other in found if other not in before)
 
 
@@ -215,17 +217,23 @@ def _answered(app: App, org_id: str, case_id: str, envelope: Envelope) -> Stored
     return None
 
 
-def _close(app: App, caller: Caller, review: Stored[Review], decision: Literal["filed", "dismissed"]) -> None:
+def _end(app: App, org_id: str, review: Stored[Review], actor: str) -> None:
+    """Close what was filed; the mailbox is looked into for it, and for what was passed over meanwhile."""
+    mailbox_id, message_id = review.value.mailbox_id, review.value.message_id
+    if message_id:
+        jobs.put(app, Job("sync", org_id, mailbox_id, look=(message_id,), actor=actor))
+    with suppress(Raced):  # filed once more at the same time
+        _close(app, org_id, review, "filed", actor)
+
+
+def _close(
+    app: App, org_id: str, review: Stored[Review], decision: Literal["filed", "dismissed"], actor: str
+) -> None:
     """Forget the headers, remember the decision. Raises Raced where another one was taken."""
-    closed = DecidedReview(review.value.mailbox_id, review.value.id, decision)
-    event = audit.entry(
-        app,
-        f"review.{decision}",
-        actor=caller.email,
-        mailbox_id=review.value.mailbox_id,
-        email_id=review.value.id,
-    )
-    app.records.commit(caller.org_id, Remove(review.value, review.etag), Add(closed), event)
+    mailbox_id, id_ = review.value.mailbox_id, review.value.id
+    event = audit.entry(app, f"review.{decision}", actor=actor, mailbox_id=mailbox_id, email_id=id_)
+    closed = DecidedReview(mailbox_id, id_, decision)
+    app.records.commit(org_id, Remove(review.value, review.etag), Add(closed), event)
 
 
 def _case_of(app: App, caller: Caller, review: Review) -> str | None:

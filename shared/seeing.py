@@ -5,7 +5,7 @@ passed over nothing is kept but, for the time of the look, the Message-IDs that 
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.model import Envelope
 
@@ -13,6 +13,9 @@ NEAREST = 20
 """Of what a mail refers to, so many of the nearest are remembered."""
 
 MOST_NAMED = 20_000
+
+PROMPT = timedelta(minutes=2)
+"""A mail that took longer may have been answered, by somebody who got it sooner, before it came in here."""
 
 
 @dataclass
@@ -30,8 +33,8 @@ class Seen:
 
     def saw(self, envelope: Envelope, outcome: str, now: datetime) -> None:
         """Note a mail that was dealt with. What came in "later than now" was dated by somebody's program."""
-        if envelope.received_at:
-            came = min(envelope.received_at, now)
+        if came := _came(envelope):
+            came = min(came, now)
             self.newest = max(self.newest or came, came)
         if outcome == "ignore":
             self._named.update(filter(None, (envelope.in_reply_to, *envelope.references[-NEAREST:])))
@@ -39,14 +42,20 @@ class Seen:
     def may_have_passed_over(self, envelope: Envelope) -> bool:
         """Whether an answer to this mail may have been seen before it.
 
-        Earlier looks are known by the time only: a copy in Sent may come later than the first answer to it.
+        Earlier looks are known by the time only: a copy in Sent may come later than the first answer to it,
+        and so may a mail that was held up on its way.
         """
         if envelope.message_id in self._named:
             return True
         until = self.newest if len(self._named) >= MOST_NAMED else self.before
-        if until is None:
+        came, written = _came(envelope), envelope.sent_at
+        if until is None or came is None:
             return False
-        if envelope.is_sent and envelope.sent_at:
-            return envelope.sent_at <= until
-        came = envelope.received_at or envelope.sent_at
-        return came is not None and came < until
+        if written and (envelope.is_sent or came - written > PROMPT):
+            return written <= until
+        return came < until
+
+
+def _came(envelope: Envelope) -> datetime | None:
+    """When a mail came in; of some servers only its Date is known (POP3 without Received)."""
+    return envelope.received_at or envelope.sent_at

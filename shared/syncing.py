@@ -38,9 +38,6 @@ LOOKED_AT = 2
 """So many late Message-IDs are looked for at once: at Gmail one in a thread of a hundred mails, the most that
 a thread has there, costs 2,600 of a minute's 6,000 units, and more than a minute has would fail each time."""
 
-MANY_LATE = 100
-"""With so many still to be looked for, that comes before the next page (`leasing.MOST_LATE`)."""
-
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
 with a mail server, or a worker, may last (`network.Timeouts`, host.json)."""
@@ -244,8 +241,6 @@ class _Run:
                 break
             if page.envelopes or page.refused or self.lease.age > OFTEN:
                 self.lease.save(cursor=cursor, newest=filer.seen.newest, until=self.app.clock() + LEASE)
-            if len(self.lease.held.value.look) > MANY_LATE:  # a record holds only so many
-                self._late_evidence(receiver, filer)  # where that breaks, the page is done all the same
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:

@@ -18,6 +18,7 @@ OTHER = Conversation("d" * 16, "C-2", "something else")
 SENT = SignedId(CONVERSATION.id, "1763943000123-0123456789ab")
 OURS = identity.mint(KEY, "org", SENT, "imap.example")
 SUPPLIERS = "<reply-1@supplier.example>"
+PLANTED = "<planted@imap.example>"
 SUPPLIER = Address("supplier@supplier.example", "Supplier")
 STRANGER = Address("stranger@elsewhere.example")
 ALICE = Address("alice@imap.example", "Alice")
@@ -33,6 +34,7 @@ class Known:
     people: set[str] = field(default_factory=lambda: {SUPPLIER.address, ALICE.address})
     asked: list[str] = field(default_factory=list)
     mine: bool = True
+    elsewhere: set[str] = field(default_factory=set)
 
     def signed(self, message_id):
         return identity.read(KEY, self.org, message_id)
@@ -51,7 +53,7 @@ class Known:
         return conversation_id == CONVERSATION.id and address in self.people
 
     def had(self, alias):
-        return self.mine
+        return self.mine and alias.message_id not in self.elsewhere
 
 
 def envelope(**changes) -> Envelope:
@@ -108,11 +110,49 @@ def test_who_answers_a_mail_that_this_mailbox_never_had_waits_unless_a_secret_of
 
 
 def test_an_id_of_a_mail_that_the_mailbox_never_had_hides_none_of_ours_farther_back():
-    planted = "<planted@imap.example>"
-    knowledge = replace(known(), mine=False)
-    knowledge.aliases[planted] = Alias(planted, OTHER.id, "1-x", "f")
-    decision = decide(envelope(in_reply_to=planted, references=(OURS, planted)), knowledge)
+    mail = envelope(in_reply_to=PLANTED, references=(OURS, PLANTED))
+    decision = decide(mail, with_planted(mine=False))
     assert (decision.outcome, decision.conversation) == ("file", CONVERSATION)
+
+
+def with_planted(**changes) -> Known:
+    """A lookup that also knows a mail of another case, which this mailbox never had."""
+    knowledge = replace(known(), elsewhere={PLANTED}, **changes)
+    knowledge.aliases[PLANTED] = Alias(PLANTED, OTHER.id, "1-x", "f")
+    return knowledge
+
+
+@pytest.mark.parametrize(("sender", "outcome"), [(SUPPLIER, "file"), (STRANGER, "review")])
+def test_an_id_of_a_mail_that_the_mailbox_never_had_changes_nothing_about_one_that_it_had(sender, outcome):
+    mail = envelope(sender=sender, in_reply_to=PLANTED, references=(SUPPLIERS, PLANTED))
+    decision = decide(mail, with_planted())
+    assert (decision.outcome, decision.conversation) == (outcome, CONVERSATION)
+    assert decision.evidence == decide(mail, known()).evidence
+
+
+def test_the_nearest_of_several_mails_that_the_mailbox_had_decides_behind_one_that_it_never_had():
+    knowledge = with_planted()
+    knowledge.aliases["<far@x.example>"] = Alias("<far@x.example>", OTHER.id, "2-x", "f")
+    mail = envelope(in_reply_to=PLANTED, references=("<far@x.example>", SUPPLIERS, PLANTED))
+    assert decide(mail, knowledge).conversation == CONVERSATION
+
+
+def test_where_the_mailbox_had_none_of_the_mails_that_are_named_the_nearest_waits_for_its_owner():
+    decision = decide(envelope(references=(SUPPLIERS, PLANTED)), with_planted(mine=False))
+    assert (decision.outcome, decision.conversation) == ("review", OTHER)
+    assert "does not have" in decision.reason
+
+
+def test_of_an_id_that_the_mailbox_never_had_a_secret_of_its_conversation_makes_one_that_counts():
+    secret = identity.mint(KEY, "org", SignedId(OTHER.id, SENT.email_id), "imap.example")
+    decision = decide(envelope(references=(secret, SUPPLIERS, PLANTED)), with_planted())
+    assert (decision.outcome, decision.conversation, decision.evidence.matched) == ("file", OTHER, PLANTED)
+
+
+def test_whether_the_mailbox_had_a_mail_is_not_asked_where_a_secret_leads_to_its_conversation():
+    knowledge = known()
+    knowledge.had = lambda _: pytest.fail("nobody needs to know")
+    assert decide(envelope(references=(OURS, SUPPLIERS)), knowledge).outcome == "file"
 
 
 def test_another_sender_in_sent_is_judged_as_one_who_writes_to_us():

@@ -16,7 +16,8 @@ LATER = NOON + timedelta(hours=1)
 
 
 def mail(minutes=0, **changes):
-    return envelope(received_at=NOON + minutes * MINUTE, **changes)
+    came = NOON + minutes * MINUTE
+    return envelope(**{"received_at": came, "sent_at": came, **changes})
 
 
 def test_what_a_mail_that_was_passed_over_names_may_have_been_answered_by_it():
@@ -35,6 +36,21 @@ def test_of_earlier_looks_only_the_time_is_known():
     assert seen.may_have_passed_over(mail(-1))
     assert not seen.may_have_passed_over(mail(1))
     assert seen.may_have_passed_over(mail(1, is_sent=True, sent_at=NOON - MINUTE))
+
+
+def test_a_mail_that_was_long_on_its_way_may_have_been_answered_before_it_came():
+    seen = Seen(before=NOON)
+    assert seen.may_have_passed_over(mail(9, sent_at=NOON - MINUTE))
+    assert not seen.may_have_passed_over(mail(9, sent_at=NOON + MINUTE))
+    assert not seen.may_have_passed_over(mail(1, sent_at=NOON)), "as long as every mail takes"
+
+
+def test_where_no_server_says_when_a_mail_came_its_date_tells_the_time():
+    seen = Seen()
+    seen.saw(mail(received_at=None, sent_at=NOON), "ignore", LATER)
+    later = Seen(before=seen.newest)
+    assert later.may_have_passed_over(mail(received_at=None, sent_at=NOON - MINUTE))
+    assert not later.may_have_passed_over(mail(received_at=None, sent_at=NOON + MINUTE))
 
 
 def test_a_mail_from_the_future_makes_no_other_late():

@@ -173,7 +173,8 @@ class Receiver(Protocol):
 
         What somebody is still writing is nobody else's to see: drafts are left out wherever they lie. But
         IMAP's flag for them counts for nothing in Sent, where some programs leave it on what they have sent.
-        Called when a mail was moved before it was fetched, and once when a final Message-ID becomes known.
+        Called for a mail that was moved before it was fetched, around one that is linked, by the doctor
+        for its own, and by `syncing` for Message-IDs that became known late, again only where it raised.
         Raises Withheld after the last where the provider keeps some of them from us.
         """
         ...

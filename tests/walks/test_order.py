@@ -6,19 +6,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.policy import SMTP
+from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, reviewing, syncing
+from shared import connecting, leasing, reviewing, syncing
 from shared.contract import PatchMailbox
-from shared.errors import Temporary
+from shared.errors import Busy, Temporary
 from shared.filing import Filer
 from shared.finishing import LOOK_DELAY
-from shared.leasing import LeaseLost
-from shared.model import AuditRecord, SyncState
+from shared.leasing import Lease, LeaseLost
+from shared.model import AuditRecord, Late, SyncState
 from shared.seeing import Seen
 from tests.doors import Acting, Guard, guarded
-from tests.scenes import imap, write
+from tests.scenes import imap, parsed, write
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -73,6 +76,17 @@ def test_before_the_copy_of_the_own_mail_was_put_into_sent(scene, asked):
     assert {"mine", "at once"} <= texts(scene)
 
 
+def test_before_a_mail_came_in_that_was_held_up_on_its_way(scene, asked):
+    sent = {"In_Reply_To": parsed(asked)["Message-ID"], "Date": format_datetime(scene.clock() - 9 * MINUTE)}
+    parent = mail(scene, "held up", **sent)
+    scene.alice.receive(mail(scene, "faster", In_Reply_To=parent["Message-ID"]).as_bytes(policy=SMTP))
+    scene.sync()
+    scene.alice.receive(parent.as_bytes(policy=SMTP))
+    scene.sync()
+    scene.work()
+    assert {"held up", "faster"} <= texts(scene)
+
+
 def test_a_look_that_was_ended_meanwhile_fetches_nothing_more(scene, asked):
     def ended(_):
         raise LeaseLost
@@ -98,6 +112,59 @@ def test_while_that_mail_was_held_for_its_owner(scene):
     reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
     scene.work()
     assert "to a held one" in texts(scene)
+
+
+def nothing_is_left_to_look_for(scene):
+    state = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+    return (state.look, state.more, scene.app.records.range(scene.org_id, Late)) == ((), False, [])
+
+
+def test_more_than_a_record_holds_that_one_page_makes_late_are_all_looked_for(scene, asked, monkeypatch):
+    monkeypatch.setattr(leasing, "MOST_LATE", 1)
+    first = scene.supplier.reply(asked)
+    scene.sync()
+    own = [
+        write(
+            scene.alice.address,
+            scene.supplier.address,
+            "Re: Offer 4711",
+            f"mine {n}",
+            In_Reply_To=first["Message-ID"],
+        )
+        for n in range(4)
+    ]
+    for n, parent in enumerate(own):
+        answer = mail(scene, f"answer {n}", In_Reply_To=parent["Message-ID"])
+        scene.alice.receive(answer.as_bytes(policy=SMTP))
+    scene.sync()
+    for parent in own:
+        scene.alice.keep(parent.as_bytes(policy=SMTP))
+    scene.sync()
+    assert {f"answer {n}" for n in range(4)} <= texts(scene)
+    assert nothing_is_left_to_look_for(scene)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_more_than_a_record_holds_that_jobs_bring_while_a_look_runs_are_all_looked_for(
+    scene, first, monkeypatch
+):
+    monkeypatch.setattr(leasing, "MOST_LATE", 5)
+    review = scene.held()
+    scene.alice.receive(mail(scene, "to a held one", In_Reply_To=review.message_id).as_bytes(policy=SMTP))
+    scene.sync()
+    reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    list(scene.waiting())
+    others = [f"<{n}@elsewhere.example>" for n in range(20)]
+    brought = [review.message_id, *others] if first else [*others, review.message_id]
+    lease = Lease.take(scene.app, scene.org_id, scene.mailbox.id)
+    for start in range(0, len(brought), 7):
+        with suppress(Busy):
+            Lease.take(scene.app, scene.org_id, scene.mailbox.id, brought[start : start + 7])
+    assert not lease.release()
+    lease.give_back()
+    scene.sync()
+    assert "to a held one" in texts(scene)
+    assert nothing_is_left_to_look_for(scene)
 
 
 def test_mails_that_come_in_their_order_are_never_searched_for(scene, asked):

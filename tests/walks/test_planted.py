@@ -76,6 +76,22 @@ def test_an_answer_to_a_private_mail_whose_id_a_colleague_planted_waits_for_its_
     assert "does not have" in second.reason
 
 
+def test_a_planted_id_keeps_no_answer_from_its_own_case(scene, mallory):
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    his = as_he_sees_it(scene, mallory)
+    sent = his.sent()
+    planted = {"Message_ID": PRIVATE, "In_Reply_To": sent.message_id, "References": sent.message_id}
+    keep(mallory, write(mallory.address, scene.supplier.address, "Re: Offer 4711", "Planted", **planted))
+    his.sync()
+    named = {"In_Reply_To": PRIVATE, "References": f"{answer['Message-ID']} {PRIVATE}"}
+    scene.supplier.send(scene.alice.address, "Re: Offer 4711", "The price", **named)
+    scene.sync()
+    assert received(scene)[-1] == "The price"
+    assert (received(his), scene.reviews()) == ([], [])
+
+
 @pytest.mark.parametrize("sender", ["alice", "the supplier", "nobody known"])
 def test_a_colleague_who_knows_an_id_files_nothing_in_anybodys_name(scene, mallory, sender):
     scene.sent()

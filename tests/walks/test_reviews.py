@@ -2,11 +2,13 @@
 
 import pytest
 
-from shared import reviewing
+from shared import casework, looking, reviewing
+from shared.callers import Caller
 from shared.errors import Conflict, Temporary
 from shared.model import DecidedReview
+from shared.providers.base import Query
 from tests.doors import Acting, Guard, dying, guarded
-from tests.scenes import someone
+from tests.scenes import caller, someone
 
 
 def decide(scene, review, action, app=None):
@@ -77,6 +79,55 @@ def test_what_breaks_each_time_it_is_filed_can_be_dismissed_later(scene):
     scene.clock.advance(minutes=16)
     decide(scene, review, "dismiss")
     assert ended(scene, review) == "dismissed"
+
+
+@pytest.fixture
+def filed_elsewhere(scene):
+    """A mail that is held in Alice's mailbox, and was linked to the case in a colleague's."""
+    review = scene.held()
+    answer = {"In_Reply_To": review.message_id}
+    scene.supplier.send(scene.alice.address, "Re: Offer 4711", "passed over until then", **answer)
+    scene.sync()
+    [raw] = [raw for raw in scene.alice.inbox() if f"Message-ID: {review.message_id}".encode() in raw]
+    person, box = scene.colleague()
+    person.receive(raw)
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [scene.alice.address, person.address])
+    who = caller(scene.org_id, person.address)
+    [hit] = looking.search(scene.app, who, box.id, Query(subject="Re: Offer 4711"), None)[0]
+    reviewing.link(scene.app, who, "C-1", box.id, hit.ref)
+    return review
+
+
+def listed(scene):
+    return reviewing.held(scene.app, scene.caller, scene.mailbox.id, limit=10, cursor=None)[0]
+
+
+def test_what_was_filed_through_a_colleagues_mailbox_is_held_no_longer_and_lies_in_both(
+    scene, filed_elsewhere
+):
+    assert listed(scene) == []
+    assert ended(scene, filed_elsewhere) == "filed"
+    scene.work()
+    [message] = [found for found in scene.timeline() if found.message_id == filed_elsewhere.message_id]
+    assert scene.mailbox.id in {delivery.mailbox_id for delivery in message.deliveries}
+    assert "passed over until then" in {found.snippet for found in scene.timeline()}
+
+
+def test_what_was_filed_through_a_colleagues_mailbox_cannot_be_dismissed(scene, filed_elsewhere):
+    with pytest.raises(Conflict, match="filed already"):
+        decide(scene, filed_elsewhere, "dismiss")
+    assert ended(scene, filed_elsewhere) == "filed"
+
+
+def test_another_mail_under_the_message_id_of_a_filed_one_stays_held(scene):
+    scene.sent()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    same = {"Message-ID": answer["Message-ID"], "In-Reply-To": answer["Message-ID"]}
+    someone(scene.world, "stranger", "supplier.example").send(scene.alice.address, "Re: Offer 4711", **same)
+    scene.sync()
+    assert [review for review, _ in listed(scene)] == scene.reviews() != []
 
 
 def test_wherever_a_worker_dies_of_filing_the_decision_is_what_was_done(scene):
