@@ -268,6 +268,25 @@ def test_a_mail_that_was_thrown_away_around_the_first_look_is_filed_when_it_is_p
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
 
 
+def test_an_answer_of_long_ago_taken_out_of_spam_while_the_history_was_lost_is_filed_once(stage):
+    now = datetime.now(UTC)
+    stored = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id)
+    earlier = replace(stored.value, since=now - timedelta(days=30))
+    stage.app.records.commit(stage.org_id, Move(stored, earlier))
+    message = stage.sent()
+    answer = write(stage.supplier.address, stage.alice.address, "Re: Offer 4711", "Yes.")
+    answer["In-Reply-To"] = answer["References"] = message.message_id
+    item = stage.alice.box.add(answer.as_bytes(), "junk", at=now - timedelta(days=10))
+    stage.sync()
+    stage.alice.box.move(item, "inbox")
+    stage.alice.box.forget_history()
+    for _ in range(2):
+        stage.sync()
+    assert [one.message_id for one in stage.timeline()] == [answer["Message-ID"], message.message_id]
+    events = [row.value.event for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    assert events.count("mailbox.restarted") == 1
+
+
 class TestRefusedContents:
     @pytest.fixture(params=[500, 403, 400])
     def refused(self, stage, world, request):

@@ -63,7 +63,7 @@ HEADERS = [
 ]
 """What a decision is made of; nothing else of a mail is asked for before it is case mail."""
 
-FIELDS = "id,threadId,labelIds,internalDate,sizeEstimate,payload/headers"
+FIELDS = "id,threadId,labelIds,historyId,internalDate,sizeEstimate,payload/headers"
 """Without `snippet`, which is the beginning of the text."""
 
 UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})

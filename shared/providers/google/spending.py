@@ -19,6 +19,7 @@ _UNITS = {
     "messages.get": 20,
     "attachments.get": 20,
     "threads.get": 40,
+    "threads.list": 10,
 }
 _OTHER = 5
 
