@@ -32,6 +32,7 @@ from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
+from shared.providers.transport import NotSent
 from shared.syncing import LOOKED_AT
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
@@ -685,6 +686,10 @@ class TestSending:
 
 ERRORS = [
     (401, "authError", ConsentRequired),
+    (401, "required", ConsentRequired),
+    (401, "nobodyKnows", Temporary),
+    (403, "nobodyKnows", Temporary),
+    (400, "required", Rejected),
     (403, "insufficientPermissions", ConsentRequired),
     (403, "domainPolicy", ConsentRequired),
     (403, "forbidden", ConsentRequired),
@@ -711,8 +716,25 @@ class TestRefusals:
     @pytest.mark.parametrize(("status", "reason", "kind"), ERRORS)
     def test_each_is_one_of_ours_and_tells_what_a_human_can_do(self, status, reason, kind):
         error = refusal(answer(status, reason))
-        assert type(error) is kind
+        assert type(error) is (NotSent if reason == "nobodyKnows" else kind)
         assert error.fix or kind in {Temporary, NotFound, Rejected}
+
+    @pytest.mark.parametrize(
+        ("reason", "told"), [("nobodyKnows", "(nobodyKnows)"), ("<b>" * 99, "(403)"), ("", "(403)")]
+    )
+    def test_a_reason_that_we_do_not_know_is_told_as_a_word_or_not_at_all(self, reason, told, caplog):
+        assert refusal(answer(403, reason)).detail.endswith(f"{told}.")
+        [line] = [json.loads(one.getMessage()) for one in caplog.records]
+        assert (line["event"], line["code"]) == ("api.unclear", reason if reason == "nobodyKnows" else "")
+
+    @pytest.mark.parametrize(
+        ("status", "word", "key"),
+        [(401, "UNAUTHENTICATED", "sign_in_again"), (403, "PERMISSION_DENIED", "google_no_access")],
+    )
+    def test_an_error_without_a_reason_has_its_status(self, status, word, key):
+        body = json.dumps({"error": {"code": status, "message": "No.", "status": word}})
+        error = refusal(Answer(status, {}, body.encode()))
+        assert (type(error), error.reason) == (ConsentRequired, key)
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"errors":[]}}'])
     def test_an_answer_that_is_none_of_googles_is_read_by_its_status(self, body):

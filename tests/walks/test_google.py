@@ -554,12 +554,13 @@ class TestConsentEnds:
         assert QUOTED not in caplog.text
         assert look(stage) is not None
 
+    @pytest.mark.parametrize("page", [True, False], ids=["page", "reason"])
     @pytest.mark.parametrize("status", [401, 403])
-    def test_a_page_that_answers_in_gmails_place_ends_no_mailbox_and_fails_no_mail(
-        self, stage, world, status
+    def test_a_page_in_gmails_place_or_a_reason_that_we_do_not_know_ends_no_mailbox_and_fails_no_mail(
+        self, stage, world, status, page
     ):
         world.google.faults.storm, world.google.faults.storm_status = 1, status
-        world.google.faults.storm_page = True
+        world.google.faults.storm_page = page
         with pytest.raises(Temporary):
             stage.sync()
         message = stage.send()
