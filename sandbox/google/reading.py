@@ -64,6 +64,8 @@ def get_thread(call: Call) -> dict[str, Any]:
     items = call.mailbox.in_thread(call.id)
     if not items:
         raise not_found()
+    if call.id in call.gmail.faults.bad_threads:
+        raise withheld(call.gmail.faults.bad_status)
     names = call.query.get("metadataHeaders", ())
     latest = call.mailbox.threads[call.id]
     messages = [shown(call.mailbox, item, how, names) for item in items]

@@ -611,6 +611,23 @@ class TestLook:
         found = receiver.look([thread[0] for thread in threads])
         assert {one.message_id for one in found} == {id_ for thread in threads for id_ in thread}
 
+    @pytest.mark.parametrize("status", [500, 400, 403])
+    def test_a_thread_that_gmail_does_not_give_is_told_and_hides_nothing_that_others_show(
+        self, stage, receiver, status
+    ):
+        broken, whole = self.thread(stage, 40), self.thread(stage, 3)
+        first = next(one for one in stage.box.listed() if one.message_id == broken[0])
+        stage.system.faults.bad_threads.add(first.thread)
+        stage.system.faults.bad_status = status
+        found = []
+        with pytest.raises(Withheld) as caught:
+            found.extend(receiver.look([broken[0], broken[1], whole[0]]))
+        assert (caught.value.message_ids, caught.value.mails) == ({broken[0], broken[1]}, 1)
+        assert {*whole, *broken[:3]} <= {one.message_id for one in found}
+        assert sum(one.status != 200 for one in asked(stage, "threads.get")) == 1
+        stage.system.faults.bad_threads.clear()
+        assert {*broken} <= {one.message_id for one in receiver.look([broken[0]])}
+
     def test_no_mail_is_asked_for_twice_in_a_look(self, stage, receiver):
         ids = self.thread(stage)
         bad = next(one for one in stage.box.listed() if one.message_id == ids[50])

@@ -235,6 +235,25 @@ class TestRefusedMails:
         assert [m.message_id for m in stage.timeline()[1:]] == [answer["Message-ID"]]
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
 
+    def test_a_thread_that_gmail_does_not_give_stops_no_other_mail_and_is_asked_for_again(self, stage, world):
+        message = stage.sent()
+        answer = write(stage.supplier.address, stage.alice.address, "Late", "x", References="<late@gmail>")
+        long_ago = datetime.now(UTC) - timedelta(days=9)  # nothing but the thread leads to it
+        item = stage.alice.box.add(answer.as_bytes(), at=long_ago)
+        stage.sync()
+        world.google.faults.bad_threads.add(item.thread)
+        copy = renamed(stage.raw(message), "<late@gmail>")
+        stage.alice.box.add(copy, "sent", sent=True, thread=item.thread)
+        other = stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.sync()
+        assert [m.message_id for m in stage.timeline()[1:]] == [other["Message-ID"]]
+        assert mailbox_of(stage).state == "active"
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
+        world.google.faults.bad_threads.clear()
+        stage.sync()
+        assert {m.message_id for m in stage.timeline()} >= {answer["Message-ID"], other["Message-ID"]}
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
     def test_a_mail_that_gmail_never_gives_is_given_up_on_record(self, stage, world):
         stage.sent()
         stage.sync()

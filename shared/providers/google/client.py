@@ -150,18 +150,27 @@ class Session:
             came, missing = self._batch(chunk)
             found |= came
             for id_ in missing:
-                try:
-                    with self.one_mail(Temporary):
-                        found[id_] = self.run(self._metadata(id_))
-                except NotFound:
-                    continue
-                except RateLimited:
-                    raise
-                except (Temporary, Rejected) as error:
-                    self.profile()  # raises where it is about the mailbox, or all of Gmail
-                    logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
-                    refused[id_] = error
+                item, error = self.alone(self._metadata(id_))
+                found |= {id_: item} if item else {}
+                refused |= {id_: error} if error else {}
         return [found[id_] for id_ in ids if id_ in found], refused
+
+    def alone(self, request: Any) -> tuple[Any, ZalionError | None]:
+        """Ask about a single mail or thread; returns it, or what Gmail says where it refuses that alone.
+
+        Returns neither where it is gone. Raises what is about the mailbox, or all of Gmail.
+        """
+        try:
+            with self.one_mail(Temporary):
+                return self.run(request), None
+        except NotFound:
+            return None, None
+        except RateLimited:
+            raise
+        except (Temporary, Rejected) as error:
+            self.profile()  # raises where it is about the mailbox, or all of Gmail
+            logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
+            return None, error
 
     def profile(self) -> dict[str, Any]:
         """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
