@@ -245,7 +245,8 @@ class _Run:
             if page.envelopes or page.refused or self.lease.age > OFTEN:
                 self.lease.save(cursor=cursor, newest=filer.seen.newest, until=self.app.clock() + LEASE)
             if len(self.lease.held.value.look) > MANY_LATE:  # a record holds only so many
-                self._late_evidence(receiver, filer)  # where that breaks, the page is done all the same
+                # where that breaks, the page is done all the same
+                self._late_evidence(receiver, filer, at_once=True)
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:
@@ -263,10 +264,16 @@ class _Run:
         self.counts[filer.handle(envelope)] += 1
         self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
-    def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
-        """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
+    def _late_evidence(self, receiver: Receiver, filer: Filer, *, at_once: bool = False) -> None:
+        """A Message-ID we learnt late may have been answered before: one look, nothing kept in between.
+
+        `at_once` is for more than can wait until the mailbox has rested.
+        """
         put_off: set[str] = set()
         while wanted := [id_ for id_ in self.lease.held.value.look if id_ not in put_off][:LOOKED_AT]:
+            if not (self.unfinished or at_once):
+                self.rests = receiver.rest()
+                self.unfinished = self.rests > 0
             if self.unfinished:
                 return
             put_off |= self._looked_for(receiver, filer, wanted)

@@ -21,6 +21,7 @@ from shared import (
     presence,
     returning,
     reviewing,
+    syncing,
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
@@ -377,6 +378,27 @@ class TestQuota:
         stage.clock.advance(seconds=61)
         world.google.skip(61)
         assert (counts + stage.sync())["ignore"] >= 60
+
+    def test_looks_for_late_answers_leave_its_user_room_to_send(self, stage, world, monkeypatch):
+        monkeypatch.setattr(spending, "ANSWERS", 100)
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 1_000)
+        at = datetime.now(UTC) - timedelta(days=3)
+        late = [write("x@y.example", stage.alice.address, f"{number}", "x") for number in range(8)]
+        for number, mail in enumerate(late):
+            stage.alice.box.add(mail.as_bytes(), at=at + timedelta(hours=number))
+        stage.sync()
+        for looks in range(1, 9):
+            world.google.skip(61)
+            stage.clock.advance(seconds=61)
+            ids = [str(mail["Message-ID"]) for mail in late] if looks == 1 else []
+            syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=ids)
+            assert stage.sent().state == "sent"
+            state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+            assert state.problem is None
+            assert (state.rest_until is None) == (not state.look)
+            if not state.look:
+                break
+        assert looks == 4
 
     def test_a_mail_waits_as_long_as_gmail_asks_however_often_it_was_tried(self, stage, world):
         message = stage.send()

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import Withheld
 from shared.model import Envelope
-from shared.providers.google import listing
+from shared.providers.google import listing, spending
 from shared.providers.google.client import ME, Session, envelope, readable
 
 AFTERWARDS = 25
@@ -19,6 +19,10 @@ PEOPLE = 10
 
 class Answers(Session):
     """Looks for answers that came before it was known what they answer."""
+
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return self.spending.rest(spending.ANSWERS)
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`.
