@@ -381,7 +381,7 @@ class TestQuota:
 
     def test_looks_for_late_answers_leave_its_user_room_to_send(self, stage, world, monkeypatch):
         monkeypatch.setattr(spending, "ANSWERS", 100)
-        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 1_000)
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 600)
         at = datetime.now(UTC) - timedelta(days=3)
         late = [write("x@y.example", stage.alice.address, f"{number}", "x") for number in range(8)]
         for number, mail in enumerate(late):
