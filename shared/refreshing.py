@@ -24,6 +24,17 @@ UNSAID = 600
 LONGEST_LIFE, LONGEST_PAUSE = 366 * 86_400, 3600
 """Seconds that are believed: users name their issuers, and what comes of a time must still be one."""
 
+_OURS = {"invalid_client", "unauthorized_client"}
+_ENDS = {
+    "access_denied",
+    "consent_required",
+    "interaction_required",
+    "invalid_scope",
+    "login_required",
+    "unsupported_grant_type",
+}
+"""What only a human can mend, besides `invalid_grant`: RFC 6749 §5.2, OpenID Connect Core §3.1.2.6, Entra."""
+
 _CODE = re.compile(r"[a-z_]{1,40}")
 _ISSUER = "The issuer of the mailbox's tokens"
 
@@ -59,8 +70,8 @@ def check_issuer(token_url: str | None, client_id: str | None) -> None:
 def redeem(token_url: str, form: Mapping[str, str], allowed_hosts: frozenset[str]) -> Answer:
     """Post the form to the token endpoint and return what it gives.
 
-    Raises InvalidGrant, ConsentRequired (any other refusal: a human has to correct something),
-    Temporary and RateLimited.
+    Raises InvalidGrant, ConsentRequired (a human has to correct something), RateLimited, and Temporary for
+    all that we do not know: it may be somebody else's answer, and pass.
     """
     response, body = _post(token_url, form, allowed_hosts)
     if response.status_code == HTTPStatus.OK:
@@ -101,11 +112,14 @@ def _refuse(response: "Response", body: bytes) -> None:
     code = _error_code(body)
     if code == "invalid_grant":
         raise InvalidGrant
-    if code in ("invalid_client", "unauthorized_client"):
+    if code in _OURS:
         fix = "Check the client id and secret (expired?) in the app registration, then connect again."
         raise ConsentRequired("The issuer does not accept our client id and secret.", fix=fix)
     detail = f"The issuer refused to renew the sign-in ({code or status})."
-    raise ConsentRequired(detail, fix="Check the token URL and the scopes and connect the mailbox again.")
+    if code in _ENDS:
+        raise ConsentRequired(detail, fix="Check the token URL and the scopes and connect the mailbox again.")
+    fix = "It is tried again by itself. If it stays, check the token URL and connect the mailbox again."
+    raise Temporary(detail, retry_after=_retry_after(response, 60), fix=fix)
 
 
 def _error_code(body: bytes) -> str:

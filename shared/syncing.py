@@ -264,6 +264,10 @@ class _Run:
         while wanted := [id_ for id_ in self.lease.held.value.look if id_ not in put_off][:LOOKED_AT]:
             if self.unfinished:
                 return
+            self.rests = receiver.rest()
+            if self.rests:
+                self.unfinished = True
+                return
             put_off |= self._looked_for(receiver, filer, wanted)
             self.unfinished = self.app.clock() > self.ends_at
 

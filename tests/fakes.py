@@ -73,6 +73,9 @@ class FakeMail:
         self._may_fail("returned_headers")
         raise NotFound("No report.")
 
+    def rest(self) -> float:
+        return 0.0
+
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         self._may_fail("look")
         for number in range(len(self.raws)):

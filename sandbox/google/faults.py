@@ -25,6 +25,7 @@ class Faults(Mishaps):
         late_search: so many of the next lists with `q` do not find anything of the last minute.
         bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them; where `bad_formats`
             names some, only in these.
+        bad_threads: the same for threads that are asked for.
         bad_sends: so many of the next mails that are sent are refused with `bad_status`.
         expired_histories: address -> so many of its next history.list are answered with 404.
         dead_watches: addresses whose watch is accepted and never tells anything.
@@ -52,6 +53,7 @@ class Faults(Mishaps):
     late_search: int = 0
     bad_mails: set[str] = field(default_factory=set)
     bad_formats: set[str] = field(default_factory=set)
+    bad_threads: set[str] = field(default_factory=set)
     bad_sends: int = 0
     bad_status: int = 500
     expired_histories: Counter[str] = field(default_factory=Counter)

@@ -101,6 +101,7 @@ class Mailbox:
     Attributes:
         bodies_read: how often the content of a message was given out, by id.
         oldest_history: history before this id is gone: history.list answers 404.
+        threads: thread -> its last change, a label's or a mail's that was deleted among them.
         watches: project -> its watch.
         tell: called after every change with the labels it is about.
     """
@@ -110,6 +111,7 @@ class Mailbox:
     drafts: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=lambda: {name: name for name in (*SYSTEM, *CATEGORIES)})
     changes: list[Change] = field(default_factory=list)
+    threads: dict[str, int] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
     bodies_read: Counter[str] = field(default_factory=Counter)
     history_id: int = 0
@@ -247,7 +249,7 @@ class Mailbox:
     def _log(self, kind: str, item: Item, labels: Iterable[str]) -> None:
         if not self._joined:
             self.history_id += 1 + self._steps.randrange(40)
-        item.history_id = self.history_id
+        item.history_id = self.threads[item.thread] = self.history_id
         shown = tuple(sorted(labels))
         self.changes.append(
             Change(self.history_id, kind, item.id, item.thread, shown, tuple(sorted(item.labels)))

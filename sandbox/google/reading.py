@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.google.call import Call
 from sandbox.google.directory import SCOPE
-from sandbox.google.mailbox import CATEGORIES, SYSTEM, Change, Item
+from sandbox.google.mailbox import CATEGORIES, SYSTEM, Change, Item, Mailbox
 from sandbox.google.problems import Problem, invalid, not_found, withheld
 from sandbox.google.search import names_place, predicate
 from sandbox.google.shapes import attachment, shown
@@ -53,7 +53,7 @@ def list_threads(call: Call) -> dict[str, Any]:
     found, more = call.page(ordered, _moment)
     body: dict[str, Any] = {"resultSizeEstimate": len(found), **more}
     if found:
-        body["threads"] = [_thread(item) for item in found]
+        body["threads"] = [_thread(call.mailbox, item) for item in found]
     return body
 
 
@@ -64,8 +64,10 @@ def get_thread(call: Call) -> dict[str, Any]:
     items = call.mailbox.in_thread(call.id)
     if not items:
         raise not_found()
+    if call.id in call.gmail.faults.bad_threads:
+        raise withheld(call.gmail.faults.bad_status)
     names = call.query.get("metadataHeaders", ())
-    latest = max(item.history_id for item in items)
+    latest = call.mailbox.threads[call.id]
     messages = [shown(call.mailbox, item, how, names) for item in items]
     return {"id": call.id, "historyId": str(latest), "messages": messages}
 
@@ -184,8 +186,8 @@ def _moment(item: Item) -> tuple[float, float]:
     return item.received_at.timestamp(), item.arrived
 
 
-def _thread(item: Item) -> dict[str, Any]:
-    return {"id": item.thread, "snippet": "", "historyId": str(item.history_id)}
+def _thread(box: Mailbox, newest: Item) -> dict[str, Any]:
+    return {"id": newest.thread, "snippet": "", "historyId": str(box.threads[newest.thread])}
 
 
 def _label(id_: str, name: str) -> dict[str, Any]:

@@ -179,6 +179,10 @@ class Receiver(Protocol):
         """
         ...
 
+    def rest(self) -> float:
+        """Return for how many seconds nobody should `look`, as the owner needs what is left of the quota."""
+        ...
+
     def close(self) -> None:
         """End the session; never raises."""
         ...

@@ -35,7 +35,14 @@ _BY_REASON: Mapping[str, str] = {
     "delegationDenied": "wrong_account",
     "accessNotConfigured": "google_misconfigured",
 }
-_BY_STATUS: Mapping[int, str] = {401: "sign_in_again", 403: "google_no_access"}
+_BY_STATUS: Mapping[tuple[int, str], str] = {
+    (401, "required"): "sign_in_again",
+    (401, "unauthorized"): "sign_in_again",
+    (401, "UNAUTHENTICATED"): "sign_in_again",
+    (403, "forbidden"): "google_no_access",
+    (403, "PERMISSION_DENIED"): "google_no_access",
+}
+"""Reasons that mean something with their status alone; `required` with 400 is a field that is missing."""
 
 PERHAPS_ONE = {"google_no_access", "google_no_mailbox"}
 """What Gmail also says where it refuses a single mail of an account that is fine."""
@@ -59,8 +66,8 @@ def key_of(error: str, description: str = "", subtype: str = "") -> str:
 
 
 def key_of_reason(status: int, reason: str) -> str | None:
-    """Return the key that explains a refusal of Gmail's API, or None where it is about the request."""
-    return _BY_REASON.get(reason) or _BY_STATUS.get(status)
+    """Return the key that explains a refusal of Gmail's API, or None where it is not about the account."""
+    return _BY_REASON.get(reason) or _BY_STATUS.get((status, reason))
 
 
 def error_of(key: str, *, field: str | None = None, **facts: str) -> ZalionError:

@@ -2,7 +2,9 @@
 
 import base64
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
+from shared.providers.transport import NotSent
 from shared.syncing import LOOKED_AT
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
@@ -184,21 +187,6 @@ class TestHistory:
             receiver.returned_headers(found.ref)
         assert not stage.box.bodies_read
 
-    @pytest.mark.parametrize("good", [True, False])
-    def test_a_history_that_is_gone_goes_on_from_the_last_good_look(self, stage, receiver, good):
-        _, cursor = read(receiver)
-        stage.put(mail("Meanwhile"))
-        stage.put(mail("Long before"), at=SINCE - timedelta(days=4))
-        stage.box.forget_history()
-        position = Position.of(cursor)
-        position.good = position.good if good else 0
-        with pytest.raises(CursorExpired) as caught:
-            read(receiver, position.cursor)
-        if good:
-            assert subjects(read(receiver, caught.value.resume)[0]) == ["Meanwhile"]
-        else:
-            assert caught.value.resume is None
-
     def test_a_cursor_of_another_kind_is_told(self, receiver):
         with pytest.raises(CursorExpired):
             read(receiver, "INBOX:7")
@@ -211,6 +199,164 @@ class TestHistory:
         assert position.history == at
         position.caught_up(str(int(at) + 99), 1000 + positions.LATE + 1)
         assert position.history == str(int(at) + 99)
+
+
+class TestLostHistory:
+    """What happened meanwhile is found by the numbers of threads and mails."""
+
+    @staticmethod
+    def resumed(receiver, cursor, since=SINCE):
+        with pytest.raises(CursorExpired) as caught:
+            read(receiver, cursor, since)
+        return caught.value.resume
+
+    @pytest.mark.parametrize("place", ["junk", "trash"])
+    def test_a_mail_of_long_ago_that_was_taken_out_of_spam_or_trash_meanwhile_is_read_once(
+        self, stage, receiver, place
+    ):
+        since = datetime.now(UTC) - timedelta(days=30)
+        answered, answer = mail("Old"), mail("Rescued")
+        first = stage.box.add(answered, at=since + timedelta(days=1))
+        item = stage.box.add(answer, place, at=since + timedelta(days=2), thread=first.thread)
+        cursor = Position(str(stage.box.history_id)).cursor
+        stage.box.move(item, "inbox")
+        stage.put(mail("New"))
+        stage.box.forget_history()
+        found, cursor = read(receiver, self.resumed(receiver, cursor, since), since)
+        assert subjects(found) == ["Rescued", "New"]
+        assert read(receiver, cursor, since)[0] == []
+
+    def test_numbers_are_compared_as_such(self, stage, receiver):
+        stage.box.history_id = stage.box.oldest_history = 999_900
+        item = stage.box.add(mail("Rescued"), "junk")
+        stage.put(mail("Known"))
+        cursor = Position(str(stage.box.history_id)).cursor
+        while stage.box.history_id < 1_000_000:
+            stage.box.add(mail("Draft"), "drafts")
+        stage.box.move(item, "inbox")
+        stage.box.forget_history()
+        assert len(Position.of(cursor).history) < len(str(stage.box.history_id))
+        assert subjects(read(receiver, self.resumed(receiver, cursor))[0]) == ["Rescued"]
+
+    def test_what_stayed_as_it_was_costs_a_few_lists_and_no_header_is_read(
+        self, stage, receiver, monkeypatch
+    ):
+        monkeypatch.setattr(listing, "MOST", 100)
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=20)
+        since = at - timedelta(days=1)
+        item = stage.box.add(mail("Rescued"), "junk", at=at)
+        for number in range(1_000):
+            stage.box.add(mail(str(number)), at=at + timedelta(minutes=20 * number), thread="new")
+        cursor = Position(str(stage.box.history_id)).cursor
+        stage.box.move(item, "inbox")
+        stage.box.forget_history()
+        before = len(stage.system.requests)
+        pages = list(receiver.pages(self.resumed(receiver, cursor, since), since))
+        assert [one.subject for page in pages for one in page.envelopes] == ["Rescued"]
+        assert max(len(page.cursor) for page in pages) < 1_000
+        calls = Counter(one.method for one in stage.system.requests[before:] if one.user == stage.address)
+        windows = calls["threads.list"]
+        assert windows <= 2 * 1_000 // 100 + 5
+        assert calls["messages.list"] <= 6 * windows
+        assert calls["messages.get"] == 1
+        assert {*calls} == {"history.list", "getProfile", "messages.list", "threads.list", "messages.get"}
+        lists = asked(stage, "threads.list")
+        assert {dict(one.query)["fields"] for one in lists} == {"nextPageToken,threads(id,historyId)"}
+
+    def test_a_look_that_rests_in_the_middle_loses_and_doubles_nothing(self, stage, monkeypatch):
+        monkeypatch.setattr(spending, "SHARE", 600)
+        monkeypatch.setattr(listing, "MOST", 30)
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=20)
+        kept = [
+            stage.box.add(mail(f"known {n}"), at=at + timedelta(hours=n), thread="new") for n in range(90)
+        ]
+        spam = [stage.box.add(mail(str(n)), "junk", at=at + timedelta(hours=n)) for n in range(90)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        for item in spam:
+            stage.box.move(item, "inbox")
+        stage.box.label(kept[7], remove=["UNREAD"])
+        stage.box.forget_history()
+        receiver = stage.receiver()
+        resume = self.resumed(receiver, cursor, at)
+        receiver.close()
+        found, cursor, looks = looked(stage, at, resume)
+        assert sorted(found) == sorted([*map(str, range(90)), "known 7"])
+        assert looks > 3
+        assert Position.of(cursor).lost == ""
+
+    def test_a_limit_of_gmails_in_the_middle_costs_nothing_but_time(self, stage, receiver, monkeypatch):
+        monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 1_200)
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=20)
+        spam = [stage.box.add(mail(str(n)), "junk", at=at + timedelta(hours=n)) for n in range(70)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        for item in spam:
+            stage.box.move(item, "inbox")
+        stage.box.forget_history()
+        got, cursor = [], self.resumed(receiver, cursor, at)
+        with pytest.raises(RateLimited):
+            got.extend(iter_pages(receiver.pages(cursor, at)))
+        assert 0 < len(got) < 70
+        stage.system.skip(61)
+        monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 6_000)
+        rest, _ = read(receiver, got[-1][1], at)
+        assert [one.subject for one, _ in got] + subjects(rest) == [str(n) for n in range(70)]
+
+    def test_one_that_is_refused_keeps_none_of_the_others_and_comes_later(self, stage, receiver):
+        items = [stage.box.add(mail(str(number)), "junk") for number in range(3)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        for item in items:
+            stage.box.move(item, "inbox")
+        stage.box.forget_history()
+        stage.system.faults.bad_mails.add(items[1].id)
+        found, cursor = read(receiver, self.resumed(receiver, cursor))
+        assert subjects(found) == ["0", "2"]
+        stage.system.faults.bad_mails.clear()
+        assert subjects(read(receiver, cursor)[0]) == ["1"]
+
+    def test_one_that_is_lost_again_during_the_sweep_loses_and_doubles_nothing(
+        self, stage, receiver, monkeypatch
+    ):
+        monkeypatch.setattr(listing, "MOST", 10)
+        at = SINCE + timedelta(minutes=1)
+        items = [stage.box.add(mail(str(n)), "junk", at=at + timedelta(minutes=n)) for n in range(30)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        for item in items[1:]:
+            stage.box.move(item, "inbox")
+        stage.box.forget_history()
+        first = [*islice(receiver.pages(self.resumed(receiver, cursor), SINCE), 4)]
+        assert 5 < sum(len(page.envelopes) for page in first) < 25
+        stage.box.move(items[0], "inbox")  # its place was passed
+        stage.box.forget_history()
+        *rest, cursor = self.until_lost(receiver, first[-1].cursor)
+        found = [one.subject for page in (*first, *rest) for one in page.envelopes]
+        assert found == [str(number) for number in range(1, 30)]
+        assert subjects(read(receiver, cursor)[0]) == ["0"]
+
+    @staticmethod
+    def until_lost(receiver, cursor):
+        """Yield the pages, and where to go on."""
+        try:
+            yield from receiver.pages(cursor, SINCE)
+        except CursorExpired as expired:
+            yield expired.resume
+
+    def test_what_the_search_did_not_know_yet_at_the_first_sweep_is_read(self, stage, receiver):
+        stage.put(mail("Late"))
+        stage.system.faults.late_search = 1
+        found, cursor = read(receiver)
+        assert found == []
+        stage.box.forget_history()
+        assert subjects(read(receiver, self.resumed(receiver, cursor))[0]) == ["Late"]
+
+    def test_a_first_sweep_that_was_not_ended_goes_on_where_it_was(self, stage, receiver):
+        for number in range(30):
+            stage.put(mail(str(number)))
+        first = next(receiver.pages(None, SINCE))
+        stage.box.forget_history()
+        *rest, cursor = self.until_lost(receiver, first.cursor)
+        found = [one.subject for page in (first, *rest) for one in page.envelopes]
+        assert found == [str(number) for number in range(30)]
+        assert cursor
 
 
 class TestRefusedMails:
@@ -323,7 +469,7 @@ class TestRefusedMails:
         assert receiver.spending.rest()
         assert sum(page.refused for page in pages) == 9
         assert {page.rest for page in (*pages, last)} == {0}
-        assert Position.of(last.cursor).good > 0
+        assert last.cursor == pages[-1].cursor
 
     def test_of_many_a_look_asks_for_some_and_the_next_one_for_others(self, stage, receiver, monkeypatch):
         monkeypatch.setattr(reading, "PAGE", 3)
@@ -406,9 +552,9 @@ class TestSweep:
         assert Position.of(cursor).last == ""
 
 
-def looked(stage, since):
+def looked(stage, since, cursor=None):
     """Look until a look is not interrupted by a rest; returns the subjects, the cursor and how many looks."""
-    found, cursor = [], None
+    found = []
     for looks in range(1, 40):
         receiver = stage.receiver()
         for page in receiver.pages(cursor, since):
@@ -464,6 +610,23 @@ class TestLook:
         threads = [self.thread(stage) for _ in range(LOOKED_AT)]
         found = receiver.look([thread[0] for thread in threads])
         assert {one.message_id for one in found} == {id_ for thread in threads for id_ in thread}
+
+    @pytest.mark.parametrize("status", [500, 400, 403])
+    def test_a_thread_that_gmail_does_not_give_is_told_and_hides_nothing_that_others_show(
+        self, stage, receiver, status
+    ):
+        broken, whole = self.thread(stage, 40), self.thread(stage, 3)
+        first = next(one for one in stage.box.listed() if one.message_id == broken[0])
+        stage.system.faults.bad_threads.add(first.thread)
+        stage.system.faults.bad_status = status
+        found = []
+        with pytest.raises(Withheld) as caught:
+            found.extend(receiver.look([broken[0], broken[1], whole[0]]))
+        assert (caught.value.message_ids, caught.value.mails) == ({broken[0], broken[1]}, 1)
+        assert {*whole, *broken[:3]} <= {one.message_id for one in found}
+        assert sum(one.status != 200 for one in asked(stage, "threads.get")) == 1
+        stage.system.faults.bad_threads.clear()
+        assert {*broken} <= {one.message_id for one in receiver.look([broken[0]])}
 
     def test_no_mail_is_asked_for_twice_in_a_look(self, stage, receiver):
         ids = self.thread(stage)
@@ -540,6 +703,10 @@ class TestSending:
 
 ERRORS = [
     (401, "authError", ConsentRequired),
+    (401, "required", ConsentRequired),
+    (401, "nobodyKnows", Temporary),
+    (403, "nobodyKnows", Temporary),
+    (400, "required", Rejected),
     (403, "insufficientPermissions", ConsentRequired),
     (403, "domainPolicy", ConsentRequired),
     (403, "forbidden", ConsentRequired),
@@ -566,8 +733,25 @@ class TestRefusals:
     @pytest.mark.parametrize(("status", "reason", "kind"), ERRORS)
     def test_each_is_one_of_ours_and_tells_what_a_human_can_do(self, status, reason, kind):
         error = refusal(answer(status, reason))
-        assert type(error) is kind
+        assert type(error) is (NotSent if reason == "nobodyKnows" else kind)
         assert error.fix or kind in {Temporary, NotFound, Rejected}
+
+    @pytest.mark.parametrize(
+        ("reason", "told"), [("nobodyKnows", "(nobodyKnows)"), ("<b>" * 99, "(403)"), ("", "(403)")]
+    )
+    def test_a_reason_that_we_do_not_know_is_told_as_a_word_or_not_at_all(self, reason, told, caplog):
+        assert refusal(answer(403, reason)).detail.endswith(f"{told}.")
+        [line] = [json.loads(one.getMessage()) for one in caplog.records]
+        assert (line["event"], line["code"]) == ("api.unclear", reason if reason == "nobodyKnows" else "")
+
+    @pytest.mark.parametrize(
+        ("status", "word", "key"),
+        [(401, "UNAUTHENTICATED", "sign_in_again"), (403, "PERMISSION_DENIED", "google_no_access")],
+    )
+    def test_an_error_without_a_reason_has_its_status(self, status, word, key):
+        body = json.dumps({"error": {"code": status, "message": "No.", "status": word}})
+        error = refusal(Answer(status, {}, body.encode()))
+        assert (type(error), error.reason) == (ConsentRequired, key)
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"errors":[]}}'])
     def test_an_answer_that_is_none_of_googles_is_read_by_its_status(self, body):

@@ -289,6 +289,26 @@ def test_history_that_is_too_old_is_404_and_late_history_shows_nothing(ann):
     assert listed(userId="me", startHistoryId=fresh).execute() == {"historyId": fresh}
 
 
+def test_a_threads_number_is_its_last_change_by_a_label_that_was_lost_or_a_mail_that_was_deleted(ann):
+    users = ann.users()
+    first = ann.google.arrive(ann.address, mail("s@x.example"), "SPAM")
+    newest = ann.box.add(mail("s@x.example"), thread=first.thread)
+
+    def numbers():
+        [one] = users.threads().list(userId="me").execute()["threads"]
+        thread = users.threads().get(userId="me", id=first.thread, format="minimal").execute()
+        assert one["historyId"] == thread["historyId"]
+        return one["historyId"], [each["historyId"] for each in thread["messages"]]
+
+    before = str(newest.history_id)
+    assert numbers()[0] == before
+    ann.box.label(first, remove=["SPAM"])
+    rescued = str(ann.box.history_id)
+    assert numbers() == (rescued, [rescued, before])
+    ann.box.remove(newest)
+    assert numbers() == (str(ann.box.history_id), [rescued])
+
+
 # Sending
 
 

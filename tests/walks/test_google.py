@@ -22,6 +22,7 @@ from shared import (
     presence,
     returning,
     reviewing,
+    syncing,
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
@@ -255,6 +256,25 @@ class TestRefusedMails:
         assert [m.message_id for m in stage.timeline()[1:]] == [answer["Message-ID"]]
         assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
 
+    def test_a_thread_that_gmail_does_not_give_stops_no_other_mail_and_is_asked_for_again(self, stage, world):
+        message = stage.sent()
+        answer = write(stage.supplier.address, stage.alice.address, "Late", "x", References="<late@gmail>")
+        long_ago = datetime.now(UTC) - timedelta(days=9)  # nothing but the thread leads to it
+        item = stage.alice.box.add(answer.as_bytes(), at=long_ago)
+        stage.sync()
+        world.google.faults.bad_threads.add(item.thread)
+        copy = renamed(stage.raw(message), "<late@gmail>")
+        stage.alice.box.add(copy, "sent", sent=True, thread=item.thread)
+        other = stage.supplier.reply(stage.supplier.inbox()[0])
+        stage.sync()
+        assert [m.message_id for m in stage.timeline()[1:]] == [other["Message-ID"]]
+        assert mailbox_of(stage).state == "active"
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem.code == "mail_refused"
+        world.google.faults.bad_threads.clear()
+        stage.sync()
+        assert {m.message_id for m in stage.timeline()} >= {answer["Message-ID"], other["Message-ID"]}
+        assert owning.show(stage.app, stage.caller, stage.mailbox.id)[1].problem is None
+
     def test_a_mail_that_gmail_never_gives_is_given_up_on_record(self, stage, world):
         stage.sent()
         stage.sync()
@@ -286,6 +306,25 @@ def test_a_mail_that_was_thrown_away_around_the_first_look_is_filed_when_it_is_p
     stage.alice.box.move(item, "inbox")
     stage.sync()
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
+
+
+def test_an_answer_of_long_ago_taken_out_of_spam_while_the_history_was_lost_is_filed_once(stage):
+    now = datetime.now(UTC)
+    stored = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id)
+    earlier = replace(stored.value, since=now - timedelta(days=30))
+    stage.app.records.commit(stage.org_id, Move(stored, earlier))
+    message = stage.sent()
+    answer = write(stage.supplier.address, stage.alice.address, "Re: Offer 4711", "Yes.")
+    answer["In-Reply-To"] = answer["References"] = message.message_id
+    item = stage.alice.box.add(answer.as_bytes(), "junk", at=now - timedelta(days=10))
+    stage.sync()
+    stage.alice.box.move(item, "inbox")
+    stage.alice.box.forget_history()
+    for _ in range(2):
+        stage.sync()
+    assert [one.message_id for one in stage.timeline()] == [answer["Message-ID"], message.message_id]
+    events = [row.value.event for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    assert events.count("mailbox.restarted") == 1
 
 
 class TestRefusedContents:
@@ -359,6 +398,27 @@ class TestQuota:
         stage.clock.advance(seconds=61)
         world.google.skip(61)
         assert (counts + stage.sync())["ignore"] >= 60
+
+    def test_looks_for_late_answers_leave_its_user_room_to_send(self, stage, world, monkeypatch):
+        monkeypatch.setattr(spending, "ANSWERS", 100)
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 600)
+        at = datetime.now(UTC) - timedelta(days=3)
+        late = [write("x@y.example", stage.alice.address, f"{number}", "x") for number in range(8)]
+        for number, mail in enumerate(late):
+            stage.alice.box.add(mail.as_bytes(), at=at + timedelta(hours=number))
+        stage.sync()
+        for looks in range(1, 9):
+            world.google.skip(61)
+            stage.clock.advance(seconds=61)
+            ids = [str(mail["Message-ID"]) for mail in late] if looks == 1 else []
+            syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=ids)
+            assert stage.sent().state == "sent"
+            state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+            assert state.problem is None
+            assert (state.rest_until is None) == (not state.look)
+            if not state.look:
+                break
+        assert looks == 4
 
     def test_a_mail_waits_as_long_as_gmail_asks_however_often_it_was_tried(self, stage, world):
         message = stage.send()
@@ -555,12 +615,13 @@ class TestConsentEnds:
         assert QUOTED not in caplog.text
         assert look(stage) is not None
 
+    @pytest.mark.parametrize("page", [True, False], ids=["page", "reason"])
     @pytest.mark.parametrize("status", [401, 403])
-    def test_a_page_that_answers_in_gmails_place_ends_no_mailbox_and_fails_no_mail(
-        self, stage, world, status
+    def test_a_page_in_gmails_place_or_a_reason_that_we_do_not_know_ends_no_mailbox_and_fails_no_mail(
+        self, stage, world, status, page
     ):
         world.google.faults.storm, world.google.faults.storm_status = 1, status
-        world.google.faults.storm_page = True
+        world.google.faults.storm_page = page
         with pytest.raises(Temporary):
             stage.sync()
         message = stage.send()

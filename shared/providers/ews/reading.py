@@ -125,6 +125,10 @@ class EwsMailbox(Folders):
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
 
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return 0.0
+
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`."""
         wanted = [id_ for id_ in message_ids if id_.isprintable()]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from shared.errors import NotFound, Temporary, Withheld
+from shared.errors import Withheld
 from shared.model import Envelope
-from shared.providers.google import listing
+from shared.providers.google import listing, spending
 from shared.providers.google.client import ME, Session, envelope, readable
 
 AFTERWARDS = 25
@@ -19,6 +19,10 @@ PEOPLE = 10
 
 class Answers(Session):
     """Looks for answers that came before it was known what they answer."""
+
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return self.spending.rest(spending.ANSWERS)
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`.
@@ -44,7 +48,7 @@ class Answers(Session):
         ids = {*listing.ids(self, listing.named(message_id), listing.COPIES)}
         self._read(ids, found, refused)
         for item in [found[id_] for id_ in ids if id_ in found]:
-            around = self._around(item)
+            around = [*self._thread(item["threadId"], refused), *self._after(item)]
             self._read(around, found, refused)
             ids.update(around)
         return ids & refused
@@ -55,20 +59,25 @@ class Answers(Session):
         found.update({item["id"]: item for item in came})
         refused.update(kept)
 
-    def _around(self, item: Mapping[str, Any]) -> list[str]:
-        """Return the ids of a mail's thread, and of what came first after it: its people's, then others'."""
-        wanted = {"format": "minimal", "fields": "messages/id"}
-        try:
-            with self.one_mail(Temporary):
-                thread = self.run(self.api("threads").get(userId=ME, id=item["threadId"], **wanted))
-        except NotFound:  # thrown away meanwhile
-            thread = {"messages": ()}
+    def _thread(self, id_: str, refused: set[str]) -> list[str]:
+        """Return the ids of a thread's mails; one that Gmail does not give is among `refused` then."""
+        name = f"thread {id_}"  # a thread's id is that of its first mail
+        if name not in refused:
+            wanted = {"format": "minimal", "fields": "messages/id"}
+            thread, error = self.alone(self.api("threads").get(userId=ME, id=id_, **wanted))
+            if not error:
+                return [one["id"] for one in thread["messages"]] if thread else []
+            refused.add(name)
+        return [name]
+
+    def _after(self, item: Mapping[str, Any]) -> list[str]:
+        """Return the ids of what came first after a mail: its people's, then others'."""
         start = int(item["internalDate"]) // 1000
         until = max(start, int(time.time())) + listing.AHEAD
         after = dict[str, None]()
         for words in dict.fromkeys((self._people(envelope(item)), "")):
             after |= dict.fromkeys(islice(listing.oldest(self, start, until, words), AFTERWARDS))
-        return [*(one["id"] for one in thread["messages"]), *islice(after, AFTERWARDS)]
+        return [*islice(after, AFTERWARDS)]
 
     def _people(self, mail: Envelope) -> str:
         """Write the search for what is from, or to, those whom a mail is from or to; not the owner."""

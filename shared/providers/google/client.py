@@ -63,7 +63,7 @@ HEADERS = [
 ]
 """What a decision is made of; nothing else of a mail is asked for before it is case mail."""
 
-FIELDS = "id,threadId,labelIds,internalDate,sizeEstimate,payload/headers"
+FIELDS = "id,threadId,labelIds,historyId,internalDate,sizeEstimate,payload/headers"
 """Without `snippet`, which is the beginning of the text."""
 
 UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
@@ -78,8 +78,10 @@ MOST_WORDS = 300
 PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _UNTIL = re.compile(r"Retry after (\S+)")
+_REASON = re.compile(r"[A-Za-z_]{1,40}")
 _HEADER_WORDS = re.compile(r"Invalid (To|Cc|Bcc|From) header|Recipient address required")
-_ABOUT_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+_ACCOUNT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_ABOUT_US = {*_ACCOUNT, HTTPStatus.NOT_FOUND}
 """What ends a mailbox, or takes a mail for gone: believed where Google itself says it."""
 
 _SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"}
@@ -148,18 +150,27 @@ class Session:
             came, missing = self._batch(chunk)
             found |= came
             for id_ in missing:
-                try:
-                    with self.one_mail(Temporary):
-                        found[id_] = self.run(self._metadata(id_))
-                except NotFound:
-                    continue
-                except RateLimited:
-                    raise
-                except (Temporary, Rejected) as error:
-                    self.profile()  # raises where it is about the mailbox, or all of Gmail
-                    logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
-                    refused[id_] = error
+                item, error = self.alone(self._metadata(id_))
+                found |= {id_: item} if item else {}
+                refused |= {id_: error} if error else {}
         return [found[id_] for id_ in ids if id_ in found], refused
+
+    def alone(self, request: Any) -> tuple[Any, ZalionError | None]:
+        """Ask about a single mail or thread; returns it, or what Gmail says where it refuses that alone.
+
+        Returns neither where it is gone. Raises what is about the mailbox, or all of Gmail.
+        """
+        try:
+            with self.one_mail(Temporary):
+                return self.run(request), None
+        except NotFound:
+            return None, None
+        except RateLimited:
+            raise
+        except (Temporary, Rejected) as error:
+            self.profile()  # raises where it is about the mailbox, or all of Gmail
+            logs.log("mail.refused", level=logging.WARNING, provider="google", code=error.code)
+            return None, error
 
     def profile(self) -> dict[str, Any]:
         """Return whose mailbox it is. Raises ConsentRequired where it is another one than it should be.
@@ -294,9 +305,10 @@ def _folder(labels: Sequence[str]) -> str:
 
 
 def refusal(answer: Answer) -> ZalionError:
-    """Say what a refusal of Gmail means: by its reason, else by its status.
+    """Say what a refusal of Gmail means.
 
-    A page that something on the way gave instead tells nothing about the mailbox, or about the mail.
+    A page that something on the way gave instead tells nothing about the mailbox, or about the mail; nor
+    does a reason that we do not know end a mailbox: it may be anybody's, and pass.
     https://developers.google.com/workspace/gmail/api/guides/handle-errors
     """
     status, said = answer.status, _said(answer)
@@ -312,12 +324,16 @@ def refusal(answer: Answer) -> ZalionError:
         return NotSent(f"Something else answered in Gmail's place ({status}).", retry_after=answer.pause())
     if key := googling.key_of_reason(status, reason):
         return googling.error_of(key, said=f"{reason or status}: {words[:MOST_WORDS]}")
+    if status in _ACCOUNT:
+        logs.log("api.unclear", level=logging.ERROR, provider="google", status=status, code=reason)
+        told = f"Gmail refused for a reason that we do not know ({reason or status})."
+        return NotSent(told, retry_after=answer.pause())
+    return _request_refused(status, reason, words)
+
+
+def _request_refused(status: int, reason: str, words: str) -> ZalionError:
     if status == HTTPStatus.NOT_FOUND:
         return NotFound("There is no such mail or label in the mailbox.")
-    return _rejected(status, reason, words)
-
-
-def _rejected(status: int, reason: str, words: str) -> ZalionError:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "too large" in words.lower():
         return Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
     if _HEADER_WORDS.search(words):
@@ -326,12 +342,16 @@ def _rejected(status: int, reason: str, words: str) -> ZalionError:
 
 
 def _said(answer: Answer) -> tuple[str, str] | None:
-    """Return the reason and the words of an error; None where the answer is none of Google's."""
+    """Return the reason and the words of an error; None where the answer is none of Google's.
+
+    Without a reason of its own an error has its status, a word like PERMISSION_DENIED.
+    """
     error = answer.json.get("error") if isinstance(answer.json, Mapping) else None
     if not isinstance(error, Mapping):
         return None
     each = error.get("errors") or [{}]
-    return str(each[0].get("reason", "")), str(error.get("message", ""))
+    reason = str(each[0].get("reason") or error.get("status", ""))
+    return reason if _REASON.fullmatch(reason) else "", str(error.get("message", ""))
 
 
 def _pause(answer: Answer, words: str) -> float:

@@ -1,10 +1,13 @@
 """What a cursor of Gmail's says: how far its history is dealt with, what is to be swept, what was refused."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from shared.providers import positions
+
+OVERLAP = 600
+"""Seconds that are swept again for late mail."""
 
 LATE = 120
 """Seconds after which the search is trusted to know what came: it is behind the mailbox at times."""
@@ -26,7 +29,7 @@ class Position(positions.Position, positions.Patient):
         swept: from when on the mailbox is still to be swept; 0 for nothing.
         again: until when the last sweep went, while it is to be repeated for late mail.
         seen: ids of the last mails that a sweep dealt with, all those of its window among them.
-        good: when the mailbox was up to date.
+        lost: the record from which on history is gone, while the mailbox is swept for what changed since.
         told, told_at: the newest record that Gmail named in an earlier look, and when.
         refused, tried: see `Patient`.
         last: id of a mail up to which a sweep has dealt with all; empty while `seen` has them.
@@ -37,12 +40,28 @@ class Position(positions.Position, positions.Patient):
     swept: int = 0
     again: int = 0
     seen: list[str] = field(default_factory=list)
-    good: int = 0
+    lost: str = ""
     told: str = ""
     told_at: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
     last: str = ""
+
+    def without_history(self, named: str) -> Self:
+        """Return where to go on when the history from here on is gone; `named` is Gmail's last record.
+
+        History is read after a sweep only, so nothing but what changed since is to be swept for.
+        """
+        return replace(self, history=named, lost=self.history, swept=1, seen=[], told="", told_at=0)
+
+    def changed_after(self, end: int) -> int:
+        """Return the record after which something happened to what is swept for in a window with this end.
+
+        That is 0, for everything, also from where on the last sweep was to be repeated: what the search
+        did not know then is older than the history that is gone.
+        """
+        again = 0 < self.again - OVERLAP < end
+        return int(self.lost) if self.lost and not again else 0
 
     def left(self, ids: Sequence[str]) -> list[str]:
         """Return which mails of a window, oldest first, are still to be dealt with."""

@@ -1,7 +1,7 @@
 """Reading a mailbox at Gmail: its history since the cursor, and a sweep by time where there is none.
 
-The cursor is the history's: every record has a number, and each page ends at one. Gmail keeps history
-for about a week, and then the mailbox is swept from when it was last up to date: nothing is skipped.
+The cursor is the history's: every record has a number, and each page ends at one. Gmail keeps history for
+about a week; then the mailbox is swept for mails with a later number than the last: nothing is skipped.
 https://developers.google.com/workspace/gmail/api/guides/sync
 """
 
@@ -20,19 +20,13 @@ from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
 from shared.providers.google.answers import Answers
 from shared.providers.google.client import ME, PAUSE, UNREAD_LABELS, checked, envelope, readable
-from shared.providers.google.position import LATE, Position
+from shared.providers.google.position import LATE, OVERLAP, Position
 
 PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
 
 MOST = 500
 """What one list of the history gives at most."""
-
-OVERLAP = 600
-"""Seconds that are swept again then."""
-
-BACK = 2 * 24 * 3600
-"""Seconds before the last good look, from when on a mailbox is swept whose history is gone."""
 
 RECENT = 25
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
@@ -55,7 +49,6 @@ class GmailMailbox(Answers):
             # what is refused again and again may cost as much as a look has, and must not keep back the rest
             news = page.envelopes or not page.refused
             yield replace(page, rest=self.spending.rest() if news else 0)
-        position.good = now
         yield position.page()  # nothing is left to rest for
 
     def _news(self, position: Position, since: datetime, now: int) -> Iterator[Page]:
@@ -67,7 +60,7 @@ class GmailMailbox(Answers):
         if position.swept:
             position.swept = max(position.swept, int(since.timestamp()))
             yield from self._sweep(position, now + listing.AHEAD)
-            position.swept, position.again = 0, now
+            position.swept, position.again, position.lost = 0, now, ""
         yield from self._history(position)
         if 0 < position.again < now - LATE:
             position.swept = max(position.again - OVERLAP, int(since.timestamp()))
@@ -143,18 +136,10 @@ class GmailMailbox(Answers):
         try:
             return self.run(request)
         except NotFound as error:
+            resume = position.without_history(self.profile()["historyId"]).cursor
             raise CursorExpired(
-                "Gmail no longer has the history since the last look.", resume=self._restart(position)
+                "Gmail no longer has the history since the last look.", resume=resume
             ) from error
-
-    def _restart(self, position: Position) -> Cursor | None:
-        """Where to go on without history; None where the mailbox was never up to date."""
-        if not position.good:
-            return None
-        named, swept = self.profile()["historyId"], position.good - BACK
-        return Position(
-            named, swept, good=position.good, refused=position.refused, tried=position.tried
-        ).cursor
 
     def _refused(self, position: Position) -> Iterator[Page]:
         """Yield what was refused before, until some of it still is: the next looks go on with the others."""
@@ -181,16 +166,23 @@ class GmailMailbox(Answers):
                 yield position.page(*told)
 
     def _sweep(self, position: Position, until: int) -> Iterator[Page]:
-        """Yield what came from `position.swept` on, oldest first, in windows that one list can show."""
-        since = position.swept
+        """Yield what came from `position.swept` on, oldest first, in windows that one list can show.
+
+        Each ends with a page, as one without anything to tell costs something, too.
+        """
+        since, reach = position.swept, until - position.swept
         while position.swept < until:
-            ids, end = listing.window(self, position.swept, until)
-            for chunk in batched(position.left(ids[::-1]), PAGE, strict=False):
-                mails, *missing = self._envelopes(position, chunk)
+            found, end = listing.window(self, position.swept, min(until, position.swept + reach))
+            reach, after = 2 * (end - position.swept), position.changed_after(end)
+            old = listing.unchanged(self, position.swept, end, after) if found and after else set()
+            ids = [one["id"] for one in reversed(found) if one["threadId"] not in old]
+            for chunk in batched(position.left(ids), PAGE, strict=False):
+                mails, *missing = self._envelopes(position, chunk, after)
                 position.passed(chunk)
                 yield position.page([mail for mail in mails if _at(mail) >= since], *missing)
             position.swept = end
             position.settle(len(ids))
+            yield position.page()
         position.last = ""
 
     def _given(self, request: Any) -> Any:
@@ -213,11 +205,17 @@ class GmailMailbox(Answers):
             return _octets(found.get("data", ""))
         return _octets(part.content(self._payload(ref, part.mask)))
 
-    def _envelopes(self, position: Position, ids: Sequence[str]) -> tuple[list[Envelope], int, int]:
-        """Return envelopes, how many are refused, which the position has, and how many are given up."""
+    def _envelopes(
+        self, position: Position, ids: Sequence[str], after: int = 0
+    ) -> tuple[list[Envelope], int, int]:
+        """Return envelopes, how many are refused, which the position has, and how many are given up.
+
+        Left out is what nothing has happened to after that record.
+        """
         found, refused = self.available(ids)
         given_up = position.put_off(ids, refused)
-        return [envelope(item) for item in found if readable(item)], len(refused) - given_up, given_up
+        mails = [envelope(item) for item in found if readable(item) and int(item["historyId"]) > after]
+        return mails, len(refused) - given_up, given_up
 
 
 def _octets(data: str) -> bytes:

@@ -13,12 +13,16 @@ MINUTE = 60.0
 SHARE = 3_500
 """Units of a minute after which a look rests: a page more of case mail, and some mails sent, have room."""
 
+ANSWERS = 800
+"""Units of a minute after which no look for answers begins: one may cost 5,200 (`syncing.LOOKED_AT`)."""
+
 _UNITS = {
     "getProfile": 1,
     "history.list": 2,
     "messages.get": 20,
     "attachments.get": 20,
     "threads.get": 40,
+    "threads.list": 10,
 }
 _OTHER = 5
 
@@ -35,10 +39,10 @@ class Spending:
         name = next((name for name in _UNITS if method.endswith(f".{name}")), "")
         self._spent.append((self.now(), _UNITS.get(name, _OTHER)))
 
-    def rest(self) -> float:
-        """Return for how many seconds nothing should be read now; 0 for none."""
+    def rest(self, share: int | None = None) -> float:
+        """Return for how many seconds nothing should be read once so much was spent; 0 for none."""
         now = self.now()
         while self._spent and self._spent[0][0] <= now - MINUTE:
             self._spent.popleft()
-        over = sum(units for _, units in self._spent) >= SHARE
+        over = sum(units for _, units in self._spent) >= (SHARE if share is None else share)
         return MINUTE - (now - self._spent[0][0]) if over else 0.0

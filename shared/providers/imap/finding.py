@@ -25,6 +25,10 @@ _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 class ImapFinder(Mailbox):
     """SentFolder of `base` over IMAP, and the part of Receiver that is alike."""
 
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return 0.0
+
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""
         wanted = [id_ for id_ in message_ids if id_.isascii() and id_.isprintable()]

@@ -129,6 +129,10 @@ class GraphMailbox(Session):
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
 
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return 0.0
+
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: the mails themselves, their threads, and what names them as its parent."""
         folders = self._roles()

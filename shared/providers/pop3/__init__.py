@@ -119,6 +119,10 @@ class Pop3Receiver:
             raise NotFound("This mail holds no report.")
         return found
 
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return 0.0
+
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
 
