@@ -157,8 +157,9 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
     `authservId` names whose Authentication-Results are believed; `-` where the topmost bears no name.
     `folders` are read besides Inbox and Sent, as GET /mailboxes/{id}/folders names them; one that is renamed
-    or deleted later is told as `problem` (`folders_missing`), and all else is read on. Exchange (`ews`) is
-    asked for the headers of new mail in all others, too, but Junk, Trash and Drafts: rules move it there.
+    or deleted later is told as `problem` (`folders_missing`), and all else is read on. Rules move
+    mail before it is looked at. So Exchange (`ews`) is also asked for new mail in the others, but Junk, Trash
+    and Drafts: for all headers where none are chosen, else for those of mail that quotes an id like ours.
     Where users sign in at the provider, no secret is needed: the answer has `authorizeUrl`, and the browser
     ends at `returnUrl`. Asking again for a mailbox that needs consent gives a fresh one.
     """

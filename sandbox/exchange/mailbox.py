@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -72,11 +73,13 @@ class Mailbox(online.Mailbox):
     Attributes:
         above: what stands above all folders, the top folder included.
         touched: folder id -> when something in it changed last.
+        headers_read: how often more of an item than its id and its time was given out, by immutable id.
         views: item -> what its properties are shown from.
     """
 
     def __init__(self, address: str) -> None:
         self.touched: dict[str, datetime] = {}
+        self.headers_read: Counter[str] = Counter()
         self.views: dict[str, Any] = {}
         self._by_id: dict[str, online.Item] = {}
         self._epoch = secrets.token_hex(4)

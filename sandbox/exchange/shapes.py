@@ -64,6 +64,11 @@ class Shape:
         return cls(base.text or "IdOnly" if base is not None else "Default", fields, extended)
 
     @property
+    def headers(self) -> bool:
+        """Whether anything of a mail is asked for but its id and when it came."""
+        return bool(self.extended or self.fields - {"item:DateTimeReceived"}) or self.base != "IdOnly"
+
+    @property
     def content(self) -> bool:
         """Whether somebody's text is asked for."""
         return bool(self.fields & CONTENT) or self.base != "IdOnly"
@@ -106,7 +111,8 @@ def show_folder(mailbox: Mailbox, folder: Folder, shape: Shape) -> Element:
 
 
 def show_item(mailbox: Mailbox, item: Item, shape: Shape) -> Element:
-    """Return a mail."""
+    """Return a mail; each time that more than its id and time is given out is counted."""
+    mailbox.headers_read[item.id] += shape.headers
     view = view_of(mailbox, item)
     made = t("Message")
     for name, base, make in PROPERTIES:

@@ -11,11 +11,13 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
-from typing import Literal, NamedTuple, cast
+from threading import Thread
+from typing import Any, Literal, NamedTuple, cast
 
 from shared import deadline
 from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
@@ -25,6 +27,9 @@ from shared.providers.sockets import LONGEST, Socket, verifying
 
 PORTS = frozenset({110, 143, 465, 587, 993, 995})
 """Where mail is spoken. Not 443: who waits there for a greeting would count every API as silent."""
+
+LOOKED_UP = 20.0
+"""Seconds for a name's addresses: of three name servers two may be dead, and the system gives each five."""
 
 MOST_PLACES = 4
 """So many addresses of a host are tried: whoever names ten thousand would keep a worker for ever."""
@@ -187,8 +192,9 @@ def connect(
     silence.SILENCES.ask(place)
     try:
         addresses = _resolve(name, port)
-    except Temporary:  # as long as that takes, for the resolver knows no time-out of ours
-        silence.SILENCES.silent(place)
+    except Temporary:
+        if deadline.left() > 0:  # else it was cut short
+            silence.SILENCES.silent(place)
         raise
     if not allowed and not all(is_public(address) for _, address in addresses):
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
@@ -242,13 +248,33 @@ def host_name(host: str) -> str:
 
 def _resolve(name: str, port: int) -> list[_Address]:
     try:
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        found = _told(name, port, min(LOOKED_UP, max(deadline.left(), 0)))
+    except TimeoutError as error:
+        raise Temporary(SILENT) from error
     except socket.gaierror as error:
         if error.errno not in _NO_SUCH_NAME:
             raise Temporary(SILENT) from error
         # the same words as for a private host, or the answer would tell which internal names exist
         raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX) from error
     return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+def _told(name: str, port: int, seconds: float) -> list[Any]:
+    """Ask the system's resolver for addresses. Raises TimeoutError, gaierror.
+
+    It knows no time-out of ours, and nobody can interrupt it. So a thread waits for it that may be left
+    behind, of its own for each question: in a pool, those of silent domains would keep back all others.
+    """
+    told: Future[list[Any]] = Future()
+
+    def ask() -> None:
+        try:
+            told.set_result(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        except (OSError, ValueError) as error:
+            told.set_exception(error)
+
+    Thread(target=ask, name="resolver", daemon=True).start()
+    return told.result(seconds)
 
 
 def _alternating(addresses: list[_Address]) -> list[_Address]:

@@ -18,7 +18,7 @@ from shared.errors import (
     Withheld,
 )
 from shared.providers.base import Query
-from shared.providers.ews.reading import Position
+from shared.providers.ews.position import Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
 from shared.providers.ews.wire import MOST_MARKS
@@ -27,6 +27,7 @@ from tests.providers.exchange_parts import PASSWORD, SINCE, Box
 from tests.providers.parts import id_of, mail
 
 OLD = mail("Old")
+OURS = f"<z.{'0' * 16}.{'0' * 13}-{'0' * 12}.{'0' * 16}@imap.example>"
 
 
 @pytest.fixture
@@ -150,6 +151,45 @@ class TestReading:
         found, cursor = box.read(cursor)
         assert [(e.subject, e.folder) for e in found] == [("By a rule", "Suppliers")]
         assert box.read(cursor)[0] == []
+
+    def test_where_folders_are_chosen_others_give_no_header_but_of_mail_that_quotes_an_id_like_ours(
+        self, box
+    ):
+        box.mailbox.add_folder("Projects")
+        other = box.mailbox.add_folder("Suppliers").id
+        _, cursor = box.read(folders=["Projects"])
+        private = [box.mailbox.add(mail("Private", References="<z@x.example>"), other) for _ in range(20)]
+        for name, header in (("Whole", {}), ("Its id", {"In_Reply_To": OURS})):
+            box.mailbox.add(mail(name, **header), "Projects")
+        box.mailbox.add(mail("A reply", In_Reply_To=OURS), other)
+        box.mailbox.add(mail("Later", References=f"<a@x.example> {OURS.upper()} <b@x.example>"), other)
+        found, cursor = box.read(cursor, folders=["Projects"])
+        assert [e.subject for e in found] == ["Whole", "Its id", "A reply", "Later"]
+        assert not {*box.mailbox.headers_read} & {item.id for item in private}
+        assert box.read(cursor, folders=["Projects"])[0] == []
+
+    def test_folders_that_are_chosen_and_given_up_later_lose_no_mail(self, box):
+        projects, suppliers = (box.mailbox.add_folder(name).id for name in ("Projects", "Suppliers"))
+        _, cursor = box.read()
+        box.mailbox.add(mail("To be chosen"), projects)
+        box.mailbox.add(mail("A reply", In_Reply_To=OURS), suppliers)
+        found, cursor = box.read(cursor, folders=["Projects"])
+        assert [e.subject for e in found] == ["To be chosen", "A reply"]
+        box.mailbox.add(mail("While it was chosen"), projects)
+        box.mailbox.add(mail("In the other one"), suppliers)
+        found, cursor = box.read(cursor)
+        assert {"While it was chosen", "In the other one"} <= {e.subject for e in found}
+        box.mailbox.add(mail("Later"), suppliers)
+        assert [e.subject for e in box.read(cursor)[0]] == ["Later"]
+
+    def test_a_chosen_folder_is_read_whole_for_as_long_as_it_bears_another_name(self, box):
+        projects = box.mailbox.add_folder("Projects")
+        _, cursor = box.read(folders=["Projects"])
+        projects.name = "Projects 2025"
+        for subject in ("First", "Second"):
+            box.mailbox.add(mail(subject), projects.id)
+            found, cursor = box.read(cursor, folders=["Projects"])
+            assert [e.subject for e in found] == [subject]
 
     def test_a_look_that_ends_among_moved_mails_goes_on_where_it_ended(self, box):
         _, cursor = box.read()

@@ -580,6 +580,53 @@ class TestGoingSilent:
         assert sum("FETCH" in line and bool(bad & {*spread_of(line)}) for line in server.said) <= 4
 
 
+class TestAFolderThatGivesNothing:
+    """Projects is chosen, and in it lie only mails that the server never gives."""
+
+    @pytest.fixture(params=[(1, HANG), (3, HANG), (MANY, "%t NO Server Unavailable. 15"), (MANY, "%t NO no")])
+    def bad(self, request):
+        return request.param
+
+    @pytest.fixture
+    def projects(self, odd, bad):
+        """A mailbox with so many of them there, and as many mails in INBOX as are asked for."""
+
+        def opens(inbox):
+            def examine(line):
+                opened[:] = [last if "Projects" in line else inbox]
+                return ScriptedImap.OPENED
+
+            last, reply = bad
+            opened, well = [inbox], many(inbox)
+            replies = {
+                "STATUS.*Projects": f'* STATUS "Projects" (UIDVALIDITY 1 UIDNEXT {last + 1})\n%t OK done',
+                "STATUS": well["STATUS"],
+                "EXAMINE": examine,
+                "UID SEARCH": lambda _: f"* SEARCH {' '.join(map(str, range(1, opened[0] + 1)))}\n%t OK done",
+                "UID FETCH": lambda line: well["UID FETCH"](line) if opened == [inbox] else reply,
+            }
+            return odd(replies, settings={"folders": ["Projects"]})[1]
+
+        return opens
+
+    def test_it_keeps_back_no_other_is_asked_for_by_the_next_looks_and_given_up_in_the_end(
+        self, projects, bad
+    ):
+        box = projects(2)
+        pages = looks(box, None, 1)
+        assert sum(len(page.envelopes) for page in pages) == 2
+        assert sum(page.refused for page in pages) == bad[0]
+        given_up = 0
+        while any(page.refused for page in pages):
+            pages = looks(box, aged(pages[-1].cursor), 1)
+            given_up += sum(page.unreadable for page in pages)
+        assert given_up == bad[0]
+
+    def test_where_the_server_gives_no_mail_at_all_nothing_is_owed(self, projects):
+        with pytest.raises((Temporary, Rejected)):
+            looks(projects(0), None, 1)
+
+
 class TestHangingUp:
     """A server that ends the session when it is asked for a certain mail, most likely because it crashes."""
 
@@ -634,7 +681,7 @@ class TestHangingUp:
         server, box = odd(many(mails, broken=lambda _: True, reply=CLOSE))
         with pytest.raises(Temporary):
             looks(box, None, 1)
-        assert sum("AUTHENTICATE" in line for line in server.said) <= MOST_LOST + 3
+        assert sum("AUTHENTICATE" in line for line in server.said) <= MOST_LOST + 6
 
     @pytest.mark.parametrize("bad", [{*range(25, 200, 25)}, {*range(1, 15)}], ids=["spread", "in a row"])
     def test_many_such_mails_are_got_over_too(self, odd, bad):

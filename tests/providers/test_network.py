@@ -158,6 +158,33 @@ class TestHosts:
         with pytest.raises(Temporary):
             network.connect("mail.example", 993, 1)
 
+    def test_a_name_server_that_says_nothing_is_waited_for_as_long_as_there_is_time(self, monkeypatch):
+        asked, ended = [], threading.Event()
+
+        def silent(name, *_, **__):
+            asked.append(name)
+            ended.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+        monkeypatch.setattr(socket, "getaddrinfo", silent)  # the far side: DNS
+        for _ in range(IN_A_ROW + 1):  # that our time is over is no fault of the server's
+            began = time.monotonic()
+            with deadline.within(0.3), pytest.raises(Temporary):
+                network.connect("mail.silent.example", 993, 10)
+            assert time.monotonic() - began < 2
+        assert len(asked) == IN_A_ROW + 1
+        ended.set()
+
+    @pytest.mark.long
+    def test_a_name_server_that_says_nothing_is_waited_for_no_longer_than_is_of_use(self, monkeypatch):
+        ended = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(60))  # the far side: DNS
+        began = time.monotonic()
+        with pytest.raises(Temporary):
+            network.connect("mail.silent.example", 993, 10)
+        ended.set()
+        assert time.monotonic() - began < network.LOOKED_UP + 2
+
 
 class TestPorts:
     @pytest.mark.parametrize("port", [22, 25, 80, 3306, 10000, 0, -1, 65536, 10**9])

@@ -335,6 +335,50 @@ class TestLoginDelay:
         _, cursor = looked(receiver, pages[-1].cursor, 1)
         assert [*Position.read(cursor).tried.values()] == [1]
 
+    @pytest.fixture
+    def delayed(self, start):
+        """A server with four mails, of which one is bad, that lets nobody in twice within a look."""
+
+        def holds(number, bad):
+            def sign_in(line):
+                signed_in.append(line)
+                return self.REFUSAL if len(signed_in) > 1 else "+OK"
+
+            signed_in = []
+            server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n3 three\n4 four\n."})
+            tops = {f"TOP {n} 0": headers(str(n), came=datetime.now(UTC)) for n in range(1, 5)}
+            server.replies |= tops | {f"TOP {number} 0": bad, "CAPA": "+OK\nUIDL\nTOP\nLOGIN-DELAY 7\n."}
+            usual = server.answer
+            server.answer = lambda line: sign_in(line) if line.startswith("PASS") else usual(line)
+            return receiver, signed_in
+
+        return holds
+
+    @pytest.mark.parametrize("number", range(1, 5))
+    @pytest.mark.parametrize(
+        "bad", [CLOSE, HANG, f"+OK\n{'x' * (SHORT + 1)}\n\n."], ids=["close", "hang", "large"]
+    )
+    def test_a_first_look_that_a_mail_ends_says_for_how_long_to_wait_and_the_next_one_gets_further(
+        self, delayed, number, bad
+    ):
+        receiver, signed_in = delayed(number, bad)
+        found, cursor, pauses = [], None, []
+        for _ in range(3):
+            signed_in.clear()
+            try:
+                for page in receiver.pages(cursor, SINCE):
+                    found += [envelope.subject for envelope in page.envelopes]
+                    cursor = page.cursor
+            except Delayed as delay:
+                pauses.append(delay.retry_after)
+        assert {*pauses} <= {7}
+        assert sorted(found) == [str(n) for n in range(1, 5) if n != number]
+        assert len(Position.read(cursor).tried) == 1  # to be asked for again
+
+    def test_a_mailbox_whose_newest_mails_have_one_that_ends_the_session_is_connected(self, delayed):
+        receiver, _ = delayed(2, CLOSE)
+        receiver.check()
+
     def test_a_look_alone_signs_in(self, start):
         _, receiver = start({"TOP": headers("Late", **{"Message-ID": "<late@x>"})})
         assert [envelope.subject for envelope in receiver.look(["<late@x>"])] == ["Late"]

@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import CursorExpired
 from shared.providers.base import Cursor
-from shared.providers.ews.reading import Position as Ews
+from shared.providers.ews.position import Position as Ews
 from shared.providers.google.position import Position as Google
 from shared.providers.imap.position import Kept, Mark
 from shared.providers.imap.position import Position as Imap
@@ -25,8 +25,8 @@ KEPT = [
         Microsoft({"f": "inbox"}, {"f": "l"}, AT, {"z": 1}),
     ),
     (
-        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"],"refused":{"x":1},"tried":{"x":2}}',
-        Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}),
+        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"],"refused":{"x":1},"tried":{"x":2},"chosen":{"A":"a"}}',
+        Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}, {"A": "a"}),
     ),
     (
         '{"at":"2026-01-02T03:04:05.000678Z","sent":"","elsewhere":true,"folders":{"A":{"validity":1,"next":2,"modseq":3}},"owed":{"A":[1,{"2":[3,4]},[5]]},"v":1}',

@@ -1,13 +1,17 @@
 """Health and the doctor: each failure is named with its fix."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from shared import checking, integrating
 from shared.contract import PutIntegration
 from shared.errors import Temporary
+from shared.storage.base import Save
+from tests import exchange
 from tests.doors import Guard, guarded
+from tests.providers.scripted import ScriptedImap, ScriptedSmtp
 from tests.scenes import caller
 
 
@@ -39,9 +43,34 @@ def test_the_doctor_names_what_fails_and_how_to_mend_it(scene):
     for name in ("imap", "smtp"):
         scene.app.grants.store_password(scene.org_id, scene.mailbox.id, name, scene.alice.address, "wrong")
     checks = {check.name: check for check in checking.doctor(scene.app, scene.caller, scene.mailbox.id)}
-    for name in ("sign_in_receiving", "sign_in_sending", "round_trip", "sent_copy"):
+    for name in ("sign_in_receiving", "sign_in_sending"):
         assert checks[name].status == "failed"
         assert checks[name].fix
+
+
+def test_the_doctor_shows_each_server_a_wrong_password_once(scene):
+    tls = scene.world.authority.server_context()
+    imap = ScriptedImap(tls, {"AUTHENTICATE": "%t NO [AUTHENTICATIONFAILED] wrong"})
+    with imap, ScriptedSmtp(tls, {"AUTH": "535 5.7.8 wrong"}) as smtp:
+        places = {
+            name: {"host": "localhost", "port": server.port, "security": "tls"}
+            for name, server in (("imap", imap), ("smtp", smtp))
+        }
+        scene.app.records.commit(scene.org_id, Save(replace(scene.mailbox, settings=places)))
+        checks = examined(scene)
+    assert [sum("AUTH" in line for line in server.said) for server in (imap, smtp)] == [1, 1]
+    for name in ("round_trip", "sent_copy"):
+        assert (checks[name].status, "lock the account" in checks[name].detail) == ("skipped", True)
+
+
+def test_where_one_system_does_both_the_doctor_shows_it_a_wrong_password_once(world, app, clock):
+    scene, accounts = exchange.build(world, app, clock), world.exchange.accounts
+    app.grants.store_password(scene.org_id, scene.mailbox.id, "ews", scene.alice.address, "wrong")
+    before = accounts.attempts["bad"]
+    checks = examined(scene)
+    assert accounts.attempts["bad"] == before + 1
+    names = ("sign_in_receiving", "sign_in_sending", "round_trip", "sent_copy")
+    assert [checks[name].status for name in names] == ["failed", *["skipped"] * 3]
 
 
 def test_the_doctor_finds_what_is_well_and_leaves_one_copy(scene):
@@ -97,5 +126,5 @@ def test_the_doctors_mail_is_one_of_the_hour(scene, rule):
 def test_a_doctors_mail_that_never_leaves_is_not_counted(scene, rule):
     rule(maxPerHour=1)
     scene.app.grants.store_password(scene.org_id, scene.mailbox.id, "smtp", scene.alice.address, "wrong")
-    assert examined(scene)["round_trip"].status == "failed"
+    assert examined(scene)["sign_in_sending"].status == "failed"
     assert scene.send()

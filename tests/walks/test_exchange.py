@@ -4,7 +4,7 @@ import pytest
 
 from shared import casework, connecting, integrating, owning
 from shared.callers import Caller
-from shared.contract import ConnectMailbox, PutIntegration
+from shared.contract import ConnectMailbox, PatchMailbox, PutIntegration
 from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Temporary, Unsupported
 from shared.model import AuditRecord, Delivery, Mailbox
 from shared.syncing import PATIENCE
@@ -182,6 +182,27 @@ def test_on_the_wire_no_body_is_asked_for_and_each_step_has_its_price(scene, wor
         ["FindFolder", "SyncFolderItems", "SyncFolderItems", "GetItem", "GetItem"],
         1,
     )
+
+
+def test_where_folders_are_chosen_no_unrelated_mail_in_others_is_shown_and_a_moved_reply_is_filed(scene):
+    box = scene.alice.box
+    for name in ("Projects", "Suppliers", "Private"):
+        box.add_folder(name)
+    scene.mailbox = connecting.change(
+        scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=["Projects"])
+    )
+    scene.sent()
+    scene.sync()
+    for number in range(20):
+        raw = write(f"s{number}@elsewhere.example", scene.alice.address, "Private", "Words").as_bytes()
+        scene.alice.receive(raw, folder="Private")
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    [reply] = box.listed(box.place("inbox").id)
+    box.move(reply, "Suppliers")
+    before = {*box.headers_read}
+    assert scene.sync() == {"file": 1}
+    assert directions(scene) == ["out", "in"]
+    assert {*box.headers_read} - before == {reply.id}
 
 
 def test_a_mail_that_leaves_through_an_smtp_server_has_one_copy_in_sent_which_is_no_draft(scene, world):

@@ -1,6 +1,6 @@
 """The folders of a mailbox: which are read, which are only looked into, and what they are called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -32,25 +32,26 @@ class Layout:
 
     Attributes:
         watched: what is followed: name -> folder, Sent first.
+        chosen: those of them that were chosen: name -> id.
         names: id -> name, of all.
         others: those that are only looked into.
         missing: those that were chosen and are not there.
     """
 
     watched: Mapping[str, Place]
+    chosen: Mapping[str, str]
     names: Mapping[str, str]
     others: Sequence[Folder]
     missing: tuple[str, ...]
 
-    def changed(self, since: datetime) -> list[Place]:
-        """Return the other folders where something changed since then, or may have."""
-        changed = (one for one in self.others if one.changed_at is None or one.changed_at >= since)
-        return [FolderId(id=one.id) for one in changed]
+    def changed(self, since: datetime) -> list[str]:
+        """Return the ids of the other folders where something changed since then, or may have."""
+        return [one.id for one in self.others if one.changed_at is None or one.changed_at >= since]
 
     @property
     def everything(self) -> list[Place]:
         """Return all of them."""
-        return [FolderId(id=id_) for id_ in self.names]
+        return places(self.names)
 
 
 class Folders(Session):
@@ -77,15 +78,22 @@ class Folders(Session):
         """Ask for the folders and sort them out."""
         mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
         names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
-        chosen = {path: FolderId(id=one.id) for path, one, _ in mail if path in self.chosen()}
-        watched = {name: self.known(name) for name in FOLLOWED} | chosen
+        chosen = {path: one.id for path, one, _ in mail if path in self.chosen()}
+        watched = {name: self.known(name) for name in FOLLOWED}
+        watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
         others = [one for _, one, _ in mail if names[one.id] not in watched]
-        return Layout(watched, names, others, tuple(name for name in self.chosen() if name not in chosen))
+        missing = tuple(name for name in self.chosen() if name not in chosen)
+        return Layout(watched, chosen, names, others, missing)
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""
         told = {one.id: one.role for one in every if one.role in ROLES}
         return told or {id_: name for name, id_ in self.folder_ids(list(ROLES)).items()}
+
+
+def places(ids: Iterable[str]) -> list[Place]:
+    """Name folders by their ids, as requests do."""
+    return [FolderId(id=id_) for id_ in ids]
 
 
 def _way(one: Folder, by_id: Mapping[str, Folder]) -> list[Folder]:

@@ -1,31 +1,31 @@
 """Reading a mailbox at Exchange: SyncFolderItems of Sent, Inbox and the chosen folders, a look at the others.
 
 What rules and people move out of the Inbox before we see it is found by time: FindFolder tells which other
-folders changed, and one FindItem reads those.
+folders changed, and FindItem searches those: for all that is new, or, where folders were chosen, for what
+quotes a Message-ID of ours.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
-from typing import ClassVar
 
 from shared import mime
-from shared.errors import CursorExpired, NotFound, RateLimited, Temporary, Withheld
+from shared.errors import NotFound, RateLimited, Temporary, Withheld
 from shared.model import Envelope
-from shared.providers import network, positions
+from shared.providers import network
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.ews.calls import BATCH, Found
 from shared.providers.ews.envelopes import envelope, is_draft
-from shared.providers.ews.folders import Folders, Layout
+from shared.providers.ews.folders import Folders, Layout, places
+from shared.providers.ews.position import Position, hashed
 from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
     REFERENCES,
     Element,
     Where,
+    both,
     decoded,
     either,
     equal,
@@ -53,35 +53,6 @@ _REPORTS = {"message/delivery-status", "message/disposition-notification", "text
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass
-class Position(positions.Position, positions.Patient):
-    """What a cursor says.
-
-    Attributes:
-        states: folder -> its sync state.
-        swept: until when the other folders were looked through; set by the first look, however early it ends.
-        seen: the mails given out of them since `OVERLAP` before, hashed.
-        refused, tried: see `Patient`.
-    """
-
-    provider: ClassVar[str] = "ews"
-    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written twice
-    states: dict[str, str] = field(default_factory=dict)
-    swept: datetime | None = None
-    seen: list[str] = field(default_factory=list)
-    refused: dict[str, int] = field(default_factory=dict)
-    tried: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Have a lost sync state start over with the folders that are followed, and not with the others."""
-        try:
-            yield
-        except CursorExpired as expired:
-            rest = replace(self, states={})
-            raise CursorExpired(expired.detail, resume=rest.cursor) from expired
-
-
 class EwsMailbox(Folders):
     """Receiver and SentFolder of `base` over EWS."""
 
@@ -95,7 +66,7 @@ class EwsMailbox(Folders):
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
-        position.states = {name: state for name, state in position.states.items() if name in layout.watched}
+        position.follow(layout)
         position.swept = position.swept or started
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
@@ -223,15 +194,29 @@ class EwsMailbox(Folders):
 
         The position moves with each page: a look that ends between two has lost nothing.
         """
-        found = sorted(self.find(layout.changed(after), Where(since_then(after))), key=_at)
-        new = [one for one in found if _hashed(one.id) not in position.seen]
+        found = sorted(self._came(position, layout, after), key=_at)
+        new = [one for one in found if hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
             told = self._envelopes(position, [one.id for one in batch], layout)
-            position.seen = [*position.seen, *(_hashed(one.id) for one in batch)][-MOST_SEEN:]
+            position.seen = [*position.seen, *(hashed(one.id) for one in batch)][-MOST_SEEN:]
             position.swept = max(position.swept or started, min(started, _at(batch[-1])))
             yield position.page(*told)
-        position.seen = [_hashed(one.id) for one in found][-MOST_SEEN:]
+        position.seen = [hashed(one.id) for one in found][-MOST_SEEN:]
         position.swept = started
+
+    def _came(self, position: Position, layout: Layout, after: datetime) -> list[Found]:
+        """Find what came since then to folders that are not followed.
+
+        Where folders were chosen, nothing else of the other ones is ours to read than what quotes an id that
+        begins as ours do: Exchange itself looks for it. A chosen one that was renamed is read whole.
+        """
+        changed, then = layout.changed(after), since_then(after)
+        whole = [one for one in changed if not self.chosen() or hashed(one) in position.chosen.values()]
+        quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
+        found = self.find(places(whole), Where(then))
+        return found + self.find(
+            places(one for one in changed if one not in whole), Where(both(then, quotes))
+        )
 
     def _envelopes(
         self, position: Position, ids: Sequence[str], layout: Layout, folder: str = ""
@@ -250,7 +235,3 @@ def _shown(items: Sequence[Element], layout: Layout, folder: str = "") -> list[E
 
 def _at(one: Found) -> datetime:
     return one.received_at or _NEVER
-
-
-def _hashed(id_: str) -> str:
-    return hashlib.sha256(id_.encode()).hexdigest()[:12]

@@ -55,20 +55,25 @@ def since_then(at: datetime) -> Element:
     return _compared("t:IsGreaterThanOrEqualTo", RECEIVED, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-def holding(field: str, value: str) -> Element:
-    """Say that a field holds this text."""
+def holding(field: str, value: str, *, any_case: bool = False) -> Element:
+    """Say that a field holds this text, in these letters or in those of any case."""
     return _element(
         "t:Contains",
         create_element("t:FieldURI", attrs={"FieldURI": field}),
         create_element("t:Constant", attrs={"Value": value}),
         ContainmentMode="Substring",
-        ContainmentComparison="Exact",
+        ContainmentComparison="IgnoreCase" if any_case else "Exact",
     )
 
 
 def either(conditions: Sequence[Element]) -> Element:
     """Say that one of them holds."""
     return _element("t:Or", *conditions) if len(conditions) > 1 else conditions[0]
+
+
+def both(one: Element, other: Element) -> Element:
+    """Say that both hold."""
+    return _element("t:And", one, other)
 
 
 def _compared(how: str, field: str, value: str) -> Element:

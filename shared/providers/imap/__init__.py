@@ -4,20 +4,21 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import batched
+from itertools import batched, islice
 
 from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
+from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
 from shared.providers.imap.finding import NOT_LOOKED_INTO, ImapFinder
 from shared.providers.imap.folders import INBOX
 from shared.providers.imap.position import Mark, Position
-from shared.providers.imap.refusals import Silent
+from shared.providers.imap.refusals import Broke, Silent
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
 
@@ -178,36 +179,59 @@ class ImapMailbox(ImapFinder):
     def _read_first(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
     ) -> Page:
-        """See `_read`; where the server says nothing to any, all are owed if it gives another mail."""
-        try:
-            return self._read(position, folder, uids, oldest, sent=sent)
-        except Silent:
-            unasked = self.unasked
-            if not self._gives_another(folder, ({*uids} - unasked) | position.withheld(folder)):
-                raise
-        given_up = position.owe(folder, self.examine(folder), uids, uids, unasked)
-        return position.page((), len(uids) - given_up, given_up)
+        """See `_read`; where the server gives none of many, or is silent to all, they are owed.
 
-    def _gives_another(self, folder: str, known: Collection[int]) -> bool:
-        """Whether the server gives the oldest or the newest mail of those not known to be kept back."""
+        But only if it gives another mail: else it is out of order, and that is no matter of single mails.
+        """
+        try:
+            found = self.described(folder, uids, sent=sent, oldest=oldest)
+        except (Silent, Broke, Rejected):
+            unasked = self.unasked
+            if not self._gives_another(position, folder, ({*uids} - unasked) | position.withheld(folder)):
+                raise
+            given_up = position.owe(folder, self.examine(folder), uids, uids, unasked)
+            return position.page((), len(uids) - given_up, given_up)
+        return self._page(position, folder, uids, found)
+
+    def _gives_another(self, position: Position, folder: str, known: Collection[int]) -> bool:
+        """Whether the server gives a mail of those not known to be kept back.
+
+        It is asked for the newest of another folder that is read, and for the oldest and the newest of this
+        one, in which all that there is may be kept back.
+        """
+        names = [name for name in self.watched(position.sent) if name != folder and self.exists(name)]
+        elsewhere = ((name, self._besides(name, position.withheld(name))[-1:]) for name in names)
+        asked = [*islice(filter(lambda one: one[1], elsewhere), 1)]
+        here = self._besides(folder, known)
+        return any(
+            self._gives(name, uids) for name, uids in [*asked, (folder, here[:1]), (folder, here[1:][-1:])]
+        )
+
+    def _besides(self, folder: str, known: Collection[int]) -> list[int]:
+        """Return what lies in a folder besides these."""
         self.examine(folder)
-        others = [uid for uid in self.find("ALL") if uid not in known]
-        for uid in dict.fromkeys(others[:1] + others[-1:]):
-            try:
-                if self.described(folder, [uid], sent=True):
-                    return True
-            except Silent:
-                continue
-        return False
+        return [uid for uid in self.find("ALL") if uid not in known]
+
+    def _gives(self, folder: str, uids: Sequence[int]) -> bool:
+        """Whether the server gives any of these."""
+        try:
+            return bool(uids and self.described(folder, uids, sent=True))
+        except Silent:
+            return False
 
     def _read(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
     ) -> Page:
-        """Read headers, and make a page of the mails that are not older, drafts left out.
+        """Read headers, and make a page of the mails that are not older, drafts left out."""
+        return self._page(position, folder, uids, self.described(folder, uids, sent=sent, oldest=oldest))
+
+    def _page(
+        self, position: Position, folder: str, uids: Sequence[int], found: Mapping[int, Envelope | None]
+    ) -> Page:
+        """Make a page of what was read.
 
         What is kept back and still there is owed, what is gone must be looked for elsewhere.
         """
-        found = self.described(folder, uids, sent=sent, oldest=oldest)
         there = self.kept_back(uids, found)
         position.elsewhere |= len(found) + len(there) < len(uids)
         given_up = position.owe(folder, self.examine(folder), uids, there)

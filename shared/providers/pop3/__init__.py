@@ -63,6 +63,7 @@ class Pop3Receiver:
 
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
         self._session = Session(connection, timeouts)
+        self._refused: dict[str, ZalionError] = {}
 
     def check(self) -> None:
         """See `Receiver.check`. Raises Unsupported for a server that lacks UIDL or TOP, or deletes."""
@@ -78,24 +79,18 @@ class Pop3Receiver:
         what was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed
         or Muted after the last page where they leave the rest to the next look.
         """
-        position = Position.read(cursor) if cursor else None
+        position = Position.read(cursor) if cursor else Position([])
         self._session.close()  # only the next session shows what came
-        uidls = self._session.uidls()
-        oldest = since - _DAY
-        if position is None:
-            newest_first, oldest = self._newest_first(uidls), since.replace(microsecond=0)
-            position = Position.of(newest_first[self._begin(newest_first, oldest) :])
-            uidls = [*newest_first[::-1]]
-        reached, again = None, position.again(uidls)
-        if len(again) > MOST_LATE:
-            yield from self._again(position, again, oldest)
-        for reached, read in self._steps(position, uidls, again):
-            yield from self._page(reached, read, oldest)
-        if 0 < len(again) <= MOST_LATE:
-            yield from self._again(reached or position, again, oldest)
-        end = Position.of(uidls, position).cursor
-        if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
-            yield Page((), end)
+        self._refused, begun = {}, position.begun
+        try:
+            for page in self._all(position, since):
+                begun = True
+                yield page
+        except (Delayed, Muted):
+            if not begun and self._refused:  # or the next look would end at the same mails
+                given_up = position.put_off([*self._refused], self._refused)
+                yield Page((), position.cursor, len(self._refused) - given_up, given_up)
+            raise
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. The mail stays on the server."""
@@ -145,6 +140,33 @@ class Pop3Receiver:
     def close(self) -> None:
         """See `Receiver.close`."""
         self._session.close()
+
+    def _all(self, position: Position, since: datetime) -> Iterator[Page]:
+        """Yield the pages of a look."""
+        uidls, oldest = self._session.uidls(), since - _DAY
+        if not position.begun:
+            oldest = since.replace(microsecond=0)
+            position, uidls = self._first(position, uidls, oldest)
+        reached, again = None, position.again(uidls)
+        if len(again) > MOST_LATE:
+            yield from self._again(position, again, oldest)
+        for reached, read in self._steps(position, uidls, again):
+            yield from self._page(reached, read, oldest)
+        if 0 < len(again) <= MOST_LATE:
+            yield from self._again(reached or position, again, oldest)
+        end = Position.of(uidls, position).cursor
+        if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
+            yield Page((), end)
+
+    def _first(self, position: Position, uidls: Sequence[str], since: datetime) -> tuple[Position, list[str]]:
+        """Find where a first look begins: the position there, and the UIDLs from the oldest on.
+
+        What ended such a look before is not asked for to find out: it is read last.
+        """
+        put_off = [uidl for uidl in uidls if position.knows(uidl)]
+        newest_first = self._newest_first([uidl for uidl in uidls if not position.knows(uidl)])
+        begin = self._begin(newest_first, since)
+        return Position.of(newest_first[begin:], position), [*newest_first[::-1], *put_off]
 
     def _steps(
         self, position: Position, uidls: Sequence[str], again: Sequence[str]
@@ -267,11 +289,14 @@ class Pop3Receiver:
         return next(told, None) or self._arrival(uidls[0]) or _NEVER
 
     def _mail(self, uidl: str) -> _Mail | None:
-        """Read a mail's headers; None for one that another session deleted. Raises Refused."""
+        """Read a mail's headers; None for one that another session deleted. Raises Refused, and notes it."""
         try:
             block = self._session.top(uidl, 0)
         except NotFound:
             return None
+        except Refused as refusal:
+            self._refused[uidl] = refusal
+            raise
         came = mime.arrival(block)
         return _Mail(mime.envelope(block, ref=uidl, folder="INBOX", received_at=came), came)
 

@@ -33,7 +33,8 @@ class _Rest(msgspec.Struct, array_like=True):
 class Position(positions.Patient):
     """A maildrop as it was: equal sums are equal sets of UIDLs, but for one chance in 2^64.
 
-    The positions of one look share what they know of refused mails.
+    The positions of one look share what they know of refused mails. Without sums, the mails that were there
+    before the first look are still to be told from the others.
     """
 
     provider: ClassVar[str] = "pop3"
@@ -59,9 +60,14 @@ class Position(positions.Patient):
             left = msgspec.json.decode(begun + rest, type=_Rest) if begun else None
         except ValueError as error:  # msgspec's are, too
             raise CursorExpired("The cursor is of another kind.") from error
-        if len(data) != _SIZE * GROUPS:
+        if len(data) != _SIZE * GROUPS and (data or left is None):
             raise CursorExpired("The cursor is of another kind.")
         return cls([int.from_bytes(data[at : at + _SIZE]) for at in range(0, len(data), _SIZE)], left)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is known which mails were there before."""
+        return bool(self._sums)
 
     @property
     def cursor(self) -> Cursor:

@@ -204,7 +204,10 @@ class Session:
             raise Refused(error.detail) from delayed
 
     def shows(self, uidls: Sequence[str]) -> None:
-        """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary."""
+        """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary.
+
+        One at which the session ended, where nobody is let in again so soon, says nothing of the others.
+        """
         said: Refused | None = None
         for uidl in uidls:
             try:
@@ -213,6 +216,10 @@ class Session:
                 raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from error
             except Refused as error:
                 said = error
+            except Delayed:
+                if said:
+                    return
+                raise
             else:
                 return
         if said and not self._ask(lambda client: client.capa()):  # it cannot say that it lacks TOP
