@@ -7,21 +7,21 @@ A link can be sent to anybody: who signs in for what somebody else asked for is 
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
 
-from shared import adopting, audit, choosing, connecting, flows, jobs, presence, registering
+from shared import audit, flows, jobs, registering
 from shared.app import App
+from shared.attaching import attach, attachable, insist
 from shared.authorizing import oauth_of, prove
 from shared.callers import spelled
-from shared.errors import Conflict, ConsentRequired, Temporary, ZalionError
+from shared.errors import Conflict, Temporary, ZalionError
 from shared.flows import Refused, Used, explained
 from shared.jobs import Job
-from shared.model import Flow, Integration, Mailbox, account_of
-from shared.providers.base import Bearer, Tokens
+from shared.model import Flow, Integration, Mailbox
+from shared.providers.base import Tokens
 from shared.storage.base import Move, Stored
 
 PAUSE = 15
@@ -133,7 +133,7 @@ def _asked_for_by_another(app: App, org_id: str, flow: Flow, tokens: Tokens) -> 
     if flow.purpose == "proof":
         _provable(app, org_id, flow, tokens)
         return not themselves
-    mailbox = _attachable(app, org_id, flow, tokens)
+    mailbox = attachable(app, org_id, flow, tokens)
     shared = mailbox.settings[flow.provider].get("shared")
     return not themselves and (bool(shared) or flow.actor != mailbox.address)
 
@@ -154,7 +154,9 @@ def _ask(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
 
 
 def _go_on(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
-    return (_approve if flow.purpose == "proof" else _attach)(app, org_id, flow, tokens)
+    if flow.purpose == "proof":
+        return _approve(app, org_id, flow, tokens)
+    return _connected(flow, attach(app, org_id, flow, tokens))
 
 
 def _came_to_nothing(app: App, org_id: str, flow: Flow, error: ZalionError) -> Outcome:
@@ -178,7 +180,7 @@ def _provable(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Stored[Integ
         raise explained("other_directory")
     if app.registrations.owner(flow.provider, flow.tenant) not in {None, org_id}:
         raise explained("tenant_taken")
-    _insist(app, flow.provider, integration.settings, tokens)
+    insist(app, flow.provider, integration.settings, tokens)
     return stored
 
 
@@ -202,84 +204,10 @@ def _approve(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
     return Outcome("approved", return_url=flow.return_url)
 
 
-def _attachable(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Mailbox:
-    """Return the mailbox that was signed in to: is it this one, with the permissions it needs?"""
-    mailbox = app.records.get(org_id, Mailbox, flow.mailbox_id).value
-    if mailbox.state == "disconnected":
-        raise explained("disconnected")
-    if mailbox.owner != flow.owner:  # an open link must not let somebody else read what is opened with it
-        raise explained("start_again")
-    integration = choosing.approved(app, org_id, flow.provider, mailbox.address)
-    settings = mailbox.settings[flow.provider]
-    _insist(app, flow.provider, settings, tokens)
-    _check_directory(app, org_id, integration, tokens, mailbox.address)
-    registration = app.registrations.named(org_id, integration)
-    opens = oauth_of(app, flow.provider).opens
-    if not (settings.get("shared") or opens(registration, tokens, mailbox.address)):
-        raise explained("wrong_account", address=mailbox.address)
-    return mailbox
-
-
-def _attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Outcome:
-    """Keep the grant of the mailbox that was signed in to, try it, and follow the mailbox."""
-    mailbox = _attachable(app, org_id, flow, tokens)
-    credential = Bearer(tokens.address, tokens.access_token)
-    for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        if side == flow.provider:
-            adopting.try_out(app, org_id, mailbox, side, power, lambda: credential)
-    scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
-    app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
-    if app.provider(flow.provider).one_account:
-        _note(app, org_id, flow.provider, mailbox, tokens)
-    connecting.activate(app, org_id, mailbox, flow.actor)
-    return _connected(flow, mailbox)
-
-
-def _note(app: App, org_id: str, provider: str, mailbox: Mailbox, tokens: Tokens) -> None:
-    """Note where the account is connected; then make sure that what it granted still is.
-
-    The last connection elsewhere may have ended between the sign-in and the note, and its end withdraws all
-    that the account granted us (`OAuth.revoke`). What ends after the note sees it (`disconnecting`).
-    """
-    accounts = [account_of(provider, name) for name in (mailbox.address, tokens.subject) if name]
-    for account in accounts:
-        presence.note(app.records, account, (org_id, mailbox.id))
-    registration = app.registrations.of(org_id, provider)
-    scopes = oauth_of(app, provider).scopes(mailbox.settings[provider])
-    try:
-        with suppress(Temporary):  # a look will tell
-            oauth_of(app, provider).renew(registration, tokens.refresh_token or "", scopes)
-    except ConsentRequired:
-        for account in accounts:
-            presence.forget(app.records, account, (org_id, mailbox.id))
-        others = {mailbox.receives_with, mailbox.sends_with} - {provider}
-        app.grants.destroy(org_id, mailbox.id, kept=others, elsewhere=lambda _: True)
-        raise
-
-
 def _connected(flow: Flow, mailbox: Mailbox) -> Outcome:
     """Say whose wish it was where it was not the mailbox's own user: a link can be sent to anybody."""
     key = "connected" if flow.actor == mailbox.address else "connected_for"
     return Outcome(key, mailbox.address, flow.actor, return_url=flow.return_url)
-
-
-def _check_directory(app: App, org_id: str, integration: Integration, tokens: Tokens, address: str) -> None:
-    """Raise for an account of another directory: than the proven one, or of another organisation's."""
-    if oauth_of(app, integration.provider).by_admin:
-        if tokens.tenant.lower() != integration.tenant:
-            raise explained("wrong_account", address=address)
-        return
-    # Google names a customer's first domain; another one of it may be the one that was taken
-    for name in filter(None, {tokens.tenant, tokens.address.rpartition("@")[2]}):
-        if app.registrations.owner(integration.provider, name) not in {None, org_id}:
-            raise explained("tenant_taken")
-
-
-def _insist(app: App, provider: str, settings: Mapping[str, object], tokens: Tokens) -> None:
-    """Raise where a permission was not granted: with less, mail would be lost without a word."""
-    wanted = oauth_of(app, provider).scopes(settings)
-    if not {scope.lower() for scope in wanted} <= {scope.lower() for scope in tokens.scopes}:
-        raise explained("partial_consent")
 
 
 def _wait(app: App, org_id: str, flow: Flow) -> Outcome:
