@@ -100,8 +100,8 @@ class WebServer:
             )
         scheme, name = ("https", "localhost") if tls else ("http", HOST)
         self.url = f"{scheme}://{name}:{self._server.server_port}"
-        # it wakes up so often only to see whether it is to stop, and a test run has many that never do
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True)
+        # It never wakes up by itself, `stop` wakes it: a test run has hundreds that wait until its end.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(None,), daemon=True)
         self._thread.start()
 
     def answer(self, request: Request) -> Reply:
@@ -121,9 +121,13 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop listening, and close what clients keep open."""
-        self._server.shutdown()
+        ending = threading.Thread(target=self._server.shutdown, daemon=True)
+        ending.start()
+        while self._thread.is_alive():
+            with suppress(OSError):  # it does not listen any more
+                socket.create_connection((HOST, self._server.server_port), timeout=1).close()
+            self._thread.join(0.05)
         self._server.server_close()
-        self._thread.join()
         for connection in list(self._connections):
             with suppress(OSError):  # closed by the client in the meantime
                 connection.shutdown(socket.SHUT_RDWR)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from shared import casework, connecting, integrating
+from shared import connecting
 from shared.app import App
 from shared.callers import Caller
-from shared.contract import ConnectMailbox, PutIntegration
+from shared.contract import ConnectMailbox
 from shared.model import Mailbox
-from tests.scenes import Clock, ProgramUser, Scene, caller, someone
+from tests.scenes import Clock, ProgramUser, Scene, begin, caller, someone
 
 PASSWORD = "correct horse"
 _NUMBERS = itertools.count(1)
@@ -81,9 +81,6 @@ def build(world: Any, app: App, clock: Clock, **mailbox: Any) -> ExchangeScene:
     org_id, domain = f"org-{secrets.token_hex(4)}", f"x{next(_NUMBERS)}.exchange.example"
     world.add_exchange_domain(domain)
     alice, supplier = person(world, "alice", domain), someone(world, "supplier", "supplier.example")
-    integrating.put(
-        app, Caller(org_id, "it@" + domain, frozenset({"admin"})), "ews", PutIntegration(approved=True)
-    )
-    casework.put_case(app, Caller(org_id, "", frozenset({"platform"})), "C-1", "Screws", [alice.address])
+    begin(app, org_id, alice, "ews")
     box = connect(world, app, org_id, alice, **mailbox)
     return ExchangeScene(world, app, clock, org_id, alice, supplier, box, domain=domain)

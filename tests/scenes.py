@@ -24,18 +24,20 @@ import imapclient
 import requests
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
-from azure.storage.queue import QueueClient, TextBase64DecodePolicy
+from azure.storage.queue import QueueClient, QueueMessage, TextBase64DecodePolicy
 
-from shared import casework, connecting, drafts, integrating, jobs, sending, syncing, working
+from shared import casework, connecting, drafts, jobs, sending, syncing, working
 from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller
-from shared.contract import ConnectMailbox, NewAttachment, Person, PutIntegration, SendEmail
+from shared.contract import ConnectMailbox, NewAttachment, Person, SendEmail
 from shared.jobs import Job
-from shared.model import Mailbox, Message, Review, SyncState
-from shared.storage.base import Save
+from shared.model import Case, Integration, Mailbox, Message, Review, SyncState
+from shared.storage.base import Add, Save
 
 _NUMBERS = itertools.count(1)
 PASSWORD = "correct horse"
+PAGE = 32
+"""Messages that a queue gives at once, at most."""
 
 
 @dataclass
@@ -245,7 +247,7 @@ class Scene:
         for name in (SYNC, DELIVER):
             queue = _queue(self.world.environment()["STORAGE"], name)
             try:
-                for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
+                for message in _messages(queue):
                     queue.delete_message(message)
                     if jobs.read(message.content).org_id in {self.org_id, *self.also}:
                         yield message.content
@@ -306,6 +308,15 @@ def _queue(connection: str, name: str) -> QueueClient:
     return QueueClient.from_connection_string(connection, name, **decoding)
 
 
+def _messages(queue: QueueClient) -> Iterator[QueueMessage]:
+    """Take what lies in a queue; a page that is not full was the last, and is not asked after."""
+    for page in queue.receive_messages(messages_per_page=PAGE, visibility_timeout=60).by_page():
+        found = list(page)
+        yield from found
+        if len(found) < PAGE:
+            return
+
+
 @cache
 def _mail(connection: str) -> ContainerClient:
     return ContainerClient.from_connection_string(connection, "mail")
@@ -340,13 +351,18 @@ def build(world: Any, app: App, clock: Clock, receives_with: str = "imap", **mai
     org_id = f"org-{secrets.token_hex(4)}"
     alice = someone(world, "alice", "imap.example")
     supplier = someone(world, "supplier", "supplier.example")
-    admin = Caller(org_id, "admin@imap.example", frozenset({"admin"}))
-    for name in (receives_with, "smtp"):
-        integrating.put(app, admin, name, PutIntegration(approved=True))
-    platform = Caller(org_id, "", frozenset({"platform"}))
-    casework.put_case(app, platform, "C-1", "Screws", [alice.address])
+    begin(app, org_id, alice, receives_with, "smtp")
     box = connect(world, app, org_id, alice, receives_with, **mailbox)
     return Scene(world, app, clock, org_id, alice, supplier, box)
+
+
+def begin(app: App, org_id: str, member: Person_, *providers: str) -> None:
+    """Write down what the use cases would in a call or more for each: approved providers, and a case.
+
+    Most tests begin with it, and none is about it: those that are approve through the use case.
+    """
+    approved = [Add(Integration(name, "approved", updated_at=app.clock())) for name in providers]
+    app.records.commit(org_id, *approved, Save(Case("C-1", "Screws", (member.address,))))
 
 
 def connect(

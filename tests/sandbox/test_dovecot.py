@@ -1,6 +1,7 @@
 """The mail server through imapclient and poplib."""
 
 import poplib
+import subprocess
 
 import imapclient
 import pytest
@@ -16,6 +17,28 @@ def test_imap_answers_with_tls_and_with_starttls(world, ann):
         assert b"STARTTLS" in client.capabilities()
         client.starttls(ann.context)
         client.login(ann.address, ann.password)
+
+
+def test_one_session_after_the_other_starts_no_process(world, ann):
+    def processes():
+        group = str(world.dovecot._process.pid)
+        found = subprocess.run(["pgrep", "-g", group], capture_output=True, text=True, check=True)
+        return set(found.stdout.split())
+
+    def sessions():
+        with ann.imap() as client:
+            client.select_folder("INBOX")
+        other = poplib.POP3_SSL("localhost", world.ports["pop3s"], context=ann.context)
+        other.user(ann.address)
+        other.pass_(ann.password)
+        other.quit()
+
+    for _ in range(3):  # by then there is one in reserve
+        sessions()
+    before = processes()
+    for _ in range(5):
+        sessions()
+    assert processes() <= before
 
 
 def test_every_account_has_its_special_folders(ann):
