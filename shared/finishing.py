@@ -82,7 +82,7 @@ class Finishing(Promised):
         """Have answers looked for that name an id before it is known; False where that cannot be seen to now.
 
         Enqueued before the id is written down, and seen after it: a crash in between loses no look.
-        It never keeps `sent` from being written. A copy that we file needs no job: it is itself the sign.
+        It never keeps `sent` from being written. Where a copy under the planned id lies, that is the sign.
         """
         if not self._unplanned(message_id) or self.mailbox is None or not self.mailbox.value.receives_with:
             return True
@@ -99,10 +99,10 @@ class Finishing(Promised):
 
         A copy is put into Sent, once, for senders whose server does not.
         """
-        delivered = None
+        copy = None
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
-                delivered = self._kept(self.mailbox.value)
+                copy = self._kept(self.mailbox.value)
         except (Temporary, ConsentRequired, Conflict) as error:
             self.refused_in(error)
             if not self.too_old():
@@ -111,9 +111,11 @@ class Finishing(Promised):
             self.note("message.copy_missing")
         except (Rejected, Unsupported, InvalidRequest, NotFound):
             self.note("message.copy_missing")
-        if delivered is None and not self._look_for(self.message.value.message_id):
+        is_sign = copy is not None and copy.message_id == self.message.value.planned_id
+        if not is_sign and not self._look_for(self.message.value.message_id):
             self.later(PAUSES[1])
             return
+        delivered = Delivery(self.mailbox.value.id, copy.ref) if self.mailbox and copy else None
         self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
 
     def refused_in(self, error: ZalionError) -> None:
@@ -138,18 +140,19 @@ class Finishing(Promised):
         ids = dict.fromkeys(filter(None, (message.planned_id, message.message_id)))
         return next(filter(None, map(sent.find_sent, ids)), None)
 
-    def _kept(self, mailbox: Mailbox) -> Delivery | None:
+    def _kept(self, mailbox: Mailbox) -> Receipt | None:
         """Find our copy in Sent, or put it there; None where the server is still to do that."""
         message = self.message.value
         consenting.insist(mailbox)
         with self.app.sent_folder(self.org_id, mailbox) as sent:
             there = self.searched(sent)
             if there:
-                return Delivery(mailbox.id, there.ref)
+                return there
             if self.files_copy():
                 return None
             raw = self.raw or bytes_of(self.app, self.org_id, message)
-            return Delivery(mailbox.id, sent.keep_sent(raw, message.sent_at or message.received_at))
+            ref = sent.keep_sent(raw, message.sent_at or message.received_at)
+            return Receipt(ref, message.planned_id)
 
 
 def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until: datetime | None) -> Message:

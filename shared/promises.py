@@ -120,6 +120,9 @@ class Promised:
                 if found is None:
                     return
                 self.message = found
+                if found.value == new:  # it was ours, and its answer lost
+                    self.riding.clear()
+                    return
             except Temporary:
                 if tries == TRIES - 1:
                     raise

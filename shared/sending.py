@@ -52,11 +52,11 @@ def promised(
         except ZalionError as error:
             if outgoing.events:  # what was read for it was read all the same
                 app.records.commit(caller.org_id, *(Save(event.record) for event in outgoing.events))
-            if not isinstance(error, Raced):
-                raise
-            kept = _kept(app, caller, case_id, fingerprint, key)
+            kept = _kept(app, caller, case_id, fingerprint, key)  # by another request, or its answer was lost
             if kept:
                 return kept
+            if not isinstance(error, Raced):
+                raise
             relaying.wait_a_turn(tries)
         else:
             return outgoing.message

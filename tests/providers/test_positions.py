@@ -17,8 +17,8 @@ pytestmark = pytest.mark.fast
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 KEPT = [
     (
-        '{"history":"1","swept":2,"again":3,"seen":["a"],"good":4,"told":"5","told_at":6,"refused":{"x":1},"tried":{"x":2},"last":"z"}',
-        Google("1", 2, 3, ["a"], 4, "5", 6, {"x": 1}, {"x": 2}, "z"),
+        '{"history":"1","swept":2,"again":3,"seen":["a"],"lost":"4","told":"5","told_at":6,"refused":{"x":1},"tried":{"x":2},"last":"z"}',
+        Google("1", 2, 3, ["a"], "4", "5", 6, {"x": 1}, {"x": 2}, "z"),
     ),
     (
         '{"folders":{"f":"inbox"},"links":{"f":"l"},"swept":"2026-01-02T03:04:05.000678Z","seen":{"z":1}}',

@@ -8,7 +8,7 @@ import pytest
 
 from shared import integrating, scheduling, working
 from shared.contract import Person, PutIntegration
-from shared.errors import ConsentRequired, OutcomeUnknown, RateLimited, Temporary
+from shared.errors import ConsentRequired, OutcomeUnknown, Raced, RateLimited, Temporary
 from shared.model import Mailbox, Message, OutboxItem, Tally
 from shared.promises import Promised
 from shared.rules import AgainstRules
@@ -259,3 +259,20 @@ def test_a_pause_that_outlasts_the_mails_day_ends_with_it(scene):
     scheduling.tick(scene.app)
     scene.work()
     assert scene.email(message.id).state == "sent"
+
+
+def test_a_lost_answer_to_the_word_that_it_left_keeps_no_copy_waiting(scene):
+    promised = scene.send()
+    told = []
+
+    def lost(name):
+        told.append(name)
+        return Raced()
+
+    begun_and_left = 2
+    guard = Guard(begun_and_left, how="lost", error=lost, only="records.commit")
+    scene.deliver(promised, app=guarded(scene.app, guard))
+    message = scene.email(promised.id)
+    assert (message.state, message.next_at, len(message.deliveries)) == ("sent", None, 1)
+    assert len(scene.alice.inbox("Sent")) == len(told) == 1
+    assert guard.count("records.commit") == 3

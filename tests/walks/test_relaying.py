@@ -11,7 +11,7 @@ import pytest
 from shared import bootstrap, integrating, proving, relaying, scheduling, working
 from shared.callers import Caller
 from shared.contract import Person, PutIntegration
-from shared.errors import Conflict, NotAllowed, NotFound, Temporary
+from shared.errors import Conflict, NotAllowed, NotFound, Raced, Temporary
 from shared.model import DomainProof, OutboxItem, Tally
 from shared.rules import AgainstRules
 from shared.settings import load
@@ -114,6 +114,31 @@ def test_of_many_at_the_same_moment_exactly_as_many_as_allowed_are_promised(scen
         thread.join()
     assert sorted(outcomes) == ["against_rules"] * 5 + ["queued"] * 3
     assert counted(scene) == len(scene.timeline()) == 3
+
+
+def test_of_equal_requests_at_the_same_moment_all_get_the_promise_that_took_the_hours_last_place(scene, rule):
+    rule(maxPerHour=1)
+    outcomes = []
+
+    def one():
+        try:
+            outcomes.append(scene.send(key="same").id)
+        except Temporary as error:
+            outcomes.append(error.code)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) == {scene.timeline()[0].id}
+
+
+def test_a_promise_whose_answer_was_lost_is_told_although_it_took_the_hours_last_place(scene, rule):
+    rule(maxPerHour=1)
+    lost = Guard(1, how="lost", error=lambda _: Raced(), only="records.commit")
+    promised = scene.send(guarded(scene.app, lost), key="one")
+    assert [one.id for one in scene.timeline()] == [promised.id]
 
 
 def test_rules_cost_nothing_and_where_another_worker_counted_last_a_lost_turn(
