@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3.13
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # every process that the tests start would compile all of it anew
 
 .PHONY: run test check bench format clean
 
