@@ -10,7 +10,8 @@ from shared.callers import spelled
 from shared.contract import AskConsent, ConnectMailbox, PutIntegration
 from shared.errors import Conflict, InvalidRequest, NotAllowed
 from shared.flows import Refused
-from shared.model import PLATFORM, AuditRecord, Flow, Grant, Mailbox, TenantBinding
+from shared.model import PLATFORM, AuditRecord, Flow, Grant, Integration, Mailbox, TenantBinding
+from tests import microsoft
 from tests.doors import Acting, guarded
 from tests.microsoft import Company, connect
 from tests.scenes import caller
@@ -635,3 +636,20 @@ def test_what_a_flow_keeps_is_sealed_and_gone_once_it_came_back(connected):
 def test_users_sign_in_after_the_consent_and_their_mailbox_is_followed(connected, world):
     mailbox = connect(world, connected.app, connected.org_id, connected.person("alice"))
     assert mailbox.state == "active"
+
+
+def test_a_scene_begins_where_the_approval_in_the_browser_ends(world, app):
+    ends = []
+    for approve_ in (lambda company, _: microsoft.approve(world, app, company.admin), microsoft.begin):
+        company = microsoft.Company(world, app)
+        approve_(company, company.person("alice"))
+        kept = app.records.get(company.org_id, Integration, "microsoft").value
+        granted = world.entra.directory.consents[company.tenant.id, world.microsoft_app.client_id]
+        owner = app.registrations.owner("microsoft", company.tenant.id)
+        assert (kept.tenant, kept.updated_by, owner) == (
+            company.tenant.id,
+            company.it.address,
+            company.org_id,
+        )
+        ends.append((replace(kept, tenant="", updated_at=None, updated_by=""), granted))
+    assert ends[0] == ends[1]
