@@ -35,6 +35,19 @@ def box(server):
     return Box(server.exchange)
 
 
+def looked(cursor, *ago):
+    """The cursor as if the last look had been so long ago, and the one before it, too, or longer."""
+    last, *before = [str(datetime.now(UTC) - one) for one in ago]
+    return json.dumps(json.loads(cursor) | {"swept": last, "sweep_from": before[0] if before else last})
+
+
+def quiet(box, name):
+    """A folder in which nothing has happened for days."""
+    folder = box.mailbox.add_folder(name).id
+    box.mailbox.touched[folder] = datetime.now(UTC) - timedelta(days=3)
+    return folder
+
+
 class TestReading:
     def test_an_idle_look_costs_three_requests(self, box):
         _, cursor = box.read()
@@ -79,8 +92,8 @@ class TestReading:
             box.read(cursor)
 
     def test_what_was_moved_before_a_sync_state_was_lost_is_found_all_the_same(self, box):
-        position, minutes = json.loads(box.read()[1]), timedelta(minutes=1)
-        cursor = json.dumps(position | {"swept": str(datetime.now(UTC) - 30 * minutes)})
+        minutes = timedelta(minutes=1)
+        cursor = looked(box.read()[1], 30 * minutes)
         folder = box.mailbox.add_folder("Suppliers").id
         box.mailbox.add(mail("By a rule"), folder, at=datetime.now(UTC) - 20 * minutes)
         box.mailbox.lose_sync_states()
@@ -205,6 +218,64 @@ class TestReading:
         found, cursor = box.read(first.cursor)
         assert [e.subject for e in (*first.envelopes, *found)] == [str(number) for number in range(250)]
         assert box.read(cursor)[0] == []
+
+    def test_a_mail_that_is_moved_after_a_look_read_the_folders_is_found_by_the_next(self, box):
+        quiet(box, "Suppliers")
+        half_an_hour, hour = timedelta(minutes=30), timedelta(hours=1)
+        cursor = looked(box.read()[1], hour)
+        item = box.mailbox.add(mail("A reply"), at=datetime.now(UTC) - half_an_hour)
+        box.mailbox.add(mail("Own"), "sentitems", sent=True)
+        with box.opened() as receiver:
+            pages = receiver.pages(cursor, SINCE)
+            found = [*next(pages).envelopes]
+            box.mailbox.move(item, "Suppliers")
+            for page in pages:
+                found += page.envelopes
+        assert [e.subject for e in found] == ["Own"]
+        found, cursor = box.read(page.cursor)
+        assert [e.subject for e in found] == ["A reply"]
+        assert box.read(cursor)[0] == []
+
+    def test_a_mail_that_is_moved_among_other_folders_while_they_are_searched_is_found_by_the_next(
+        self, box, monkeypatch
+    ):
+        first, second = quiet(box, "First"), quiet(box, "Second")
+        cursor = looked(box.read()[1], timedelta(hours=1))
+        item = box.mailbox.add(mail("A reply"), second, at=datetime.now(UTC) - timedelta(minutes=30))
+        box.mailbox.touched[first] = datetime.now(UTC) - timedelta(days=3)
+        listed = box.mailbox.listed
+
+        def moved(folder):
+            if item.folder == second and box.exchange.requests[-1][0] == "FindItem":
+                box.mailbox.move(item, "First")
+            return listed(folder)
+
+        monkeypatch.setattr(box.mailbox, "listed", moved)
+        found, cursor = box.read(cursor)
+        assert (found, item.folder) == ([], first)
+        assert [e.subject for e in box.read(cursor)[0]] == ["A reply"]
+
+    def test_a_look_that_ended_among_moved_mails_is_gone_through_again_and_gives_out_nothing_twice(self, box):
+        folder, minute = quiet(box, "Suppliers"), timedelta(minutes=1)
+        cursor, now = looked(box.read()[1], 60 * minute), datetime.now(UTC)
+        for number in range(250):
+            box.mailbox.add(mail(str(number)), folder, at=now - 50 * minute + number * minute / 6)
+        with box.opened() as receiver:
+            first = next(receiver.pages(cursor, SINCE))
+        box.mailbox.add(mail("Moved meanwhile"), quiet(box, "Others"), at=now - 55 * minute)
+        found, cursor = box.read(first.cursor)
+        found += box.read(cursor)[0]
+        assert [e.subject for e in (*first.envelopes, *found)] == [
+            *(str(number) for number in range(250)),
+            "Moved meanwhile",
+        ]
+
+    def test_a_cursor_that_knows_the_last_look_alone_is_read(self, box):
+        position = json.loads(looked(box.read()[1], timedelta(hours=1)))
+        del position["sweep_from"]
+        minutes = timedelta(minutes=30)
+        box.mailbox.add(mail("A reply"), quiet(box, "Suppliers"), at=datetime.now(UTC) - minutes)
+        assert [e.subject for e in box.read(json.dumps(position))[0]] == ["A reply"]
 
     def test_search_combines_its_terms_and_keeps_to_the_second(self, box):
         now = datetime.now(UTC).replace(microsecond=0)
@@ -384,7 +455,7 @@ class TestRefused:
         box.mailbox.move(item, "Projects")
         box.exchange.faults.bad_mails.clear()
         position = Position.of(cursor)
-        position.swept += timedelta(days=1)  # so old that no other sweep finds it
+        position.sweep_from += timedelta(days=1)  # so old that no other sweep finds it
         assert self.look(box, position.cursor)[:2] == (["Bad"], 0)
 
     def test_one_in_sent_hides_no_copy(self, box, refuse):

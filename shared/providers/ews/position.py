@@ -1,7 +1,7 @@
 """Where the last look at a mailbox at Exchange stopped: the cursor, from the inside."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +11,9 @@ from shared.errors import CursorExpired
 from shared.providers import positions
 from shared.providers.ews.folders import Layout
 
+MOST_SEEN = 1000
+"""So many mails are known to have been given out: what came between two looks, twice over."""
+
 
 @dataclass
 class Position(positions.Position, positions.Patient):
@@ -18,10 +21,14 @@ class Position(positions.Position, positions.Patient):
 
     Attributes:
         states: folder -> its sync state.
-        swept: until when the other folders were looked through; set by the first look, however early it ends.
-        seen: the mails given out of them since shortly before, hashed.
+        swept: when the last look through the other folders began that came to its end; set by the first look,
+            however early it ends.
+        seen: the mails given out of them since `sweep_from`, hashed.
         refused, tried: see `Patient`.
         chosen: folder that is chosen -> the id, hashed, of the one that bears or last bore its name.
+        sweep_from: from when on the next look goes through the other folders: that is when the look before
+            the last began. A mail that is moved while we look may be where we have been already, and keeps
+            the time at which it came in. It moves with each page: a look that ends early has come that far.
     """
 
     provider: ClassVar[str] = "ews"
@@ -32,12 +39,37 @@ class Position(positions.Position, positions.Patient):
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
+    sweep_from: datetime | None = None
+
+    def begin(self, started: datetime) -> None:
+        """Begin a look; the first one, and the first by a cursor without `sweep_from`, has none before it."""
+        self.swept = self.swept or started
+        self.sweep_from = self.sweep_from or self.swept
 
     def follow(self, layout: Layout) -> None:
         """Forget the folders that are not followed any more; one that is renamed stays chosen."""
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}
+
+    def look_back(self, to: datetime) -> None:
+        """Have the next sweep begin no later."""
+        self.sweep_from = min(self.sweep_from or to, to)
+
+    def left_over(self) -> list[str]:
+        """Return what a sweep that ended early gave out and this one passes over; the next one does not."""
+        begun = self.sweep_from and self.swept and self.sweep_from > self.swept
+        return self.seen if begun else []
+
+    def passed(self, until: datetime, ids: Iterable[str]) -> None:
+        """Count mails of a sweep as given out, and all that came until then."""
+        self.seen = [*self.seen, *map(hashed, ids)][-MOST_SEEN:]
+        self.sweep_from = max(self.sweep_from or until, until)
+
+    def settle(self, started: datetime, seen: Iterable[str]) -> None:
+        """End the sweep of a look; `seen` may be found by the next one again."""
+        self.seen = [*dict.fromkeys(seen)][-MOST_SEEN:]
+        self.sweep_from, self.swept = self.swept, started
 
     @contextmanager
     def kept(self) -> Iterator[None]:

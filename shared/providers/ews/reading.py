@@ -39,12 +39,11 @@ MOST_CHANGES = 512
 """EWS's own limit."""
 
 OVERLAP = timedelta(minutes=10)
-"""How far we go back behind the last look: clocks differ, and mail shows up a little late."""
+"""How far we go back behind a look: clocks differ, and mail shows up a little late."""
 
 BEFORE = timedelta(days=1)
 """So long before it was refused for the first time a mail may have come in."""
 
-MOST_SEEN = 500
 SENT = "sentitems"
 RECENT = 50
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
@@ -67,14 +66,14 @@ class EwsMailbox(Folders):
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
         position.follow(layout)
-        position.swept = position.swept or started
+        position.begin(started)
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
         yield from self._again(position, layout)
         with position.kept():
             for name in layout.watched:
                 yield from self._changes(position, layout, name, since)
-        yield from self._sweep(position, layout, started, max(since, position.swept - OVERLAP))
+        yield from self._sweep(position, layout, started, since)
         yield position.page()
 
     def fetch(self, ref: str) -> bytes:
@@ -153,7 +152,7 @@ class EwsMailbox(Folders):
             yield position.page((), len(again))
             return
         if len(found) + sum(missing) < len(again):
-            position.swept = min(position.swept or first, first)
+            position.look_back(first)
         yield position.page(found, *missing)
 
     def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
@@ -188,21 +187,21 @@ class EwsMailbox(Folders):
                 yield position.page()
 
     def _sweep(
-        self, position: Position, layout: Layout, started: datetime, after: datetime
+        self, position: Position, layout: Layout, started: datetime, since: datetime
     ) -> Iterator[Page]:
-        """Yield what came since then and lies in a folder that is not followed, oldest first.
+        """Yield what came since the look before the last to folders that are not followed, oldest first.
 
         The position moves with each page: a look that ends between two has lost nothing.
         """
+        after, before = max(since, (position.sweep_from or started) - OVERLAP), position.left_over()
         found = sorted(self._came(position, layout, after), key=_at)
         new = [one for one in found if hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
-            told = self._envelopes(position, [one.id for one in batch], layout)
-            position.seen = [*position.seen, *(hashed(one.id) for one in batch)][-MOST_SEEN:]
-            position.swept = max(position.swept or started, min(started, _at(batch[-1])))
+            ids = [one.id for one in batch]
+            told = self._envelopes(position, ids, layout)
+            position.passed(min(started, _at(batch[-1])), ids)
             yield position.page(*told)
-        position.seen = [hashed(one.id) for one in found][-MOST_SEEN:]
-        position.swept = started
+        position.settle(started, [*before, *(hashed(one.id) for one in found)])
 
     def _came(self, position: Position, layout: Layout, after: datetime) -> list[Found]:
         """Find what came since then to folders that are not followed.
