@@ -154,6 +154,22 @@ class TestReading:
             box.check(folders=["Projects/2026"])
         assert caught.value.field == "folders[0]"
 
+    def test_inbox_and_sent_are_followed_once_where_they_are_chosen_by_the_names_that_are_shown(self, box):
+        with box.opened(EwsSearcher) as searcher:
+            names = [one.name for one in searcher.folders() if one.role in {"inbox", "sent"}]
+        box.check(folders=names)
+        _, cursor = box.read(folders=names)
+        box.mailbox.add(mail("Received"))
+        box.mailbox.add(mail("Own", From=box.address), "sentitems", sent=True)
+        box.mailbox.add(mail("Private"), "Private")
+        with box.opened(folders=names) as receiver:
+            pages = list(receiver.pages(cursor, SINCE))
+        found = [(e.subject, e.folder, e.is_sent) for page in pages for e in page.envelopes]
+        assert found == [("Own", "sentitems", True), ("Received", "inbox", False)]
+        assert not any(page.missing for page in pages)
+        with box.opened(EwsSearcher, folders=names) as searcher:
+            assert len(searcher.search(Query()).mails) == 2
+
     def test_what_a_rule_moved_elsewhere_is_found_once_and_trash_and_drafts_never(self, box):
         _, cursor = box.read()
         trash = box.mailbox.folder("deleteditems")

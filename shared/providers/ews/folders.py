@@ -32,7 +32,7 @@ class Layout:
 
     Attributes:
         watched: what is followed: name -> folder, Sent first.
-        chosen: those of them that were chosen: name -> id.
+        chosen: those of them that were chosen besides Inbox and Sent: name -> id.
         names: id -> name, of all.
         others: those that are only looked into.
         missing: those that were chosen and are not there.
@@ -78,11 +78,12 @@ class Folders(Session):
         """Ask for the folders and sort them out."""
         mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
         names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
-        chosen = {path: one.id for path, one, _ in mail if path in self.chosen()}
+        found = {path: one.id for path, one, _ in mail if path in self.chosen()}
+        chosen = {path: id_ for path, id_ in found.items() if names[id_] not in FOLLOWED}
         watched = {name: self.known(name) for name in FOLLOWED}
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
         others = [one for _, one, _ in mail if names[one.id] not in watched]
-        missing = tuple(name for name in self.chosen() if name not in chosen)
+        missing = tuple(name for name in self.chosen() if name not in found)
         return Layout(watched, chosen, names, others, missing)
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
