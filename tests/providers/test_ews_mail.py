@@ -170,6 +170,16 @@ class TestReading:
         with box.opened(EwsSearcher, folders=names) as searcher:
             assert len(searcher.search(Query()).mails) == 2
 
+    def test_a_folder_that_is_called_as_exchange_calls_its_inbox_is_another_one(self, box):
+        inbox = box.mailbox.place("inbox")
+        inbox.name = "Posteingang"
+        other = box.mailbox.add_folder("inbox").id
+        for folders in ([], ["inbox"]):
+            _, cursor = box.read(folders=folders)
+            box.mailbox.add(mail("Received"), inbox.id)
+            box.mailbox.add(mail("By a rule"), other)
+            assert {e.subject for e in box.read(cursor, folders=folders)[0]} == {"Received", "By a rule"}
+
     def test_what_a_rule_moved_elsewhere_is_found_once_and_trash_and_drafts_never(self, box):
         _, cursor = box.read()
         trash = box.mailbox.folder("deleteditems")

@@ -77,9 +77,9 @@ class Folders(Session):
     def layout(self) -> Layout:
         """Ask for the folders and sort them out."""
         mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
-        names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
+        names = {one.id: _name(path, roles) for path, one, roles in mail}
         found = {path: one.id for path, one, _ in mail if path in self.chosen()}
-        chosen = {path: id_ for path, id_ in found.items() if names[id_] not in FOLLOWED}
+        chosen = {names[id_]: id_ for id_ in found.values() if names[id_] not in FOLLOWED}
         watched = {name: self.known(name) for name in FOLLOWED}
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
         others = [one for _, one, _ in mail if names[one.id] not in watched]
@@ -95,6 +95,11 @@ class Folders(Session):
 def places(ids: Iterable[str]) -> list[Place]:
     """Name folders by their ids, as requests do."""
     return [FolderId(id=id_) for id_ in ids]
+
+
+def _name(path: str, roles: set[str]) -> str:
+    """Name a folder by its path; where that is how we call Inbox or Sent, as no path begins."""
+    return next((role for role in FOLLOWED if roles == {role}), f"/{path}" if path in FOLLOWED else path)
 
 
 def _way(one: Folder, by_id: Mapping[str, Folder]) -> list[Folder]:
