@@ -484,6 +484,28 @@ class TestRefused:
         position.sweep_from += timedelta(days=1)  # so old that no other sweep finds it
         assert self.look(box, position.cursor)[:2] == (["Bad"], 0)
 
+    @pytest.mark.parametrize("before", [[], ["Private"]])
+    def test_once_other_folders_are_chosen_one_in_a_private_folder_is_asked_for_no_more(
+        self, box, cursor, refuse, before
+    ):
+        for name in ("Projects", "Private"):
+            box.mailbox.add_folder(name)
+        box.mailbox.add(mail("Good"))
+        _, cursor = box.read(cursor, folders=before)
+        private = refuse(mail("Private words"), folder="Private")
+        replies = [refuse(mail("A reply", In_Reply_To=OURS), folder="Private") for _ in range(2)]
+        chosen = refuse(mail("To be read"), folder="inbox" if before else "Projects")
+        _, cursor = box.read(cursor, folders=before)
+        box.exchange.faults.bad_mails = {replies[1].id: self.CODES[0]}
+        box.mailbox.headers_read.clear()
+        found, cursor = box.read(cursor, folders=["Projects"])
+        assert {e.subject for e in found} == {"To be read", "A reply"}
+        assert not box.mailbox.headers_read[private.id]
+        assert box.mailbox.headers_read[chosen.id]
+        for tries in (2, 3):  # what quotes an id of ours is asked for as often as any
+            _, cursor = box.read(cursor, folders=["Projects"])
+            assert Position.of(cursor).tried == {replies[1].moving_id: tries}
+
     def test_one_in_sent_hides_no_copy(self, box, refuse):
         copy = mail("Copy", From=box.address, References="<planned@x>")
         item = box.mailbox.add(copy, "sentitems", sent=True)

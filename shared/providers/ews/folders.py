@@ -36,6 +36,7 @@ class Layout:
         names: id -> name, of all.
         others: those that are only looked into.
         missing: those that were chosen and are not there.
+        bounded: whether folders were chosen, so that the others give nothing but what quotes an id of ours.
     """
 
     watched: Mapping[str, Place]
@@ -43,6 +44,7 @@ class Layout:
     names: Mapping[str, str]
     others: Sequence[Folder]
     missing: tuple[str, ...]
+    bounded: bool
 
     def changed(self, since: datetime) -> list[str]:
         """Return the ids of the other folders where something changed since then, or may have."""
@@ -84,7 +86,7 @@ class Folders(Session):
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
         others = [one for _, one, _ in mail if names[one.id] not in watched]
         missing = tuple(name for name in self.chosen() if name not in found)
-        return Layout(watched, chosen, names, others, missing)
+        return Layout(watched, chosen, names, others, missing, bool(self.chosen()))
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""

@@ -1,10 +1,10 @@
 """Where the last look at a mailbox at Exchange stopped: the cursor, from the inside."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from shared.errors import CursorExpired
@@ -13,6 +13,9 @@ from shared.providers.ews.folders import Layout
 
 MOST_SEEN = 1000
 """So many mails are known to have been given out: what came between two looks, twice over."""
+
+BEFORE = timedelta(days=1)
+"""So long before it was refused for the first time a mail may have come in."""
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Position(positions.Position, positions.Patient):
         sweep_from: from when on the next look goes through the other folders: that is when the look before
             the last began. A mail that is moved while we look may be where we have been already, and keeps
             the time at which it came in. It moves with each page: a look that ends early has come that far.
+        places: refused mail -> the folder, hashed, in which it was ours to read; none where it quotes our id.
     """
 
     provider: ClassVar[str] = "ews"
@@ -40,6 +44,7 @@ class Position(positions.Position, positions.Patient):
     tried: dict[str, int] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
     sweep_from: datetime | None = None
+    places: dict[str, str] = field(default_factory=dict)
 
     def begin(self, started: datetime) -> None:
         """Begin a look; the first one, and the first by a cursor without `sweep_from`, has none before it."""
@@ -47,14 +52,43 @@ class Position(positions.Position, positions.Patient):
         self.sweep_from = self.sweep_from or self.swept
 
     def follow(self, layout: Layout) -> None:
-        """Forget the folders that are not followed any more; one that is renamed stays chosen."""
+        """Forget the folders that are not followed any more; one that is renamed stays chosen.
+
+        What was refused in a folder that is not ours to read any more is not asked for again: if it quotes
+        an id of ours, the sweep finds it.
+        """
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}
+        ours = self.ours(layout)
+        if private := {id_ for id_, place in self.places.items() if place not in ours}:
+            self._forget(private)
 
-    def look_back(self, to: datetime) -> None:
-        """Have the next sweep begin no later."""
-        self.sweep_from = min(self.sweep_from or to, to)
+    def ours(self, layout: Layout) -> set[str]:
+        """Return the folders, hashed, of which all mail is ours to read: all, or those that are chosen.
+
+        A chosen one that was renamed is read whole.
+        """
+        whole = (id_ for id_, name in layout.names.items() if not layout.bounded or name in layout.watched)
+        return {*map(hashed, whole), *self.chosen.values()}
+
+    def put(self, places: Mapping[str, str]) -> None:
+        """Note where those of these mails that are refused were found."""
+        known = {**self.places, **places}
+        self.places = {id_: known[id_] for id_ in self.refused if known.get(id_)}
+
+    def _forget(self, ids: Collection[str]) -> None:
+        """Ask for refused mails no more; the next sweep may find them."""
+        self.look_for(min(self.refused[id_] for id_ in ids))
+        known = {*map(hashed, ids)}
+        self.seen = [one for one in self.seen if one not in known]
+        for id_ in ids:
+            del self.places[id_], self.refused[id_], self.tried[id_]
+
+    def look_for(self, refused_at: int) -> None:
+        """Have the next sweep find a mail that was refused then for the first time, wherever it lies now."""
+        at = datetime.fromtimestamp(refused_at, UTC) - BEFORE
+        self.sweep_from = min(self.sweep_from or at, at)
 
     def left_over(self) -> list[str]:
         """Return what a sweep that ended early gave out and this one passes over; the next one does not."""

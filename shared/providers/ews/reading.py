@@ -5,7 +5,7 @@ folders changed, and FindItem searches those: for all that is new, or, where fol
 quotes a Message-ID of ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -41,9 +41,6 @@ MOST_CHANGES = 512
 OVERLAP = timedelta(minutes=10)
 """How far we go back behind a look: clocks differ, and mail shows up a little late."""
 
-BEFORE = timedelta(days=1)
-"""So long before it was refused for the first time a mail may have come in."""
-
 SENT = "sentitems"
 RECENT = 50
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
@@ -65,8 +62,8 @@ class EwsMailbox(Folders):
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
-        position.follow(layout)
         position.begin(started)
+        position.follow(layout)
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
         yield from self._again(position, layout)
@@ -141,9 +138,9 @@ class EwsMailbox(Folders):
 
     def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
         """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""
-        if not (again := [*position.refused]):
+        if not (again := {id_: position.places.get(id_, "") for id_ in position.refused}):
             return
-        first = datetime.fromtimestamp(min(position.refused.values()), UTC) - BEFORE
+        first = min(position.refused.values())
         try:
             found, *missing = self._envelopes(position, again, layout)
         except RateLimited:
@@ -152,7 +149,7 @@ class EwsMailbox(Folders):
             yield position.page((), len(again))
             return
         if len(found) + sum(missing) < len(again):
-            position.look_back(first)
+            position.look_for(first)
         yield position.page(found, *missing)
 
     def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
@@ -180,7 +177,7 @@ class EwsMailbox(Folders):
             for batch in batches:
                 if batch is batches[-1]:  # before that the old state is the true one
                     position.states[name] = changes.state
-                yield position.page(*self._envelopes(position, [each.id for each in batch], layout, name))
+                yield position.page(*self._envelopes(position, _asked(batch), layout, name))
             if changes.complete:
                 return
             if not new:  # much that is old lies in the way: how far we have come is worth a page
@@ -197,9 +194,9 @@ class EwsMailbox(Folders):
         found = sorted(self._came(position, layout, after), key=_at)
         new = [one for one in found if hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
-            ids = [one.id for one in batch]
-            told = self._envelopes(position, ids, layout)
-            position.passed(min(started, _at(batch[-1])), ids)
+            asked = _asked(batch)
+            told = self._envelopes(position, asked, layout)
+            position.passed(min(started, _at(batch[-1])), asked)
             yield position.page(*told)
         position.settle(started, [*before, *(hashed(one.id) for one in found)])
 
@@ -209,20 +206,22 @@ class EwsMailbox(Folders):
         Where folders were chosen, nothing else of the other ones is ours to read than what quotes an id that
         begins as ours do: Exchange itself looks for it. A chosen one that was renamed is read whole.
         """
-        changed, then = layout.changed(after), since_then(after)
-        whole = [one for one in changed if not self.chosen() or hashed(one) in position.chosen.values()]
+        changed, then, ours = layout.changed(after), since_then(after), position.ours(layout)
+        whole = [one for one in changed if hashed(one) in ours]
         quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
-        found = self.find(places(whole), Where(then))
-        return found + self.find(
-            places(one for one in changed if one not in whole), Where(both(then, quotes))
-        )
+        rest = self.find(places(one for one in changed if one not in whole), Where(both(then, quotes)))
+        return self.find(places(whole), Where(then)) + [replace(one, folder="") for one in rest]
 
     def _envelopes(
-        self, position: Position, ids: Sequence[str], layout: Layout, folder: str = ""
+        self, position: Position, asked: Mapping[str, str], layout: Layout, folder: str = ""
     ) -> tuple[list[Envelope], int, int]:
-        """Return envelopes, how many are refused, which the position has, and how many are given up."""
-        items, refused = self.available(ids, position.refused)
-        given_up = position.put_off(ids, refused)
+        """Return envelopes, how many are refused, which the position has, and how many are given up.
+
+        `asked` are mails, with the folders they are ours to read in; see `Position.places`.
+        """
+        items, refused = self.available([*asked], position.refused)
+        given_up = position.put_off([*asked], refused)
+        position.put(asked)
         return _shown(items, layout, folder), len(refused) - given_up, given_up
 
 
@@ -230,6 +229,10 @@ def _shown(items: Sequence[Element], layout: Layout, folder: str = "") -> list[E
     """Make envelopes of mails in this folder, or wherever each lies."""
     found = ((folder or layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in items)
     return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
+
+
+def _asked(found: Iterable[Found]) -> dict[str, str]:
+    return {one.id: hashed(one.folder) if one.folder else "" for one in found}
 
 
 def _at(one: Found) -> datetime:
