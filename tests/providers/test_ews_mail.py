@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 
@@ -22,7 +23,7 @@ from shared.providers.ews.position import Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
 from shared.providers.ews.wire import MOST_MARKS
-from shared.providers.positions import ASKED, WAITED
+from shared.providers.positions import ASKED, LONGEST, WAITED
 from tests.providers.exchange_parts import PASSWORD, SINCE, Box
 from tests.providers.parts import id_of, mail
 
@@ -111,6 +112,50 @@ class TestReading:
         box.mailbox.add(mail("By a rule"), box.mailbox.add_folder("Suppliers").id)
         found, _ = box.read(first.cursor)
         assert "By a rule" in [e.subject for e in found]
+
+    @pytest.mark.parametrize("long_from", ["the first look", "a later look"])
+    def test_a_folder_whose_sync_state_has_no_room_is_read_by_time_and_nothing_is_lost_or_given_out_twice(
+        self, box, long_from
+    ):
+        folders, told = [f"Project {number}" for number in range(50)], []
+        for name in folders:
+            box.mailbox.add_folder(name)
+        box.mailbox.blanks = 12_000 if long_from == "the first look" else 0
+        for number in range(600):
+            box.mailbox.add(mail(f"0 {number}"), folders[-1], at=datetime.now(UTC) - timedelta(minutes=30))
+        box.mailbox.add(OLD, folders[-1], at=SINCE - timedelta(days=30))
+        found, cursor = box.read(folders=folders)
+        box.mailbox.blanks = 12_000
+        told += found
+        for look in "12":
+            box.mailbox.add(mail(f"{look} received"))
+            box.mailbox.add(mail(f"{look} own"), "sentitems", sent=True)
+            box.mailbox.add(mail(f"{look} first"), folders[0])
+            box.mailbox.add(mail(f"{look} last"), folders[-1])
+            box.mailbox.add(mail(f"{look} private"), "Private")
+            found, cursor = box.read(cursor, folders=folders)
+            told += found
+            assert len(cursor) < LONGEST
+        kinds = ("received", "own", "first", "last")
+        wanted = [f"0 {number}" for number in range(600)] + [f"{n} {kind}" for n in "12" for kind in kinds]
+        assert sorted(e.subject for e in told) == sorted(wanted)
+        assert [e.subject for e in told if e.is_sent] == ["1 own", "2 own"]
+        assert box.read(cursor, folders=folders)[0] == []
+        with box.asked() as asked:
+            box.read(cursor, folders=folders)
+        assert asked.count("SyncFolderItems") < 8
+
+    def test_a_first_look_that_ends_in_a_folder_whose_sync_state_has_no_room_comes_to_its_end(self, box):
+        box.mailbox.blanks = 460_000
+        for number in range(600):
+            box.mailbox.add(mail(str(number)))
+        with box.opened() as receiver:
+            pages = list(islice(receiver.pages(None, SINCE), 6))
+        found, cursor = box.read(pages[-1].cursor)
+        told = [e.subject for page in pages for e in page.envelopes] + [e.subject for e in found]
+        assert (len(told), {*told}) == (600, {str(number) for number in range(600)})
+        box.mailbox.add(mail("New"))
+        assert [e.subject for e in box.read(cursor)[0]] == ["New"]
 
     def test_a_first_look_is_gone_on_with_where_it_ended_although_all_was_old(self, box):
         for _ in range(600):

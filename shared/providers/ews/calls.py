@@ -111,7 +111,7 @@ class Session:
             service = services.SyncFolderItems(account=account)
             found = list(surely(service.ask(folder, "IdOnly", FOUND, state, None, most, None)))
         created = tuple(_found(one[0]) for one in found if one.tag == f"{{{TNS}}}Create")
-        return Changes(created, service.sync_state, service.includes_last_item_in_range)
+        return Changes(created, service.sync_state or "", service.includes_last_item_in_range)
 
     def find(
         self, folders: Sequence[Place], where: Where | None = None, *, words: str = "", most: int = 0

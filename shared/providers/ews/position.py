@@ -9,10 +9,15 @@ from typing import ClassVar
 
 from shared.errors import CursorExpired
 from shared.providers import positions
+from shared.providers.ews.calls import Changes
 from shared.providers.ews.folders import Layout
 
 MOST_SEEN = 1000
 """So many mails are known to have been given out: what came between two looks, twice over."""
+
+MOST_STATES = 100_000
+"""Characters of all sync states together: half of a cursor (`positions.LONGEST`). One has some hundreds or
+thousands, and nothing says how many it may have."""
 
 BEFORE = timedelta(days=1)
 """So long before it was refused for the first time a mail may have come in."""
@@ -23,7 +28,8 @@ class Position(positions.Position, positions.Patient):
     """What a cursor says.
 
     Attributes:
-        states: folder -> its sync state.
+        states: folder -> its sync state; empty where that has no room: such a folder is read by time, as the
+            other ones are, for as long as it is chosen.
         swept: when the last look through the other folders began that came to its end; set by the first look,
             however early it ends.
         seen: the mails given out of them since `sweep_from`, hashed.
@@ -64,6 +70,26 @@ class Position(positions.Position, positions.Patient):
         if private := {id_ for id_, place in self.places.items() if place not in ours}:
             self._forget(private)
 
+    def followed(self) -> set[str]:
+        """Return the folders that have a sync state."""
+        return {name for name, state in self.states.items() if state}
+
+    def by_time(self, name: str) -> bool:
+        """Whether a folder is to be followed, and its sync state has no room."""
+        return self.states.get(name) == ""
+
+    def reached(self, name: str, changes: Changes, since: datetime) -> None:
+        """Note that these changes of a folder are given out.
+
+        Where the state after them has no room, the sweep goes on: from `since`, if there are further ones.
+        """
+        others = sum(len(state) for one, state in self.states.items() if one != name)
+        self.states[name] = changes.state if others + len(changes.state) <= MOST_STATES else ""
+        if self.by_time(name):
+            self.see(one.id for one in changes.created)
+            if not changes.complete:
+                self.look_back(since)
+
     def ours(self, layout: Layout) -> set[str]:
         """Return the folders, hashed, of which all mail is ours to read: all, or those that are chosen.
 
@@ -85,19 +111,26 @@ class Position(positions.Position, positions.Patient):
         for id_ in ids:
             del self.places[id_], self.refused[id_], self.tried[id_]
 
+    def look_back(self, to: datetime) -> None:
+        """Have the next sweep begin no later."""
+        self.sweep_from = min(self.sweep_from or to, to)
+
     def look_for(self, refused_at: int) -> None:
         """Have the next sweep find a mail that was refused then for the first time, wherever it lies now."""
-        at = datetime.fromtimestamp(refused_at, UTC) - BEFORE
-        self.sweep_from = min(self.sweep_from or at, at)
+        self.look_back(datetime.fromtimestamp(refused_at, UTC) - BEFORE)
 
     def left_over(self) -> list[str]:
         """Return what a sweep that ended early gave out and this one passes over; the next one does not."""
         begun = self.sweep_from and self.swept and self.sweep_from > self.swept
         return self.seen if begun else []
 
+    def see(self, ids: Iterable[str]) -> None:
+        """Count mails as given out that a sweep may find."""
+        self.seen = [*self.seen, *map(hashed, ids)][-MOST_SEEN:]
+
     def passed(self, until: datetime, ids: Iterable[str]) -> None:
         """Count mails of a sweep as given out, and all that came until then."""
-        self.seen = [*self.seen, *map(hashed, ids)][-MOST_SEEN:]
+        self.see(ids)
         self.sweep_from = max(self.sweep_from or until, until)
 
     def settle(self, started: datetime, seen: Iterable[str]) -> None:

@@ -168,15 +168,15 @@ class EwsMailbox(Folders):
 
     def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
         """Yield what came into a folder, oldest first within each step of the server's."""
-        while True:
+        while not position.by_time(name):
             changes = self.changes(layout.watched[name], position.states.get(name), MOST_CHANGES)
             new = sorted((one for one in changes.created if _at(one) >= since), key=_at)
             batches = list(batched(new, BATCH, strict=False))
             if not new:
-                position.states[name] = changes.state
+                position.reached(name, changes, since)
             for batch in batches:
                 if batch is batches[-1]:  # before that the old state is the true one
-                    position.states[name] = changes.state
+                    position.reached(name, changes, since)
                 yield position.page(*self._envelopes(position, _asked(batch), layout, name))
             if changes.complete:
                 return
@@ -206,9 +206,10 @@ class EwsMailbox(Folders):
         Where folders were chosen, nothing else of the other ones is ours to read than what quotes an id that
         begins as ours do: Exchange itself looks for it. A chosen one that was renamed is read whole.
         """
-        changed, then, ours = layout.changed(after), since_then(after), position.ours(layout)
+        changed, ours = layout.changed(after, position.followed()), position.ours(layout)
         whole = [one for one in changed if hashed(one) in ours]
         quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
+        then = since_then(after)
         rest = self.find(places(one for one in changed if one not in whole), Where(both(then, quotes)))
         return self.find(places(whole), Where(then)) + [replace(one, folder="") for one in rest]
 
