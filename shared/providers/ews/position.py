@@ -42,7 +42,7 @@ class Position(positions.Position, positions.Patient):
     """
 
     provider: ClassVar[str] = "ews"
-    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written twice
+    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written thrice
     states: dict[str, str] = field(default_factory=dict)
     swept: datetime | None = None
     seen: list[str] = field(default_factory=list)
