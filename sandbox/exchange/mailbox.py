@@ -75,12 +75,14 @@ class Mailbox(online.Mailbox):
         touched: folder id -> when something in it changed last.
         headers_read: how often more of an item than its id and its time was given out, by immutable id.
         views: item -> what its properties are shown from.
+        blanks: so many octets each sync state is longer than it need be.
     """
 
     def __init__(self, address: str) -> None:
         self.touched: dict[str, datetime] = {}
         self.headers_read: Counter[str] = Counter()
         self.views: dict[str, Any] = {}
+        self.blanks = 0
         self._by_id: dict[str, online.Item] = {}
         self._epoch = secrets.token_hex(4)
         super().__init__(address)
@@ -132,8 +134,8 @@ class Mailbox(online.Mailbox):
             number = (
                 max((one.number for one in self.changes), default=0) if complete else news[most - 1].number
             )
-            told = base64.b64encode(json.dumps([self._epoch, folder, number]).encode()).decode()
-            return news[:most], told, complete
+            told = json.dumps([self._epoch, folder, number]).encode() + b" " * self.blanks
+            return news[:most], base64.b64encode(told).decode(), complete
 
     def _number(self, folder: str, state: str) -> int:
         if not state:

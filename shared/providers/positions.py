@@ -13,9 +13,12 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from shared import logs
-from shared.errors import CursorExpired, ZalionError
+from shared.errors import CursorExpired, Temporary, ZalionError
 from shared.model import Envelope
 from shared.providers.base import Cursor, Page
+
+LONGEST = 200_000
+"""Characters of a cursor; the record that keeps it takes 448,000, every quotation mark as two."""
 
 WAITED, ASKED = 2 * 24 * 3600, 10
 """Seconds, and looks, in which a mail is asked for that a provider does not give while it gives others.
@@ -43,8 +46,15 @@ class Position:
 
     @property
     def cursor(self) -> Cursor:
-        """Write it down."""
-        return Cursor(msgspec.json.encode(self).decode())
+        """Write it down. Raises Temporary for one that is longer than what keeps it takes."""
+        written = msgspec.json.encode(self).decode()
+        if len(written) > LONGEST:
+            raise Temporary(
+                "There is more to remember of this mailbox than can be kept.",
+                retry_after=300,
+                fix="Choose fewer folders of it with PATCH; tell us if that changes nothing.",
+            )
+        return Cursor(written)
 
     def page(self, envelopes: Iterable[Envelope] = (), refused: int = 0, unreadable: int = 0) -> Page:
         """Make a page after which this position is true; see `Page`."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 
@@ -22,7 +23,7 @@ from shared.providers.ews.position import Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
 from shared.providers.ews.wire import MOST_MARKS
-from shared.providers.positions import ASKED, WAITED
+from shared.providers.positions import ASKED, LONGEST, WAITED
 from tests.providers.exchange_parts import PASSWORD, SINCE, Box
 from tests.providers.parts import id_of, mail
 
@@ -33,6 +34,19 @@ OURS = f"<z.{'0' * 16}.{'0' * 13}-{'0' * 12}.{'0' * 16}@imap.example>"
 @pytest.fixture
 def box(server):
     return Box(server.exchange)
+
+
+def looked(cursor, *ago):
+    """The cursor as if the last look had been so long ago, and the one before it, too, or longer."""
+    last, *before = [str(datetime.now(UTC) - one) for one in ago]
+    return json.dumps(json.loads(cursor) | {"swept": last, "sweep_from": before[0] if before else last})
+
+
+def quiet(box, name):
+    """A folder in which nothing has happened for days."""
+    folder = box.mailbox.add_folder(name).id
+    box.mailbox.touched[folder] = datetime.now(UTC) - timedelta(days=3)
+    return folder
 
 
 class TestReading:
@@ -79,8 +93,8 @@ class TestReading:
             box.read(cursor)
 
     def test_what_was_moved_before_a_sync_state_was_lost_is_found_all_the_same(self, box):
-        position, minutes = json.loads(box.read()[1]), timedelta(minutes=1)
-        cursor = json.dumps(position | {"swept": str(datetime.now(UTC) - 30 * minutes)})
+        minutes = timedelta(minutes=1)
+        cursor = looked(box.read()[1], 30 * minutes)
         folder = box.mailbox.add_folder("Suppliers").id
         box.mailbox.add(mail("By a rule"), folder, at=datetime.now(UTC) - 20 * minutes)
         box.mailbox.lose_sync_states()
@@ -98,6 +112,50 @@ class TestReading:
         box.mailbox.add(mail("By a rule"), box.mailbox.add_folder("Suppliers").id)
         found, _ = box.read(first.cursor)
         assert "By a rule" in [e.subject for e in found]
+
+    @pytest.mark.parametrize("long_from", ["the first look", "a later look"])
+    def test_a_folder_whose_sync_state_has_no_room_is_read_by_time_and_nothing_is_lost_or_given_out_twice(
+        self, box, long_from
+    ):
+        folders, told = [f"Project {number}" for number in range(50)], []
+        for name in folders:
+            box.mailbox.add_folder(name)
+        box.mailbox.blanks = 12_000 if long_from == "the first look" else 0
+        for number in range(600):
+            box.mailbox.add(mail(f"0 {number}"), folders[-1], at=datetime.now(UTC) - timedelta(minutes=30))
+        box.mailbox.add(OLD, folders[-1], at=SINCE - timedelta(days=30))
+        found, cursor = box.read(folders=folders)
+        box.mailbox.blanks = 12_000
+        told += found
+        for look in "12":
+            box.mailbox.add(mail(f"{look} received"))
+            box.mailbox.add(mail(f"{look} own"), "sentitems", sent=True)
+            box.mailbox.add(mail(f"{look} first"), folders[0])
+            box.mailbox.add(mail(f"{look} last"), folders[-1])
+            box.mailbox.add(mail(f"{look} private"), "Private")
+            found, cursor = box.read(cursor, folders=folders)
+            told += found
+            assert len(cursor) < LONGEST
+        kinds = ("received", "own", "first", "last")
+        wanted = [f"0 {number}" for number in range(600)] + [f"{n} {kind}" for n in "12" for kind in kinds]
+        assert sorted(e.subject for e in told) == sorted(wanted)
+        assert [e.subject for e in told if e.is_sent] == ["1 own", "2 own"]
+        assert box.read(cursor, folders=folders)[0] == []
+        with box.asked() as asked:
+            box.read(cursor, folders=folders)
+        assert asked.count("SyncFolderItems") < 8
+
+    def test_a_first_look_that_ends_in_a_folder_whose_sync_state_has_no_room_comes_to_its_end(self, box):
+        box.mailbox.blanks = 460_000
+        for number in range(600):
+            box.mailbox.add(mail(str(number)))
+        with box.opened() as receiver:
+            pages = list(islice(receiver.pages(None, SINCE), 6))
+        found, cursor = box.read(pages[-1].cursor)
+        told = [e.subject for page in pages for e in page.envelopes] + [e.subject for e in found]
+        assert (len(told), {*told}) == (600, {str(number) for number in range(600)})
+        box.mailbox.add(mail("New"))
+        assert [e.subject for e in box.read(cursor)[0]] == ["New"]
 
     def test_a_first_look_is_gone_on_with_where_it_ended_although_all_was_old(self, box):
         for _ in range(600):
@@ -140,6 +198,32 @@ class TestReading:
         with pytest.raises(InvalidRequest) as caught:
             box.check(folders=["Projects/2026"])
         assert caught.value.field == "folders[0]"
+
+    def test_inbox_and_sent_are_followed_once_where_they_are_chosen_by_the_names_that_are_shown(self, box):
+        with box.opened(EwsSearcher) as searcher:
+            names = [one.name for one in searcher.folders() if one.role in {"inbox", "sent"}]
+        box.check(folders=names)
+        _, cursor = box.read(folders=names)
+        box.mailbox.add(mail("Received"))
+        box.mailbox.add(mail("Own", From=box.address), "sentitems", sent=True)
+        box.mailbox.add(mail("Private"), "Private")
+        with box.opened(folders=names) as receiver:
+            pages = list(receiver.pages(cursor, SINCE))
+        found = [(e.subject, e.folder, e.is_sent) for page in pages for e in page.envelopes]
+        assert found == [("Own", "sentitems", True), ("Received", "inbox", False)]
+        assert not any(page.missing for page in pages)
+        with box.opened(EwsSearcher, folders=names) as searcher:
+            assert len(searcher.search(Query()).mails) == 2
+
+    def test_a_folder_that_is_called_as_exchange_calls_its_inbox_is_another_one(self, box):
+        inbox = box.mailbox.place("inbox")
+        inbox.name = "Posteingang"
+        other = box.mailbox.add_folder("inbox").id
+        for folders in ([], ["inbox"]):
+            _, cursor = box.read(folders=folders)
+            box.mailbox.add(mail("Received"), inbox.id)
+            box.mailbox.add(mail("By a rule"), other)
+            assert {e.subject for e in box.read(cursor, folders=folders)[0]} == {"Received", "By a rule"}
 
     def test_what_a_rule_moved_elsewhere_is_found_once_and_trash_and_drafts_never(self, box):
         _, cursor = box.read()
@@ -205,6 +289,64 @@ class TestReading:
         found, cursor = box.read(first.cursor)
         assert [e.subject for e in (*first.envelopes, *found)] == [str(number) for number in range(250)]
         assert box.read(cursor)[0] == []
+
+    def test_a_mail_that_is_moved_after_a_look_read_the_folders_is_found_by_the_next(self, box):
+        quiet(box, "Suppliers")
+        half_an_hour, hour = timedelta(minutes=30), timedelta(hours=1)
+        cursor = looked(box.read()[1], hour)
+        item = box.mailbox.add(mail("A reply"), at=datetime.now(UTC) - half_an_hour)
+        box.mailbox.add(mail("Own"), "sentitems", sent=True)
+        with box.opened() as receiver:
+            pages = receiver.pages(cursor, SINCE)
+            found = [*next(pages).envelopes]
+            box.mailbox.move(item, "Suppliers")
+            for page in pages:
+                found += page.envelopes
+        assert [e.subject for e in found] == ["Own"]
+        found, cursor = box.read(page.cursor)
+        assert [e.subject for e in found] == ["A reply"]
+        assert box.read(cursor)[0] == []
+
+    def test_a_mail_that_is_moved_among_other_folders_while_they_are_searched_is_found_by_the_next(
+        self, box, monkeypatch
+    ):
+        first, second = quiet(box, "First"), quiet(box, "Second")
+        cursor = looked(box.read()[1], timedelta(hours=1))
+        item = box.mailbox.add(mail("A reply"), second, at=datetime.now(UTC) - timedelta(minutes=30))
+        box.mailbox.touched[first] = datetime.now(UTC) - timedelta(days=3)
+        listed = box.mailbox.listed
+
+        def moved(folder):
+            if item.folder == second and box.exchange.requests[-1][0] == "FindItem":
+                box.mailbox.move(item, "First")
+            return listed(folder)
+
+        monkeypatch.setattr(box.mailbox, "listed", moved)
+        found, cursor = box.read(cursor)
+        assert (found, item.folder) == ([], first)
+        assert [e.subject for e in box.read(cursor)[0]] == ["A reply"]
+
+    def test_a_look_that_ended_among_moved_mails_is_gone_through_again_and_gives_out_nothing_twice(self, box):
+        folder, minute = quiet(box, "Suppliers"), timedelta(minutes=1)
+        cursor, now = looked(box.read()[1], 60 * minute), datetime.now(UTC)
+        for number in range(250):
+            box.mailbox.add(mail(str(number)), folder, at=now - 50 * minute + number * minute / 6)
+        with box.opened() as receiver:
+            first = next(receiver.pages(cursor, SINCE))
+        box.mailbox.add(mail("Moved meanwhile"), quiet(box, "Others"), at=now - 55 * minute)
+        found, cursor = box.read(first.cursor)
+        found += box.read(cursor)[0]
+        assert [e.subject for e in (*first.envelopes, *found)] == [
+            *(str(number) for number in range(250)),
+            "Moved meanwhile",
+        ]
+
+    def test_a_cursor_that_knows_the_last_look_alone_is_read(self, box):
+        position = json.loads(looked(box.read()[1], timedelta(hours=1)))
+        del position["sweep_from"]
+        minutes = timedelta(minutes=30)
+        box.mailbox.add(mail("A reply"), quiet(box, "Suppliers"), at=datetime.now(UTC) - minutes)
+        assert [e.subject for e in box.read(json.dumps(position))[0]] == ["A reply"]
 
     def test_search_combines_its_terms_and_keeps_to_the_second(self, box):
         now = datetime.now(UTC).replace(microsecond=0)
@@ -384,8 +526,30 @@ class TestRefused:
         box.mailbox.move(item, "Projects")
         box.exchange.faults.bad_mails.clear()
         position = Position.of(cursor)
-        position.swept += timedelta(days=1)  # so old that no other sweep finds it
+        position.sweep_from += timedelta(days=1)  # so old that no other sweep finds it
         assert self.look(box, position.cursor)[:2] == (["Bad"], 0)
+
+    @pytest.mark.parametrize("before", [[], ["Private"]])
+    def test_once_other_folders_are_chosen_one_in_a_private_folder_is_asked_for_no_more(
+        self, box, cursor, refuse, before
+    ):
+        for name in ("Projects", "Private"):
+            box.mailbox.add_folder(name)
+        box.mailbox.add(mail("Good"))
+        _, cursor = box.read(cursor, folders=before)
+        private = refuse(mail("Private words"), folder="Private")
+        replies = [refuse(mail("A reply", In_Reply_To=OURS), folder="Private") for _ in range(2)]
+        chosen = refuse(mail("To be read"), folder="inbox" if before else "Projects")
+        _, cursor = box.read(cursor, folders=before)
+        box.exchange.faults.bad_mails = {replies[1].id: self.CODES[0]}
+        box.mailbox.headers_read.clear()
+        found, cursor = box.read(cursor, folders=["Projects"])
+        assert {e.subject for e in found} == {"To be read", "A reply"}
+        assert not box.mailbox.headers_read[private.id]
+        assert box.mailbox.headers_read[chosen.id]
+        for tries in (2, 3):  # what quotes an id of ours is asked for as often as any
+            _, cursor = box.read(cursor, folders=["Projects"])
+            assert Position.of(cursor).tried == {replies[1].moving_id: tries}
 
     def test_one_in_sent_hides_no_copy(self, box, refuse):
         copy = mail("Copy", From=box.address, References="<planned@x>")

@@ -120,6 +120,22 @@ def test_lost_sync_states_start_over_and_file_nothing_twice(scene):
     assert events.count("mailbox.restarted") == 1
 
 
+@pytest.mark.parametrize(("blanks", "folders"), [(345_000, 0), (9_000, 50)])
+def test_sync_states_that_are_too_long_to_be_kept_stop_no_answer(scene, blanks, folders):
+    scene.alice.box.blanks, names = blanks, [f"Project {number}" for number in range(folders)]
+    for name in names:
+        scene.alice.box.add_folder(name)
+    scene.mailbox = connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=names))
+    scene.sent()
+    for number in range(2):
+        scene.supplier.reply(scene.supplier.inbox()[0], f"Answer {number}")
+        assert scene.sync()["file"] == 1
+    scene.alice.reply(scene.supplier.inbox()[0], to=scene.supplier.address)
+    scene.sync()
+    assert directions(scene) == ["out", "in", "in", "out"]
+    assert owning.show(scene.app, scene.caller, scene.mailbox.id)[1].problem is None
+
+
 def test_an_exchange_that_renames_our_mail_is_followed(scene, world):
     world.exchange.faults.rewrite_message_id = world.exchange.faults.rewrite_date = True
     scene.sent()

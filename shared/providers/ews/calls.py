@@ -19,7 +19,7 @@ from shared.errors import NotFound, Rejected, Temporary, ZalionError
 from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
-from shared.providers.ews.services import ENVELOPE, FOLDER, RECEIVED, surely
+from shared.providers.ews.services import ENVELOPE, FOLDER, FOUND, RECEIVED, surely
 from shared.providers.ews.xml import Element, Where, Words, decoded, extended, finished, id_of, moment, text
 from shared.providers.transport import LARGEST, TooMuch
 
@@ -37,10 +37,11 @@ type Place = FolderId | DistinguishedFolderId
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mail's id, and when Exchange took it in."""
+    """A mail's id, when Exchange took it in, and the id of the folder it lies in."""
 
     id: str
     received_at: datetime | None
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,9 @@ class Session:
         """Return what came into a folder after `state`. Raises CursorExpired."""
         with self._speaking() as account:
             service = services.SyncFolderItems(account=account)
-            found = list(surely(service.ask(folder, "IdOnly", RECEIVED, state, None, most, None)))
+            found = list(surely(service.ask(folder, "IdOnly", FOUND, state, None, most, None)))
         created = tuple(_found(one[0]) for one in found if one.tag == f"{{{TNS}}}Create")
-        return Changes(created, service.sync_state, service.includes_last_item_in_range)
+        return Changes(created, service.sync_state or "", service.includes_last_item_in_range)
 
     def find(
         self, folders: Sequence[Place], where: Where | None = None, *, words: str = "", most: int = 0
@@ -119,7 +120,7 @@ class Session:
         if not folders:
             return []
         options = {
-            "additional_fields": RECEIVED,
+            "additional_fields": FOUND,
             "restriction": where,
             "order_fields": [FieldOrder(RECEIVED[0], reverse=True)],
             "query_string": Words(words) if words else None,
@@ -269,4 +270,5 @@ def _folder(element: Element) -> Folder:
 
 
 def _found(element: Element) -> Found:
-    return Found(id_of(element, "ItemId"), moment(text(element, "DateTimeReceived")))
+    received_at, folder = moment(text(element, "DateTimeReceived")), id_of(element, "ParentFolderId")
+    return Found(id_of(element, "ItemId"), received_at, folder)

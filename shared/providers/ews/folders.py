@@ -1,6 +1,6 @@
 """The folders of a mailbox: which are read, which are only looked into, and what they are called."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -31,22 +31,25 @@ class Layout:
     """The mail folders of a mailbox, but those of unfinished, deleted or unwanted mail.
 
     Attributes:
-        watched: what is followed: name -> folder, Sent first.
-        chosen: those of them that were chosen: name -> id.
+        watched: what is to be followed: name -> folder, Sent first.
+        chosen: those of them that were chosen besides Inbox and Sent: name -> id.
         names: id -> name, of all.
-        others: those that are only looked into.
+        mail: all of them.
         missing: those that were chosen and are not there.
+        bounded: whether folders were chosen, so that the others give nothing but what quotes an id of ours.
     """
 
     watched: Mapping[str, Place]
     chosen: Mapping[str, str]
     names: Mapping[str, str]
-    others: Sequence[Folder]
+    mail: Sequence[Folder]
     missing: tuple[str, ...]
+    bounded: bool
 
-    def changed(self, since: datetime) -> list[str]:
-        """Return the ids of the other folders where something changed since then, or may have."""
-        return [one.id for one in self.others if one.changed_at is None or one.changed_at >= since]
+    def changed(self, since: datetime, followed: Collection[str]) -> list[str]:
+        """Return the ids of the folders but the followed ones where something changed since, or may have."""
+        others = [one for one in self.mail if self.names[one.id] not in followed]
+        return [one.id for one in others if one.changed_at is None or one.changed_at >= since]
 
     @property
     def everything(self) -> list[Place]:
@@ -77,13 +80,14 @@ class Folders(Session):
     def layout(self) -> Layout:
         """Ask for the folders and sort them out."""
         mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
-        names = {one.id: next((r for r in FOLLOWED if roles == {r}), path) for path, one, roles in mail}
-        chosen = {path: one.id for path, one, _ in mail if path in self.chosen()}
+        names = {one.id: _name(path, roles) for path, one, roles in mail}
+        found = {path: one.id for path, one, _ in mail if path in self.chosen()}
+        chosen = {names[id_]: id_ for id_ in found.values() if names[id_] not in FOLLOWED}
         watched = {name: self.known(name) for name in FOLLOWED}
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
-        others = [one for _, one, _ in mail if names[one.id] not in watched]
-        missing = tuple(name for name in self.chosen() if name not in chosen)
-        return Layout(watched, chosen, names, others, missing)
+        missing = tuple(name for name in self.chosen() if name not in found)
+        every = [one for _, one, _ in mail]
+        return Layout(watched, chosen, names, every, missing, bool(self.chosen()))
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""
@@ -94,6 +98,11 @@ class Folders(Session):
 def places(ids: Iterable[str]) -> list[Place]:
     """Name folders by their ids, as requests do."""
     return [FolderId(id=id_) for id_ in ids]
+
+
+def _name(path: str, roles: set[str]) -> str:
+    """Name a folder by its path; where that is how we call Inbox or Sent, as no path begins."""
+    return next((role for role in FOLLOWED if roles == {role}), f"/{path}" if path in FOLLOWED else path)
 
 
 def _way(one: Folder, by_id: Mapping[str, Folder]) -> list[Folder]:

@@ -1,15 +1,26 @@
 """Where the last look at a mailbox at Exchange stopped: the cursor, from the inside."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from shared.errors import CursorExpired
 from shared.providers import positions
+from shared.providers.ews.calls import Changes
 from shared.providers.ews.folders import Layout
+
+MOST_SEEN = 1000
+"""So many mails are known to have been given out: what came between two looks, twice over."""
+
+MOST_STATES = 100_000
+"""Characters of all sync states together: half of a cursor (`positions.LONGEST`). One has some hundreds or
+thousands, and nothing says how many it may have."""
+
+BEFORE = timedelta(days=1)
+"""So long before it was refused for the first time a mail may have come in."""
 
 
 @dataclass
@@ -17,27 +28,115 @@ class Position(positions.Position, positions.Patient):
     """What a cursor says.
 
     Attributes:
-        states: folder -> its sync state.
-        swept: until when the other folders were looked through; set by the first look, however early it ends.
-        seen: the mails given out of them since shortly before, hashed.
+        states: folder -> its sync state; empty where that has no room: such a folder is read by time, as the
+            other ones are, for as long as it is chosen.
+        swept: when the last look through the other folders began that came to its end; set by the first look,
+            however early it ends.
+        seen: the mails given out of them since `sweep_from`, hashed.
         refused, tried: see `Patient`.
         chosen: folder that is chosen -> the id, hashed, of the one that bears or last bore its name.
+        sweep_from: from when on the next look goes through the other folders: that is when the look before
+            the last began. A mail that is moved while we look may be where we have been already, and keeps
+            the time at which it came in. It moves with each page: a look that ends early has come that far.
+        places: refused mail -> the folder, hashed, in which it was ours to read; none where it quotes our id.
     """
 
     provider: ClassVar[str] = "ews"
-    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written twice
+    most_refused: ClassVar[int] = 30  # an id has 150 characters and more, and is written thrice
     states: dict[str, str] = field(default_factory=dict)
     swept: datetime | None = None
     seen: list[str] = field(default_factory=list)
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
+    sweep_from: datetime | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+    def begin(self, started: datetime) -> None:
+        """Begin a look; the first one, and the first by a cursor without `sweep_from`, has none before it."""
+        self.swept = self.swept or started
+        self.sweep_from = self.sweep_from or self.swept
 
     def follow(self, layout: Layout) -> None:
-        """Forget the folders that are not followed any more; one that is renamed stays chosen."""
+        """Forget the folders that are not followed any more; one that is renamed stays chosen.
+
+        What was refused in a folder that is not ours to read any more is not asked for again: if it quotes
+        an id of ours, the sweep finds it.
+        """
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}
+        ours = self.ours(layout)
+        if private := {id_ for id_, place in self.places.items() if place not in ours}:
+            self._forget(private)
+
+    def followed(self) -> set[str]:
+        """Return the folders that have a sync state."""
+        return {name for name, state in self.states.items() if state}
+
+    def by_time(self, name: str) -> bool:
+        """Whether a folder is to be followed, and its sync state has no room."""
+        return self.states.get(name) == ""
+
+    def reached(self, name: str, changes: Changes, since: datetime) -> None:
+        """Note that these changes of a folder are given out.
+
+        Where the state after them has no room, the sweep goes on: from `since`, if there are further ones.
+        """
+        others = sum(len(state) for one, state in self.states.items() if one != name)
+        self.states[name] = changes.state if others + len(changes.state) <= MOST_STATES else ""
+        if self.by_time(name):
+            self.see(one.id for one in changes.created)
+            if not changes.complete:
+                self.look_back(since)
+
+    def ours(self, layout: Layout) -> set[str]:
+        """Return the folders, hashed, of which all mail is ours to read: all, or those that are chosen.
+
+        A chosen one that was renamed is read whole.
+        """
+        whole = (id_ for id_, name in layout.names.items() if not layout.bounded or name in layout.watched)
+        return {*map(hashed, whole), *self.chosen.values()}
+
+    def put(self, places: Mapping[str, str]) -> None:
+        """Note where those of these mails that are refused were found."""
+        known = {**self.places, **places}
+        self.places = {id_: known[id_] for id_ in self.refused if known.get(id_)}
+
+    def _forget(self, ids: Collection[str]) -> None:
+        """Ask for refused mails no more; the next sweep may find them."""
+        self.look_for(min(self.refused[id_] for id_ in ids))
+        known = {*map(hashed, ids)}
+        self.seen = [one for one in self.seen if one not in known]
+        for id_ in ids:
+            del self.places[id_], self.refused[id_], self.tried[id_]
+
+    def look_back(self, to: datetime) -> None:
+        """Have the next sweep begin no later."""
+        self.sweep_from = min(self.sweep_from or to, to)
+
+    def look_for(self, refused_at: int) -> None:
+        """Have the next sweep find a mail that was refused then for the first time, wherever it lies now."""
+        self.look_back(datetime.fromtimestamp(refused_at, UTC) - BEFORE)
+
+    def left_over(self) -> list[str]:
+        """Return what a sweep that ended early gave out and this one passes over; the next one does not."""
+        begun = self.sweep_from and self.swept and self.sweep_from > self.swept
+        return self.seen if begun else []
+
+    def see(self, ids: Iterable[str]) -> None:
+        """Count mails as given out that a sweep may find."""
+        self.seen = [*self.seen, *map(hashed, ids)][-MOST_SEEN:]
+
+    def passed(self, until: datetime, ids: Iterable[str]) -> None:
+        """Count mails of a sweep as given out, and all that came until then."""
+        self.see(ids)
+        self.sweep_from = max(self.sweep_from or until, until)
+
+    def settle(self, started: datetime, seen: Iterable[str]) -> None:
+        """End the sweep of a look; `seen` may be found by the next one again."""
+        self.seen = [*dict.fromkeys(seen)][-MOST_SEEN:]
+        self.sweep_from, self.swept = self.swept, started
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ folders changed, and FindItem searches those: for all that is new, or, where fol
 quotes a Message-ID of ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -39,12 +39,8 @@ MOST_CHANGES = 512
 """EWS's own limit."""
 
 OVERLAP = timedelta(minutes=10)
-"""How far we go back behind the last look: clocks differ, and mail shows up a little late."""
+"""How far we go back behind a look: clocks differ, and mail shows up a little late."""
 
-BEFORE = timedelta(days=1)
-"""So long before it was refused for the first time a mail may have come in."""
-
-MOST_SEEN = 500
 SENT = "sentitems"
 RECENT = 50
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
@@ -66,15 +62,15 @@ class EwsMailbox(Folders):
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
+        position.begin(started)
         position.follow(layout)
-        position.swept = position.swept or started
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
         yield from self._again(position, layout)
         with position.kept():
             for name in layout.watched:
                 yield from self._changes(position, layout, name, since)
-        yield from self._sweep(position, layout, started, max(since, position.swept - OVERLAP))
+        yield from self._sweep(position, layout, started, since)
         yield position.page()
 
     def fetch(self, ref: str) -> bytes:
@@ -142,9 +138,9 @@ class EwsMailbox(Folders):
 
     def _again(self, position: Position, layout: Layout) -> Iterator[Page]:
         """Yield what was refused before and is given now; what is gone may lie where a sweep finds it."""
-        if not (again := [*position.refused]):
+        if not (again := {id_: position.places.get(id_, "") for id_ in position.refused}):
             return
-        first = datetime.fromtimestamp(min(position.refused.values()), UTC) - BEFORE
+        first = min(position.refused.values())
         try:
             found, *missing = self._envelopes(position, again, layout)
         except RateLimited:
@@ -153,7 +149,7 @@ class EwsMailbox(Folders):
             yield position.page((), len(again))
             return
         if len(found) + sum(missing) < len(again):
-            position.swept = min(position.swept or first, first)
+            position.look_for(first)
         yield position.page(found, *missing)
 
     def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
@@ -172,37 +168,37 @@ class EwsMailbox(Folders):
 
     def _changes(self, position: Position, layout: Layout, name: str, since: datetime) -> Iterator[Page]:
         """Yield what came into a folder, oldest first within each step of the server's."""
-        while True:
+        while not position.by_time(name):
             changes = self.changes(layout.watched[name], position.states.get(name), MOST_CHANGES)
             new = sorted((one for one in changes.created if _at(one) >= since), key=_at)
             batches = list(batched(new, BATCH, strict=False))
             if not new:
-                position.states[name] = changes.state
+                position.reached(name, changes, since)
             for batch in batches:
                 if batch is batches[-1]:  # before that the old state is the true one
-                    position.states[name] = changes.state
-                yield position.page(*self._envelopes(position, [each.id for each in batch], layout, name))
+                    position.reached(name, changes, since)
+                yield position.page(*self._envelopes(position, _asked(batch), layout, name))
             if changes.complete:
                 return
             if not new:  # much that is old lies in the way: how far we have come is worth a page
                 yield position.page()
 
     def _sweep(
-        self, position: Position, layout: Layout, started: datetime, after: datetime
+        self, position: Position, layout: Layout, started: datetime, since: datetime
     ) -> Iterator[Page]:
-        """Yield what came since then and lies in a folder that is not followed, oldest first.
+        """Yield what came since the look before the last to folders that are not followed, oldest first.
 
         The position moves with each page: a look that ends between two has lost nothing.
         """
+        after, before = max(since, (position.sweep_from or started) - OVERLAP), position.left_over()
         found = sorted(self._came(position, layout, after), key=_at)
         new = [one for one in found if hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
-            told = self._envelopes(position, [one.id for one in batch], layout)
-            position.seen = [*position.seen, *(hashed(one.id) for one in batch)][-MOST_SEEN:]
-            position.swept = max(position.swept or started, min(started, _at(batch[-1])))
+            asked = _asked(batch)
+            told = self._envelopes(position, asked, layout)
+            position.passed(min(started, _at(batch[-1])), asked)
             yield position.page(*told)
-        position.seen = [hashed(one.id) for one in found][-MOST_SEEN:]
-        position.swept = started
+        position.settle(started, [*before, *(hashed(one.id) for one in found)])
 
     def _came(self, position: Position, layout: Layout, after: datetime) -> list[Found]:
         """Find what came since then to folders that are not followed.
@@ -210,20 +206,23 @@ class EwsMailbox(Folders):
         Where folders were chosen, nothing else of the other ones is ours to read than what quotes an id that
         begins as ours do: Exchange itself looks for it. A chosen one that was renamed is read whole.
         """
-        changed, then = layout.changed(after), since_then(after)
-        whole = [one for one in changed if not self.chosen() or hashed(one) in position.chosen.values()]
+        changed, ours = layout.changed(after, position.followed()), position.ours(layout)
+        whole = [one for one in changed if hashed(one) in ours]
         quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
-        found = self.find(places(whole), Where(then))
-        return found + self.find(
-            places(one for one in changed if one not in whole), Where(both(then, quotes))
-        )
+        then = since_then(after)
+        rest = self.find(places(one for one in changed if one not in whole), Where(both(then, quotes)))
+        return self.find(places(whole), Where(then)) + [replace(one, folder="") for one in rest]
 
     def _envelopes(
-        self, position: Position, ids: Sequence[str], layout: Layout, folder: str = ""
+        self, position: Position, asked: Mapping[str, str], layout: Layout, folder: str = ""
     ) -> tuple[list[Envelope], int, int]:
-        """Return envelopes, how many are refused, which the position has, and how many are given up."""
-        items, refused = self.available(ids, position.refused)
-        given_up = position.put_off(ids, refused)
+        """Return envelopes, how many are refused, which the position has, and how many are given up.
+
+        `asked` are mails, with the folders they are ours to read in; see `Position.places`.
+        """
+        items, refused = self.available([*asked], position.refused)
+        given_up = position.put_off([*asked], refused)
+        position.put(asked)
         return _shown(items, layout, folder), len(refused) - given_up, given_up
 
 
@@ -231,6 +230,10 @@ def _shown(items: Sequence[Element], layout: Layout, folder: str = "") -> list[E
     """Make envelopes of mails in this folder, or wherever each lies."""
     found = ((folder or layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in items)
     return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
+
+
+def _asked(found: Iterable[Found]) -> dict[str, str]:
+    return {one.id: hashed(one.folder) if one.folder else "" for one in found}
 
 
 def _at(one: Found) -> datetime:

@@ -45,6 +45,9 @@ def paths(model: Any, *fields: str) -> list[FieldPath]:
 
 
 RECEIVED = paths(Message, "datetime_received")
+FOUND = [*RECEIVED, *paths(Message, "parent_folder_id")]
+"""What is asked for with a mail's id: nothing of its content."""
+
 ENVELOPE = [
     *paths(Message, "subject", "datetime_received", "size", "in_reply_to", "is_draft", "datetime_sent"),
     *paths(

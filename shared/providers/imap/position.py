@@ -22,9 +22,6 @@ WAITED = 24 * 3600
 MOST_OWED = 200
 """So many mails are owed at a time: as many as one batch has, so that any can be got over. More wait."""
 
-LONGEST = 200_000
-"""Characters of a cursor; the record that keeps it takes 448,000, every quotation mark as two."""
-
 
 class Mark(msgspec.Struct):
     """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
@@ -143,6 +140,6 @@ class Position(positions.Position):
         """
         self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
         page = super().page(envelopes, refused, unreadable)
-        if len(page.cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
+        if sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
             raise Temporary("The server keeps back too many mails at once.")
         return page
