@@ -5,7 +5,7 @@ neither can exist without the other; a read commits its record alone, a live one
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.errors import ZalionError
 from shared.model import AuditRecord
-from shared.storage.base import Add
+from shared.storage.base import Add, Write
 
 EXPORT_PAGE = 500
 SCANNED = 2000
@@ -51,6 +51,20 @@ def entry(
             detail=detail,
         )
     )
+
+
+def told(writes: Iterable[Write]) -> Add | None:
+    """Find the record of an event among the writes of a commit."""
+    return next((w for w in writes if isinstance(w, Add) and isinstance(w.record, AuditRecord)), None)
+
+
+def is_on_record(app: App, org_id: str, told: Add) -> bool:
+    """Whether the commit that `told` was part of was carried out.
+
+    A commit whose answer was lost is refused when it is repeated (`Records.commit`). Its event has an id
+    of its own, so that it tells what was done from what another has done meanwhile.
+    """
+    return app.records.find(org_id, AuditRecord, told.record.key) is not None
 
 
 @contextmanager

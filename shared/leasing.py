@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared import audit
 from shared.app import App
 from shared.errors import (
     Busy,
@@ -48,18 +49,23 @@ class Lease:
         and while another holds the lease, so that the job comes back when it has run out: a holder that
         died looks no more. Returns None where another job comes back for that already.
         """
+        holder, marking = secrets.token_hex(8), False
         for _ in range(5):
             stored = app.records.find(org_id, SyncState, mailbox_id)
             state = stored.value if stored else SyncState(mailbox_id)
+            if stored and state.holder == holder:  # our own taking, whose answer was lost on the way
+                return cls(app, org_id, stored, app.clock())
             if state.rest_until and (rest := state.rest_until - app.clock()) > timedelta():
                 raise Busy("The provider asked us to wait.", retry_after=rest.total_seconds())
             now = app.clock()
             busy = state.until if state.holder and state.until and state.until > now else None
-            watched = state.watched_until is not None and state.watched_until > now
+            # a mark that may be our own, its answer lost: nobody else is known to come back
+            watched = not marking and state.watched_until is not None and state.watched_until > now
+            marking = busy is not None and not watched
             if busy and watched and state.again and {*look} <= {*state.look}:
                 return None
             state, waiting = _with_late(state, look)
-            new = replace(state, holder=secrets.token_hex(8), until=now + LEASE, again=False)
+            new = replace(state, holder=holder, until=now + LEASE, again=False)
             if busy:
                 new = replace(state, again=True, watched_until=state.watched_until if watched else busy)
             try:
@@ -129,17 +135,24 @@ class Lease:
 
     def _change(self, change: Callable[[SyncState], tuple[SyncState, list[Write]]]) -> None:
         for _ in range(5):
+            new, extra = change(self.held.value)
             try:
-                return self._commit(*change(self.held.value))
+                return self._commit(new, extra)
             except Raced:
                 self._read_again()
+                if self._was_written(new, extra, self.held.value):
+                    return None
         raise Raced
 
     def release(self, *extra: Write, **changes: Any) -> bool:
         """Give the lease back; returns False, still holding it, when another look was asked for meanwhile."""
+        new = replace(self.held.value, holder="", until=None, **changes)
         try:
-            self._commit(replace(self.held.value, holder="", until=None, **changes), extra)
+            self._commit(new, extra)
         except Raced:
+            found = self.app.records.get(self.org_id, SyncState, new.mailbox_id)
+            if self._was_written(new, extra, found.value):
+                return True
             self._read_again()
             self.save(again=False, **changes)
             return False
@@ -153,6 +166,14 @@ class Lease:
     def _commit(self, new: SyncState, extra: Sequence[Write]) -> None:
         etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra)
         self.held, self.proven_at = Stored(new, etag), self.app.clock()
+
+    def _was_written(self, new: SyncState, extra: Sequence[Write], found: SyncState) -> bool:
+        """Whether what was refused had been written before, and only the answer was lost on the way.
+
+        Others may have changed the state since; what we tell the audit is nobody else's.
+        """
+        told = audit.told(extra)
+        return audit.is_on_record(self.app, self.org_id, told) if told else found == new
 
     def _read_again(self) -> None:
         found = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
