@@ -12,7 +12,7 @@ from datetime import datetime
 from shared import logs, sealing
 from shared.app import App
 from shared.callers import Caller
-from shared.errors import ZalionError
+from shared.errors import Raced, ZalionError
 from shared.model import AuditRecord
 from shared.storage.base import Add, Write
 
@@ -67,6 +67,16 @@ def is_on_record(app: App, org_id: str, told: Add) -> bool:
     return app.records.find(org_id, AuditRecord, told.record.key) is not None
 
 
+def commit(app: App, org_id: str, *writes: Write) -> None:
+    """Carry out a change with the record that tells of it. Raises Raced only where it was not carried out."""
+    try:
+        app.records.commit(org_id, *writes)
+    except Raced:
+        event = told(writes)
+        if event is None or not is_on_record(app, org_id, event):
+            raise
+
+
 @contextmanager
 def recorded(
     app: App,
@@ -92,7 +102,7 @@ def recorded(
         outcome = error.code
         raise
     finally:
-        told = entry(
+        record = entry(
             app,
             event,
             actor=caller.email,
@@ -102,9 +112,9 @@ def recorded(
             counts=counts,
         )
         if riding is None or outcome != "done":
-            app.records.commit(caller.org_id, told)
+            commit(app, caller.org_id, record)
         else:
-            riding.append(told)
+            riding.append(record)
 
 
 def query(

@@ -232,4 +232,4 @@ def _own(app: App, caller: Caller, message: Message) -> None:
 def _read(app: App, caller: Caller, event: str, case_id: str, message: Message | None = None) -> None:
     email_id = message.id if message else None
     entry = audit.entry(app, event, actor=caller.email, case_id=case_id, email_id=email_id)
-    app.records.commit(caller.org_id, entry)
+    audit.commit(app, caller.org_id, entry)

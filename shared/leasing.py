@@ -199,10 +199,14 @@ def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[
 
 
 def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:
-    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced."""
+    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced.
+
+    Args:
+        writes: the change, and the record that tells of it.
+    """
     for _ in range(5):
         with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
-            app.records.commit(org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
+            audit.commit(app, org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
             return
     raise Raced
 

@@ -189,7 +189,7 @@ class _Run:
         try:
             self.lease.give_back(self._read(error.code), **noted)
         except LeaseLost:  # what was read until then is on record all the same
-            self.app.records.commit(self.org_id, self._read("interrupted"))
+            audit.commit(self.app, self.org_id, self._read("interrupted"))
 
     def _tried(self, error: ZalionError) -> dict[str, Any]:
         """Which mail broke the look, and how often; what stops the whole mailbox is no fault of its mail."""
