@@ -5,16 +5,16 @@ neither can exist without the other; a read commits its record alone, a live one
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
 from shared import logs, sealing
 from shared.app import App
 from shared.callers import Caller
-from shared.errors import ZalionError
+from shared.errors import Raced, ZalionError
 from shared.model import AuditRecord
-from shared.storage.base import Add
+from shared.storage.base import Add, Write
 
 EXPORT_PAGE = 500
 SCANNED = 2000
@@ -53,6 +53,30 @@ def entry(
     )
 
 
+def told(writes: Iterable[Write]) -> Add | None:
+    """Find the record of an event among the writes of a commit."""
+    return next((w for w in writes if isinstance(w, Add) and isinstance(w.record, AuditRecord)), None)
+
+
+def is_on_record(app: App, org_id: str, told: Add) -> bool:
+    """Whether the commit that `told` was part of was carried out.
+
+    A commit whose answer was lost is refused when it is repeated (`Records.commit`). Its event has an id
+    of its own, so that it tells what was done from what another has done meanwhile.
+    """
+    return app.records.find(org_id, AuditRecord, told.record.key) is not None
+
+
+def commit(app: App, org_id: str, *writes: Write) -> None:
+    """Carry out a change with the record that tells of it. Raises Raced only where it was not carried out."""
+    try:
+        app.records.commit(org_id, *writes)
+    except Raced:
+        event = told(writes)
+        if event is None or not is_on_record(app, org_id, event):
+            raise
+
+
 @contextmanager
 def recorded(
     app: App,
@@ -78,7 +102,7 @@ def recorded(
         outcome = error.code
         raise
     finally:
-        told = entry(
+        record = entry(
             app,
             event,
             actor=caller.email,
@@ -88,9 +112,9 @@ def recorded(
             counts=counts,
         )
         if riding is None or outcome != "done":
-            app.records.commit(caller.org_id, told)
+            commit(app, caller.org_id, record)
         else:
-            riding.append(told)
+            riding.append(record)
 
 
 def query(

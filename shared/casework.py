@@ -12,7 +12,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.errors import InvalidRequest, NotAllowed, NotFound, Raced
 from shared.jobs import Job
-from shared.keeping import bytes_of
+from shared.keeping import bytes_of, texts_of
 from shared.model import Attachment, Case, Conversation, Mailbox, Message
 from shared.storage.base import Move, Remove, Save, Stored, Write, every
 
@@ -113,7 +113,7 @@ def whole(app: App, org_id: str, message: Message) -> Message:
     """Fill in a body that was too large for the record."""
     if message.body is None:
         return message
-    text, html = msgspec.json.decode(app.blobs.get(org_id, message.body), type=tuple[str | None, str | None])
+    text, html = texts_of(app, org_id, message.body)
     return replace(message, text=text, html=html)
 
 
@@ -232,4 +232,4 @@ def _own(app: App, caller: Caller, message: Message) -> None:
 def _read(app: App, caller: Caller, event: str, case_id: str, message: Message | None = None) -> None:
     email_id = message.id if message else None
     entry = audit.entry(app, event, actor=caller.email, case_id=case_id, email_id=email_id)
-    app.records.commit(caller.org_id, entry)
+    audit.commit(app, caller.org_id, entry)

@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.model import Mailbox, Problem
-from shared.storage.base import Add, Move, Remove, Stored, Write
+from shared.storage.base import Move, Remove, Stored, Write, written
 
 NOT_SIGNED_IN = Problem(
     "consent_required", "Its user has not signed in yet.", "Open authorizeUrl in a browser and sign in."
@@ -104,17 +104,17 @@ def _named(
         yield stored
         return
     scheduling.watch(app, org_id)  # before there can be a promise
-    [etag] = app.records.commit(org_id, Move(stored, waiting) if stored else Add(waiting))
+    begun = written(app.records, org_id, waiting, stored)
     try:
         if stored:
             disconnecting.destroy(app, org_id, stored.value)  # what a disconnect that broke off has left
-        yield Stored(waiting, etag)
+        yield begun
     except Raced:
         raise
     except ZalionError:
         with suppress(Raced):
             ended = stored.value if stored else replace(waiting, state="disconnected")
-            [etag] = app.records.commit(org_id, Move(Stored(waiting, etag), ended))
+            [etag] = app.records.commit(org_id, Move(begun, ended))
             disconnecting.destroy(app, org_id, waiting)
             if not stored:
                 app.records.commit(org_id, Remove(ended, etag))

@@ -21,7 +21,7 @@ NEWEST_REFERENCES = 50
 One of our own costs nothing to recognise anywhere.
 """
 
-NEAREST = 3
+NEAREST, CERTAIN = 3, 0.95
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
 NEVER_EARLIER, NEVER_LATER = timedelta(minutes=-10), timedelta(hours=26)
@@ -180,11 +180,15 @@ def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -
     """Nearest reference that counts: that leads to a conversation, by a secret or to a mail the mailbox had.
 
     A signed id anywhere in that conversation is a secret. One that does not count is told where none does.
+    Where a signed id tells a conversation, those that are neither signed nor near are not asked after.
     """
     places = list(_references(envelope, lookup, reported))
     secrets = [lookup.signed(message_id) for message_id, *_ in places]
+    told = any(lookup.conversation(id_) for id_ in {secret.conversation_id for secret in secrets if secret})
     elsewhere: _Match | None = None
     for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
+        if told and signed is None and confidence < CERTAIN:
+            continue
         match = _match(message_id, rule, confidence, signed, lookup)
         if match is None:
             continue
@@ -233,14 +237,14 @@ def _references(
 ) -> Iterator[tuple[str, str, float]]:
     for place, message_id in enumerate(reported):
         if place < NEWEST_REFERENCES or lookup.signed(message_id):
-            yield message_id, "report", 0.95
+            yield message_id, "report", CERTAIN
     # names the parent, wherever it stands among them (§3.6.4)
     answered = filter(None, [envelope.in_reply_to])
     for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue
         rule = "in-reply-to" if message_id == envelope.in_reply_to else "references"
-        yield message_id, rule, 0.95 if place < NEAREST else 0.9
+        yield message_id, rule, CERTAIN if place < NEAREST else 0.9
 
 
 def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:

@@ -8,7 +8,7 @@ decides again.
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +21,6 @@ from shared.fetching import fetch
 from shared.holding import GONE, hold
 from shared.keeping import indexed, pack, received
 from shared.knowing import Knowledge, find, find_by_id
-from shared.leasing import LeaseLost
 from shared.model import (
     Alias,
     Conversation,
@@ -46,7 +45,8 @@ class Filer:
     """Files the mail of one mailbox through one open receiver.
 
     Attributes:
-        learn: told a Message-ID that may have been answered before we knew it, before it is written down.
+        learn: told a Message-ID that may have been answered before we knew it; returns what is to be written
+            with it.
         seen: the mails that this look, and earlier ones, have dealt with.
         hopeless: ref of a mail that has failed often enough; what belongs to a case is held instead.
         fetching: ref of the mail whose fetching or reading failed, for whoever finds that it did.
@@ -57,7 +57,7 @@ class Filer:
     mailbox: Mailbox
     receiver: Receiver
     actor: str = "system"
-    learn: Callable[[str], None] = lambda _: None
+    learn: Callable[[str], Sequence[Write]] = lambda _: ()
     hopeless: str = ""
     seen: Seen = field(default_factory=Seen)
     fetching: str = ""
@@ -87,8 +87,6 @@ class Filer:
             )
             try:
                 outcome = self._carry_out(envelope, decision)
-            except LeaseLost:  # no race for this mail: the whole look has ended
-                raise
             except Raced:
                 self.knowledge.forget()  # what the decision was based on has changed: decide again
             else:
@@ -123,9 +121,6 @@ class Filer:
         """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
         if envelope.ref == self.hopeless:
             return self._lose(envelope, decision, conversation.value)
-        answerable = decision.kind == "mail" and decision.trusted_id
-        if answerable and envelope.message_id and self.seen.may_have_passed_over(envelope):
-            self.learn(envelope.message_id)
         with self._minding(envelope):
             try:
                 raw = fetch(self.receiver, envelope)
@@ -161,9 +156,17 @@ class Filer:
             *packed.writes,
             *indexed(envelope, message, decision, self.mailbox.id, self.knowledge.known),
             *consequences,
+            *self._late(envelope, decision),
             self._audit("message.filed", message, decision),
         )
         return "file"
+
+    def _late(self, envelope: Envelope, decision: Decision) -> Sequence[Write]:
+        """Have answers to a mail looked for where they may have come before it."""
+        answerable = decision.kind == "mail" and decision.trusted_id
+        if answerable and envelope.message_id and self.seen.may_have_passed_over(envelope):
+            return self.learn(envelope.message_id)
+        return ()
 
     def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
         """Write everything, provided that the conversation still is where it was.
@@ -220,16 +223,22 @@ class Filer:
         learnt = self._is_new(envelope.message_id, alias)
         writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
-            self.learn(envelope.message_id)
+            writes += self.learn(envelope.message_id)
             writes.append(Add(replace(alias, message_id=envelope.message_id)))
-        if old.message_id and old.planned_id == envelope.message_id != old.message_id:
-            self.learn(old.message_id)  # a copy that we filed, of a mail that left under another id
         if envelope.thread and new != old:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
         if writes:
             writes.append(self._audit("message.seen_again", new))
+        writes += self._other_id(envelope, old)
+        if writes:
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
+
+    def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
+        """A copy that we filed, of a mail that left under another id: that one may have been answered."""
+        if message.message_id and message.planned_id == envelope.message_id != message.message_id:
+            return self.learn(message.message_id)
+        return ()
 
     def _is_new(self, message_id: str | None, alias: Alias) -> bool:
         """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""

@@ -26,13 +26,16 @@ SMALL = 256 * 1024
 """Octets up to which a mail's bytes lie in a record beside its message: one transaction, no blob."""
 
 INLINE_CHARACTERS = 30_000
-"""Of JSON. A longer body lies in a blob of its own: a record holds 1 MiB, a page of the timeline many."""
+"""Of JSON. A longer body lies beside its message: a record holds 1 MiB, a page of the timeline many."""
 
 LARGEST_RECORD = 250_000
 """Octets of JSON; a record takes 448,000 characters, and a message grows by its deliveries."""
 
 BLOB, BODY = "raw/", "body/"
-"""How the names of blobs begin, with bytes and with bodies; a name of bytes without it is a record's key."""
+"""How the names of blobs begin, with bytes and with bodies; a name without it is a record's key."""
+
+BESIDE = ".body"
+"""How the key of a body's record ends, after the name of its bytes."""
 
 MOST_RECIPIENTS, MOST_PARTS, MOST_NOTES, LONGEST_NAME = 150, 200, 20, 120
 """What a record keeps of a mail; less where it is too large for a record all the same."""
@@ -95,20 +98,25 @@ def pack(message: Message, raw: bytes) -> Packed:
     """Lay out a message and its bytes, named `message.raw`, for the store. Pure.
 
     Small bytes are a write of the message's own transaction; large ones are a blob. A record holds less
-    than 1 MiB and a timeline many records: a long body lies in a blob of its own, and of what strangers
-    may pile up (recipients, references, parts) the record keeps the first ones. The bytes keep everything.
+    than 1 MiB and a timeline many records: a long body lies beside its message in the same way, and of what
+    strangers may pile up (recipients, references, parts) the record keeps the first ones. The bytes keep
+    everything. A transaction takes 4 MiB: two small ones in base64 and a message are less than one.
     """
-    letters, blobs = list[Write](), dict[str, bytes]()
+    name, letters, blobs = message.raw, list[Write](), dict[str, bytes]()
     if len(raw) <= SMALL:
-        letters.append(Save(Letter(message.raw, raw)))
+        letters.append(Save(Letter(name, raw)))
     else:
-        message = replace(message, raw=BLOB + message.raw)
+        message = replace(message, raw=BLOB + name)
         blobs[message.raw] = raw
     texts = msgspec.json.encode([message.text, message.html])
     if len(texts.decode()) > INLINE_CHARACTERS:
-        body = body_of(message.raw)
+        small = len(texts) <= SMALL
+        body = name + BESIDE if small else body_of(message.raw)
         message = replace(message, text=None, html=None, body=body)
-        blobs[body] = texts
+        if small:
+            letters.append(Save(Letter(body, texts)))
+        else:
+            blobs[body] = texts
     kept = _fitting(message)
     return Packed(kept, [Add(kept), *letters], blobs)
 
@@ -143,6 +151,13 @@ def bytes_of(app: App, org_id: str, message: Message) -> bytes:
     if message.raw.startswith(BLOB):
         return app.blobs.get(org_id, message.raw)
     return app.records.get(org_id, Letter, message.raw).value.data
+
+
+def texts_of(app: App, org_id: str, body: str) -> tuple[str | None, str | None]:
+    """Return text and HTML that lie beside their message. Raises NotFound where they were erased."""
+    blob = body.startswith(BODY)
+    data = app.blobs.get(org_id, body) if blob else app.records.get(org_id, Letter, body).value.data
+    return msgspec.json.decode(data, type=tuple[str | None, str | None])
 
 
 def body_of(raw: str) -> str:

@@ -66,11 +66,17 @@ class Knowledge:
 
     def had(self, alias: Alias) -> bool:
         """See `Lookup.had`."""
-        message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        message = self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
             return False
         places = {message.value.mailbox_id, *(delivery.mailbox_id for delivery in message.value.deliveries)}
         return self.mailbox_id in places
+
+    def _seen(self, alias: Alias) -> Stored[Message] | None:
+        """Find a message in the case that its conversation is known to be in; it may have moved on."""
+        conversation = self.conversations.get(alias.conversation_id)
+        key = f"{conversation.value.case_id}!{alias.email_id}" if conversation else ""
+        return self.app.records.find(self.org_id, Message, key) if key else None
 
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:

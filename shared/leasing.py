@@ -6,26 +6,21 @@ Lease and cursor are one record. Who finds the lease taken leaves a mark, and th
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared import audit, lateness
 from shared.app import App
 from shared.errors import (
     Busy,
     Raced,
 )
 from shared.model import Late, SyncState
-from shared.storage.base import Add, Move, Remove, Save, Stored, Write
+from shared.storage.base import Add, Move, Save, Stored, Write
 
 LEASE = timedelta(minutes=5)
 """Longer than any page should take; extended with every page."""
-
-MOST_LATE = 200
-"""So many are in the record itself, which holds only so much: a Message-ID may have a line's length."""
-
-MOST_MOVED = 90
-"""So many come into it at once: a transaction has at most a hundred writes."""
 
 PROVEN = timedelta(seconds=1)
 """So old may the proof be that the lease is still ours when the next mail is handled."""
@@ -33,12 +28,17 @@ PROVEN = timedelta(seconds=1)
 
 @dataclass
 class Lease:
-    """The right to look at a mailbox, and the cursor that only its holder may move."""
+    """The right to look at a mailbox, and the cursor that only its holder may move.
+
+    Attributes:
+        beside: Message-IDs that are known to lie beside the record.
+    """
 
     app: App
     org_id: str
     held: Stored[SyncState]
     proven_at: datetime
+    beside: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def take(cls, app: App, org_id: str, mailbox_id: str, look: Sequence[str] = ()) -> "Lease | None":
@@ -48,18 +48,24 @@ class Lease:
         and while another holds the lease, so that the job comes back when it has run out: a holder that
         died looks no more. Returns None where another job comes back for that already.
         """
+        holder, marking = secrets.token_hex(8), False
         for _ in range(5):
             stored = app.records.find(org_id, SyncState, mailbox_id)
             state = stored.value if stored else SyncState(mailbox_id)
+            if stored and state.holder == holder:  # our own taking, whose answer was lost on the way
+                return cls(app, org_id, stored, app.clock())
             if state.rest_until and (rest := state.rest_until - app.clock()) > timedelta():
                 raise Busy("The provider asked us to wait.", retry_after=rest.total_seconds())
             now = app.clock()
             busy = state.until if state.holder and state.until and state.until > now else None
-            watched = state.watched_until is not None and state.watched_until > now
+            # a mark that may be our own, its answer lost: nobody else is known to come back
+            watched = not marking and state.watched_until is not None and state.watched_until > now
+            marking = busy is not None and not watched
             if busy and watched and state.again and {*look} <= {*state.look}:
                 return None
-            state, waiting = _with_late(state, look)
-            new = replace(state, holder=secrets.token_hex(8), until=now + LEASE, again=False)
+            state, waiting = lateness.remembered(state, look)
+            left = bool(state.holder)  # by one that died, and with it perhaps what it learnt
+            new = replace(state, holder=holder, until=now + LEASE, again=False, more=state.more or left)
             if busy:
                 new = replace(state, again=True, watched_until=state.watched_until if watched else busy)
             try:
@@ -93,39 +99,38 @@ class Lease:
         """Write changes together with `extra`. Raises Raced when another worker took the lease over."""
         self._change(lambda state: (replace(state, **changes), [*extra]))
 
-    def look_for(self, message_id: str) -> None:
-        """Remember a Message-ID that became known late, until it was looked for."""
-        self._change(lambda state: _with_late(state, [message_id]))
+    def learn(self, message_id: str) -> list[Write]:
+        """Note a Message-ID that became known late; returns the write to commit with what made it known.
+
+        Our next write takes it into the record; should we die before, who takes the lease over looks there.
+        """
+        self.beside[message_id] = None
+        return [Save(Late(self.held.value.mailbox_id, message_id))]
 
     def looked_for(
         self, message_ids: Sequence[str], *extra: Write, withheld: Collection[str] = frozenset()
     ) -> None:
         """Forget what was looked for, and count a look that did not see all that answers the `withheld`.
 
-        Others may have been added meanwhile.
+        Others may have been added meanwhile, and what lies beside the record finds room in it. Where nothing
+        is left, the next write says so: should we die before, it is looked for once more.
         """
-        now, gone = self.app.clock(), {*message_ids} - {*withheld}
+        now = self.app.clock()
 
         def change(state: SyncState) -> tuple[SyncState, list[Write]]:
-            look = tuple(id_ for id_ in state.look if id_ not in gone)
-            counted = {id_: times for id_, times in state.withheld.items() if id_ in look}
-            for id_ in withheld:
-                since, looks = counted.get(id_, (now, 0))
-                counted[id_] = (since, looks + 1)
-            new, moved = self._refilled(replace(state, look=look, withheld=counted))
-            return new, [*extra, *moved]
+            new = lateness.looked_for(state, message_ids, withheld, now)
+            return replace(new, more=new.more and self._read_beside()), [*extra]
 
-        self._change(change)
+        state = self.held.value
+        if state.more or self.beside or extra or withheld or {*state.look} - {*message_ids}:
+            self._change(change)
+        else:
+            self.held = Stored(change(state)[0], self.held.etag)
 
-    def _refilled(self, state: SyncState) -> tuple[SyncState, list[Write]]:
-        """Take into the record what waited for room in it."""
-        room = min(MOST_LATE - len(state.look), MOST_MOVED)
-        if not state.more or room <= 0:
-            return state, []
-        prefix = f"{state.mailbox_id}!"
-        waiting = [row.value for row in self.app.records.range(self.org_id, Late, prefix=prefix, limit=room)]
-        look = tuple(dict.fromkeys([*state.look, *(late.message_id for late in waiting)]))
-        return replace(state, look=look, more=len(waiting) == room), [Remove(late) for late in waiting]
+    def _read_beside(self) -> bool:
+        found, more = lateness.beside(self.app, self.org_id, self.held.value.mailbox_id)
+        self.beside.update(dict.fromkeys(found))
+        return more
 
     def _change(self, change: Callable[[SyncState], tuple[SyncState, list[Write]]]) -> None:
         for _ in range(5):
@@ -151,8 +156,26 @@ class Lease:
             pass
 
     def _commit(self, new: SyncState, extra: Sequence[Write]) -> None:
-        etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra)
-        self.held, self.proven_at = Stored(new, etag), self.app.clock()
+        new, moved = lateness.taken_in(new, self.beside, lateness.MOST_MOVED - len(extra))
+        try:
+            etag, *_ = self.app.records.commit(self.org_id, Move(self.held, new), *extra, *moved)
+            self.held = Stored(new, etag)
+        except Raced:
+            self.held = self._unheard(new, extra)
+        self.proven_at = self.app.clock()
+        self.beside = {id_: None for id_ in self.beside if id_ not in new.look}
+
+    def _unheard(self, new: SyncState, extra: Sequence[Write]) -> Stored[SyncState]:
+        """Return the record where it was written, and only the answer was lost on the way. Raises Raced.
+
+        Others may have marked it since; what we tell the audit is nobody else's.
+        """
+        found = self.app.records.get(self.org_id, SyncState, new.mailbox_id)
+        told = audit.told(extra)
+        done = audit.is_on_record(self.app, self.org_id, told) if told else found.value == new
+        if not done or (new.holder and found.value.holder != new.holder):
+            raise Raced
+        return found
 
     def _read_again(self) -> None:
         found = self.app.records.get(self.org_id, SyncState, self.held.value.mailbox_id)
@@ -174,20 +197,20 @@ def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[
     To be committed with the change of the mailbox that asks for it; Raced where the look has moved on.
     """
     stored = app.records.find(org_id, SyncState, mailbox_id)
-    return [Move(stored, replace(stored.value, holder="", until=None, **changes))] if stored else []
+    if stored is None:
+        return []
+    more = stored.value.more or bool(stored.value.holder)  # it may leave what it learnt beside the record
+    return [Move(stored, replace(stored.value, holder="", until=None, more=more, **changes))]
 
 
 def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:
-    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced."""
+    """Carry out a change of a mailbox, and end the look that still reads it as it was. Raises Raced.
+
+    Args:
+        writes: the change, and the record that tells of it.
+    """
     for _ in range(5):
         with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
-            app.records.commit(org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
+            audit.commit(app, org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
             return
     raise Raced
-
-
-def _with_late(state: SyncState, message_ids: Sequence[str]) -> tuple[SyncState, list[Write]]:
-    """Remember Message-IDs that became known late; what the record has no room for waits beside it."""
-    look = tuple(dict.fromkeys([*state.look, *message_ids]))
-    waiting: list[Write] = [Save(Late(state.mailbox_id, message_id)) for message_id in look[MOST_LATE:]]
-    return replace(state, look=look[:MOST_LATE], more=state.more or bool(waiting)), waiting

@@ -575,7 +575,7 @@ class Message:
 
     Attributes:
         id: 13-digit milliseconds of when we first knew it, a dash, 12 hex; sorts by time.
-        text: plain text, or None where it lies in the blob `body`.
+        text: plain text, or None where it lies beside the record, as `body`.
         html: HTML as received (sanitised when shown), or None likewise.
         envelope_to: for outgoing mail all recipients, Bcc included.
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
@@ -636,7 +636,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The bytes of a small mail, kept in the same transaction as its message."""
+    """The bytes of a small mail, or a long body, kept in the same transaction as its message."""
 
     kind: ClassVar[str] = "letter"
 

@@ -30,7 +30,7 @@ from shared.model import (
 from shared.naming import is_known_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
-from shared.storage.base import Add, Move, Remove, Stored
+from shared.storage.base import Add, Remove, Stored, written
 
 MOST_REFERENCES = 20
 
@@ -52,7 +52,7 @@ def held(
     rows = app.records.range(caller.org_id, Review, prefix=f"{mailbox_id}!", after=after, limit=limit + 1)
     page, more = rows[:limit], len(rows) > limit
     event = audit.entry(app, "reviews.read", actor=caller.email, mailbox_id=mailbox_id)
-    app.records.commit(caller.org_id, event)
+    audit.commit(app, caller.org_id, event)
     following = (
         sealing.pack_cursor(key, purpose, caller.org_id, {"after": page[-1].value.key}) if more else None
     )
@@ -142,9 +142,7 @@ def _file(app: App, caller: Caller, mailbox: Mailbox, review: Stored[Review]) ->
 
 
 def _set_opened(app: App, org_id: str, review: Stored[Review], at: datetime | None) -> Stored[Review]:
-    new = replace(review.value, opened_at=at)
-    [etag] = app.records.commit(org_id, Move(review, new))
-    return Stored(new, etag)
+    return written(app.records, org_id, replace(review.value, opened_at=at), review)
 
 
 def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> tuple[Message, int]:
@@ -233,7 +231,7 @@ def _close(
     mailbox_id, id_ = review.value.mailbox_id, review.value.id
     event = audit.entry(app, f"review.{decision}", actor=actor, mailbox_id=mailbox_id, email_id=id_)
     closed = DecidedReview(mailbox_id, id_, decision)
-    app.records.commit(org_id, Remove(review.value, review.etag), Add(closed), event)
+    audit.commit(app, org_id, Remove(review.value, review.etag), Add(closed), event)
 
 
 def _case_of(app: App, caller: Caller, review: Review) -> str | None:

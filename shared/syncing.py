@@ -109,6 +109,7 @@ class _Run:
     counts: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     missing: tuple[str, ...] = ()
+    filed: set[str] = field(default_factory=set)
     late: bool = False
     unfinished: bool = False
     rests: float = 0
@@ -126,7 +127,7 @@ class _Run:
             self.mailbox,
             receiver,
             self.actor,
-            self.lease.look_for,
+            self.lease.learn,
             hopeless,
             Seen(state.newest, state.newest),
         )
@@ -189,7 +190,7 @@ class _Run:
         try:
             self.lease.give_back(self._read(error.code), **noted)
         except LeaseLost:  # what was read until then is on record all the same
-            self.app.records.commit(self.org_id, self._read("interrupted"))
+            audit.commit(self.app, self.org_id, self._read("interrupted"))
 
     def _tried(self, error: ZalionError) -> dict[str, Any]:
         """Which mail broke the look, and how often; what stops the whole mailbox is no fault of its mail."""
@@ -255,12 +256,17 @@ class _Run:
 
     def _handle(self, filer: Filer, envelope: Envelope) -> None:
         self.lease.keep()
-        self.counts[filer.handle(envelope)] += 1
+        outcome = filer.handle(envelope)
+        self.counts[outcome] += 1
+        if outcome == "file":
+            self.filed.add(envelope.ref)
         self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
         put_off: set[str] = set()
+        if self.lease.held.value.more:
+            self.lease.looked_for(())  # reads what lies beside the record
         while wanted := [id_ for id_ in self.lease.held.value.look if id_ not in put_off][:LOOKED_AT]:
             if self.unfinished:
                 return
@@ -279,7 +285,8 @@ class _Run:
         withheld, mails, broke = frozenset[str](), 0, None
         try:
             for envelope in _shown(receiver, wanted):
-                self._handle(filer, envelope)
+                if envelope.ref not in self.filed:  # among what answers it, the mail itself is shown, too
+                    self._handle(filer, envelope)
         except Withheld as error:
             withheld, mails = error.message_ids, error.mails
         except _LookBroke as error:

@@ -430,3 +430,15 @@ def test_a_mail_without_references_costs_one_look():
 def test_no_sender_or_several_are_never_believed():
     headers = {"from": ("a@x.example, b@x.example",)}
     assert decide(envelope(sender=None, references=(OURS,), headers=headers), known()).outcome == "review"
+
+
+def test_of_ids_that_nobody_knows_only_the_nearest_are_asked_after_where_a_signed_one_tells_its_conversation():
+    """Each costs a read, and an answer deep in a thread names dozens of its mails that we never had."""
+    unseen = [f"<unseen-{number}@supplier.example>" for number in range(20)]
+    knowledge = known()
+    answer = envelope(references=(OURS, *unseen), in_reply_to=unseen[-1])
+    assert decide(answer, knowledge).outcome == "file"
+    assert {*knowledge.asked} & {*unseen} == {*unseen[-3:]}
+    knowledge = replace(known(), asked=[])
+    assert decide(envelope(references=(SUPPLIERS, *unseen)), knowledge).outcome == "file"
+    assert {*knowledge.asked} > {*unseen}

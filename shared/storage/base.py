@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+from shared.errors import Raced
+
 PAGE = 1000
 """Records that are read at once: as many as Table Storage gives in one answer."""
 
@@ -118,6 +120,22 @@ def every[R: Record](
         yield from page
         full = len(page) == PAGE
         after = page[-1].value.key if full else ""
+
+
+def written[R: Record](records: Records, org_id: str, new: R, old: Stored[R] | None = None) -> Stored[R]:
+    """Add a record, or write it instead of `old`; returns it as it is stored.
+
+    A write whose answer was lost is refused when it is repeated: what lies there then is what was to be
+    written. Raises Raced where it is not.
+    """
+    try:
+        [etag] = records.commit(org_id, Move(old, new) if old else Add(new))
+    except Raced:
+        found = records.find(org_id, type(new), new.key)
+        if found is None or found.value != new:
+            raise
+        return found
+    return Stored(new, etag)
 
 
 class Blobs(Protocol):

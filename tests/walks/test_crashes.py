@@ -128,7 +128,7 @@ def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scen
         guard.fail_at = k
         attempt(
             lambda: scene.send(
-                app=guarded(scene.app, guard), text="A long line.\n" * 3000, attachments=[file]
+                app=guarded(scene.app, guard), text="A long line.\n" * 30_000, attachments=[file]
             )
         )
         settle(scene)  # nobody repeats the request

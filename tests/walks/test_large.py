@@ -33,6 +33,16 @@ def test_a_long_text_is_shown_whole_in_both_directions(scene):
     assert reply.body
 
 
+def test_a_text_that_is_too_long_for_its_record_lies_in_another_one_and_in_no_blob(scene):
+    long = "A long line of an ordinary letter.\n" * 3000
+    sent = scene.sent(text=long)
+    scene.supplier.reply(scene.supplier.inbox()[0], long)
+    scene.sync()
+    assert [len(message.text) >= len(long) for message in scene.timeline()] == [True, True]
+    assert scene.email(sent.id).body
+    assert scene.blobs() == set()
+
+
 def test_thousands_of_recipients_and_references_and_hundreds_of_parts_are_filed(scene):
     ours = arrived(scene)
     people = ", ".join(f'"{"Name " * 20}{n}" <person{n}@somewhere.example>' for n in range(400))

@@ -10,14 +10,12 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, leasing, reviewing, syncing
+from shared import connecting, lateness, reviewing, syncing
 from shared.contract import PatchMailbox
-from shared.errors import Busy, Temporary
-from shared.filing import Filer
+from shared.errors import Busy, Raced, Temporary
 from shared.finishing import LOOK_DELAY
-from shared.leasing import Lease, LeaseLost
+from shared.leasing import Lease
 from shared.model import AuditRecord, Late, SyncState
-from shared.seeing import Seen
 from tests.doors import Acting, Guard, guarded
 from tests.scenes import imap, parsed, write
 
@@ -87,21 +85,26 @@ def test_before_a_mail_came_in_that_was_held_up_on_its_way(scene, asked):
     assert {"held up", "faster"} <= texts(scene)
 
 
-def test_a_look_that_was_ended_meanwhile_fetches_nothing_more(scene, asked):
-    def ended(_):
-        raise LeaseLost
+def test_before_a_mail_whose_look_was_ended_as_it_was_filed(scene, asked):
+    """What the look had learnt lies beside its record: whoever looks next reads it there."""
+    sent = {"In_Reply_To": parsed(asked)["Message-ID"], "Date": format_datetime(scene.clock() - 9 * MINUTE)}
+    parent = mail(scene, "held up", **sent)
+    scene.alice.receive(mail(scene, "faster", In_Reply_To=parent["Message-ID"]).as_bytes(policy=SMTP))
+    scene.sync()
+    scene.alice.receive(parent.as_bytes(policy=SMTP))
 
-    scene.supplier.reply(asked)
-    guard = Guard()
-    app = guarded(scene.app, guard)
-    with app.receiving(scene.org_id, scene.mailbox, leased=True) as receiver:
-        late = Seen(before=scene.clock() + timedelta(hours=1))
-        filer = Filer(app, scene.org_id, scene.mailbox, receiver, learn=ended, seen=late)
-        pages = receiver.pages(None, scene.mailbox.since)
-        [answer] = [mail for page in pages for mail in page.envelopes if mail.in_reply_to]
-        with pytest.raises(LeaseLost):
-            filer.handle(answer)
-    assert guard.count(f"{scene.receiver}.fetch") == 0
+    def then(name, _):
+        if name == "records.commit" and guard.count(f"{scene.receiver}.fetch") and not changed:
+            changed.append(PatchMailbox(poll_seconds=900))
+            connecting.change(scene.app, scene.caller, scene.mailbox.id, changed[0])
+
+    guard, changed = Acting(then=then), []
+    with pytest.raises(Raced):
+        scene.sync(app=guarded(scene.app, guard))
+    assert "held up" in texts(scene)
+    scene.work()
+    assert "faster" in texts(scene)
+    assert nothing_is_left_to_look_for(scene)
 
 
 def test_while_that_mail_was_held_for_its_owner(scene):
@@ -120,7 +123,7 @@ def nothing_is_left_to_look_for(scene):
 
 
 def test_more_than_a_record_holds_that_one_page_makes_late_are_all_looked_for(scene, asked, monkeypatch):
-    monkeypatch.setattr(leasing, "MOST_LATE", 1)
+    monkeypatch.setattr(lateness, "ROOM", 300)
     first = scene.supplier.reply(asked)
     scene.sync()
     own = [
@@ -148,7 +151,7 @@ def test_more_than_a_record_holds_that_one_page_makes_late_are_all_looked_for(sc
 def test_more_than_a_record_holds_that_jobs_bring_while_a_look_runs_are_all_looked_for(
     scene, first, monkeypatch
 ):
-    monkeypatch.setattr(leasing, "MOST_LATE", 5)
+    monkeypatch.setattr(lateness, "ROOM", 600)
     review = scene.held()
     scene.alice.receive(mail(scene, "to a held one", In_Reply_To=review.message_id).as_bytes(policy=SMTP))
     scene.sync()

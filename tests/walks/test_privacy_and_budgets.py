@@ -3,6 +3,8 @@
 import base64
 import email.policy
 from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -12,7 +14,7 @@ from shared.contract import NewAttachment
 from shared.keeping import SMALL, bytes_of
 from shared.model import AuditRecord, Integration
 from shared.storage.base import Move
-from tests.scenes import ProgramUser, write
+from tests.scenes import ProgramUser, parsed, write
 
 
 def fill(scene, count):
@@ -98,18 +100,93 @@ def storage(guard):
     return [call for call in guard.calls if call.split(".")[0] in {"records", "blobs", "queues", "schedule"}]
 
 
+LARGE = "A line of a large mail.\n" * 14_000
+"""More than a record takes as bytes, and as a text."""
+
+
+def simply(scene, asked, _):
+    return scene.supplier.reply(asked, "Second")
+
+
+def to_a_mail_of_theirs(scene, _, known):
+    """Names no signed id of ours."""
+    return answered(scene, "Second", In_Reply_To=known)
+
+
+def late_to_a_mail_of_theirs(scene, _, known):
+    return answered(scene, LARGE, In_Reply_To=known, Date=held_up(scene))
+
+
+def held_up_and_large(scene, asked, _):
+    """With newer mail seen: it may have been answered already."""
+    return scene.supplier.reply(asked, LARGE, Date=held_up(scene))
+
+
+def with_a_long_text(scene, _, known):
+    """Too long for its message's record, and no more."""
+    return answered(scene, "x" * 72 + LARGE[:120_000], In_Reply_To=known, Date=held_up(scene))
+
+
+def deep_in_a_thread(scene, asked, _):
+    """Between ours and this one lie mails that this mailbox never had."""
+    unseen = [f"<unseen-{number}@supplier.example>" for number in range(20)]
+    references = " ".join([parsed(asked)["Message-ID"], *unseen])
+    return answered(scene, "Second", In_Reply_To=unseen[-1], References=references, Date=held_up(scene))
+
+
+def held_up(scene):
+    return format_datetime(scene.clock() - timedelta(minutes=5))
+
+
+def answered(scene, text, **headers):
+    mail = write(scene.supplier.address, scene.alice.address, "Re: Offer 4711", text, **headers)
+    scene.alice.receive(mail.as_bytes(policy=email.policy.SMTP))
+    return mail
+
+
+KINDS = [
+    simply,
+    to_a_mail_of_theirs,
+    late_to_a_mail_of_theirs,
+    held_up_and_large,
+    with_a_long_text,
+    deep_in_a_thread,
+]
+
+
 @pytest.mark.every_provider
-def test_a_filed_mail_costs_at_most_8_storage_operations(scene, watched, guard):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_filed_mail_costs_at_most_8_storage_operations(scene, watched, guard, kind):
     scene.sent()
     scene.sync()
-    scene.supplier.reply(scene.supplier.inbox()[0])
+    [asked] = scene.supplier.inbox()
+    known = scene.supplier.reply(asked)["Message-ID"]
     scene.sync(app=watched)  # also warms up what is cached
     baseline = _idle(scene, watched, guard)
-    scene.supplier.reply(scene.supplier.inbox()[0], "Second")
+    wanted = kind(scene, asked, known)["Message-ID"]
     guard.calls.clear()
     assert scene.sync(app=watched)["file"] == 1
     page = 1  # the cursor, once a page
     assert len(storage(guard)) - baseline - page <= 8, guard.calls
+    assert wanted in {message.message_id for message in scene.timeline()}
+    assert bool(guard.count(f"{scene.receiver}.look")) == (kind not in {simply, to_a_mail_of_theirs})
+
+
+def test_ids_that_nobody_knows_cost_a_read_each_where_none_is_signed_and_a_huge_text_one_more(
+    scene, watched, guard
+):
+    """The true bound of a filed mail (decision 009): 50 references are asked after, at most."""
+    scene.sent()
+    scene.sync()
+    known = scene.supplier.reply(scene.supplier.inbox()[0])["Message-ID"]
+    scene.sync(app=watched)
+    baseline = _idle(scene, watched, guard)
+    unseen = [f"<unseen-{number}@supplier.example>" for number in range(6)]
+    answered(scene, LARGE, References=" ".join([known, *unseen]))
+    guard.calls.clear()
+    assert scene.sync(app=watched)["file"] == 1
+    page, simple, blobs = 1, 6, 2
+    assert len(storage(guard)) - baseline - page <= simple + len(unseen) + blobs, guard.calls
 
 
 def _idle(scene, watched, guard):
