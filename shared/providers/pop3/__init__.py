@@ -16,7 +16,8 @@ from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Connection, Cursor, Page, Provider
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import PORT, Delayed, Muted, Refused, Session
+from shared.providers.pop3.session import PORT, Muted, Refused, Session
+from shared.providers.reopening import Shut
 
 PAGE = 100
 OLD_ENOUGH = 50
@@ -76,7 +77,7 @@ class Pop3Receiver:
 
         A mail is as old as its topmost Received says. What has none is shown: its Date is its sender's.
         Oldest first within a page; from page to page as the list, or the groups of the cursor, tell. Last is
-        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed
+        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Shut
         or Muted after the last page where they leave the rest to the next look.
         """
         position = Position.read(cursor) if cursor else Position([])
@@ -86,7 +87,7 @@ class Pop3Receiver:
             for page in self._all(position, since):
                 begun = True
                 yield page
-        except (Delayed, Muted):
+        except (Shut, Muted):
             if not begun and self._refused:  # or the next look would end at the same mails
                 given_up = position.put_off([*self._refused], self._refused)
                 yield Page((), position.cursor, len(self._refused) - given_up, given_up)
@@ -147,15 +148,16 @@ class Pop3Receiver:
         if not position.begun:
             oldest = since.replace(microsecond=0)
             position, uidls = self._first(position, uidls, oldest)
-        reached, again = None, position.again(uidls)
+        reached, again, idle = position, position.again(uidls), True
         if len(again) > MOST_LATE:
             yield from self._again(position, again, oldest)
-        for reached, read in self._steps(position, uidls, again):
-            yield from self._page(reached, read, oldest)
+        for after, read in self._steps(position, uidls, again):
+            yield from self._page(reached, after, read, oldest)
+            reached, idle = after, False
         if 0 < len(again) <= MOST_LATE:
-            yield from self._again(reached or position, again, oldest)
+            yield from self._again(reached, again, oldest)
         end = Position.of(uidls, position).cursor
-        if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
+        if idle or reached.cursor != end:  # nothing came, or groups have no mail any more
             yield Page((), end)
 
     def _first(self, position: Position, uidls: Sequence[str], since: datetime) -> tuple[Position, list[str]]:
@@ -183,14 +185,22 @@ class Pop3Receiver:
     def _again(self, position: Position, again: Sequence[str], oldest: datetime) -> Iterator[Page]:
         """Ask once more for what was refused; another mail tells first whether the server is well."""
         read = self._read(again, position, is_well=self._shows_another(again, position))
-        yield from self._page(position, read, oldest)
+        yield from self._page(position, position, read, oldest)
 
-    def _page(self, position: Position, read: _Read, oldest: datetime) -> Iterator[Page]:
-        """Yield a page of the mails that may be new; what is refused is put off. Raises what ended it."""
-        given_up = position.put_off(read.asked, read.refused)
-        recent = (one.envelope for one in read.found if one.came is None or one.came >= oldest)
+    def _page(self, before: Position, after: Position, read: _Read, oldest: datetime) -> Iterator[Page]:
+        """Yield a page of the mails that may be new; what is refused is put off. Raises what ended it.
+
+        Put off first of all, where the session has ended: nobody may be let in to fetch the others, and then
+        the next look is not to end at the same mail.
+        """
+        given_up = after.put_off([*read.refused], read.refused)
         pending = len(read.refused) - given_up
-        yield Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
+        if read.why and read.refused and read.found:
+            yield Page((), before.cursor, pending, given_up)
+            pending = given_up = 0
+        after.put_off([uidl for uidl in read.asked if uidl not in read.refused], {})
+        recent = (one.envelope for one in read.found if one.came is None or one.came >= oldest)
+        yield Page(tuple(sorted(recent, key=_received)), after.cursor, pending, given_up)
         if read.why:
             raise read.why
 
@@ -208,7 +218,7 @@ class Pop3Receiver:
                 found += filter(None, [self._mail(uidl)])
             except Refused as refusal:
                 refused[uidl] = refusal
-            except (Delayed, Muted) as stop:
+            except (Shut, Muted) as stop:
                 if not place:
                     raise
                 asked, left, why = uidls[:place], uidl, stop
@@ -222,11 +232,14 @@ class Pop3Receiver:
     def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> None:
         """Raise Temporary unless the server shows one of the others.
 
-        Who may not ask them now is told so by the next look: it asks another one before these.
+        Who may not ask them now is told so by the next look: it asks another one before these. But no look
+        counts for those that were put off before.
         """
         try:
             is_well = self._shows_another(refused, position)
-        except Delayed:
+        except Shut:
+            if any(map(position.knows, refused)):
+                raise
             return
         if not is_well:
             said = next(iter(refused.values()))
