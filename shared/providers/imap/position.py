@@ -65,6 +65,8 @@ class Position(positions.Position):
         sent: the Sent folder's name, so that an idle poll lists no folders.
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
         owed: folder -> the mails whose headers the server keeps back there.
+        shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
+            for last, and one by one.
     """
 
     at: datetime
@@ -72,6 +74,7 @@ class Position(positions.Position):
     elsewhere: bool = False
     folders: dict[str, Mark] = field(default_factory=dict)
     owed: dict[str, Kept] = field(default_factory=dict)
+    shut: bool = False
     v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
@@ -80,7 +83,7 @@ class Position(positions.Position):
         They are read from the beginning, and what was moved out of them since the last look is looked for.
         What is owed stays so: it may lie in a folder that is not read.
         """
-        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed)
+        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed, shut=self.shut)
         return CursorExpired("A folder was numbered anew.", resume=rest.cursor)
 
     def owe(
@@ -90,11 +93,14 @@ class Position(positions.Position):
         asked: Iterable[int],
         missing: Collection[int],
         unasked: Collection[int] = (),
+        *,
+        well: bool = True,
     ) -> int:
         """Note which of the mails that were to be asked for are still kept back.
 
         Returns how many of them were asked for in vain often and long enough: these are given up. Of those
-        that were not asked for in the end, `unasked`, no look is counted.
+        that were not asked for in the end, `unasked`, no look is counted, and none is given up unless the
+        server is `well`.
         """
         kept, now, given_up = self.owed.get(folder), int(time.time()), set()
         if kept is None or kept.validity != validity:
@@ -102,7 +108,7 @@ class Position(positions.Position):
         for uid in asked:
             since, looks = kept.owed.pop(uid, (now, 0))
             looks = min(looks + (uid not in unasked), PATIENCE)  # no look makes the cursor longer
-            if uid in missing and looks == PATIENCE and now - since >= WAITED:
+            if uid in missing and looks == PATIENCE and now - since >= WAITED and well:
                 given_up.add(uid)
             elif uid in missing:
                 kept.owed[uid] = since, looks
@@ -142,6 +148,7 @@ class Position(positions.Position):
         Raises Temporary where more is owed than can be remembered: then the page is asked for again.
         """
         self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
+        self.shut = self.shut and any(kept.owed for kept in self.owed.values())
         page = super().page(envelopes, refused, unreadable)
         if len(page.cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
             raise Temporary("The server keeps back too many mails at once.")
