@@ -588,26 +588,32 @@ class TestAFolderThatGivesNothing:
         return request.param
 
     @pytest.fixture
-    def projects(self, odd, bad):
-        """A mailbox with so many of them there, and as many mails in INBOX as are asked for."""
+    def holding(self, odd):
+        """A mailbox with so many of them there, and as many mails in INBOX as are asked for.
 
-        def opens(inbox):
+        What is said to who asks for them; None: they are given.
+        """
+
+        def opens(inbox, last, said, settings):
             def examine(line):
                 opened[:] = [last if "Projects" in line else inbox]
                 return ScriptedImap.OPENED
 
-            last, reply = bad
-            opened, well = [inbox], many(inbox)
+            opened, well = [inbox], many(max(inbox, last))
             replies = {
                 "STATUS.*Projects": f'* STATUS "Projects" (UIDVALIDITY 1 UIDNEXT {last + 1})\n%t OK done',
-                "STATUS": well["STATUS"],
+                "STATUS": many(inbox)["STATUS"],
                 "EXAMINE": examine,
                 "UID SEARCH": lambda _: f"* SEARCH {' '.join(map(str, range(1, opened[0] + 1)))}\n%t OK done",
-                "UID FETCH": lambda line: well["UID FETCH"](line) if opened == [inbox] else reply,
+                "UID FETCH": lambda line: said if said and opened != [inbox] else well["UID FETCH"](line),
             }
-            return odd(replies, settings={"folders": ["Projects"]})[1]
+            return odd(replies, settings=settings)[1]
 
         return opens
+
+    @pytest.fixture
+    def projects(self, holding, bad):
+        return lambda inbox: holding(inbox, *bad, {"folders": ["Projects"]})
 
     def test_it_keeps_back_no_other_is_asked_for_by_the_next_looks_and_given_up_in_the_end(
         self, projects, bad
@@ -625,6 +631,22 @@ class TestAFolderThatGivesNothing:
     def test_where_the_server_gives_no_mail_at_all_nothing_is_owed(self, projects):
         with pytest.raises((Temporary, Rejected)):
             looks(projects(0), None, 1)
+
+    @pytest.mark.parametrize("settings", [{"sentFolder": "Projects"}, {"folders": ["Projects"]}])
+    def test_more_of_it_than_can_be_remembered_keeps_back_no_other_folder_and_is_not_lost(
+        self, holding, settings
+    ):
+        last = MOST_OWED + 1
+        box = holding(2, last, "%t NO Server Unavailable. 15", settings)
+        pages = []
+        for _ in range(2):
+            with pytest.raises(Temporary):
+                pages.extend(box.pages(pages[-1].cursor if pages else None, SINCE))
+        found = [(e.folder, e.message_id) for page in pages for e in page.envelopes]
+        assert found == [("INBOX", f"<{uid}@odd.example>") for uid in (1, 2)]
+        pages = looks(holding(2, last, None, settings), pages[-1].cursor, 1)
+        assert {e.folder for page in pages for e in page.envelopes} == {"Projects"}
+        assert sum(len(page.envelopes) for page in pages) == last
 
 
 class TestHangingUp:

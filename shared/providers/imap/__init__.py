@@ -4,7 +4,7 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -17,7 +17,7 @@ from shared.providers.imap import reports
 from shared.providers.imap.batches import Batches
 from shared.providers.imap.finding import NOT_LOOKED_INTO
 from shared.providers.imap.folders import INBOX
-from shared.providers.imap.position import Mark, Position
+from shared.providers.imap.position import Full, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
 
@@ -56,17 +56,16 @@ class ImapMailbox(Batches):
             yield replace(position.page(), missing=missing)
         if not position.shut:
             yield from self.owed(position, since - _DAY)
-        for folder, mark in marks.items():
-            old = position.folders.get(folder)
-            if old is None or old.next < mark.next:
-                yield from self._new(position, folder, mark, since)
-            position.folders[folder] = mark
+        full = yield from self._all_new(position, marks, since)
         if position.elsewhere:
-            yield from self._elsewhere(position, max(since, position.at) - _DAY)
-        position.at, position.elsewhere = started, False
-        yield position.page()
+            yield from self._elsewhere(position, marks, max(since, position.at) - _DAY)
+        if not full:
+            position.at, position.elsewhere = started, False
+            yield position.page()
         if position.shut:
             yield from self.owed(position, since - _DAY)
+        if full:
+            raise full
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. No answer is larger than 4 MiB, and no mail larger than `largest` is read.
@@ -155,11 +154,30 @@ class ImapMailbox(Batches):
             raise position.anew()
         return there
 
+    def _all_new(
+        self, position: Position, marks: Mapping[str, Mark], since: datetime
+    ) -> Generator[Page, None, Full | None]:
+        """Yield what is new in each folder. One of which too much is kept back keeps back no other.
+
+        Returns the error for it, which is to be raised in the end.
+        """
+        full: Full | None = None
+        for folder, mark in marks.items():
+            old = position.folders.get(folder)
+            try:
+                if old is None or old.next < mark.next:
+                    yield from self._new(position, folder, mark, since)
+                position.folders[folder] = mark
+            except Full as error:
+                full = error
+        return full
+
     def _new(self, position: Position, folder: str, mark: Mark, since: datetime) -> Iterator[Page]:
         """Yield what the cursor does not reach yet in a folder, moving it batch by batch.
 
         What arrives from now on has UIDs beyond `mark` and waits for the next look. A UID that is
-        gone already was moved or deleted, and must be looked for elsewhere.
+        gone already was moved or deleted, and must be looked for elsewhere. Raises Full, and then the cursor
+        stays at what is kept back.
         """
         old = position.folders.get(folder)
         first = old.next if old else 1
@@ -172,12 +190,18 @@ class ImapMailbox(Batches):
         oldest = since - _DAY if old else since
         position.elsewhere |= old is not None and len(uids) < mark.next - first
         for batch in batched(uids, MANY - 1 if position.shut else BATCH, strict=False):
+            before = {**position.folders}
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
-            yield from self.read_first(position, folder, batch, oldest, sent=folder == position.sent)
+            try:
+                yield from self.read_first(position, folder, batch, oldest, sent=folder == position.sent)
+            except Full:
+                position.folders = before
+                yield position.page((), len(batch))
+                raise
 
-    def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
+    def _elsewhere(self, position: Position, read: Collection[str], since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
-        folders = [folder for folder in self.folders() if folder.name not in position.folders]
+        folders = [folder for folder in self.folders() if folder.name not in read]
         position.forget({*position.owed} - {folder.name for folder in folders})
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):

@@ -26,6 +26,10 @@ LONGEST = 200_000
 """Characters of a cursor; the record that keeps it takes 448,000, every quotation mark as two."""
 
 
+class Full(Temporary):
+    """The server keeps back more mails than can be remembered; those asked for last are so again."""
+
+
 class Mark(msgspec.Struct):
     """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
 
@@ -100,11 +104,12 @@ class Position(positions.Position):
 
         Returns how many of them were asked for in vain often and long enough: these are given up. Of those
         that were not asked for in the end, `unasked`, no look is counted, and none is given up unless the
-        server is `well`.
+        server is `well`. Raises Full, and then nothing is noted.
         """
-        kept, now, given_up = self.owed.get(folder), int(time.time()), set()
-        if kept is None or kept.validity != validity:
-            kept = self.owed[folder] = Kept(validity)
+        known, now, given_up = self.owed.get(folder), int(time.time()), set()
+        kept = Kept(validity)
+        if known and known.validity == validity:
+            kept = Kept(validity, {**known.owed}, known.given_up)
         for uid in asked:
             since, looks = kept.owed.pop(uid, (now, 0))
             looks = min(looks + (uid not in unasked), PATIENCE)  # no look makes the cursor longer
@@ -112,8 +117,11 @@ class Position(positions.Position):
                 given_up.add(uid)
             elif uid in missing:
                 kept.owed[uid] = since, looks
+        if sum(len(one.owed) for one in ({**self.owed, folder: kept}).values()) > MOST_OWED:
+            raise Full("The server keeps back too many mails at once.")
         if folder not in self.folders:
             kept.given_up = {*sorted(kept.given_up | given_up)[-MOST_OWED:]}
+        self.owed[folder] = kept
         return len(given_up)
 
     def withheld(self, folder: str) -> set[int]:
@@ -145,11 +153,11 @@ class Position(positions.Position):
     def page(self, envelopes: Iterable[Envelope] = (), refused: int = 0, unreadable: int = 0) -> Page:
         """Make a page after which this position is true; see `Page`.
 
-        Raises Temporary where more is owed than can be remembered: then the page is asked for again.
+        Raises Temporary where the cursor is too long to be kept: then the page is asked for again.
         """
         self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
         self.shut = self.shut and any(kept.owed for kept in self.owed.values())
         page = super().page(envelopes, refused, unreadable)
-        if len(page.cursor) > LONGEST or sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
+        if len(page.cursor) > LONGEST:
             raise Temporary("The server keeps back too many mails at once.")
         return page
