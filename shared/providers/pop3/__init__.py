@@ -14,7 +14,7 @@ from shared import logs, mime
 from shared.errors import NotFound, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Connection, Cursor, Page, Provider
+from shared.providers.base import Connection, Cursor, Page, Provider, Unmetered
 from shared.providers.pop3.position import Position
 from shared.providers.pop3.session import PORT, Muted, Refused, Session
 from shared.providers.reopening import Shut
@@ -59,7 +59,7 @@ class _Read(NamedTuple):
     why: ZalionError | None
 
 
-class Pop3Receiver:
+class Pop3Receiver(Unmetered):
     """Receiver of `base`."""
 
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
@@ -114,10 +114,6 @@ class Pop3Receiver:
         if not found:
             raise NotFound("This mail holds no report.")
         return found
-
-    def rest(self) -> float:
-        """See `Receiver.rest`."""
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
