@@ -50,7 +50,7 @@ class _Mail(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What became of the mails that were asked for; `left` is the first that was not, and `why`."""
+    """What became of mails that were asked for; `left` is the first that was not, `why` ended the look."""
 
     asked: Sequence[str]
     found: Sequence[_Mail]
@@ -173,7 +173,7 @@ class Pop3Receiver(Unmetered):
         done = 0
         for batch, after in position.steps(uidls, PAGE):
             read = self._read([uidl for uidl in batch if uidl not in again], after)
-            if read.why:
+            if read.left:
                 _, after = next(position.steps(uidls, done + batch.index(read.left)))  # noqa: PLW2901
             yield after, read
             done += len(batch)
@@ -220,26 +220,27 @@ class Pop3Receiver(Unmetered):
                 asked, left, why = uidls[:place], uidl, stop
                 break
         if asked and len(refused) == len(asked) and not is_well:
-            self._judge(refused, position)
+            why = self._judge(refused, position) or why
         for error in refused.values():
             logs.log("mail.refused", level=logging.WARNING, provider="pop3", code=error.code)
         return _Read(asked, found, refused, left, why)
 
-    def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> None:
-        """Raise Temporary unless the server shows one of the others.
+    def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> Shut | None:
+        """Raise Temporary unless the server shows one of the others; return what keeps us from asking them.
 
         Who may not ask them now is told so by the next look: it asks another one before these. But no look
         counts for those that were put off before.
         """
         try:
             is_well = self._shows_another(refused, position)
-        except Shut:
+        except Shut as not_let_in:
             if any(map(position.knows, refused)):
                 raise
-            return
+            return not_let_in
         if not is_well:
             said = next(iter(refused.values()))
             raise Temporary(said.detail) from said
+        return None
 
     def _shows_another(self, uidls: Collection[str], position: Position) -> bool:
         """Whether the server shows one of a few other mails that it is not known to refuse."""
