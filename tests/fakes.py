@@ -13,11 +13,11 @@ from shared import mime
 from shared.app import App
 from shared.errors import CursorExpired, NotFound
 from shared.model import Envelope
-from shared.providers.base import Connection, Cursor, Page, Provider, Receipt
+from shared.providers.base import Connection, Cursor, Page, Provider, Receipt, Unmetered
 
 
 @dataclass
-class FakeMail:
+class FakeMail(Unmetered):
     """One mailbox of the fake system. `fails` maps a method to exceptions raised by its next calls.
 
     `late` is as `fails`, for calls that take effect all the same.
@@ -72,9 +72,6 @@ class FakeMail:
     def returned_headers(self, ref: str) -> bytes:
         self._may_fail("returned_headers")
         raise NotFound("No report.")
-
-    def rest(self) -> float:
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         self._may_fail("look")

@@ -188,6 +188,14 @@ class Receiver(Protocol):
         ...
 
 
+class Unmetered:
+    """The part of `Receiver` that is alike where calls are not counted against what the owner needs."""
+
+    def rest(self) -> float:
+        """See `Receiver.rest`."""
+        return 0.0
+
+
 def given(found: Iterator[Envelope]) -> Iterator[Envelope]:
     """Yield what a look finds, for who goes on without what the provider keeps from us."""
     with suppress(Withheld):

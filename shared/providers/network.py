@@ -82,13 +82,14 @@ _WRONG = re.compile(r"(?i)fail|wrong|invalid|incorrect|\bbad\b")
 class Timeouts(NamedTuple):
     """Seconds without a word, by which `sockets` bounds whole answers, too; and of everything: `session`.
 
-    `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6).
+    `final` is for the answer to a whole message (RFC 5321 §4.5.3.2.6), `look_up` for a name's addresses.
     """
 
     connect: float = 10
     read: float = 60
     final: float = 300
     session: float = LONGEST
+    look_up: float = LOOKED_UP
 
 
 TIMEOUTS = Timeouts()
@@ -122,7 +123,14 @@ class Server:
     def open(self, timeouts: Timeouts) -> socket.socket:
         """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
         with translated():
-            sock = connect(self.host, self.port, timeouts.connect, self.allowed_hosts, security=self.security)
+            sock = connect(
+                self.host,
+                self.port,
+                timeouts.connect,
+                self.allowed_hosts,
+                security=self.security,
+                look_up=timeouts.look_up,
+            )
             sock.end_in(timeouts.session)
             if self.security == "starttls":
                 return sock
@@ -170,6 +178,7 @@ def connect(
     allowed_ports: Collection[int] = PORTS,
     *,
     security: str = "tls",
+    look_up: float = LOOKED_UP,
 ) -> Socket:
     """Connect to a host that a user typed.
 
@@ -180,6 +189,7 @@ def connect(
         allowed_hosts: lower-case hosts that may be private and on any port.
         allowed_ports: for all other hosts.
         security: how the far side will be spoken to.
+        look_up: seconds for the name's addresses.
 
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
     our network with it; Temporary when nothing answers there, or has not for a while.
@@ -191,7 +201,7 @@ def connect(
     place = name, port, security
     silence.SILENCES.ask(place)
     try:
-        addresses = _resolve(name, port)
+        addresses = _resolve(name, port, look_up)
     except Temporary:
         if deadline.left() > 0:  # else it was cut short
             silence.SILENCES.silent(place)
@@ -246,9 +256,9 @@ def host_name(host: str) -> str:
     return name
 
 
-def _resolve(name: str, port: int) -> list[_Address]:
+def _resolve(name: str, port: int, seconds: float) -> list[_Address]:
     try:
-        found = _told(name, port, min(LOOKED_UP, max(deadline.left(), 0)))
+        found = _told(name, port, min(seconds, max(deadline.left(), 0)))
     except TimeoutError as error:
         raise Temporary(SILENT) from error
     except socket.gaierror as error:

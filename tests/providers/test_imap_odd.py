@@ -589,26 +589,32 @@ class TestAFolderThatGivesNothing:
         return request.param
 
     @pytest.fixture
-    def projects(self, odd, bad):
-        """A mailbox with so many of them there, and as many mails in INBOX as are asked for."""
+    def holding(self, odd):
+        """A mailbox with so many of them there, and as many mails in INBOX as are asked for.
 
-        def opens(inbox):
+        What is said to who asks for them; None: they are given.
+        """
+
+        def opens(inbox, last, said, settings):
             def examine(line):
                 opened[:] = [last if "Projects" in line else inbox]
                 return ScriptedImap.OPENED
 
-            last, reply = bad
-            opened, well = [inbox], many(inbox)
+            opened, well = [inbox], many(max(inbox, last))
             replies = {
                 "STATUS.*Projects": f'* STATUS "Projects" (UIDVALIDITY 1 UIDNEXT {last + 1})\n%t OK done',
-                "STATUS": well["STATUS"],
+                "STATUS": many(inbox)["STATUS"],
                 "EXAMINE": examine,
                 "UID SEARCH": lambda _: f"* SEARCH {' '.join(map(str, range(1, opened[0] + 1)))}\n%t OK done",
-                "UID FETCH": lambda line: well["UID FETCH"](line) if opened == [inbox] else reply,
+                "UID FETCH": lambda line: said if said and opened != [inbox] else well["UID FETCH"](line),
             }
-            return odd(replies, settings={"folders": ["Projects"]})[1]
+            return odd(replies, settings=settings)[1]
 
         return opens
+
+    @pytest.fixture
+    def projects(self, holding, bad):
+        return lambda inbox: holding(inbox, *bad, {"folders": ["Projects"]})
 
     def test_it_keeps_back_no_other_is_asked_for_by_the_next_looks_and_given_up_in_the_end(
         self, projects, bad
@@ -626,6 +632,22 @@ class TestAFolderThatGivesNothing:
     def test_where_the_server_gives_no_mail_at_all_nothing_is_owed(self, projects):
         with pytest.raises((Temporary, Rejected)):
             looks(projects(0), None, 1)
+
+    @pytest.mark.parametrize("settings", [{"sentFolder": "Projects"}, {"folders": ["Projects"]}])
+    def test_more_of_it_than_can_be_remembered_keeps_back_no_other_folder_and_is_not_lost(
+        self, holding, settings
+    ):
+        last = MOST_OWED + 1
+        box = holding(2, last, "%t NO Server Unavailable. 15", settings)
+        pages = []
+        for _ in range(2):
+            with pytest.raises(Temporary):
+                pages.extend(box.pages(pages[-1].cursor if pages else None, SINCE))
+        found = [(e.folder, e.message_id) for page in pages for e in page.envelopes]
+        assert found == [("INBOX", f"<{uid}@odd.example>") for uid in (1, 2)]
+        pages = looks(holding(2, last, None, settings), pages[-1].cursor, 1)
+        assert {e.folder for page in pages for e in page.envelopes} == {"Projects"}
+        assert sum(len(page.envelopes) for page in pages) == last
 
 
 class TestHangingUp:
@@ -672,7 +694,7 @@ class TestHangingUp:
         ],
     )
     @pytest.mark.parametrize("down", [CLOSE, "* BYE going down", HANG])
-    def test_a_server_that_is_down_after_that_owes_nothing(self, odd, command, before, down):
+    def test_a_server_that_is_down_after_that_ends_the_look(self, odd, command, before, down):
         _, box = odd({"UID FETCH": CLOSE, command: [*before, down]})
         with pytest.raises(Temporary):
             looks(box, None, 1)
@@ -706,6 +728,96 @@ class TestHangingUp:
         _, box = odd({"UID FETCH": CLOSE, "EXAMINE": [old, anew]})
         with pytest.raises(Temporary):
             looks(box, None, 1)
+
+
+class TestLock:
+    """A server that dies of a mail, and lets nobody in until the look is over."""
+
+    NOT_NOW = ("%t NO [INUSE] mailbox locked", "* BYE [INUSE] mailbox locked", CLOSE)
+
+    @pytest.fixture
+    def dying(self, odd):
+        """A mailbox on a server that dies of the `bad` mails in INBOX, and a function that looks into it."""
+
+        def start(last, bad, answers=self.NOT_NOW[0]):
+            def fetch(line):
+                said = usual[-1]["UID FETCH"](line)
+                locked.extend([line] if said == CLOSE else [])
+                return said
+
+            def look(cursor, last=last, bad=bad):
+                """One look, before which the lock is gone: pages, cursor, and what ended it."""
+                locked.clear()
+                usual.append(many(last, broken=lambda uids: {*bad} & {*uids}, reply=CLOSE))
+                pages, end = [], None
+                try:
+                    pages.extend(box.pages(cursor, SINCE))
+                except Temporary as error:
+                    end = error
+                return pages, pages[-1].cursor if pages else cursor, end
+
+            usual, locked = [many(last)], []
+            commands = [one for one in usual[0] if one != "UID FETCH"]
+            now = {one: lambda line, one=one: answer(usual[-1][one], line) for one in commands}
+            _, box = odd(
+                {**now, "UID FETCH": fetch, "AUTHENTICATE": lambda _: answers if locked else "+ "},
+            )
+            return look
+
+        def answer(reply, line):
+            return reply(line) if callable(reply) else reply
+
+        return start
+
+    @staticmethod
+    def found(pages):
+        return sorted(
+            int(e.message_id.strip("<>").partition("@")[0]) for page in pages for e in page.envelopes
+        )
+
+    @pytest.mark.parametrize("answers", NOT_NOW)
+    @pytest.mark.parametrize("bad", [{2}, {1}, {2, 9}])
+    def test_mails_it_dies_of_stop_no_other_and_are_given_up_in_the_end(self, dying, bad, answers):
+        look, cursor, found, given_up = dying(12, bad, answers), None, [], 0
+        for number in range(4):
+            pages, cursor, _ = look(cursor, last=12 + number)  # new mail comes, too
+            found += self.found(pages)
+        assert sorted(found) == [uid for uid in range(1, 16) if uid not in bad]
+        for _ in range(PATIENCE * len(bad)):
+            pages, cursor, _ = look(aged(cursor), last=15)
+            given_up += sum(page.unreadable for page in pages)
+        assert given_up == len(bad)
+        assert json.loads(cursor)["shut"] is False
+
+    def test_new_mail_comes_before_it_and_a_page_at_a_time(self, dying):
+        look = dying(2, {2})
+        _, cursor, _ = look(None)
+        pages, *_ = look(cursor, last=2 + MANY)
+        assert [len(page.envelopes) for page in pages][:2] == [MANY - 1, 1]
+
+    def test_a_lone_one_comes_once_the_server_is_well(self, dying):
+        look = dying(1, {1})
+        _, cursor, end = look(None)
+        assert isinstance(end, Temporary)
+        pages, *_ = look(cursor, bad=())
+        assert self.found(pages) == [1]
+
+    @pytest.mark.parametrize("known", [0, 4])
+    def test_a_server_that_is_down_for_days_loses_no_mail(self, dying, known):
+        look = dying(known + 3, range(1, known + 4))
+        cursor, given_up = Position(at=SINCE, folders={"INBOX": Mark(1, known + 1)}).cursor, 0
+        for _ in range(4 * PATIENCE):
+            pages, cursor, end = look(aged(cursor))
+            assert isinstance(end, Temporary)
+            given_up += sum(page.unreadable for page in pages)
+        assert given_up == 0
+        pages, *_ = look(cursor, bad=())
+        assert self.found(pages) == [*range(known + 1, known + 4)]
+
+    def test_for_how_long_it_wants_to_be_left_alone_is_heard(self, dying):
+        *_, end = dying(2, {2}, "%t NO [LIMIT] too many connections")(None)
+        assert isinstance(end, RateLimited)
+        assert end.retry_after == 300
 
 
 class TestOwedElsewhere:

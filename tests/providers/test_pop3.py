@@ -25,8 +25,9 @@ from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import OLD_ENOUGH, Pop3Receiver
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import LINE, MOST_LOST, MOST_SILENT, SHORT, Delayed, Session
+from shared.providers.pop3.session import LINE, MOST_LOST, MOST_SILENT, SHORT, Session
 from shared.providers.positions import ASKED, WAITED
+from shared.providers.reopening import Delayed
 from tests.providers.parts import PASSWORD, SINCE, connection, id_of, mail
 from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedPop3
 
@@ -329,10 +330,10 @@ class TestLoginDelay:
             if line.startswith("PASS") and server.asked("TOP")
             else ScriptedPop3.answer(server, line)
         )
-        pages = [*receiver.pages(Position.of(["one"]).cursor, SINCE)]
-        assert [page.refused for page in pages] == [1]
+        _, cursor = looked(receiver, Position.of(["one"]).cursor, 1)
+        assert [*Position.read(cursor).tried.values()] == [1]
         server.said.clear()
-        _, cursor = looked(receiver, pages[-1].cursor, 1)
+        _, cursor = looked(receiver, cursor, 1)
         assert [*Position.read(cursor).tried.values()] == [1]
 
     @pytest.fixture
@@ -593,17 +594,6 @@ class TestRefused:
         )
         assert self.look(receiver, cursor)[:3] == (["1", "2", "3"], 0, 0)
 
-    def test_who_hangs_up_and_lets_us_in_no_more_is_down_and_keeps_no_mail_back(self, drop):
-        server, receiver, cursor = drop
-        server.replies["TOP 2 0"] = CLOSE
-        signed_in = itertools.count()
-        server.answer = lambda line: (
-            CLOSE if line.startswith("PASS") and next(signed_in) else ScriptedPop3.answer(server, line)
-        )
-        with pytest.raises(Temporary) as caught:
-            self.look(receiver, cursor)
-        assert type(caught.value) is Temporary
-
     def test_who_hangs_up_at_every_mail_is_left_in_peace_soon(self, start):
         listed = "\n".join(f"{n} {n:08}" for n in range(1, 101))
         server, receiver = start({"UIDL": f"+OK\n{listed}\n.", "TOP": CLOSE})
@@ -645,6 +635,88 @@ class TestRefused:
         assert Position.read(position.cursor).refused == position.refused
         with pytest.raises(CursorExpired):
             Position.read(Cursor(position.cursor[:-1]))
+
+
+class TestLock:
+    """A server that dies of a mail, and keeps the maildrop locked until the look is over."""
+
+    @pytest.fixture
+    def drop(self, start):
+        """A server with three mails that dies of those in `bad`; `answers` is what it says to a sign-in then."""
+
+        def holds(*bad, answers="-ERR [IN-USE] maildrop already locked"):
+            def answer(line):
+                dies = line in {f"TOP {n} 0" for n in bad}
+                locked.extend([line] if dies else [])
+                if line.startswith("PASS") and locked:
+                    return answers
+                return CLOSE if dies else usual(line)
+
+            locked = []
+            server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n3 three\n."})
+            server.replies |= {f"TOP {n} 0": headers(str(n), came=datetime.now(UTC)) for n in (1, 2, 3)}
+            usual, server.answer = server.answer, answer
+            return receiver, locked
+
+        return holds
+
+    @staticmethod
+    def look(receiver, locked, cursor):
+        """One look, before which the lock is gone: the subjects, how many are given up, the cursor, the end."""
+        locked.clear()
+        found, given_up, end = [], 0, None
+        try:
+            for page in receiver.pages(cursor, SINCE):
+                found += [envelope.subject for envelope in page.envelopes]
+                given_up, cursor = given_up + page.unreadable, page.cursor
+        except Temporary as error:
+            end = error
+        return found, given_up, cursor, end
+
+    @pytest.mark.parametrize("answers", ["-ERR [IN-USE] maildrop already locked", CLOSE])
+    @pytest.mark.parametrize("begun", [True, False])
+    def test_a_mail_it_dies_of_stops_no_other_and_is_given_up_in_the_end(self, drop, answers, begun):
+        receiver, locked = drop(2, answers=answers)
+        found, cursor = [], Position.of([]).cursor if begun else None
+        for _ in range(3):
+            some, _, cursor, _ = self.look(receiver, locked, cursor)
+            found += some
+        assert sorted(found) == ["1", "3"]
+        position = Position.read(cursor)
+        [short] = position.refused
+        position.refused[short] -= WAITED + 1
+        position.tried[short] = ASKED
+        assert self.look(receiver, locked, position.cursor)[1] == 1
+
+    def test_what_was_read_before_it_can_be_fetched_by_the_next_look(self, drop):
+        receiver, _ = drop(2)
+        pages = receiver.pages(Position.of([]).cursor, SINCE)
+        noted = next(pages)
+        [mail] = next(pages).envelopes
+        with pytest.raises(Temporary):
+            receiver.fetch(mail.ref)
+        receiver, _ = drop(2)
+        first, *_ = next(receiver.pages(noted.cursor, SINCE)).envelopes
+        assert b"Text" in receiver.fetch(first.ref)
+
+    def test_for_how_long_it_wants_to_be_left_alone_is_heard(self, drop):
+        receiver, locked = drop(2, answers="-ERR [SYS/TEMP] too many connections")
+        *_, end = self.look(receiver, locked, Position.of([]).cursor)
+        assert isinstance(end, RateLimited)
+        assert end.retry_after == 300
+
+    def test_a_server_that_is_down_for_days_loses_no_mail(self, drop):
+        receiver, locked = drop(1, 2, 3)
+        cursor, given_up = Position.of([]).cursor, 0
+        for _ in range(4 * ASKED):
+            found, some, cursor, end = self.look(receiver, locked, cursor)
+            assert (found, end is None) == ([], False)
+            position = Position.read(cursor)
+            position.refused |= {short: since - WAITED - 1 for short, since in position.refused.items()}
+            cursor, given_up = position.cursor, given_up + some
+        assert given_up == 0
+        receiver, _ = drop()
+        assert sorted(self.look(receiver, [], cursor)[0]) == ["1", "2", "3"]
 
 
 class TestOneUidl:

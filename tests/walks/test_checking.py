@@ -1,17 +1,20 @@
 """Health and the doctor: each failure is named with its fix."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from shared import checking, integrating
+from shared import checking, integrating, roundtrip
 from shared.contract import PutIntegration
-from shared.errors import Temporary
+from shared.errors import RateLimited, Temporary
+from shared.providers.pop3 import Pop3Receiver
 from shared.storage.base import Save
 from tests import exchange
 from tests.doors import Guard, guarded
-from tests.providers.scripted import ScriptedImap, ScriptedSmtp
+from tests.providers.parts import connection
+from tests.providers.scripted import ScriptedImap, ScriptedPop3, ScriptedSmtp
 from tests.scenes import caller
 
 
@@ -71,6 +74,22 @@ def test_where_one_system_does_both_the_doctor_shows_it_a_wrong_password_once(wo
     assert accounts.attempts["bad"] == before + 1
     names = ("sign_in_receiving", "sign_in_sending", "round_trip", "sent_copy")
     assert [checks[name].status for name in names] == ["failed", *["skipped"] * 3]
+
+
+def test_a_server_that_is_slow_and_wants_pauses_is_named_for_that_and_no_mail_is(scene):
+    def slowly(line):
+        time.sleep(0.3 if line.startswith("PASS") else 0)
+        return usual(line)
+
+    tls = scene.world.authority.server_context()
+    replies = {"PASS": "-ERR [LOGIN-DELAY] too soon", "CAPA": "+OK\nLOGIN-DELAY 1\n."}
+    with ScriptedPop3(tls, replies) as server:
+        usual, server.answer = server.answer, slowly
+        receiver = Pop3Receiver(connection(server.port))
+        with pytest.raises(RateLimited) as caught:
+            roundtrip.in_time(lambda: receiver.check() is None, longest_pause=60, seconds=0.5)
+        assert len(server.asked("PASS")) > 1
+        assert "too soon" in caught.value.detail
 
 
 def test_the_doctor_finds_what_is_well_and_leaves_one_copy(scene):

@@ -14,7 +14,7 @@ from shared import mime
 from shared.errors import NotFound, RateLimited, Temporary, Withheld
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.base import Cursor, Page, Receipt, Unmetered
 from shared.providers.ews.calls import BATCH, Found
 from shared.providers.ews.envelopes import envelope, is_draft
 from shared.providers.ews.folders import Folders, Layout, places
@@ -49,7 +49,7 @@ _REPORTS = {"message/delivery-status", "message/disposition-notification", "text
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class EwsMailbox(Folders):
+class EwsMailbox(Folders, Unmetered):
     """Receiver and SentFolder of `base` over EWS."""
 
     def check(self) -> None:
@@ -91,10 +91,6 @@ class EwsMailbox(Folders):
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
-
-    def rest(self) -> float:
-        """See `Receiver.rest`."""
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`."""

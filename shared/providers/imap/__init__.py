@@ -4,21 +4,20 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import batched, islice
+from itertools import batched
 
 from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
-from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.finding import NOT_LOOKED_INTO, ImapFinder
+from shared.providers.imap.batches import Batches
+from shared.providers.imap.finding import NOT_LOOKED_INTO
 from shared.providers.imap.folders import INBOX
-from shared.providers.imap.position import Mark, Position
-from shared.providers.imap.refusals import Broke, Silent
+from shared.providers.imap.position import Full, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
 
@@ -30,15 +29,12 @@ LARGEST = 160_000_000
 WORDS = 16 * 1024
 """So much is read of a bounce in words: what happened, and then the headers of the mail that comes back."""
 
-MOST_SILENT = 3
-"""So often a look waits in vain for what is owed: each time takes the whole time-out."""
-
 _DAY = timedelta(days=1)
 _NOT_MOVED_TO = NOT_LOOKED_INTO | {"all", "flagged"}
 """Views show again what lies in another folder."""
 
 
-class ImapMailbox(ImapFinder):
+class ImapMailbox(Batches):
     """Receiver and SentFolder of `base` over IMAP; `largest` is what it fetches at most, in octets."""
 
     largest = LARGEST
@@ -58,16 +54,18 @@ class ImapMailbox(ImapFinder):
         marks = self._marks(position)
         if missing := tuple(name for name in self.asked_for() if name not in marks):
             yield replace(position.page(), missing=missing)
-        yield from self._owed(position, since - _DAY)
-        for folder, mark in marks.items():
-            old = position.folders.get(folder)
-            if old is None or old.next < mark.next:
-                yield from self._new(position, folder, mark, since)
-            position.folders[folder] = mark
+        if not position.shut:
+            yield from self.owed(position, since - _DAY)
+        full = yield from self._all_new(position, marks, since)
         if position.elsewhere:
-            yield from self._elsewhere(position, max(since, position.at) - _DAY)
-        position.at, position.elsewhere = started, False
-        yield position.page()
+            yield from self._elsewhere(position, marks, max(since, position.at) - _DAY)
+        if not full:
+            position.at, position.elsewhere = started, False
+            yield position.page()
+        if position.shut:
+            yield from self.owed(position, since - _DAY)
+        if full:
+            raise full
 
     def fetch(self, ref: str) -> bytes:
         """See `Receiver.fetch`. No answer is larger than 4 MiB, and no mail larger than `largest` is read.
@@ -156,11 +154,30 @@ class ImapMailbox(ImapFinder):
             raise position.anew()
         return there
 
+    def _all_new(
+        self, position: Position, marks: Mapping[str, Mark], since: datetime
+    ) -> Generator[Page, None, Full | None]:
+        """Yield what is new in each folder. One of which too much is kept back keeps back no other.
+
+        Returns the error for it, which is to be raised in the end.
+        """
+        full: Full | None = None
+        for folder, mark in marks.items():
+            old = position.folders.get(folder)
+            try:
+                if old is None or old.next < mark.next:
+                    yield from self._new(position, folder, mark, since)
+                position.folders[folder] = mark
+            except Full as error:
+                full = error
+        return full
+
     def _new(self, position: Position, folder: str, mark: Mark, since: datetime) -> Iterator[Page]:
         """Yield what the cursor does not reach yet in a folder, moving it batch by batch.
 
         What arrives from now on has UIDs beyond `mark` and waits for the next look. A UID that is
-        gone already was moved or deleted, and must be looked for elsewhere.
+        gone already was moved or deleted, and must be looked for elsewhere. Raises Full, and then the cursor
+        stays at what is kept back.
         """
         old = position.folders.get(folder)
         first = old.next if old else 1
@@ -172,107 +189,26 @@ class ImapMailbox(ImapFinder):
         # UIDs prove that it is new; the day is for clocks that go wrong, and keeps old mail moved here out
         oldest = since - _DAY if old else since
         position.elsewhere |= old is not None and len(uids) < mark.next - first
-        for batch in batched(uids, BATCH, strict=False):
+        for batch in batched(uids, MANY - 1 if position.shut else BATCH, strict=False):
+            before = {**position.folders}
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
-            yield self._read_first(position, folder, batch, oldest, sent=folder == position.sent)
-
-    def _read_first(
-        self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
-    ) -> Page:
-        """See `_read`; where the server gives none of many, or is silent to all, they are owed.
-
-        But only if it gives another mail: else it is out of order, and that is no matter of single mails.
-        """
-        try:
-            found = self.described(folder, uids, sent=sent, oldest=oldest)
-        except (Silent, Broke, Rejected):
-            unasked = self.unasked
-            if not self._gives_another(position, folder, ({*uids} - unasked) | position.withheld(folder)):
-                raise
-            given_up = position.owe(folder, self.examine(folder), uids, uids, unasked)
-            return position.page((), len(uids) - given_up, given_up)
-        return self._page(position, folder, uids, found)
-
-    def _gives_another(self, position: Position, folder: str, known: Collection[int]) -> bool:
-        """Whether the server gives a mail of those not known to be kept back.
-
-        It is asked for the newest of another folder that is read, and for the oldest and the newest of this
-        one, in which all that there is may be kept back.
-        """
-        names = [name for name in self.watched(position.sent) if name != folder and self.exists(name)]
-        elsewhere = ((name, self._besides(name, position.withheld(name))[-1:]) for name in names)
-        asked = [*islice(filter(lambda one: one[1], elsewhere), 1)]
-        here = self._besides(folder, known)
-        return any(
-            self._gives(name, uids) for name, uids in [*asked, (folder, here[:1]), (folder, here[1:][-1:])]
-        )
-
-    def _besides(self, folder: str, known: Collection[int]) -> list[int]:
-        """Return what lies in a folder besides these."""
-        self.examine(folder)
-        return [uid for uid in self.find("ALL") if uid not in known]
-
-    def _gives(self, folder: str, uids: Sequence[int]) -> bool:
-        """Whether the server gives any of these."""
-        try:
-            return bool(uids and self.described(folder, uids, sent=True))
-        except Silent:
-            return False
-
-    def _read(
-        self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
-    ) -> Page:
-        """Read headers, and make a page of the mails that are not older, drafts left out."""
-        return self._page(position, folder, uids, self.described(folder, uids, sent=sent, oldest=oldest))
-
-    def _page(
-        self, position: Position, folder: str, uids: Sequence[int], found: Mapping[int, Envelope | None]
-    ) -> Page:
-        """Make a page of what was read.
-
-        What is kept back and still there is owed, what is gone must be looked for elsewhere.
-        """
-        there = self.kept_back(uids, found)
-        position.elsewhere |= len(found) + len(there) < len(uids)
-        given_up = position.owe(folder, self.examine(folder), uids, there)
-        return position.page(filter(None, found.values()), len(there) - given_up, given_up)
-
-    def _owed(self, position: Position, oldest: datetime) -> Iterator[Page]:
-        """Ask once more for what was kept back; what stops us there keeps back nothing that is new.
-
-        Nor does who says nothing too often: the rest is asked for by the next looks, and first.
-        """
-        borne = self.silences + MOST_SILENT
-        for folder, kept in [*position.owed.items()]:
-            left = position.least_asked(folder)
-            asked: Sequence[int] = left
-            self.unasked = set()  # a folder that does not open gives none of them
             try:
-                if left and not (self.opens(folder) and self.examine(folder) == kept.validity):
-                    position.elsewhere = True
-                    del position.owed[folder]
-                    continue
-                # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
-                for asked in batched([*left], MANY - 1, strict=False):
-                    if self.silences >= borne:
-                        yield position.page((), len(left))
-                        break
-                    yield self._read(position, folder, asked, oldest, sent=folder == position.sent)
-                    del left[: len(asked)]
-            except (Rejected, Temporary):
-                given_up = position.owe(folder, kept.validity, asked, asked, self.unasked)
-                yield position.page((), len(left) - given_up, given_up)
+                yield from self.read_first(position, folder, batch, oldest, sent=folder == position.sent)
+            except Full:
+                position.folders = before
+                yield position.page((), len(batch))
+                raise
 
-    def _elsewhere(self, position: Position, since: datetime) -> Iterator[Page]:
+    def _elsewhere(self, position: Position, read: Collection[str], since: datetime) -> Iterator[Page]:
         """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
-        folders = [folder for folder in self.folders() if folder.name not in position.folders]
+        folders = [folder for folder in self.folders() if folder.name not in read]
         position.forget({*position.owed} - {folder.name for folder in folders})
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):
                 continue
             uids = position.unknown(folder.name, self.examine(folder.name), self._since(since))
             for batch in batched(uids, BATCH, strict=False):
-                yield self._read_first(position, folder.name, batch, since, sent=folder.role == "sent")
+                yield from self.read_first(position, folder.name, batch, since, sent=folder.role == "sent")
 
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""

@@ -8,7 +8,7 @@ from itertools import batched
 
 from shared.errors import Rejected, Temporary, Unsupported, Withheld
 from shared.model import Envelope
-from shared.providers.base import Folder, Receipt
+from shared.providers.base import Folder, Receipt, Unmetered
 from shared.providers.imap.folders import Mailbox
 from shared.providers.imap.session import make_ref, quoted
 
@@ -22,12 +22,8 @@ _THREADING = ("Message-ID", "In-Reply-To", "References")
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 
 
-class ImapFinder(Mailbox):
+class ImapFinder(Mailbox, Unmetered):
     """SentFolder of `base` over IMAP, and the part of Receiver that is alike."""
-
-    def rest(self) -> float:
-        """See `Receiver.rest`."""
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""

@@ -23,6 +23,10 @@ MOST_OWED = 200
 """So many mails are owed at a time: as many as one batch has, so that any can be got over. More wait."""
 
 
+class Full(Temporary):
+    """The server keeps back more mails than can be remembered; those asked for last are so again."""
+
+
 class Mark(msgspec.Struct):
     """How far one folder was read: all UIDs below `next`, as long as `validity` stays."""
 
@@ -62,6 +66,8 @@ class Position(positions.Position):
         sent: the Sent folder's name, so that an idle poll lists no folders.
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
         owed: folder -> the mails whose headers the server keeps back there.
+        shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
+            for last, and one by one.
     """
 
     at: datetime
@@ -69,6 +75,7 @@ class Position(positions.Position):
     elsewhere: bool = False
     folders: dict[str, Mark] = field(default_factory=dict)
     owed: dict[str, Kept] = field(default_factory=dict)
+    shut: bool = False
     v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
@@ -77,7 +84,7 @@ class Position(positions.Position):
         They are read from the beginning, and what was moved out of them since the last look is looked for.
         What is owed stays so: it may lie in a folder that is not read.
         """
-        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed)
+        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed, shut=self.shut)
         return CursorExpired("A folder was numbered anew.", resume=rest.cursor)
 
     def owe(
@@ -87,24 +94,31 @@ class Position(positions.Position):
         asked: Iterable[int],
         missing: Collection[int],
         unasked: Collection[int] = (),
+        *,
+        well: bool = True,
     ) -> int:
         """Note which of the mails that were to be asked for are still kept back.
 
         Returns how many of them were asked for in vain often and long enough: these are given up. Of those
-        that were not asked for in the end, `unasked`, no look is counted.
+        that were not asked for in the end, `unasked`, no look is counted, and none is given up unless the
+        server is `well`. Raises Full, and then nothing is noted.
         """
-        kept, now, given_up = self.owed.get(folder), int(time.time()), set()
-        if kept is None or kept.validity != validity:
-            kept = self.owed[folder] = Kept(validity)
+        known, now, given_up = self.owed.get(folder), int(time.time()), set()
+        kept = Kept(validity)
+        if known and known.validity == validity:
+            kept = Kept(validity, {**known.owed}, known.given_up)
         for uid in asked:
             since, looks = kept.owed.pop(uid, (now, 0))
             looks = min(looks + (uid not in unasked), PATIENCE)  # no look makes the cursor longer
-            if uid in missing and looks == PATIENCE and now - since >= WAITED:
+            if uid in missing and looks == PATIENCE and now - since >= WAITED and well:
                 given_up.add(uid)
             elif uid in missing:
                 kept.owed[uid] = since, looks
+        if sum(len(one.owed) for one in ({**self.owed, folder: kept}).values()) > MOST_OWED:
+            raise Full("The server keeps back too many mails at once.")
         if folder not in self.folders:
             kept.given_up = {*sorted(kept.given_up | given_up)[-MOST_OWED:]}
+        self.owed[folder] = kept
         return len(given_up)
 
     def withheld(self, folder: str) -> set[int]:
@@ -136,10 +150,8 @@ class Position(positions.Position):
     def page(self, envelopes: Iterable[Envelope] = (), refused: int = 0, unreadable: int = 0) -> Page:
         """Make a page after which this position is true; see `Page`.
 
-        Raises Temporary where more is owed than can be remembered: then the page is asked for again.
+        Raises Temporary where the cursor is too long to be kept: then the page is asked for again.
         """
         self.owed = {folder: kept for folder, kept in self.owed.items() if kept.owed or kept.given_up}
-        page = super().page(envelopes, refused, unreadable)
-        if sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED:
-            raise Temporary("The server keeps back too many mails at once.")
-        return page
+        self.shut = self.shut and any(kept.owed for kept in self.owed.values())
+        return super().page(envelopes, refused, unreadable)

@@ -21,6 +21,7 @@ from shared.model import Envelope
 from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Connection, Credential
 from shared.providers.imap import names, refusals
+from shared.providers.reopening import shut
 
 PORT = 993
 BATCH = 200
@@ -248,7 +249,8 @@ class Session:
         What is missing then was deleted meanwhile, is refused for the moment, or is a broken item that
         Exchange never gives out (https://github.com/jstedfast/MailKit/issues/1615): it is noted in the log.
         Raises Rejected or Temporary where the server refuses many and gives none, and Silent where it says
-        nothing to any: that is no matter of single mails.
+        nothing to any: that is no matter of single mails. Shut where a mail ended the session, and the server
+        does not let us in again.
         """
         self._lost, self._mute, self.unasked = 0, set(), {*uids}
         place = folder, self.examine(folder)
@@ -261,7 +263,7 @@ class Session:
         found |= self._answered(place, again) if again else {}
         if self._mute and not any(found.values()):
             raise refusals.Silent(network.SILENT)
-        self._open_again(place)  # who cannot do that is down, and it was no mail's fault
+        self._open_again(place)
         for uid in missing:
             if not found.get(uid, {}).get(_HEADER):
                 logs.log("envelope.missing", level=logging.WARNING, provider="imap", uid=uid)
@@ -326,9 +328,19 @@ class Session:
             return {uids[0]: {}}
 
     def _open_again(self, place: tuple[str, int]) -> None:
-        """Open the folder once more where the session has ended; whatever does not let us ends the look."""
+        """Open the folder once more where the session has ended. Raises Shut where we are not let in.
+
+        It may be a mail's fault (a server that crashed keeps the mailbox locked for a while), or the server
+        is down.
+        """
         folder, validity = place
-        if self.examine(folder) != validity:
+        try:
+            found = self.examine(folder)
+        except Temporary as error:
+            if self._lost:
+                raise shut(error) from error
+            raise
+        if found != validity:
             raise Temporary("The folder was numbered anew meanwhile.")
 
     def _drop(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from shared.errors import NotFound, Unsupported
 from shared.model import Envelope
 from shared.providers import positions
-from shared.providers.base import Cursor, Page, Receipt
+from shared.providers.base import Cursor, Page, Receipt, Unmetered
 from shared.providers.http import Answer
 from shared.providers.microsoft.graph import (
     FIELDS,
@@ -82,7 +82,7 @@ class Position(positions.Position):
         self.seen = {tail: received for tail, received in self.seen.items() if received >= at.timestamp()}
 
 
-class GraphMailbox(Session):
+class GraphMailbox(Session, Unmetered):
     """Receiver and SentFolder of `base` over Graph."""
 
     def check(self) -> None:
@@ -128,10 +128,6 @@ class GraphMailbox(Session):
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)
-
-    def rest(self) -> float:
-        """See `Receiver.rest`."""
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: the mails themselves, their threads, and what names them as its parent."""

@@ -14,9 +14,10 @@ from shared import logs, mime
 from shared.errors import NotFound, Temporary, Withheld, ZalionError
 from shared.model import Envelope
 from shared.providers import network
-from shared.providers.base import Connection, Cursor, Page, Provider
+from shared.providers.base import Connection, Cursor, Page, Provider, Unmetered
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import PORT, Delayed, Muted, Refused, Session
+from shared.providers.pop3.session import PORT, Muted, Refused, Session
+from shared.providers.reopening import Shut
 
 PAGE = 100
 OLD_ENOUGH = 50
@@ -49,7 +50,7 @@ class _Mail(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What became of the mails that were asked for; `left` is the first that was not, and `why`."""
+    """What became of mails that were asked for; `left` is the first that was not, `why` ended the look."""
 
     asked: Sequence[str]
     found: Sequence[_Mail]
@@ -58,7 +59,7 @@ class _Read(NamedTuple):
     why: ZalionError | None
 
 
-class Pop3Receiver:
+class Pop3Receiver(Unmetered):
     """Receiver of `base`."""
 
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
@@ -76,7 +77,7 @@ class Pop3Receiver:
 
         A mail is as old as its topmost Received says. What has none is shown: its Date is its sender's.
         Oldest first within a page; from page to page as the list, or the groups of the cursor, tell. Last is
-        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Delayed
+        what was refused: it may end the session, and some servers let nobody in again so soon. Raises Shut
         or Muted after the last page where they leave the rest to the next look.
         """
         position = Position.read(cursor) if cursor else Position([])
@@ -86,7 +87,7 @@ class Pop3Receiver:
             for page in self._all(position, since):
                 begun = True
                 yield page
-        except (Delayed, Muted):
+        except (Shut, Muted):
             if not begun and self._refused:  # or the next look would end at the same mails
                 given_up = position.put_off([*self._refused], self._refused)
                 yield Page((), position.cursor, len(self._refused) - given_up, given_up)
@@ -113,10 +114,6 @@ class Pop3Receiver:
         if not found:
             raise NotFound("This mail holds no report.")
         return found
-
-    def rest(self) -> float:
-        """See `Receiver.rest`."""
-        return 0.0
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
@@ -147,15 +144,16 @@ class Pop3Receiver:
         if not position.begun:
             oldest = since.replace(microsecond=0)
             position, uidls = self._first(position, uidls, oldest)
-        reached, again = None, position.again(uidls)
+        reached, again, idle = position, position.again(uidls), True
         if len(again) > MOST_LATE:
             yield from self._again(position, again, oldest)
-        for reached, read in self._steps(position, uidls, again):
-            yield from self._page(reached, read, oldest)
+        for after, read in self._steps(position, uidls, again):
+            yield from self._page(reached, after, read, oldest)
+            reached, idle = after, False
         if 0 < len(again) <= MOST_LATE:
-            yield from self._again(reached or position, again, oldest)
+            yield from self._again(reached, again, oldest)
         end = Position.of(uidls, position).cursor
-        if reached is None or reached.cursor != end:  # nothing came, or groups have no mail any more
+        if idle or reached.cursor != end:  # nothing came, or groups have no mail any more
             yield Page((), end)
 
     def _first(self, position: Position, uidls: Sequence[str], since: datetime) -> tuple[Position, list[str]]:
@@ -175,7 +173,7 @@ class Pop3Receiver:
         done = 0
         for batch, after in position.steps(uidls, PAGE):
             read = self._read([uidl for uidl in batch if uidl not in again], after)
-            if read.why:
+            if read.left:
                 _, after = next(position.steps(uidls, done + batch.index(read.left)))  # noqa: PLW2901
             yield after, read
             done += len(batch)
@@ -183,14 +181,22 @@ class Pop3Receiver:
     def _again(self, position: Position, again: Sequence[str], oldest: datetime) -> Iterator[Page]:
         """Ask once more for what was refused; another mail tells first whether the server is well."""
         read = self._read(again, position, is_well=self._shows_another(again, position))
-        yield from self._page(position, read, oldest)
+        yield from self._page(position, position, read, oldest)
 
-    def _page(self, position: Position, read: _Read, oldest: datetime) -> Iterator[Page]:
-        """Yield a page of the mails that may be new; what is refused is put off. Raises what ended it."""
-        given_up = position.put_off(read.asked, read.refused)
-        recent = (one.envelope for one in read.found if one.came is None or one.came >= oldest)
+    def _page(self, before: Position, after: Position, read: _Read, oldest: datetime) -> Iterator[Page]:
+        """Yield a page of the mails that may be new; what is refused is put off. Raises what ended it.
+
+        Put off first of all, where the session has ended: nobody may be let in to fetch the others, and then
+        the next look is not to end at the same mail.
+        """
+        given_up = after.put_off([*read.refused], read.refused)
         pending = len(read.refused) - given_up
-        yield Page(tuple(sorted(recent, key=_received)), position.cursor, pending, given_up)
+        if read.why and read.refused and read.found:
+            yield Page((), before.cursor, pending, given_up)
+            pending = given_up = 0
+        after.put_off([uidl for uidl in read.asked if uidl not in read.refused], {})
+        recent = (one.envelope for one in read.found if one.came is None or one.came >= oldest)
+        yield Page(tuple(sorted(recent, key=_received)), after.cursor, pending, given_up)
         if read.why:
             raise read.why
 
@@ -208,29 +214,33 @@ class Pop3Receiver:
                 found += filter(None, [self._mail(uidl)])
             except Refused as refusal:
                 refused[uidl] = refusal
-            except (Delayed, Muted) as stop:
+            except (Shut, Muted) as stop:
                 if not place:
                     raise
                 asked, left, why = uidls[:place], uidl, stop
                 break
         if asked and len(refused) == len(asked) and not is_well:
-            self._judge(refused, position)
+            why = self._judge(refused, position) or why
         for error in refused.values():
             logs.log("mail.refused", level=logging.WARNING, provider="pop3", code=error.code)
         return _Read(asked, found, refused, left, why)
 
-    def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> None:
-        """Raise Temporary unless the server shows one of the others.
+    def _judge(self, refused: Mapping[str, ZalionError], position: Position) -> Shut | None:
+        """Raise Temporary unless the server shows one of the others; return what keeps us from asking them.
 
-        Who may not ask them now is told so by the next look: it asks another one before these.
+        Who may not ask them now is told so by the next look: it asks another one before these. But no look
+        counts for those that were put off before.
         """
         try:
             is_well = self._shows_another(refused, position)
-        except Delayed:
-            return
+        except Shut as not_let_in:
+            if any(map(position.knows, refused)):
+                raise
+            return not_let_in
         if not is_well:
             said = next(iter(refused.values()))
             raise Temporary(said.detail) from said
+        return None
 
     def _shows_another(self, uidls: Collection[str], position: Position) -> bool:
         """Whether the server shows one of a few other mails that it is not known to refuse."""

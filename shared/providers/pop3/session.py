@@ -10,7 +10,6 @@ from typing import Any
 from shared.errors import (
     ConsentRequired,
     NotFound,
-    RateLimited,
     Rejected,
     Temporary,
     Unsupported,
@@ -18,6 +17,7 @@ from shared.errors import (
 )
 from shared.providers import network, sasl, sockets
 from shared.providers.base import Bearer, Connection, Credential, Password
+from shared.providers.reopening import Delayed, Shut, shut
 
 PORT = 995
 LARGEST = 160_000_000
@@ -68,10 +68,6 @@ _LOST, _TOO_LARGE = {"", "EOF"}, {"line too long", "answer too large"}
 
 class Refused(Temporary):
     """The server does not show this mail's headers, or not in a way that can be read, and shows others."""
-
-
-class Delayed(RateLimited):
-    """The server lets nobody in again so soon (LOGIN-DELAY, RFC 2449 §6.5)."""
 
 
 class Muted(Temporary):
@@ -148,18 +144,29 @@ class Session:
         self._mute: set[str] = set()
 
     def uidls(self) -> list[str]:
-        """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none."""
+        """Return the UIDLs of all mails in the server's order. Raises Unsupported where it has none.
+
+        Raises Shut where a mail ended the session, and the server does not let us in again.
+        """
         if not self._client or not self._numbers:
-            listed = self._ask(lambda client: [*map(_numbered, client.uidl()[1])], needs="UIDL")
-            self._numbers = dict(listed)
-            if len(self._numbers) < len(listed):
-                self._numbers = self._ask(lambda client: _apart(listed, dict(map(_sized, client.list()[1]))))
+            try:
+                self._list()
+            except Temporary as error:
+                if self._lost:
+                    raise shut(error) from error
+                raise
         return list(self._numbers)
+
+    def _list(self) -> None:
+        listed = self._ask(lambda client: [*map(_numbered, client.uidl()[1])], needs="UIDL")
+        self._numbers = dict(listed)
+        if len(self._numbers) < len(listed):
+            self._numbers = self._ask(lambda client: _apart(listed, dict(map(_sized, client.list()[1]))))
 
     def top(self, uidl: str, lines: int) -> bytes:
         """Return a mail's header block and so many lines of its body; who hangs up is asked once more.
 
-        Raises NotFound, Refused, Unsupported; Rejected where lines of its body are too large. Delayed, before
+        Raises NotFound, Refused, Unsupported; Rejected where lines of its body are too large. Shut, before
         it was asked for, and Muted are not to be held against it.
         """
         if uidl in self._mute:
@@ -191,17 +198,18 @@ class Session:
         return b"\r\n".join(told) + b"\r\n"
 
     def _open_again(self, error: ZalionError) -> None:
-        """Sign in once more; whatever does not let us ends the look, because it is no mail's fault.
+        """Sign in once more. Raises Refused where we are not let in: this mail is then the last asked for.
 
-        Raises Refused where the server is well but makes us wait: this mail is then the last asked for.
+        It may be its fault (a server that crashed keeps the maildrop locked for a while), or the server is
+        down: so it is asked for again by the next looks, and another one before it.
         """
         self._lost += 1
         if self._lost > MOST_LOST:
             raise Temporary(error.detail) from error
         try:
             self.uidls()
-        except Delayed as delayed:
-            raise Refused(error.detail) from delayed
+        except Shut as not_let_in:
+            raise Refused(error.detail) from not_let_in
 
     def shows(self, uidls: Sequence[str]) -> None:
         """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary.
@@ -216,7 +224,7 @@ class Session:
                 raise Unsupported(_LACKS["TOP"], fix=_USE_IMAP) from error
             except Refused as error:
                 said = error
-            except Delayed:
+            except Shut:
                 if said:
                     return
                 raise
