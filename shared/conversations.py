@@ -130,7 +130,9 @@ def decide(
     rewritten = _rewritten_copy(envelope, lookup, print_)
     if rewritten:
         return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
-    match = _by_reference(envelope, lookup, reported) or _by_hint(envelope, lookup)
+    match = _by_reference(envelope, lookup, reported)
+    if match is None or match.elsewhere:  # what does not count hides no thread, either
+        match = _by_hint(envelope, lookup) or match
     match = _by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
