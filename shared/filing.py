@@ -189,12 +189,17 @@ class Filer:
         raise Raced
 
     def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
-        """Mark the message a bounce reports on."""
-        if decision.evidence.rule == RETURNED:
+        """Mark the message a bounce reports on: of those that it names, if it names any.
+
+        What the bounce itself answers or follows may be an older mail of its conversation, which arrived.
+        """
+        report, matched = mime.report(raw), decision.evidence.matched or ""
+        if report is None or decision.evidence.rule == RETURNED:
             return []
-        report = mime.report(raw)
-        message = find_by_id(self.app, self.org_id, decision.evidence.matched or "")
-        new = bounced(message.value, report) if message and report else None
+        if report.message_ids and matched not in report.message_ids:
+            return []
+        message = find_by_id(self.app, self.org_id, matched)
+        new = bounced(message.value, report) if message else None
         return [Move(message, new)] if message and new else []
 
     def confirm(self, envelope: Envelope, alias: Alias) -> str:

@@ -449,6 +449,33 @@ def test_a_bounce_of_an_answer_that_we_do_not_have_is_filed_and_marks_no_other_m
     assert scene.timeline()[0].state == "sent"
 
 
+def following(scene, arrived, report):
+    """A report that stands in its thread, as Exchange and Gmail write them."""
+    before = f"{message_from_bytes(arrived)['Message-ID']} <theirs@supplier.example> <own@outlook.example>"
+    related = f"In-Reply-To: <own@outlook.example>\r\nReferences: {before}\r\nMIME-Version"
+    return report.replace(b"MIME-Version", related.encode(), 1)
+
+
+@pytest.mark.only("imap", "pop3")
+def test_a_bounce_that_follows_an_older_mail_of_the_case_marks_only_the_mail_that_it_names(scene, arrived):
+    scene.alice.receive(following(scene, arrived, bounce_of(scene, own_answer(scene, arrived))))
+    scene.sync()
+    assert [message.mail_kind for message in scene.timeline()] == ["mail", "bounce"]
+    assert scene.timeline()[0].state == "sent"
+
+
+@pytest.mark.only("imap", "pop3")
+def test_a_bounce_that_names_no_mail_marks_the_one_that_it_answers(scene, arrived):
+    report = bounce_of(scene, b"Subject: Offer 4711").replace(
+        b"MIME-Version",
+        f"In-Reply-To: {message_from_bytes(arrived)['Message-ID']}\r\nMIME-Version".encode(),
+        1,
+    )
+    scene.alice.receive(report)
+    scene.sync()
+    assert scene.timeline()[0].state == "failed"
+
+
 def test_a_moved_conversation_takes_its_future_replies_along_and_back(scene, arrived):
     from tests.scenes import caller as caller_
 
