@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from shared import audit, logs, mime, scheduling
+from shared import audit, bouncing, logs, mime, scheduling
 from shared.app import App
-from shared.bounces import bounced
-from shared.conversations import RETURNED, Decision, as_proven, decide
+from shared.conversations import Decision, as_proven, decide
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
 from shared.holding import GONE, hold
 from shared.keeping import indexed, pack, received
-from shared.knowing import Knowledge, find, find_by_id
+from shared.knowing import Knowledge, find
 from shared.leasing import LeaseLost
 from shared.model import (
     Alias,
@@ -151,16 +150,18 @@ class Filer:
         app, org_id = self.app, self.org_id
         parsed = mime.parse(raw)
         message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
+        if message.direction == "out":
+            message = bouncing.as_marked(app, org_id, message)
         packed = pack(message, raw)
         for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
             app.blobs.put(org_id, blob, data)
         message = packed.message
-        consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
+        marks = bouncing.marks(app, org_id, message, raw) if decision.kind == "bounce" else []
         self._commit(
             conversation,
             *packed.writes,
             *indexed(envelope, message, decision, self.mailbox.id, self.knowledge.known),
-            *consequences,
+            *marks,
             self._audit("message.filed", message, decision),
         )
         return "file"
@@ -188,40 +189,19 @@ class Filer:
                 return
         raise Raced
 
-    def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
-        """Mark the message a bounce reports on: of those that it names, if it names any.
-
-        What the bounce itself answers or follows may be an older mail of its conversation, which arrived.
-        """
-        report, matched = mime.report(raw), decision.evidence.matched or ""
-        if report is None or decision.evidence.rule == RETURNED:
-            return []
-        if report.message_ids and matched not in report.message_ids:
-            return []
-        message = find_by_id(self.app, self.org_id, matched)
-        new = bounced(message.value, report) if message else None
-        return [Move(message, new)] if message and new else []
-
     def confirm(self, envelope: Envelope, alias: Alias) -> str:
         """One more delivery fact of a message we have; also the proof that it was sent."""
         message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
             return "known"  # erased since; its Message-ID still keeps it from coming back
         old = message.value
-        new = old
-        if self.mailbox.id not in {delivery.mailbox_id for delivery in old.deliveries}:
-            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
-            new = replace(new, deliveries=(*old.deliveries, fact))
+        new = self._seen_in(envelope, old)
         proven: list[Write] = []
-        if old.state == "uncertain":
-            new = replace(new, state="sent", error=None)
-            if old.mailbox_id != self.mailbox.id:  # whether Sent has a copy is still open
-                now = self.app.clock()
-                new = replace(new, next_at=now)
-                scheduling.promise_sweep(self.app, self.org_id, now)
-                proven = [Save(OutboxItem.of(new, now))]
-        if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
-            new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
+        if old.state == "uncertain" and old.mailbox_id != self.mailbox.id:  # whether Sent has a copy is open
+            now = self.app.clock()
+            new = replace(new, next_at=now)
+            scheduling.promise_sweep(self.app, self.org_id, now)
+            proven = [Save(OutboxItem.of(new, now))]
         learnt = self._is_new(envelope.message_id, alias)
         writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
@@ -235,6 +215,19 @@ class Filer:
             writes.append(self._audit("message.seen_again", new))
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
+
+    def _seen_in(self, envelope: Envelope, message: Message) -> Message:
+        """Return a message with what one more copy of it tells."""
+        new = message
+        if self.mailbox.id not in {delivery.mailbox_id for delivery in message.deliveries}:
+            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
+            new = replace(new, deliveries=(*message.deliveries, fact))
+        if message.state == "uncertain":
+            new = replace(new, state="sent", error=None)
+        if envelope.is_sent and message.direction == "in":  # a colleague's copy of it was seen first
+            sent = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
+            new = bouncing.as_marked(self.app, self.org_id, sent)
+        return new
 
     def _is_new(self, message_id: str | None, alias: Alias) -> bool:
         """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""

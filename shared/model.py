@@ -529,6 +529,22 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounced:
+    """That a bounce in the conversation names a mail that was not there: `named` is its hashed Message-ID."""
+
+    kind: ClassVar[str] = "bounced"
+
+    conversation_id: str
+    named: str
+    email_id: str
+
+    @property
+    def key(self) -> str:
+        """All bounces of one mail lie side by side; those of another conversation say nothing about it."""
+        return f"{self.conversation_id}!{self.named}!{self.email_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadHint:
     """A provider's thread in one mailbox, and the conversation it was seen with."""
 
