@@ -68,6 +68,7 @@ class Decision:
     Attributes:
         copy_of: for `known`, the message this is another copy of.
         trusted_id: False when the Message-ID already belongs to other content.
+        variant: what a mail is known by that only looks like one that is filed (`comparing`).
         reason: for `review`, one sentence for the mailbox's owner.
     """
 
@@ -78,6 +79,7 @@ class Decision:
     kind: MailKind = "mail"
     new_participant: bool = False
     trusted_id: bool = True
+    variant: str = ""
     reason: str = ""
 
 
@@ -130,6 +132,29 @@ def decide(
     rewritten = _rewritten_copy(envelope, lookup, print_)
     if rewritten:
         return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
+    trusted = known_as is None
+    return on_its_own(
+        envelope,
+        lookup,
+        own=own,
+        authserv_id=authserv_id,
+        reported=reported,
+        returned=returned,
+        trusted_id=trusted,
+    )
+
+
+def on_its_own(
+    envelope: Envelope,
+    lookup: Lookup,
+    *,
+    own: str = "",
+    authserv_id: str | None = None,
+    reported: Sequence[str] = (),
+    returned: Sequence[str] = (),
+    trusted_id: bool = True,
+) -> Decision:
+    """Decide about one mail as if no copy of it were known; arguments as for `decide`."""
     match = _by_reference(envelope, lookup, reported)
     if match is None or match.elsewhere:  # what does not count hides no thread, either
         match = _by_hint(envelope, lookup) or match
@@ -137,7 +162,7 @@ def decide(
     if match is None:
         return IGNORE
     reason = _doubt(envelope, lookup, match, own, authserv_id)
-    return _decided(envelope, lookup, match, reason, trusted_id=known_as is None)
+    return _decided(envelope, lookup, match, reason, trusted_id=trusted_id)
 
 
 def as_proven(envelope: Envelope, own: str) -> Envelope:

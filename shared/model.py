@@ -107,11 +107,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One fact: this mailbox holds this message under this ref."""
+    """One fact: this mailbox holds this message under this ref.
+
+    Or, with `variant`, what it holds in the message's place says something else (decision 024) and is a
+    message of its own, known by that name.
+    """
 
     mailbox_id: str
     ref: str | None = None
     folder: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
