@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from shared import mime, naming
-from shared.conversations import Decision
+from shared.conversations import BY_ID, Decision
 from shared.model import Delivery, Envelope, Message, digest
 
 ANOTHER = "another text under the same Message-ID"
@@ -39,9 +39,9 @@ def _words(text: str) -> str:
     return f" {' '.join(text.split())} "
 
 
-def as_variant(decision: Decision, envelope: Envelope, copy: Said) -> Decision:
+def as_variant(decision: Decision, envelope: Envelope, copy: Said, note: str) -> Decision:
     """Make the decision about a copy that says something else: a mail of its own, known by what it says."""
-    evidence = replace(decision.evidence, notes=(*decision.evidence.notes, ANOTHER))
+    evidence = replace(decision.evidence, notes=(*decision.evidence.notes, note))
     name = naming.variant_id(envelope, copy.text, copy.html, *copy.files)
     return replace(decision, trusted_id=False, evidence=evidence, variant=name)
 
@@ -49,6 +49,13 @@ def as_variant(decision: Decision, envelope: Envelope, copy: Said) -> Decision:
 def fact_of(message: Message, mailbox_id: str) -> Delivery | None:
     """Return the delivery fact that a message has of a mailbox."""
     return next((fact for fact in message.deliveries if fact.mailbox_id == mailbox_id), None)
+
+
+def belongs_apart(message: Message, decision: Decision) -> bool:
+    """Whether a copy names another conversation than the message did, so that both cannot be one mail's."""
+    place = decision.conversation.id if decision.conversation else message.conversation_id
+    by_id = message.evidence.rule in BY_ID and decision.evidence.rule in BY_ID
+    return by_id and place != message.conversation_id
 
 
 def is_unread(message: Message, mailbox_id: str) -> bool:

@@ -99,6 +99,11 @@ IGNORE = Decision("ignore")
 RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
 
+BY_ID = {"report", "in-reply-to", "references"}
+"""The rules by which a mail names its conversation itself."""
+
+TAKEN = "Message-ID already used by another mail"
+
 STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
 ELSEWHERE = "It answers a mail of the conversation that this mailbox does not have, and proves nothing else."
 UNPROVEN = "This report names a mail of the conversation, but nothing in it proves that it had that mail."
@@ -330,6 +335,6 @@ def _notes(envelope: Envelope, conversation: Conversation, *, trusted_id: bool) 
     found = {
         "subject changed": mime.base_subject(envelope.subject) != conversation.base_subject,
         "forwarded": mime.is_forward(envelope.subject),
-        "Message-ID already used by another mail": not trusted_id,
+        TAKEN: not trusted_id,
     }
     return tuple(note for note, true in found.items() if true)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shared import logs, mime
-from shared.comparing import is_unread
+from shared.comparing import belongs_apart, is_unread
 from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
@@ -127,12 +127,13 @@ class Filer(Storing):
     def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
         """Read what else is under the headers of a mail that came in: once a mailbox.
 
-        Only what would be filed there without that mail: else whoever plants a private mail's headers in a
-        case of his own would have its text read.
+        Only what would be filed without that mail, there or where it belongs by what it names: else whoever
+        plants a private mail's headers in a case of his own would have its text read.
         """
         judged = on_its_own(envelope, self.knowledge, own=self.mailbox.address, authserv_id=self.believed)
-        belongs = judged.conversation.id if judged.conversation and judged.outcome == "file" else ""
-        if belongs != alias.conversation_id or envelope.ref == self.hopeless:
+        place = judged.conversation.id if judged.conversation and judged.outcome == "file" else ""
+        belongs = place == alias.conversation_id or (place and belongs_apart(first.value, judged))
+        if not belongs or envelope.ref == self.hopeless:
             return self.seen_again(envelope, alias, first)
         with self._minding(envelope):
             try:
@@ -140,8 +141,8 @@ class Filer(Storing):
             except (NotFound, Rejected):
                 return self.seen_again(envelope, alias, first)
             try:
-                place = self.knowledge.conversations[alias.conversation_id]
-                return self.beside(envelope, alias, first, judged, place, raw)
+                conversation = self.knowledge.conversations[place]
+                return self.beside(envelope, alias, first, judged, conversation, raw)
             except ZalionError:
                 self.fetching = ""
                 raise

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from shared import audit, bouncing, mime, scheduling
 from shared.app import App
 from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said
-from shared.conversations import Decision
+from shared.conversations import TAKEN, Decision
 from shared.errors import NotFound, Raced
 from shared.keeping import bytes_of, indexed, pack, received
 from shared.knowing import Knowledge, find
@@ -160,17 +160,18 @@ class Storing:
             kept = said(bytes_of(self.app, self.org_id, first.value))
         except NotFound:  # erased since
             return self.seen_again(envelope, alias, first)
-        copy = said(raw)
-        if copy == kept:
+        copy, apart = said(raw), conversation.value.id != alias.conversation_id
+        if copy == kept and not apart:
             return self.seen_again(envelope, alias, first)
-        if is_within(copy, kept) and not envelope.is_sent:
+        if is_within(copy, kept) and not apart and not envelope.is_sent:
             return self.seen_again(envelope, alias, Stored(noted(first.value, LESS), first.etag))
-        variant = as_variant(decision, envelope, copy)
+        note = TAKEN if copy == kept else ANOTHER
+        variant = as_variant(decision, envelope, copy, note)
         # by a colleague's mailbox, or by a worker that died before the next commit
         filed = self.knowledge.alias(variant.variant)
         outcome = self.confirm(envelope, filed) if filed else self.store(envelope, variant, conversation, raw)
         fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, variant.variant)
-        new = replace(noted(first.value, ANOTHER), deliveries=(*first.value.deliveries, fact))
+        new = replace(noted(first.value, note), deliveries=(*first.value.deliveries, fact))
         self.app.records.commit(self.org_id, Move(first, new), self._audit("message.seen_again", new))
         return outcome
 

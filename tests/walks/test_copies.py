@@ -122,6 +122,24 @@ def test_a_footer_that_one_copy_lacks_makes_no_second_mail_and_is_noted(scene, m
     assert LESS in message.evidence.notes
 
 
+@pytest.mark.parametrize("text", [TEXT, TEXT.replace("REAL", "FAKE")])
+def test_a_copy_that_names_a_colleagues_own_case_keeps_no_mail_from_its_case(scene, mallory, his, text):
+    ours, theirs = parsed(scene.supplier.inbox()[0])["Message-ID"], his.sent().message_id
+    genuine = answer(scene, mallory)
+    mallory.receive(genuine.replace(ours.encode(), theirs.encode()).replace(TEXT.encode(), text.encode()))
+    assert his.sync()["file"] == 1
+    scene.alice.receive(genuine)
+    for _ in range(2):
+        scene.sync()
+        scene.forget()
+    assert [message.text.strip() for message in received(scene)] == [TEXT]
+    assert [message.text.strip() for message in received(his)] == [text]
+    named = {"In_Reply_To": "<1@supplier.example>", "References": "<1@supplier.example>"}
+    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", **named)
+    assert scene.sync()["review"] == 1
+    assert len(received(his)) == 1
+
+
 def test_a_text_too_long_for_a_record_is_compared_as_a_whole(scene, mallory, his):
     genuine = answer(scene, mallory, text="A long line.\n" * 25_000 + TEXT)
     mallory.receive(genuine.replace(*FORGED))
