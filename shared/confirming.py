@@ -3,11 +3,12 @@
 from contextlib import suppress
 
 from shared import mime
+from shared.comparing import fact_of, is_unread
 from shared.conversations import Decision, as_proven
 from shared.errors import Raced
 from shared.filing import Filer
-from shared.knowing import find_by_id
-from shared.model import Conversation, Envelope, Evidence, Message
+from shared.knowing import find, find_by_id
+from shared.model import Alias, Conversation, Envelope, Evidence, Message
 from shared.storage.base import Stored
 
 
@@ -21,13 +22,32 @@ def by_hand(
     known = filer.knowledge.alias(name)
     with suppress(Raced):  # filed at this very moment: the index tells
         if known:  # what is filed keeps its bytes, whatever looks like it
-            filer.confirm(envelope, known)
+            _again(filer, envelope, known, decision, conversation, raw)
         else:
             filer.store(envelope, decision, conversation, raw)
     found = find_by_id(filer.app, filer.org_id, name)
     if found is None:
         raise Raced
-    return found.value
+    fact = fact_of(found.value, filer.mailbox.id)
+    apart = find_by_id(filer.app, filer.org_id, fact.variant) if fact and fact.variant else None
+    return (apart or found).value
+
+
+def _again(
+    filer: Filer,
+    envelope: Envelope,
+    known: Alias,
+    decision: Decision,
+    conversation: Stored[Conversation],
+    raw: bytes,
+) -> None:
+    """Take what has the headers of a mail that is filed already, here or in another conversation."""
+    first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
+    here = conversation.value.id == known.conversation_id
+    if first and here and is_unread(first.value, filer.mailbox.id):
+        filer.beside(envelope, known, first, decision, conversation, raw)
+    else:
+        filer.seen_again(envelope, known, first)
 
 
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:

@@ -68,6 +68,7 @@ class Decision:
     Attributes:
         copy_of: for `known`, the message this is another copy of.
         trusted_id: False when the Message-ID already belongs to other content.
+        variant: what a mail is known by that only looks like one that is filed (`comparing`).
         reason: for `review`, one sentence for the mailbox's owner.
     """
 
@@ -78,6 +79,7 @@ class Decision:
     kind: MailKind = "mail"
     new_participant: bool = False
     trusted_id: bool = True
+    variant: str = ""
     reason: str = ""
 
 
@@ -96,6 +98,11 @@ IGNORE = Decision("ignore")
 
 RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
+
+BY_ID = {"report", "in-reply-to", "references"}
+"""The rules by which a mail names its conversation itself."""
+
+TAKEN = "Message-ID already used by another mail"
 
 STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
 ELSEWHERE = "It answers a mail of the conversation that this mailbox does not have, and proves nothing else."
@@ -130,12 +137,37 @@ def decide(
     rewritten = _rewritten_copy(envelope, lookup, print_)
     if rewritten:
         return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
-    match = _by_reference(envelope, lookup, reported) or _by_hint(envelope, lookup)
+    trusted = known_as is None
+    return on_its_own(
+        envelope,
+        lookup,
+        own=own,
+        authserv_id=authserv_id,
+        reported=reported,
+        returned=returned,
+        trusted_id=trusted,
+    )
+
+
+def on_its_own(
+    envelope: Envelope,
+    lookup: Lookup,
+    *,
+    own: str = "",
+    authserv_id: str | None = None,
+    reported: Sequence[str] = (),
+    returned: Sequence[str] = (),
+    trusted_id: bool = True,
+) -> Decision:
+    """Decide about one mail as if no copy of it were known; arguments as for `decide`."""
+    match = _by_reference(envelope, lookup, reported)
+    if match is None or match.elsewhere:  # what does not count hides no thread, either
+        match = _by_hint(envelope, lookup) or match
     match = _by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
     reason = _doubt(envelope, lookup, match, own, authserv_id)
-    return _decided(envelope, lookup, match, reason, trusted_id=known_as is None)
+    return _decided(envelope, lookup, match, reason, trusted_id=trusted_id)
 
 
 def as_proven(envelope: Envelope, own: str) -> Envelope:
@@ -307,6 +339,6 @@ def _notes(envelope: Envelope, conversation: Conversation, *, trusted_id: bool) 
     found = {
         "subject changed": mime.base_subject(envelope.subject) != conversation.base_subject,
         "forwarded": mime.is_forward(envelope.subject),
-        "Message-ID already used by another mail": not trusted_id,
+        TAKEN: not trusted_id,
     }
     return tuple(note for note, true in found.items() if true)

@@ -1,69 +1,38 @@
-"""Putting a mail where it belongs, once: the decision's consequences as one atomic commit.
+"""Putting a mail where it belongs: the decision's consequences.
 
-The bytes are stored first (under a name made of their identity, so that a second try overwrites
-instead of littering), then message, Message-ID, thread hint, participants and audit record in one
-transaction. It also touches the conversation, so that a concurrent move is noticed: whoever loses
-decides again.
+What is filed is fetched, compared where it looks like what is there already, and stored (`storing`).
 """
 
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from shared import audit, logs, mime, scheduling
-from shared.app import App
-from shared.bounces import bounced
-from shared.conversations import RETURNED, Decision, as_proven, decide
+from shared import logs, mime
+from shared.comparing import belongs_apart, is_unread
+from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
 from shared.holding import GONE, hold
-from shared.keeping import indexed, pack, received
-from shared.knowing import Knowledge, find, find_by_id
-from shared.model import (
-    Alias,
-    Conversation,
-    Delivery,
-    Envelope,
-    Mailbox,
-    Message,
-    OutboxItem,
-    ThreadHint,
-)
-from shared.providers.base import Receiver
-from shared.seeing import Seen
-from shared.storage.base import Add, Move, Save, Stored, Write
-
-TRIES = 30
-JITTER = 0.1
-"""Seconds between two tries, at most: writers of one conversation take turns."""
+from shared.knowing import find
+from shared.model import Alias, Conversation, Envelope, Message
+from shared.storage.base import Stored
+from shared.storing import TRIES, Storing
 
 
 @dataclass
-class Filer:
+class Filer(Storing):
     """Files the mail of one mailbox through one open receiver.
 
     Attributes:
-        learn: told a Message-ID that may have been answered before we knew it; returns what is to be written
-            with it.
-        seen: the mails that this look, and earlier ones, have dealt with.
         hopeless: ref of a mail that has failed often enough; what belongs to a case is held instead.
         fetching: ref of the mail whose fetching or reading failed, for whoever finds that it did.
     """
 
-    app: App
-    org_id: str
-    mailbox: Mailbox
-    receiver: Receiver
-    actor: str = "system"
-    learn: Callable[[str], Sequence[Write]] = lambda _: ()
     hopeless: str = ""
-    seen: Seen = field(default_factory=Seen)
     fetching: str = ""
 
     def __post_init__(self) -> None:
-        self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
+        super().__post_init__()
         name = self.mailbox.receives_with
         stamps = self.app.provider(name).stamps if name else None
         self.believed = self.mailbox.authserv_id or stamps
@@ -109,7 +78,7 @@ class Filer:
 
     def _carry_out(self, envelope: Envelope, decision: Decision) -> str:
         if decision.outcome == "known" and decision.copy_of:
-            return self.confirm(envelope, decision.copy_of)
+            return self._copied(envelope, decision.copy_of)
         if decision.outcome == "review" and decision.conversation:
             self._hold(envelope, decision, decision.conversation)
             return "review"
@@ -139,112 +108,35 @@ class Filer:
         yield
         self.fetching = ""
 
-    def store(
-        self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
-    ) -> str:
-        """Store a mail that was fetched. Raises Raced when it must be decided again."""
-        app, org_id = self.app, self.org_id
-        parsed = mime.parse(raw)
-        message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
-        packed = pack(message, raw)
-        for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
-            app.blobs.put(org_id, blob, data)
-        message = packed.message
-        consequences = self._bounced(raw, decision) if decision.kind == "bounce" else []
-        self._commit(
-            conversation,
-            *packed.writes,
-            *indexed(envelope, message, decision, self.mailbox.id, self.knowledge.known),
-            *consequences,
-            *self._late(envelope, decision),
-            self._audit("message.filed", message, decision),
-        )
-        return "file"
+    def _copied(self, envelope: Envelope, alias: Alias) -> str:
+        """Take one more copy of a mail that we have; of one that came in it may have the headers only."""
+        first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        if first and is_unread(first.value, self.mailbox.id):
+            return self._compared(envelope, alias, first)
+        return self.seen_again(envelope, alias, first)
 
-    def _late(self, envelope: Envelope, decision: Decision) -> Sequence[Write]:
-        """Have answers to a mail looked for where they may have come before it."""
-        answerable = decision.kind == "mail" and decision.trusted_id
-        if answerable and envelope.message_id and self.seen.may_have_passed_over(envelope):
-            return self.learn(envelope.message_id)
-        return ()
+    def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
+        """Read what else is under the headers of a mail that came in: once a mailbox.
 
-    def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
-        """Write everything, provided that the conversation still is where it was.
-
-        Colleagues' mailboxes may file into one conversation at the same moment; that is no reason to
-        decide again. Raises Raced where the conversation was moved, or the mail was filed meanwhile.
+        Only what would be filed without that mail, there or where it belongs by what it names: else whoever
+        plants a private mail's headers in a case of his own would have its text read.
         """
-        for _ in range(TRIES):
+        judged = on_its_own(envelope, self.knowledge, own=self.mailbox.address, authserv_id=self.believed)
+        place = judged.conversation.id if judged.conversation and judged.outcome == "file" else ""
+        belongs = place == alias.conversation_id or (place and belongs_apart(first.value, judged))
+        if not belongs or envelope.ref == self.hopeless:
+            return self.seen_again(envelope, alias, first)
+        with self._minding(envelope):
             try:
-                etag, *_ = self.app.records.commit(
-                    self.org_id, Move(conversation, conversation.value), *writes
-                )
-            except Raced:
-                latest = self.app.records.get(self.org_id, Conversation, conversation.value.id)
-                if latest.value != conversation.value or latest.etag == conversation.etag:
-                    raise
-                conversation = latest
-                time.sleep(random.random() * JITTER)  # noqa: S311 - spreads writers, protects nothing
-            else:
-                known = Stored(conversation.value, etag)
-                self.knowledge.conversations[conversation.value.id] = known
-                return
-        raise Raced
-
-    def _bounced(self, raw: bytes, decision: Decision) -> list[Write]:
-        """Mark the message a bounce reports on."""
-        if decision.evidence.rule == RETURNED:
-            return []
-        report = mime.report(raw)
-        message = find_by_id(self.app, self.org_id, decision.evidence.matched or "")
-        new = bounced(message.value, report) if message and report else None
-        return [Move(message, new)] if message and new else []
-
-    def confirm(self, envelope: Envelope, alias: Alias) -> str:
-        """One more delivery fact of a message we have; also the proof that it was sent."""
-        message = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
-        if message is None:
-            return "known"  # erased since; its Message-ID still keeps it from coming back
-        old = message.value
-        new = old
-        if self.mailbox.id not in {delivery.mailbox_id for delivery in old.deliveries}:
-            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
-            new = replace(new, deliveries=(*old.deliveries, fact))
-        proven: list[Write] = []
-        if old.state == "uncertain":
-            new = replace(new, state="sent", error=None)
-            if old.mailbox_id != self.mailbox.id:  # whether Sent has a copy is still open
-                now = self.app.clock()
-                new = replace(new, next_at=now)
-                scheduling.promise_sweep(self.app, self.org_id, now)
-                proven = [Save(OutboxItem.of(new, now))]
-        if envelope.is_sent and old.direction == "in":  # a colleague's copy of it was seen first
-            new = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
-        learnt = self._is_new(envelope.message_id, alias)
-        writes: list[Write] = [Move(message, new), *proven] if new != old else []
-        if learnt and envelope.message_id:
-            writes += self.learn(envelope.message_id)
-            writes.append(Add(replace(alias, message_id=envelope.message_id)))
-        if envelope.thread and new != old:
-            writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
-        if writes:
-            writes.append(self._audit("message.seen_again", new))
-        writes += self._other_id(envelope, old)
-        if writes:
-            self.app.records.commit(self.org_id, *writes)
-        return "learnt" if learnt else "known"
-
-    def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
-        """A copy that we filed, of a mail that left under another id: that one may have been answered."""
-        if message.message_id and message.planned_id == envelope.message_id != message.message_id:
-            return self.learn(message.message_id)
-        return ()
-
-    def _is_new(self, message_id: str | None, alias: Alias) -> bool:
-        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
-        if message_id is None or message_id == alias.message_id:
-            return False
-        return self.knowledge.alias(message_id) is None
+                raw = fetch(self.receiver, envelope)
+            except (NotFound, Rejected):
+                return self.seen_again(envelope, alias, first)
+            try:
+                conversation = self.knowledge.conversations[place]
+                return self.beside(envelope, alias, first, judged, conversation, raw)
+            except ZalionError:
+                self.fetching = ""
+                raise
 
     def _hold(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str = ""
@@ -256,14 +148,3 @@ class Filer:
         """A case mail that cannot be fetched or read (deleted, no data, our bug) is shown to its owner."""
         self._hold(envelope, decision, conversation, GONE)
         return "lost"
-
-    def _audit(self, event: str, message: Message, decision: Decision | None = None) -> Add:
-        return audit.entry(
-            self.app,
-            event,
-            actor=self.actor,
-            mailbox_id=self.mailbox.id,
-            case_id=message.case_id,
-            email_id=message.id,
-            detail=decision.evidence.rule if decision else "",
-        )

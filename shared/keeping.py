@@ -55,7 +55,7 @@ def received(
     now: datetime,
 ) -> Message:
     """Make the message of a mail that was found in a mailbox, named by its identity. Pure."""
-    name, received_at = naming.name_of(envelope), naming.moment(envelope, now)
+    name, received_at = naming.name_of(envelope, decision.variant), naming.moment(envelope, now)
     evidence = decision.evidence
     return Message(
         id=naming.email_id(name, received_at, now),
@@ -190,7 +190,7 @@ def indexed(
         known: (conversation, address) of who takes part already.
     """
     trusted = envelope.message_id if decision.trusted_id else None
-    name, place = trusted or mime.synthetic_id(envelope), message.conversation_id
+    name, place = trusted or decision.variant or mime.synthetic_id(envelope), message.conversation_id
     writes: list[Write] = [Add(Alias(name, place, message.id, mime.fingerprint(envelope)))]
     if envelope.thread:
         writes.append(Save(ThreadHint(mailbox_id, envelope.thread, place)))

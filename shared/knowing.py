@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from shared import identity
 from shared.app import App
+from shared.comparing import fact_of
 from shared.model import Alias, Conversation, Message, Participant, ThreadHint, digest
 from shared.storage.base import Stored
 
@@ -69,8 +70,11 @@ class Knowledge:
         message = self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
             return False
-        places = {message.value.mailbox_id, *(delivery.mailbox_id for delivery in message.value.deliveries)}
-        return self.mailbox_id in places
+        fact = fact_of(message.value, self.mailbox_id)
+        if fact and fact.variant:  # it has another text in its place: is that of the same conversation?
+            apart = self.alias(fact.variant)
+            return apart is not None and apart.conversation_id == alias.conversation_id
+        return fact is not None or message.value.mailbox_id == self.mailbox_id
 
     def _seen(self, alias: Alias) -> Stored[Message] | None:
         """Find a message in the case that its conversation is known to be in; it may have moved on."""

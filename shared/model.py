@@ -107,11 +107,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One fact: this mailbox holds this message under this ref."""
+    """One fact: this mailbox holds this message under this ref.
+
+    Or, with `variant`, what it holds in the message's place says something else (decision 024) and is a
+    message of its own, known by that name.
+    """
 
     mailbox_id: str
     ref: str | None = None
     folder: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,6 +531,22 @@ class Alias:
     def key(self) -> str:
         """The hashed Message-ID (compared case-sensitively, RFC 5256)."""
         return digest(self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """That a bounce in the conversation names a mail that was not there: `named` is its hashed Message-ID."""
+
+    kind: ClassVar[str] = "bounced"
+
+    conversation_id: str
+    named: str
+    email_id: str
+
+    @property
+    def key(self) -> str:
+        """All bounces of one mail lie side by side; those of another conversation say nothing about it."""
+        return f"{self.conversation_id}!{self.named}!{self.email_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,15 @@ LAST_SECOND = 9_999_999_999
 """Since 1970, of ten digits: what claims to be from later sorts last."""
 
 
-def name_of(envelope: Envelope) -> str:
+def name_of(envelope: Envelope, variant: str = "") -> str:
     """Name a mail by what it is: one name for all its copies, another for others under its Message-ID."""
-    return digest(envelope.message_id or mime.synthetic_id(envelope), mime.fingerprint(envelope))
+    known_as = variant or envelope.message_id or mime.synthetic_id(envelope)
+    return digest(known_as, mime.fingerprint(envelope))
+
+
+def variant_id(envelope: Envelope, *says: str) -> str:
+    """Stand in for the Message-ID of a mail whose own is another's; without brackets no mail can claim it."""
+    return f"variant.{digest(name_of(envelope), *says)}"
 
 
 def is_held_as(envelope: Envelope, review: Review) -> bool:

@@ -143,6 +143,23 @@ def test_where_the_mailbox_had_none_of_the_mails_that_are_named_the_nearest_wait
     assert "does not have" in decision.reason
 
 
+@pytest.mark.parametrize(("sender", "outcome"), [(SUPPLIER, "file"), (STRANGER, "review")])
+def test_an_id_of_a_mail_that_the_mailbox_never_had_changes_nothing_about_a_thread(sender, outcome):
+    knowledge = with_planted(threads={"T1": CONVERSATION.id})
+    alone = decide(envelope(sender=sender, thread="T1"), knowledge)
+    beside = decide(
+        envelope(sender=sender, thread="T1", in_reply_to=PLANTED, references=(PLANTED,)), knowledge
+    )
+    assert (beside.outcome, beside.conversation) == (outcome, CONVERSATION)
+    assert beside == alone
+
+
+def test_an_id_of_a_mail_that_the_mailbox_never_had_waits_for_its_owner_where_the_thread_tells_nothing():
+    mail = envelope(sender=STRANGER, subject="Other", thread="T1", in_reply_to=PLANTED, references=(PLANTED,))
+    decision = decide(mail, with_planted(threads={"T1": CONVERSATION.id}))
+    assert (decision.outcome, decision.conversation) == ("review", OTHER)
+
+
 def test_of_an_id_that_the_mailbox_never_had_a_secret_of_its_conversation_makes_one_that_counts():
     secret = identity.mint(KEY, "org", SignedId(OTHER.id, SENT.email_id), "imap.example")
     decision = decide(envelope(references=(secret, SUPPLIERS, PLANTED)), with_planted())

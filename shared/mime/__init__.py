@@ -10,7 +10,7 @@ from shared.mime.composing import NOBODY, Outgoing, Part, compose
 from shared.mime.envelopes import arrival, envelope, is_from, with_bcc, written_by, written_to
 from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
-from shared.mime.parsing import Parsed, attachment, parse
+from shared.mime.parsing import Parsed, attachment, files, parse
 from shared.mime.quotes import plain
 from shared.mime.reports import (
     OURS,
@@ -45,6 +45,7 @@ __all__ = [
     "compose",
     "download_headers",
     "envelope",
+    "files",
     "fingerprint",
     "fingerprint_of",
     "has_returned_headers",

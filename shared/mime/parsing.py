@@ -87,6 +87,13 @@ def parse(raw: bytes) -> Parsed:
     )
 
 
+def files(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the decoded content of each attachment, in order."""
+    for place, part in enumerate(part for part in parts(raw, []) if not _is_body(part)):
+        content, _ = part.content()
+        yield _attachment(part, place, len(content)).name, content
+
+
 def attachment(raw: bytes, index: int) -> tuple[Attachment, bytes] | None:
     """Return one attachment and its decoded content; `index` as in `parse`. None where there is none."""
     for place, part in enumerate(part for part in parts(raw, []) if not _is_body(part)):

@@ -449,6 +449,108 @@ def test_a_bounce_of_an_answer_that_we_do_not_have_is_filed_and_marks_no_other_m
     assert scene.timeline()[0].state == "sent"
 
 
+def following(scene, arrived, report):
+    """A report that stands in its thread, as Exchange and Gmail write them."""
+    before = f"{message_from_bytes(arrived)['Message-ID']} <theirs@supplier.example> <own@outlook.example>"
+    related = f"In-Reply-To: <own@outlook.example>\r\nReferences: {before}\r\nMIME-Version"
+    return report.replace(b"MIME-Version", related.encode(), 1)
+
+
+@pytest.mark.only("imap", "pop3")
+def test_a_bounce_that_follows_an_older_mail_of_the_case_marks_only_the_mail_that_it_names(scene, arrived):
+    scene.alice.receive(following(scene, arrived, bounce_of(scene, own_answer(scene, arrived))))
+    scene.sync()
+    assert [message.mail_kind for message in scene.timeline()] == ["mail", "bounce"]
+    assert scene.timeline()[0].state == "sent"
+
+
+@pytest.mark.only("imap", "google")
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_bounce_that_is_read_before_the_copy_in_sent_marks_that_mail(scene, arrived, follows):
+    own = own_answer(scene, arrived)
+    report = bounce_of(scene, own)
+    scene.alice.receive(following(scene, arrived, report) if follows else report)
+    scene.sync()
+    keep(scene, own)
+    scene.sync()
+    kinds = [(message.mail_kind, message.state) for message in scene.timeline()]
+    assert sorted(kinds) == [("bounce", "received"), ("mail", "failed"), ("mail", "sent")]
+    [told] = [message for message in scene.timeline() if message.state == "failed"]
+    assert (told.message_id, told.error.code) == ("<own@outlook.example>", "5.1.1")
+    assert scene.supplier.address in told.error.detail
+
+
+@pytest.mark.only("imap")
+def test_bounces_that_are_read_before_the_copy_in_sent_are_told_together(scene, arrived):
+    own = own_answer(scene, arrived).replace(b"Subject:", b"Cc: second@supplier.example\r\nSubject:", 1)
+    first = bounce_of(scene, own)
+    others = (b"Final-Recipient: rfc822; second@supplier.example", b"<other-dsn@imap.example>")
+    second = first.replace(b"Final-Recipient: rfc822; " + scene.supplier.address.encode(), others[0])
+    scene.alice.receive(first, second.replace(b"<dsn@imap.example>", others[1]))
+    scene.sync()
+    keep(scene, own)
+    scene.sync()
+    [told] = [message for message in scene.timeline() if message.state == "failed"]
+    assert told.error.detail.count("5.1.1") == 2
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_marks_a_mail_of_which_a_colleague_in_copy_had_the_first_copy(scene, arrived):
+    carol, carols = scene.colleague()
+    own = own_answer(scene, arrived).replace(b"Subject:", f"Cc: {carol.address}\r\nSubject:".encode(), 1)
+    carol.receive(own)
+    scene.sync(carols)
+    scene.alice.receive(bounce_of(scene, own))
+    scene.sync()
+    keep(scene, own)
+    scene.sync()
+    [told] = [message for message in scene.timeline() if message.message_id == "<own@outlook.example>"]
+    assert (told.direction, told.state) == ("out", "failed")
+
+
+@pytest.mark.only("imap")
+def test_a_bounce_that_came_too_early_marks_nothing_that_went_to_others_or_is_of_another_conversation(
+    scene, arrived
+):
+    scene.send(subject="Offer 9")
+    scene.work()
+    other = message_from_bytes(scene.supplier.inbox()[-1])["Message-ID"]
+    own, first = own_answer(scene, arrived), message_from_bytes(arrived)["Message-ID"]
+    to_others = own.replace(b"<own@", b"<to-others@").replace(
+        b"To: ", b"To: else@supplier.example\r\nX-: ", 1
+    )
+    reports = [
+        bounce_of(scene, raw).replace(b"<dsn@", f"<{n}@".encode()) for n, raw in enumerate([own, to_others])
+    ]
+    scene.alice.receive(*reports)
+    scene.sync()
+    for raw in (own.replace(first.encode(), other.encode()), to_others):
+        keep(scene, raw)
+    scene.sync()
+    assert {message.state for message in scene.timeline() if message.direction == "out"} == {"sent"}
+    assert len(scene.timeline()) == 6
+
+
+def keep(scene, raw):
+    """The copy of an own mail comes into Sent."""
+    if scene.mailbox.receives_with == "imap":
+        scene.alice.keep(raw)
+    else:
+        scene.alice.submit(raw, [])
+
+
+@pytest.mark.only("imap", "pop3")
+def test_a_bounce_that_names_no_mail_marks_the_one_that_it_answers(scene, arrived):
+    report = bounce_of(scene, b"Subject: Offer 4711").replace(
+        b"MIME-Version",
+        f"In-Reply-To: {message_from_bytes(arrived)['Message-ID']}\r\nMIME-Version".encode(),
+        1,
+    )
+    scene.alice.receive(report)
+    scene.sync()
+    assert scene.timeline()[0].state == "failed"
+
+
 def test_a_moved_conversation_takes_its_future_replies_along_and_back(scene, arrived):
     from tests.scenes import caller as caller_
 

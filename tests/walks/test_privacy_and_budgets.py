@@ -189,6 +189,22 @@ def test_ids_that_nobody_knows_cost_a_read_each_where_none_is_signed_and_a_huge_
     assert len(storage(guard)) - baseline - page <= simple + len(unseen) + blobs, guard.calls
 
 
+def test_a_filed_mail_from_the_own_mail_program_costs_at_most_8_storage_operations(scene, watched, guard):
+    """Whether a bounce of it is there already is one of them; the look for its earlier answers is another page."""
+    sent = scene.sent()
+    scene.sync()
+    related = {"In-Reply-To": sent.message_id, "References": sent.message_id}
+    own = write(scene.alice.address, scene.supplier.address, "Re: Offer 4711", "One more thing", **related)
+    scene.alice.keep(own.as_bytes(policy=email.policy.SMTP))
+    guard.calls.clear()
+    assert scene.sync(app=watched)["file"] == 1
+    first, *_, last = [n for n, call in enumerate(guard.calls) if call == "imap.receiver.pages"]
+    guard.calls[:] = guard.calls[first:last]
+    page = 1
+    assert guard.count("records.range") == 1
+    assert len(storage(guard)) - page <= 8, guard.calls
+
+
 def _idle(scene, watched, guard):
     guard.calls.clear()
     scene.sync(app=watched)

@@ -1,0 +1,70 @@
+"""Whether a copy of a mail says what is kept of it: headers alone do not tell (decision 024). Pure."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from shared import mime, naming
+from shared.conversations import BY_ID, Decision
+from shared.model import Delivery, Envelope, Message, digest
+
+ANOTHER = "another text under the same Message-ID"
+"""Noted with both mails: nothing tells which one is as it was sent."""
+
+LESS = "a copy in another mailbox has less text"
+"""Noted with the mail: what it says besides may be a footer, or may have been added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a mail says: its words, one blank between them, and its files by name and content."""
+
+    text: str
+    html: str
+    files: tuple[str, ...]
+
+
+def said(raw: bytes) -> Said:
+    """Read what a mail says, whatever its lines, encodings and order of files."""
+    parsed = mime.parse(raw)
+    files = (digest(name, hashlib.sha256(content).hexdigest()) for name, content in mime.files(raw))
+    return Said(_words(parsed.text or ""), _words(mime.text_of(parsed.html or "")), tuple(sorted(files)))
+
+
+def is_within(copy: Said, kept: Said) -> bool:
+    """Whether all that a copy says is kept: word for word, but for a footer or banner that it lacks."""
+    return copy.text in kept.text and copy.html in kept.html and copy.files == kept.files
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(text.split())} "
+
+
+def as_variant(decision: Decision, envelope: Envelope, copy: Said, note: str) -> Decision:
+    """Make the decision about a copy that says something else: a mail of its own, known by what it says."""
+    evidence = replace(decision.evidence, notes=(*decision.evidence.notes, note))
+    name = naming.variant_id(envelope, copy.text, copy.html, *copy.files)
+    return replace(decision, trusted_id=False, evidence=evidence, variant=name)
+
+
+def fact_of(message: Message, mailbox_id: str) -> Delivery | None:
+    """Return the delivery fact that a message has of a mailbox."""
+    return next((fact for fact in message.deliveries if fact.mailbox_id == mailbox_id), None)
+
+
+def belongs_apart(message: Message, decision: Decision) -> bool:
+    """Whether a copy names another conversation than the message did, so that both cannot be one mail's."""
+    place = decision.conversation.id if decision.conversation else message.conversation_id
+    by_id = message.evidence.rule in BY_ID and decision.evidence.rule in BY_ID
+    return by_id and place != message.conversation_id
+
+
+def is_unread(message: Message, mailbox_id: str) -> bool:
+    """Whether what a mailbox has under a message's headers is still to be compared with it."""
+    return message.direction == "in" and fact_of(message, mailbox_id) is None
+
+
+def noted(message: Message, note: str) -> Message:
+    """Return a message with a note in its evidence, once."""
+    notes = message.evidence.notes
+    evidence = replace(message.evidence, notes=notes if note in notes else (*notes, note))
+    return replace(message, evidence=evidence)

@@ -1,0 +1,205 @@
+"""Storing a mail that was decided about, once: as one atomic commit.
+
+The bytes are stored first (under a name made of their identity, so that a second try overwrites
+instead of littering), then message, Message-ID, thread hint, participants and audit record in one
+transaction. It also touches the conversation, so that a concurrent move is noticed: whoever loses
+decides again.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from shared import audit, bouncing, mime, scheduling
+from shared.app import App
+from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said
+from shared.conversations import TAKEN, Decision
+from shared.errors import NotFound, Raced
+from shared.keeping import bytes_of, indexed, pack, received
+from shared.knowing import Knowledge, find
+from shared.model import Alias, Conversation, Delivery, Envelope, Mailbox, Message, OutboxItem, ThreadHint
+from shared.providers.base import Receiver
+from shared.seeing import Seen
+from shared.storage.base import Add, Move, Save, Stored, Write
+
+TRIES = 30
+JITTER = 0.1
+"""Seconds between two tries, at most: writers of one conversation take turns."""
+
+
+@dataclass
+class Storing:
+    """Stores the mail of one mailbox.
+
+    Attributes:
+        learn: told a Message-ID that may have been answered before we knew it; returns what is to be written
+            with it.
+        seen: the mails that this look, and earlier ones, have dealt with.
+    """
+
+    app: App
+    org_id: str
+    mailbox: Mailbox
+    receiver: Receiver
+    actor: str = "system"
+    learn: Callable[[str], Sequence[Write]] = lambda _: ()
+    seen: Seen = field(default_factory=Seen)
+
+    def __post_init__(self) -> None:
+        self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
+
+    def store(
+        self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
+    ) -> str:
+        """Store a mail that was fetched. Raises Raced when it must be decided again."""
+        app, org_id = self.app, self.org_id
+        parsed = mime.parse(raw)
+        message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
+        if message.direction == "out":
+            message = bouncing.as_marked(app, org_id, message)
+        packed = pack(message, raw)
+        for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
+            app.blobs.put(org_id, blob, data)
+        message = packed.message
+        marks = bouncing.marks(app, org_id, message, raw) if decision.kind == "bounce" else []
+        self._commit(
+            conversation,
+            *packed.writes,
+            *indexed(envelope, message, decision, self.mailbox.id, self.knowledge.known),
+            *marks,
+            *self._late(envelope, decision),
+            self._audit("message.filed", message, decision),
+        )
+        return "file"
+
+    def _late(self, envelope: Envelope, decision: Decision) -> Sequence[Write]:
+        """Have answers to a mail looked for where they may have come before it."""
+        answerable = decision.kind == "mail" and decision.trusted_id
+        if answerable and envelope.message_id and self.seen.may_have_passed_over(envelope):
+            return self.learn(envelope.message_id)
+        return ()
+
+    def _commit(self, conversation: Stored[Conversation], *writes: Write) -> None:
+        """Write everything, provided that the conversation still is where it was.
+
+        Colleagues' mailboxes may file into one conversation at the same moment; that is no reason to
+        decide again. Raises Raced where the conversation was moved, or the mail was filed meanwhile.
+        """
+        for _ in range(TRIES):
+            try:
+                etag, *_ = self.app.records.commit(
+                    self.org_id, Move(conversation, conversation.value), *writes
+                )
+            except Raced:
+                latest = self.app.records.get(self.org_id, Conversation, conversation.value.id)
+                if latest.value != conversation.value or latest.etag == conversation.etag:
+                    raise
+                conversation = latest
+                time.sleep(random.random() * JITTER)  # noqa: S311 - spreads writers, protects nothing
+            else:
+                known = Stored(conversation.value, etag)
+                self.knowledge.conversations[conversation.value.id] = known
+                return
+        raise Raced
+
+    def confirm(self, envelope: Envelope, alias: Alias) -> str:
+        """One more delivery fact of a message we have; also the proof that it was sent."""
+        found = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        return self.seen_again(envelope, alias, found)
+
+    def seen_again(self, envelope: Envelope, alias: Alias, message: Stored[Message] | None) -> str:
+        """Note that a message was seen once more: `known`, or `learnt` where a further Message-ID was."""
+        if message is None:
+            return "known"  # erased since; its Message-ID still keeps it from coming back
+        old = message.value
+        new = self._with(envelope, old)
+        proven: list[Write] = []
+        if old.state == "uncertain" and old.mailbox_id != self.mailbox.id:  # whether Sent has a copy is open
+            now = self.app.clock()
+            new = replace(new, next_at=now)
+            scheduling.promise_sweep(self.app, self.org_id, now)
+            proven = [Save(OutboxItem.of(new, now))]
+        learnt = self._is_new(envelope.message_id, alias)
+        writes: list[Write] = [Move(message, new), *proven] if new != old else []
+        if learnt and envelope.message_id:
+            writes += self.learn(envelope.message_id)
+            writes.append(Add(replace(alias, message_id=envelope.message_id)))
+        if envelope.thread and new != old:
+            writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
+        if writes:
+            writes.append(self._audit("message.seen_again", new))
+        writes += self._other_id(envelope, old)
+        if writes:
+            self.app.records.commit(self.org_id, *writes)
+        return "learnt" if learnt else "known"
+
+    def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
+        """A copy that we filed, of a mail that left under another id: that one may have been answered."""
+        if message.message_id and message.planned_id == envelope.message_id != message.message_id:
+            return self.learn(message.message_id)
+        return ()
+
+    def _with(self, envelope: Envelope, message: Message) -> Message:
+        """Return a message with what one more copy of it tells."""
+        new, fact = message, fact_of(message, self.mailbox.id)
+        if fact and fact.variant:  # a copy of something else
+            return message
+        if fact is None:
+            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
+            new = replace(new, deliveries=(*message.deliveries, fact))
+        if message.state == "uncertain":
+            new = replace(new, state="sent", error=None)
+        if envelope.is_sent and message.direction == "in":  # a colleague's copy of it was seen first
+            sent = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
+            new = bouncing.as_marked(self.app, self.org_id, sent)
+        return new
+
+    def _is_new(self, message_id: str | None, alias: Alias) -> bool:
+        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
+        if message_id is None or message_id == alias.message_id:
+            return False
+        return self.knowledge.alias(message_id) is None
+
+    def beside(
+        self,
+        envelope: Envelope,
+        alias: Alias,
+        first: Stored[Message],
+        decision: Decision,
+        conversation: Stored[Conversation],
+        raw: bytes,
+    ) -> str:
+        """Take what has the headers of a mail that came in; what says something else is filed beside it.
+
+        An own mail is shown as it lies in Sent, without what somebody added to a copy of it.
+        """
+        try:
+            kept = said(bytes_of(self.app, self.org_id, first.value))
+        except NotFound:  # erased since
+            return self.seen_again(envelope, alias, first)
+        copy, apart = said(raw), conversation.value.id != alias.conversation_id
+        if copy == kept and not apart:
+            return self.seen_again(envelope, alias, first)
+        if is_within(copy, kept) and not apart and not envelope.is_sent:
+            return self.seen_again(envelope, alias, Stored(noted(first.value, LESS), first.etag))
+        note = TAKEN if copy == kept else ANOTHER
+        variant = as_variant(decision, envelope, copy, note)
+        # by a colleague's mailbox, or by a worker that died before the next commit
+        filed = self.knowledge.alias(variant.variant)
+        outcome = self.confirm(envelope, filed) if filed else self.store(envelope, variant, conversation, raw)
+        fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, variant.variant)
+        new = replace(noted(first.value, note), deliveries=(*first.value.deliveries, fact))
+        self.app.records.commit(self.org_id, Move(first, new), self._audit("message.seen_again", new))
+        return outcome
+
+    def _audit(self, event: str, message: Message, decision: Decision | None = None) -> Add:
+        return audit.entry(
+            self.app,
+            event,
+            actor=self.actor,
+            mailbox_id=self.mailbox.id,
+            case_id=message.case_id,
+            email_id=message.id,
+            detail=decision.evidence.rule if decision else "",
+        )
