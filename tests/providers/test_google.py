@@ -134,6 +134,47 @@ class TestHistory:
             first = [one.subject for page in pages for one in page.envelopes]
             assert first + subjects(read(receiver, pages[-1].cursor)[0]) == whole
 
+    @staticmethod
+    def rescued_together(stage, count):
+        """Have one action of the user take so many mails out of spam; returns them, and a cursor before it."""
+        items = [stage.box.add(mail(str(number)), "junk") for number in range(count)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        with stage.box.together():
+            for item in items:
+                stage.box.move(item, "inbox")
+        return items, cursor
+
+    def test_one_action_with_more_mails_than_a_minutes_quota_allows_is_read_in_a_few_looks(self, stage):
+        _, cursor = self.rescued_together(stage, 400)
+        assert stage.system.gmail.quota.per_minute < 400 * 20
+        found, cursor, looks = looked(stage, SINCE, cursor)
+        assert found == [str(number) for number in range(400)]
+        assert looks == 3
+        assert len(cursor) < 500
+
+    def test_one_action_with_many_mails_is_gone_on_with_wherever_it_broke_off(self, stage, receiver):
+        items, cursor = self.rescued_together(stage, 60)
+        stage.put(mail("After"))
+        pages = list(receiver.pages(cursor, SINCE))
+        assert [len(page.envelopes) for page in pages if page.envelopes] == [25, 25, 11]
+        stage.box.remove(items[3])
+        stage.box.changes = [
+            one for one in stage.box.changes if one.item != items[3].id
+        ]  # a count is no place
+        rest, _ = read(receiver, pages[0].cursor)
+        assert subjects(rest) == [*(str(number) for number in range(25, 60)), "After"]
+
+    def test_what_came_before_one_action_with_many_mails_is_read_once(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("Before"))
+        with stage.box.together():
+            for number in range(30):
+                stage.put(mail(str(number)))
+        first = next(page for page in receiver.pages(cursor, SINCE) if page.envelopes)
+        rest, _ = read(receiver, first.cursor)
+        whole = ["Before", *(str(number) for number in range(30))]
+        assert subjects(first.envelopes) + subjects(rest) == whole
+
     def test_a_history_that_names_a_record_and_does_not_show_it_loses_nothing(self, stage, receiver):
         _, cursor = read(receiver)
         stage.put(mail("New"))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import batched, groupby
+from itertools import batched, groupby, islice
 from typing import Any
 
 from shared import mime
@@ -19,8 +19,9 @@ from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
 from shared.providers.google.answers import Answers
-from shared.providers.google.client import ME, PAUSE, UNREAD_LABELS, checked, envelope, readable
+from shared.providers.google.client import ME, PAUSE, checked, envelope, readable
 from shared.providers.google.position import LATE, OVERLAP, Position
+from shared.providers.google.records import KINDS, brought
 
 PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
@@ -30,8 +31,6 @@ MOST = 500
 
 RECENT = 25
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
-
-KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
 
 
 class GmailMailbox(Answers):
@@ -124,7 +123,7 @@ class GmailMailbox(Answers):
             records = records[: len(records) - len(torn)]
             yield from self._told(position, records)
             if records:
-                position.history = records[-1]["id"]
+                position.reached(records[-1]["id"])
             if token is None:
                 position.caught_up(answer["historyId"], int(time.time()))
                 return
@@ -152,18 +151,24 @@ class GmailMailbox(Answers):
                 return
 
     def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
-        """Yield pages that end at a record; several records may have one number, and all of them are here."""
-        ids: dict[str, None] = {}
+        """Yield pages that end at a record, or among the mails of one that has more than a page.
+
+        Several records may have one number, and all of them are here.
+        """
+        waiting, before = dict[str, None](), position.history
         for number, group in groupby(records, key=lambda record: str(record["id"])):
-            for record in group:
-                ids |= dict.fromkeys(id_ for id_ in _came(record) if id_ not in position.seen)
-                ids |= dict.fromkeys(_rescued(record))  # it may have been seen where it was not read
-            if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
-                told = self._envelopes(position, [*ids])
+            news = (id_ for record in group for id_ in brought(record, position.seen))
+            waiting |= dict.fromkeys(position.left_of(number, news))
+            enough = 1 if number == records[-1]["id"] else PAGE
+            while len(waiting) >= enough:
+                ids = [*islice(waiting, PAGE)]
+                waiting = dict.fromkeys(islice(waiting, PAGE, None))
+                told = self._envelopes(position, ids)
                 if position.again:  # they are not read again then
                     position.saw(ids)
-                position.history, ids = number, {}
+                position.reached(*((before, number, ids[-1]) if waiting else (number,)))
                 yield position.page(*told)
+            before = number
 
     def _sweep(self, position: Position, until: int) -> Iterator[Page]:
         """Yield what came from `position.swept` on, oldest first, in windows that one list can show.
@@ -228,20 +233,3 @@ def _joined(blocks: Iterable[bytes]) -> bytes:
 
 def _at(mail: Envelope) -> float:
     return mail.received_at.timestamp() if mail.received_at else 0.0
-
-
-def _came(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the mails that a record brings: new ones, and those sent."""
-    for added in record.get("messagesAdded", ()):
-        if not UNREAD_LABELS.intersection(added["message"].get("labelIds", ())):
-            yield added["message"]["id"]
-    for added in record.get("labelsAdded", ()):
-        if {"INBOX", "SENT"}.intersection(added.get("labelIds", ())):
-            yield added["message"]["id"]
-
-
-def _rescued(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the mails that a record takes out of spam or trash."""
-    for removed in record.get("labelsRemoved", ()):
-        if UNREAD_LABELS.intersection(removed.get("labelIds", ())):
-            yield removed["message"]["id"]
