@@ -192,6 +192,21 @@ class TestHistory:
             read(receiver, cursor)
         assert subjects(read(receiver, caught.value.resume)[0]) == ["New"]
 
+    @pytest.mark.parametrize("place", ["archive", "junk"])
+    def test_a_mail_from_before_the_connection_that_is_moved_to_the_inbox_is_not_read(
+        self, stage, receiver, place
+    ):
+        old = stage.box.add(mail("Private"), place, at=SINCE - timedelta(minutes=1))
+        new = stage.box.add(mail("Rescued"), place, at=SINCE + timedelta(minutes=1))
+        cursor = Position(str(stage.box.history_id)).cursor
+        stage.system.faults.bad_mails.add(old.id)
+        for item in (old, new):
+            stage.box.move(item, "inbox")
+        found, cursor = read(receiver, cursor)
+        assert subjects(found) == ["Rescued"]
+        stage.system.faults.bad_mails.clear()
+        assert read(receiver, cursor)[0] == []
+
     def test_headers_are_all_that_is_asked_for(self, stage, receiver):
         _, cursor = read(receiver)
         stage.put(mail("Private"))
@@ -513,7 +528,7 @@ class TestRefusedMails:
         assert last.cursor == pages[-1].cursor
 
     def test_of_many_a_look_asks_for_some_and_the_next_one_for_others(self, stage, receiver, monkeypatch):
-        monkeypatch.setattr(reading, "PAGE", 3)
+        monkeypatch.setattr(reading, "AGAIN", 3)
         cursor = read(receiver)[1]
         items = [stage.box.add(mail(str(number))).id for number in range(8)]
         stage.system.faults.bad_mails |= {*items}
