@@ -625,6 +625,28 @@ def looked(stage, since, cursor=None):
     raise AssertionError("it goes round in circles")
 
 
+def test_a_look_that_was_slow_at_first_leaves_its_user_room_in_the_minute_of_the_next(stage, monkeypatch):
+    monkeypatch.setattr(spending, "SHARE", 1_000)
+    monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 1_300)  # a share, and some mails
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    for number in range(150):
+        stage.box.add(mail(str(number)), at=at + timedelta(seconds=number), thread="new")
+    found, cursor = [], None
+    for _ in range(3):
+        receiver = stage.receiver()
+        receiver.spending.now = stage.system.now
+        for page in receiver.pages(cursor, at):
+            cursor = page.cursor
+            found += subjects(page.envelopes)
+            if page.rest:
+                break
+            if page.envelopes and len(found) == 25:
+                stage.system.skip(55)
+        receiver.close()
+        stage.system.skip(page.rest + 1)
+    assert found == [str(number) for number in range(150)]
+
+
 class TestLook:
     """What answers a mail that Gmail has in another thread."""
 

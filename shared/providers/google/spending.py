@@ -40,9 +40,13 @@ class Spending:
         self._spent.append((self.now(), _UNITS.get(name, _OTHER)))
 
     def rest(self, share: int | None = None) -> float:
-        """Return for how many seconds nothing should be read once so much was spent; 0 for none."""
+        """Return for how many seconds nothing should be read once so much was spent; 0 for none.
+
+        That is a whole minute: the next look is another session, which begins with a share of its own, and
+        what was spent last must not lie in the same minute.
+        """
         now = self.now()
         while self._spent and self._spent[0][0] <= now - MINUTE:
             self._spent.popleft()
         over = sum(units for _, units in self._spent) >= (SHARE if share is None else share)
-        return MINUTE - (now - self._spent[0][0]) if over else 0.0
+        return MINUTE if over else 0.0
