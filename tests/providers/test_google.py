@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
-from shared.providers.google import client, listing, reading, reports, spending
+from shared.providers.google import answers, client, listing, reading, reports, spending
 from shared.providers.google import position as positions
 from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
@@ -716,6 +716,33 @@ class TestLook:
         assert (caught.value.message_ids, caught.value.mails) == ({*ids[:5]}, 1)
         read = [one for one in asked(stage, "messages.get") if one.status == 200]
         assert len(read) < 100 + 25 + 5
+
+    def test_copies_that_others_made_of_an_id_cost_no_more_than_it_may_and_hide_no_answer(
+        self, stage, receiver
+    ):
+        """Nine of them, each with a thread, and with mails after it: all together are more than a minute has."""
+        at, wanted = datetime.now(UTC) - timedelta(days=12), mail("Offer")
+        for copy in range(9):
+            day = at + timedelta(days=copy)
+            thread = stage.box.add(mail("Copy", Message_ID=id_of(wanted)), at=day, thread="new").thread
+            for number in range(30):
+                minutes = timedelta(minutes=number)
+                stage.box.add(mail("Other"), at=day + minutes, thread=thread)
+                stage.box.add(mail("Other"), at=day + timedelta(hours=1) + minutes, thread="new")
+        thread = stage.box.add(wanted, at=at + timedelta(days=10), thread="new").thread
+        answer = mail("Re: Offer", References=id_of(wanted))
+        stage.box.add(answer, at=at + timedelta(days=11), thread=thread)
+        before = len(stage.system.requests)
+        found = subjects(receiver.look([id_of(wanted)]))
+        assert found == [*["Copy"] * 9, "Offer", "Re: Offer"]
+        spent = sum(one.units for one in stage.system.requests[before:] if one.user == stage.address)
+        assert spent <= answers.EACH
+        assert stage.system.gmail.quota.per_minute >= LOOKED_AT * answers.EACH + spending.ANSWERS
+
+    def test_no_thread_is_asked_for_twice_in_a_look(self, stage, receiver):
+        ids = self.thread(stage, 20)
+        list(receiver.look(ids[:3]))
+        assert len(asked(stage, "threads.get")) == 1
 
 
 class TestSending:

@@ -26,7 +26,7 @@ from shared import (
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
-from shared.errors import Busy, ConsentRequired, Temporary, Unsupported
+from shared.errors import Busy, ConsentRequired, RateLimited, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Mailbox, SyncState, account_of
@@ -436,6 +436,25 @@ class TestQuota:
             if not state.look:
                 break
         assert looks == 4
+
+    def test_a_late_id_whose_every_look_ends_at_gmails_limit_is_given_up_on_record(
+        self, stage, world, monkeypatch
+    ):
+        late = write("x@y.example", stage.alice.address, "Late", "x")
+        stage.alice.box.add(late.as_bytes())
+        stage.sync()
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 40)
+        for _ in range(syncing.WITHHELD_LOOKS):
+            world.google.skip(61)
+            with pytest.raises(RateLimited):
+                syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=[str(late["Message-ID"])])
+            stage.clock.advance(minutes=2)
+        assert given_up(stage) == []
+        world.google.skip(61)
+        stage.clock.advance(days=2)
+        stage.sync()
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert (len(given_up(stage)), state.look, state.problem) == (1, (), None)
 
     def test_a_mail_waits_as_long_as_gmail_asks_however_often_it_was_tried(self, stage, world):
         message = stage.send()
