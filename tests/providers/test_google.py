@@ -950,6 +950,16 @@ class TestSearch:
         assert subjects(searcher.search(Query(text="private")).mails) == ["Private"]
         searcher.close()
 
+    def test_a_match_names_its_folder_as_the_list_of_folders_does(self, stage):
+        stage.put(mail("Washer"), "Suppliers", at=SINCE)
+        stage.put(mail("Washer"))
+        stage.put(mail("Washer"), "archive")
+        searcher = stage.searcher()
+        places = [one.folder for one in searcher.search(Query(text="Washer")).mails]
+        assert {*places} - {""} <= {folder.name for folder in searcher.folders()}
+        searcher.close()
+        assert sorted(places) == ["", "INBOX", "Suppliers"]
+
     def test_a_hit_that_is_kept_from_us_or_gone_ends_nothing(self, stage):
         items = [stage.box.add(mail(f"s{number}"), at=SINCE - timedelta(hours=number)) for number in range(4)]
         stage.system.faults.bad_mails.add(items[1].id)
