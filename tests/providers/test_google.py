@@ -26,8 +26,8 @@ from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
 from shared.providers.google import answers, client, listing, reading, reports, spending
 from shared.providers.google import position as positions
-from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
+from shared.providers.google.refusals import refusal
 from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer

@@ -9,7 +9,8 @@ from typing import Any
 from shared.errors import Withheld
 from shared.model import Envelope
 from shared.providers.google import listing, spending
-from shared.providers.google.client import BATCH, ME, Session, envelope, readable
+from shared.providers.google.client import BATCH, ME, Session
+from shared.providers.google.envelopes import envelope, readable
 
 AFTERWARDS = 25
 """So many mails after a mail are looked through for answers that Gmail did not put into its thread."""

@@ -19,7 +19,8 @@ from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
 from shared.providers.google.answers import Answers
-from shared.providers.google.client import ME, PAUSE, checked, envelope, readable
+from shared.providers.google.client import ME, PAUSE, checked
+from shared.providers.google.envelopes import envelope, readable
 from shared.providers.google.position import LATE, OVERLAP, Position
 from shared.providers.google.records import KINDS, brought
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from shared.providers.google.client import UNREAD_LABELS
+from shared.providers.google.envelopes import UNREAD_LABELS
 
 KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
 """The kinds of records that are asked for."""

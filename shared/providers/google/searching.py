@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 
 from shared.providers.base import Folder, Hits, Query
 from shared.providers.google import listing
-from shared.providers.google.client import ME, Session, envelope
+from shared.providers.google.client import ME, Session
+from shared.providers.google.envelopes import envelope
 
 _ROLES = {
     "INBOX": "inbox",

@@ -20,7 +20,8 @@ from shared.errors import (
 )
 from shared.providers.base import Connection, Receipt
 from shared.providers.google import listing
-from shared.providers.google.client import ME, Session, Transport, checked, envelope
+from shared.providers.google.client import ME, Session, Transport, checked
+from shared.providers.google.envelopes import envelope
 from shared.providers.transport import handing_over
 
 if TYPE_CHECKING:
