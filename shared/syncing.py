@@ -35,8 +35,8 @@ from shared.seeing import Seen
 from shared.storage.base import Add
 
 LOOKED_AT = 2
-"""So many late Message-IDs are looked for at once: at Gmail one in a thread of a hundred mails, the most that
-a thread has there, costs 2,600 of a minute's 6,000 units, and more than a minute has would fail each time."""
+"""So many late Message-IDs are looked for at once: at Gmail one costs 2,600 of a minute's 6,000 units at most
+(`google.answers.EACH`), and more than a minute has would fail each time."""
 
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
@@ -340,7 +340,7 @@ def _shown(receiver: Receiver, wanted: Sequence[str]) -> Iterator[Envelope]:
     """Yield what a look shows; what breaks the look itself, and no handling of a mail, is told apart."""
     try:
         yield from receiver.look(wanted)
-    except (Withheld, RateLimited, Busy):
+    except (Withheld, Busy):
         raise
     except (Temporary, Rejected, NotFound) as error:
         raise _LookBroke(error) from error

@@ -262,7 +262,7 @@ class Drafter(Protocol):
     def send(self, ref: str, raw: bytes, envelope_to: Sequence[str], commit: Commit) -> Receipt:
         """Let a draft leave as `raw`; called by `delivering`. The rest is as in `Sender.send`.
 
-        Raises DraftChanged, before `commit`, where `ref` is one of `fetch` and its owner changed it since.
+        Raises DraftChanged where `ref` is one of `fetch` and its owner changed it since: it did not leave.
         What was a draft leaves once: whoever asks again, or after its owner did the same, gets NotFound.
         """
         ...

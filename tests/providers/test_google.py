@@ -24,10 +24,10 @@ from shared.errors import (
 )
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
-from shared.providers.google import client, listing, reading, reports, spending
+from shared.providers.google import answers, client, listing, reading, reports, spending
 from shared.providers.google import position as positions
-from shared.providers.google.client import refusal
 from shared.providers.google.position import Position
+from shared.providers.google.refusals import refusal
 from shared.providers.google.searching import _words
 from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
@@ -134,6 +134,47 @@ class TestHistory:
             first = [one.subject for page in pages for one in page.envelopes]
             assert first + subjects(read(receiver, pages[-1].cursor)[0]) == whole
 
+    @staticmethod
+    def rescued_together(stage, count):
+        """Have one action of the user take so many mails out of spam; returns them, and a cursor before it."""
+        items = [stage.box.add(mail(str(number)), "junk") for number in range(count)]
+        cursor = Position(str(stage.box.history_id)).cursor
+        with stage.box.together():
+            for item in items:
+                stage.box.move(item, "inbox")
+        return items, cursor
+
+    def test_one_action_with_more_mails_than_a_minutes_quota_allows_is_read_in_a_few_looks(self, stage):
+        _, cursor = self.rescued_together(stage, 400)
+        assert stage.system.gmail.quota.per_minute < 400 * 20
+        found, cursor, looks = looked(stage, SINCE, cursor)
+        assert found == [str(number) for number in range(400)]
+        assert looks == 3
+        assert len(cursor) < 500
+
+    def test_one_action_with_many_mails_is_gone_on_with_wherever_it_broke_off(self, stage, receiver):
+        items, cursor = self.rescued_together(stage, 60)
+        stage.put(mail("After"))
+        pages = list(receiver.pages(cursor, SINCE))
+        assert [len(page.envelopes) for page in pages if page.envelopes] == [25, 25, 11]
+        stage.box.remove(items[3])
+        stage.box.changes = [
+            one for one in stage.box.changes if one.item != items[3].id
+        ]  # a count is no place
+        rest, _ = read(receiver, pages[0].cursor)
+        assert subjects(rest) == [*(str(number) for number in range(25, 60)), "After"]
+
+    def test_what_came_before_one_action_with_many_mails_is_read_once(self, stage, receiver):
+        _, cursor = read(receiver)
+        stage.put(mail("Before"))
+        with stage.box.together():
+            for number in range(30):
+                stage.put(mail(str(number)))
+        first = next(page for page in receiver.pages(cursor, SINCE) if page.envelopes)
+        rest, _ = read(receiver, first.cursor)
+        whole = ["Before", *(str(number) for number in range(30))]
+        assert subjects(first.envelopes) + subjects(rest) == whole
+
     def test_a_history_that_names_a_record_and_does_not_show_it_loses_nothing(self, stage, receiver):
         _, cursor = read(receiver)
         stage.put(mail("New"))
@@ -150,6 +191,21 @@ class TestHistory:
         with pytest.raises(CursorExpired) as caught:
             read(receiver, cursor)
         assert subjects(read(receiver, caught.value.resume)[0]) == ["New"]
+
+    @pytest.mark.parametrize("place", ["archive", "junk"])
+    def test_a_mail_from_before_the_connection_that_is_moved_to_the_inbox_is_not_read(
+        self, stage, receiver, place
+    ):
+        old = stage.box.add(mail("Private"), place, at=SINCE - timedelta(minutes=1))
+        new = stage.box.add(mail("Rescued"), place, at=SINCE + timedelta(minutes=1))
+        cursor = Position(str(stage.box.history_id)).cursor
+        stage.system.faults.bad_mails.add(old.id)
+        for item in (old, new):
+            stage.box.move(item, "inbox")
+        found, cursor = read(receiver, cursor)
+        assert subjects(found) == ["Rescued"]
+        stage.system.faults.bad_mails.clear()
+        assert read(receiver, cursor)[0] == []
 
     def test_headers_are_all_that_is_asked_for(self, stage, receiver):
         _, cursor = read(receiver)
@@ -472,7 +528,7 @@ class TestRefusedMails:
         assert last.cursor == pages[-1].cursor
 
     def test_of_many_a_look_asks_for_some_and_the_next_one_for_others(self, stage, receiver, monkeypatch):
-        monkeypatch.setattr(reading, "PAGE", 3)
+        monkeypatch.setattr(reading, "AGAIN", 3)
         cursor = read(receiver)[1]
         items = [stage.box.add(mail(str(number))).id for number in range(8)]
         stage.system.faults.bad_mails |= {*items}
@@ -569,6 +625,28 @@ def looked(stage, since, cursor=None):
     raise AssertionError("it goes round in circles")
 
 
+def test_a_look_that_was_slow_at_first_leaves_its_user_room_in_the_minute_of_the_next(stage, monkeypatch):
+    monkeypatch.setattr(spending, "SHARE", 1_000)
+    monkeypatch.setattr(stage.system.gmail.quota, "per_minute", 1_300)  # a share, and some mails
+    at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
+    for number in range(150):
+        stage.box.add(mail(str(number)), at=at + timedelta(seconds=number), thread="new")
+    found, cursor = [], None
+    for _ in range(3):
+        receiver = stage.receiver()
+        receiver.spending.now = stage.system.now
+        for page in receiver.pages(cursor, at):
+            cursor = page.cursor
+            found += subjects(page.envelopes)
+            if page.rest:
+                break
+            if page.envelopes and len(found) == 25:
+                stage.system.skip(55)
+        receiver.close()
+        stage.system.skip(page.rest + 1)
+    assert found == [str(number) for number in range(150)]
+
+
 class TestLook:
     """What answers a mail that Gmail has in another thread."""
 
@@ -638,6 +716,33 @@ class TestLook:
         assert (caught.value.message_ids, caught.value.mails) == ({*ids[:5]}, 1)
         read = [one for one in asked(stage, "messages.get") if one.status == 200]
         assert len(read) < 100 + 25 + 5
+
+    def test_copies_that_others_made_of_an_id_cost_no_more_than_it_may_and_hide_no_answer(
+        self, stage, receiver
+    ):
+        """Nine of them, each with a thread, and with mails after it: all together are more than a minute has."""
+        at, wanted = datetime.now(UTC) - timedelta(days=12), mail("Offer")
+        for copy in range(9):
+            day = at + timedelta(days=copy)
+            thread = stage.box.add(mail("Copy", Message_ID=id_of(wanted)), at=day, thread="new").thread
+            for number in range(30):
+                minutes = timedelta(minutes=number)
+                stage.box.add(mail("Other"), at=day + minutes, thread=thread)
+                stage.box.add(mail("Other"), at=day + timedelta(hours=1) + minutes, thread="new")
+        thread = stage.box.add(wanted, at=at + timedelta(days=10), thread="new").thread
+        answer = mail("Re: Offer", References=id_of(wanted))
+        stage.box.add(answer, at=at + timedelta(days=11), thread=thread)
+        before = len(stage.system.requests)
+        found = subjects(receiver.look([id_of(wanted)]))
+        assert found == [*["Copy"] * 9, "Offer", "Re: Offer"]
+        spent = sum(one.units for one in stage.system.requests[before:] if one.user == stage.address)
+        assert spent <= answers.EACH
+        assert stage.system.gmail.quota.per_minute >= LOOKED_AT * answers.EACH + spending.ANSWERS
+
+    def test_no_thread_is_asked_for_twice_in_a_look(self, stage, receiver):
+        ids = self.thread(stage, 20)
+        list(receiver.look(ids[:3]))
+        assert len(asked(stage, "threads.get")) == 1
 
 
 class TestSending:
@@ -844,6 +949,16 @@ class TestSearch:
         assert not searcher.search(Query(text="in:anywhere OR Private")).mails
         assert subjects(searcher.search(Query(text="private")).mails) == ["Private"]
         searcher.close()
+
+    def test_a_match_names_its_folder_as_the_list_of_folders_does(self, stage):
+        stage.put(mail("Washer"), "Suppliers", at=SINCE)
+        stage.put(mail("Washer"))
+        stage.put(mail("Washer"), "archive")
+        searcher = stage.searcher()
+        places = [one.folder for one in searcher.search(Query(text="Washer")).mails]
+        assert {*places} - {""} <= {folder.name for folder in searcher.folders()}
+        searcher.close()
+        assert sorted(places) == ["", "INBOX", "Suppliers"]
 
     def test_a_hit_that_is_kept_from_us_or_gone_ends_nothing(self, stage):
         items = [stage.box.add(mail(f"s{number}"), at=SINCE - timedelta(hours=number)) for number in range(4)]

@@ -90,6 +90,18 @@ class TestSearching:
         assert len(stage.searcher().search(Query(text="Screws", limit=55)).mails) == 55
         assert len(stage.searcher().search(Query(limit=55)).mails) == 55
 
+    def test_a_match_names_its_folder_as_the_list_of_folders_does(self, stage):
+        above = stage.box.add_folder("Projects")
+        below = stage.box.add_folder("Washers", parent=above.id)
+        stage.put(mail("Screws", To=stage.address))
+        stage.box.move(next(iter(stage.box.items.values())), below.id)
+        stage.put(mail("Screws", To=stage.address))
+        searcher = stage.searcher()
+        places = {one.folder for one in searcher.search(Query(text="Screws")).mails}
+        names = {folder.name: folder.role for folder in searcher.folders()}
+        assert "Projects/Washers" in places
+        assert {names[place] for place in places} == {None, "inbox"}
+
 
 class TestNotices:
     def test_one_without_a_secret_does_not_spoil_the_others(self):

@@ -299,6 +299,47 @@ def test_a_draft_that_was_changed_after_it_was_promised_does_not_leave_and_keeps
     assert b"do NOT send" in stage.supplier.inbox()[0]
 
 
+FILE = NewAttachment(
+    name="plan.bin", content_type="application/octet-stream", content_base64="QUJD" * 1_200_000
+)
+
+
+def delivered(stage, promised, act):
+    """Deliver it; has something happen right after its hand-over has begun."""
+    list(stage.waiting())
+
+    def then(name, times):
+        if (name, times) == ("records.commit", 1):
+            act()
+
+    stage.deliver(promised, app=guarded(stage.app, Acting(then=then)))
+    return stage.email(promised.id)
+
+
+@pytest.mark.parametrize("files", [[], [FILE]], ids=["small", "large"])
+def test_a_draft_that_is_changed_while_it_is_handed_over_does_not_leave_and_keeps_its_change(stage, files):
+    draft_id, draft = drafted(stage, attachments=files)
+    promised = send(stage, draft_id)
+    message = delivered(
+        stage, promised, lambda: changed(stage, draft, (b"Please send it.", b"Please do NOT send it."))
+    )
+    assert (message.state, message.error.code) == ("failed", "draft_changed")
+    assert left(stage) == (0, 0, 1)
+    assert b"do NOT send" in stage.alice.box.listed("drafts")[0].raw
+    assert stage.app.records.range(stage.org_id, OutboxItem) == []
+
+
+def test_a_draft_that_gmail_does_not_show_right_before_it_leaves_certainly_did_not_leave(stage, world):
+    draft_id, _ = drafted(stage)
+    promised = send(stage, draft_id)
+    message = delivered(stage, promised, lambda: setattr(world.google.faults, "storm", 1))
+    assert world.google.faults.storm == 0
+    assert (message.state, message.error.code) == ("queued", "temporary")
+    stage.clock.advance(minutes=6)
+    scheduling.tick(stage.app)
+    assert left(stage) == (1, 1, 0)
+
+
 def test_a_draft_that_is_no_more_promises_nothing(stage):
     draft_id, draft = drafted(stage)
     stage.alice.box.remove(draft)

@@ -26,7 +26,7 @@ from shared import (
     working,
 )
 from shared.contract import PatchMailbox, PutIntegration
-from shared.errors import Busy, ConsentRequired, Temporary, Unsupported
+from shared.errors import Busy, ConsentRequired, RateLimited, Temporary, Unsupported
 from shared.explanations import TEXTS
 from shared.flows import Refused
 from shared.model import AuditRecord, Mailbox, SyncState, account_of
@@ -197,10 +197,10 @@ class TestRefusedMails:
         monkeypatch.setattr(spending, "SHARE", 300)
         world.google.skip(61)
 
-    def refuse(self, stage, world, count):
+    def refuse(self, stage, world, count, at=None):
         for number in range(count):
             bad = write("x@y.example", stage.alice.address, f"{number}", "x").as_bytes()
-            world.google.faults.bad_mails.add(stage.alice.box.add(bad).id)
+            world.google.faults.bad_mails.add(stage.alice.box.add(bad, at=at).id)
 
     @pytest.mark.usefixtures("_dear")
     def test_a_look_that_spends_its_share_on_what_is_refused_ends_and_tells_it(self, stage, world):
@@ -238,6 +238,23 @@ class TestRefusedMails:
             found, cursor = looking.search(stage.app, stage.caller, stage.mailbox.id, query, cursor)
             pages.append([int(mail.subject.removeprefix("Washer ")) for mail in found])
         assert pages == [[0, 1, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+    def test_many_refused_mails_keep_no_late_answer_waiting(self, stage, world):
+        message = stage.sent()
+        answer = write(stage.supplier.address, stage.alice.address, "Late", "x", References="<late@gmail>")
+        stage.alice.box.add(answer.as_bytes())
+        stage.sync()
+        self.refuse(stage, world, 22, datetime.now(UTC) - timedelta(days=1))
+        stage.alice.box.add(renamed(stage.raw(message), "<late@gmail>"), "sent", sent=True)
+        stage.clock.advance(minutes=2)
+        begun = stage.clock()
+        for _ in range(2):
+            world.google.skip(61)
+            stage.sync()
+            stage.clock.advance(minutes=2)
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert (state.look, state.synced_at >= begun) == ((), True)
+        assert [m.message_id for m in stage.timeline()[1:]] == [answer["Message-ID"]]
 
     def test_an_answer_that_gmail_keeps_back_from_a_late_look_is_looked_for_again(self, stage, world):
         """It came, and was nobody's, before a copy of what it answers told its final Message-ID."""
@@ -420,6 +437,25 @@ class TestQuota:
                 break
         assert looks == 4
 
+    def test_a_late_id_whose_every_look_ends_at_gmails_limit_is_given_up_on_record(
+        self, stage, world, monkeypatch
+    ):
+        late = write("x@y.example", stage.alice.address, "Late", "x")
+        stage.alice.box.add(late.as_bytes())
+        stage.sync()
+        monkeypatch.setattr(world.google.gmail.quota, "per_minute", 40)
+        for _ in range(syncing.WITHHELD_LOOKS):
+            world.google.skip(61)
+            with pytest.raises(RateLimited):
+                syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=[str(late["Message-ID"])])
+            stage.clock.advance(minutes=2)
+        assert given_up(stage) == []
+        world.google.skip(61)
+        stage.clock.advance(days=2)
+        stage.sync()
+        state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value
+        assert (len(given_up(stage)), state.look, state.problem) == (1, (), None)
+
     def test_a_mail_waits_as_long_as_gmail_asks_however_often_it_was_tried(self, stage, world):
         message = stage.send()
         for _ in range(3):
@@ -430,6 +466,19 @@ class TestQuota:
             stage.clock.advance(seconds=61)
         stage.deliver(message)
         assert stage.email(message.id).state == "sent"
+
+
+def test_a_mail_from_before_the_connection_that_is_moved_to_the_inbox_is_nobodys(stage):
+    message = stage.sent()
+    long_ago = mailbox_of(stage).since - timedelta(days=400)
+    answer = write(stage.supplier.address, stage.alice.address, "Re: Offer 4711", "Private.")
+    answer["In-Reply-To"] = answer["References"] = message.message_id
+    item = stage.alice.box.add(answer.as_bytes(), "archive", at=long_ago)
+    stage.sync()
+    stage.alice.box.move(item, "inbox")
+    stage.sync()
+    assert [one.id for one in stage.timeline()] == [message.id]
+    assert not stage.alice.box.bodies_read[item.id]
 
 
 def given_up(scene):

@@ -1,4 +1,4 @@
-"""One mailbox at Gmail: Google's own client over our own HTTPS, its envelopes, and what refusals mean.
+"""One mailbox at Gmail: Google's own client over our own HTTPS.
 
 googleapiclient is imported on first use (docs/decisions/002). It only builds requests and reads answers:
 what it calls `http` is given with each call, so one client serves every thread and every mailbox.
@@ -11,21 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
-from http import HTTPStatus
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from shared import logs, mime
+from shared import logs
 from shared.errors import ConsentRequired, NotFound, RateLimited, Rejected, Temporary, ZalionError
-from shared.model import Envelope
 from shared.providers import googling
 from shared.providers.base import Connection
-from shared.providers.google import reports
+from shared.providers.google.envelopes import FIELDS, HEADERS
+from shared.providers.google.refusals import refusal
 from shared.providers.google.spending import Spending
 from shared.providers.http import Answer, Api
-from shared.providers.transport import NotSent
 
 if TYPE_CHECKING:
     import httplib2
@@ -33,58 +30,11 @@ if TYPE_CHECKING:
 TITLE = "Gmail"
 ME = "me"
 
-HEADERS = [
-    "From",
-    "To",
-    "Cc",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "In-Reply-To",
-    "References",
-    "Reply-To",
-    "Return-Path",
-    "Content-Type",
-    "Authentication-Results",
-    "Received",
-    "Sender",
-    "ARC-Authentication-Results",
-    "Auto-Submitted",
-    "Precedence",
-    "X-Auto-Response-Suppress",
-    "X-Autoreply",
-    "X-Autorespond",
-    "X-Autoresponder",
-    "X-Failed-Recipients",
-    "List-Id",
-    "List-Unsubscribe",
-    "Feedback-ID",
-    "X-Loop",
-]
-"""What a decision is made of; nothing else of a mail is asked for before it is case mail."""
-
-FIELDS = "id,threadId,labelIds,historyId,internalDate,sizeEstimate,payload/headers"
-"""Without `snippet`, which is the beginning of the text."""
-
-UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
-"""Unwanted, deleted or unfinished mail, and what is none."""
-
 BATCH = 5
 """Calls in one request: Gmail carries them out at once, and refuses a user who asks for too much at once."""
 
-MOST_WORDS = 300
-"""Characters of Gmail's own words that are told."""
-
 PAUSE = 60.0
 _REF = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_UNTIL = re.compile(r"Retry after (\S+)")
-_REASON = re.compile(r"[A-Za-z_]{1,40}")
-_HEADER_WORDS = re.compile(r"Invalid (To|Cc|Bcc|From) header|Recipient address required")
-_ACCOUNT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-_ABOUT_US = {*_ACCOUNT, HTTPStatus.NOT_FOUND}
-"""What ends a mailbox, or takes a mail for gone: believed where Google itself says it."""
-
-_SLOW = {"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"}
 
 
 class Session:
@@ -277,90 +227,3 @@ def checked(ref: str) -> str:
     if not _REF.fullmatch(ref):
         raise NotFound("There is no such mail in the mailbox.")
     return ref
-
-
-def envelope(item: Mapping[str, Any]) -> Envelope:
-    """Make an envelope of a message in the format `metadata`."""
-    labels = item.get("labelIds", ())
-    return mime.envelope(
-        reports.block(item.get("payload", {}).get("headers", ())) + b"\r\n",
-        ref=item["id"],
-        folder=_folder(labels),
-        is_sent="SENT" in labels,
-        size=int(item.get("sizeEstimate", 0)),
-        received_at=datetime.fromtimestamp(int(item["internalDate"]) / 1000, UTC),
-        thread=item.get("threadId"),
-    )
-
-
-def readable(item: Mapping[str, Any]) -> bool:
-    """Whether a message is mail that is read at all."""
-    return not UNREAD_LABELS.intersection(item.get("labelIds", ()))
-
-
-def _folder(labels: Sequence[str]) -> str:
-    """A mail has any number of labels; the one that tells most stands for its folder."""
-    own = [label for label in labels if label.startswith("Label_")]
-    return next((label for label in ("SENT", "INBOX", *own) if label in labels), "")
-
-
-def refusal(answer: Answer) -> ZalionError:
-    """Say what a refusal of Gmail means.
-
-    A page that something on the way gave instead tells nothing about the mailbox, or about the mail; nor
-    does a reason that we do not know end a mailbox: it may be anybody's, and pass.
-    https://developers.google.com/workspace/gmail/api/guides/handle-errors
-    """
-    status, said = answer.status, _said(answer)
-    reason, words = said or ("", "")
-    if status == HTTPStatus.TOO_MANY_REQUESTS or reason in _SLOW:
-        fix = "It goes on by itself. If it stays, ask Zalion's support about the limits at Google."
-        return RateLimited(
-            f"Gmail asks us to wait ({reason or status}).", retry_after=_pause(answer, words), fix=fix
-        )
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return Temporary(f"Gmail is not available ({reason or status}).", retry_after=answer.pause())
-    if said is None and status in _ABOUT_US:
-        return NotSent(f"Something else answered in Gmail's place ({status}).", retry_after=answer.pause())
-    if key := googling.key_of_reason(status, reason):
-        return googling.error_of(key, said=f"{reason or status}: {words[:MOST_WORDS]}")
-    if status in _ACCOUNT:
-        logs.log("api.unclear", level=logging.ERROR, provider="google", status=status, code=reason)
-        told = f"Gmail refused for a reason that we do not know ({reason or status})."
-        return NotSent(told, retry_after=answer.pause())
-    return _request_refused(status, reason, words)
-
-
-def _request_refused(status: int, reason: str, words: str) -> ZalionError:
-    if status == HTTPStatus.NOT_FOUND:
-        return NotFound("There is no such mail or label in the mailbox.")
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "too large" in words.lower():
-        return Rejected("The mail is larger than Gmail takes.", fix="Send fewer or smaller files.")
-    if _HEADER_WORDS.search(words):
-        return Rejected("Gmail takes one of the addresses for invalid.", fix="Correct the recipients.")
-    return Rejected(f"Gmail refused the request ({reason or status}).")
-
-
-def _said(answer: Answer) -> tuple[str, str] | None:
-    """Return the reason and the words of an error; None where the answer is none of Google's.
-
-    Without a reason of its own an error has its status, a word like PERMISSION_DENIED.
-    """
-    error = answer.json.get("error") if isinstance(answer.json, Mapping) else None
-    if not isinstance(error, Mapping):
-        return None
-    each = error.get("errors") or [{}]
-    reason = str(each[0].get("reason") or error.get("status", ""))
-    return reason if _REASON.fullmatch(reason) else "", str(error.get("message", ""))
-
-
-def _pause(answer: Answer, words: str) -> float:
-    """Gmail writes the end of its sending limit into the message, and no Retry-After."""
-    until = _UNTIL.search(words)
-    if until is None:
-        return answer.pause()
-    try:
-        seconds = (datetime.fromisoformat(until[1].rstrip(".")) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return answer.pause()
-    return min(max(seconds, 1.0), 3600.0)

@@ -33,6 +33,8 @@ class Position(positions.Position, positions.Patient):
         told, told_at: the newest record that Gmail named in an earlier look, and when.
         refused, tried: see `Patient`.
         last: id of a mail up to which a sweep has dealt with all; empty while `seen` has them.
+        number, upto: a record after `history`, and the id up to which its mails are dealt with, where it has
+            more than a page: one action may move any number of mails.
     """
 
     provider: ClassVar[str] = "google"
@@ -46,6 +48,8 @@ class Position(positions.Position, positions.Patient):
     refused: dict[str, int] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)
     last: str = ""
+    number: str = ""
+    upto: str = ""
 
     def without_history(self, named: str) -> Self:
         """Return where to go on when the history from here on is gone; `named` is Gmail's last record.
@@ -53,6 +57,18 @@ class Position(positions.Position, positions.Patient):
         History is read after a sweep only, so nothing but what changed since is to be swept for.
         """
         return replace(self, history=named, lost=self.history, swept=1, seen=[], told="", told_at=0)
+
+    def left_of(self, number: str, ids: Iterable[str]) -> list[str]:
+        """Return which mails of a record are still to be dealt with.
+
+        They are in the order of their ids, which stays whatever Gmail lists the next time: some may be gone.
+        """
+        upto = _order(self.upto) if number == self.number else _order("")
+        return sorted((id_ for id_ in {*ids} if _order(id_) > upto), key=_order)
+
+    def reached(self, history: str, number: str = "", upto: str = "") -> None:
+        """Count everything up to a record as dealt with, and the mails of the next up to an id."""
+        self.history, self.number, self.upto = history, number, upto
 
     def changed_after(self, end: int) -> int:
         """Return the record after which something happened to what is swept for in a window with this end.
@@ -89,3 +105,8 @@ class Position(positions.Position, positions.Patient):
             self.history = max(self.history, self.told, key=int)
         if self.told != named:
             self.told, self.told_at = named, now
+
+
+def _order(id_: str) -> tuple[int, str]:
+    """Ids are numbers, written in base 16."""
+    return len(id_), id_

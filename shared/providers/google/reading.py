@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import batched, groupby
+from itertools import batched, groupby, islice
 from typing import Any
 
 from shared import mime
@@ -19,19 +19,23 @@ from shared.model import Envelope
 from shared.providers.base import Cursor, Page, Receipt
 from shared.providers.google import listing, reports
 from shared.providers.google.answers import Answers
-from shared.providers.google.client import ME, PAUSE, UNREAD_LABELS, checked, envelope, readable
+from shared.providers.google.client import ME, PAUSE, checked
+from shared.providers.google.envelopes import envelope, readable
 from shared.providers.google.position import LATE, OVERLAP, Position
+from shared.providers.google.records import KINDS, brought
 
 PAGE = 25
 """Mails a page: the cursor is kept after each, so that a limit of Google's costs no more than one."""
+
+AGAIN = 10
+"""Refused mails that a look asks for again: 410 units, half of what it may have spent and still look for late
+answers (`spending.ANSWERS`), or those would wait as long as the mails do."""
 
 MOST = 500
 """What one list of the history gives at most."""
 
 RECENT = 25
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
-
-KINDS = ["messageAdded", "labelAdded", "labelRemoved"]
 
 
 class GmailMailbox(Answers):
@@ -45,25 +49,25 @@ class GmailMailbox(Answers):
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
         """See `Receiver.pages`. Everything but drafts, spam, trash and chats is read, whatever its labels."""
         position, now = Position.of(cursor), int(time.time())
-        for page in self._news(position, since, now):
+        for page in self._news(position, max(int(since.timestamp()), 1), now):
             # what is refused again and again may cost as much as a look has, and must not keep back the rest
             news = page.envelopes or not page.refused
             yield replace(page, rest=self.spending.rest() if news else 0)
         yield position.page()  # nothing is left to rest for
 
-    def _news(self, position: Position, since: datetime, now: int) -> Iterator[Page]:
+    def _news(self, position: Position, since: int, now: int) -> Iterator[Page]:
         if not position.history:  # before the sweep, so that what comes meanwhile is in the history
-            position.history, position.swept = self.profile()["historyId"], max(int(since.timestamp()), 1)
+            position.history, position.swept = self.profile()["historyId"], since
         elif self.delegated and self._unchanged(position):
             return
-        yield from self._refused(position)
+        yield from self._refused(position, since)
         if position.swept:
-            position.swept = max(position.swept, int(since.timestamp()))
+            position.swept = max(position.swept, since)
             yield from self._sweep(position, now + listing.AHEAD)
             position.swept, position.again, position.lost = 0, now, ""
-        yield from self._history(position)
+        yield from self._history(position, since)
         if 0 < position.again < now - LATE:
-            position.swept = max(position.again - OVERLAP, int(since.timestamp()))
+            position.swept = max(position.again - OVERLAP, since)
             yield from self._sweep(position, position.again + listing.AHEAD)
             position.swept, position.again, position.seen = 0, 0, []
 
@@ -113,7 +117,7 @@ class GmailMailbox(Answers):
         left = position.refused or position.swept or position.again
         return not left and self.profile()["historyId"] == position.history
 
-    def _history(self, position: Position) -> Iterator[Page]:
+    def _history(self, position: Position, since: int) -> Iterator[Page]:
         """Yield what the history tells since the position, and move that to its end."""
         start, token, torn = position.history, None, list[Mapping[str, Any]]()
         while True:
@@ -122,9 +126,9 @@ class GmailMailbox(Answers):
             # what has the last number may go on in the next list: no page ends there
             torn = [one for one in records if one["id"] == records[-1]["id"]] if token else []
             records = records[: len(records) - len(torn)]
-            yield from self._told(position, records)
+            yield from self._told(position, records, since)
             if records:
-                position.history = records[-1]["id"]
+                position.reached(records[-1]["id"])
             if token is None:
                 position.caught_up(answer["historyId"], int(time.time()))
                 return
@@ -141,29 +145,35 @@ class GmailMailbox(Answers):
                 "Gmail no longer has the history since the last look.", resume=resume
             ) from error
 
-    def _refused(self, position: Position) -> Iterator[Page]:
+    def _refused(self, position: Position, since: int) -> Iterator[Page]:
         """Yield what was refused before, until some of it still is: the next looks go on with the others."""
         waiting = len(position.refused)
-        for chunk in batched([*position.refused], PAGE, strict=False):
+        for chunk in batched([*position.refused], AGAIN, strict=False):
             waiting -= len(chunk)
-            mails, refused, given_up = self._envelopes(position, chunk)
+            mails, refused, given_up = self._envelopes(position, chunk, since)
             yield position.page(mails, refused + (waiting if refused else 0), given_up)
             if refused:
                 return
 
-    def _told(self, position: Position, records: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
-        """Yield pages that end at a record; several records may have one number, and all of them are here."""
-        ids: dict[str, None] = {}
+    def _told(self, position: Position, records: Sequence[Mapping[str, Any]], since: int) -> Iterator[Page]:
+        """Yield pages that end at a record, or among the mails of one that has more than a page.
+
+        Several records may have one number, and all of them are here.
+        """
+        waiting, before = dict[str, None](), position.history
         for number, group in groupby(records, key=lambda record: str(record["id"])):
-            for record in group:
-                ids |= dict.fromkeys(id_ for id_ in _came(record) if id_ not in position.seen)
-                ids |= dict.fromkeys(_rescued(record))  # it may have been seen where it was not read
-            if len(ids) >= PAGE or (ids and number == records[-1]["id"]):
-                told = self._envelopes(position, [*ids])
+            news = (id_ for record in group for id_ in brought(record, position.seen))
+            waiting |= dict.fromkeys(position.left_of(number, news))
+            enough = 1 if number == records[-1]["id"] else PAGE
+            while len(waiting) >= enough:
+                ids = [*islice(waiting, PAGE)]
+                waiting = dict.fromkeys(islice(waiting, PAGE, None))
+                told = self._envelopes(position, ids, since)
                 if position.again:  # they are not read again then
                     position.saw(ids)
-                position.history, ids = number, {}
+                position.reached(*((before, number, ids[-1]) if waiting else (number,)))
                 yield position.page(*told)
+            before = number
 
     def _sweep(self, position: Position, until: int) -> Iterator[Page]:
         """Yield what came from `position.swept` on, oldest first, in windows that one list can show.
@@ -177,9 +187,9 @@ class GmailMailbox(Answers):
             old = listing.unchanged(self, position.swept, end, after) if found and after else set()
             ids = [one["id"] for one in reversed(found) if one["threadId"] not in old]
             for chunk in batched(position.left(ids), PAGE, strict=False):
-                mails, *missing = self._envelopes(position, chunk, after)
+                told = self._envelopes(position, chunk, since, after)
                 position.passed(chunk)
-                yield position.page([mail for mail in mails if _at(mail) >= since], *missing)
+                yield position.page(*told)
             position.swept = end
             position.settle(len(ids))
             yield position.page()
@@ -206,15 +216,16 @@ class GmailMailbox(Answers):
         return _octets(part.content(self._payload(ref, part.mask)))
 
     def _envelopes(
-        self, position: Position, ids: Sequence[str], after: int = 0
+        self, position: Position, ids: Sequence[str], since: int, after: int = 0
     ) -> tuple[list[Envelope], int, int]:
         """Return envelopes, how many are refused, which the position has, and how many are given up.
 
-        Left out is what nothing has happened to after that record.
+        Left out is what came before `since`, and what nothing has happened to after that record.
         """
         found, refused = self.available(ids)
         given_up = position.put_off(ids, refused)
-        mails = [envelope(item) for item in found if readable(item) and int(item["historyId"]) > after]
+        wanted = (item for item in found if readable(item) and int(item["historyId"]) > after)
+        mails = [envelope(item) for item in wanted if int(item["internalDate"]) >= since * 1000]
         return mails, len(refused) - given_up, given_up
 
 
@@ -224,24 +235,3 @@ def _octets(data: str) -> bytes:
 
 def _joined(blocks: Iterable[bytes]) -> bytes:
     return b"\r\n\r\n".join(stripped for block in blocks if (stripped := block.strip(b"\r\n")))
-
-
-def _at(mail: Envelope) -> float:
-    return mail.received_at.timestamp() if mail.received_at else 0.0
-
-
-def _came(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the mails that a record brings: new ones, and those sent."""
-    for added in record.get("messagesAdded", ()):
-        if not UNREAD_LABELS.intersection(added["message"].get("labelIds", ())):
-            yield added["message"]["id"]
-    for added in record.get("labelsAdded", ()):
-        if {"INBOX", "SENT"}.intersection(added.get("labelIds", ())):
-            yield added["message"]["id"]
-
-
-def _rescued(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the mails that a record takes out of spam or trash."""
-    for removed in record.get("labelsRemoved", ()):
-        if UNREAD_LABELS.intersection(removed.get("labelIds", ())):
-            yield removed["message"]["id"]

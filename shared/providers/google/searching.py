@@ -4,11 +4,13 @@ https://support.google.com/mail/answer/7190 (operators); times may be seconds si
 """
 
 import math
-from typing import Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 from shared.providers.base import Folder, Hits, Query
 from shared.providers.google import listing
-from shared.providers.google.client import ME, Session, envelope
+from shared.providers.google.client import ME, Session
+from shared.providers.google.envelopes import envelope
 
 _ROLES = {
     "INBOX": "inbox",
@@ -28,13 +30,18 @@ class GmailSearcher(Session):
         wanted = query.offset + query.limit
         ids = listing.ids(self, _words(query), wanted + 1)
         mails = [envelope(item) for item in self.available(ids[query.offset : wanted])[0]]
-        return Hits(tuple(mails), more=len(ids) > wanted)
+        names = {label["id"]: label["name"] for label in self._labels()} if mails else {}
+        named = [replace(mail, folder=names.get(mail.folder, "")) for mail in mails]
+        return Hits(tuple(named), more=len(ids) > wanted)
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`: labels; those that only sort what is in the inbox are left out."""
-        labels = self.run(self.api("labels").list(userId=ME))["labels"]
-        shown = [one for one in labels if one["type"] == "user" or one["id"] in _ROLES]
+        shown = [one for one in self._labels() if one["type"] == "user" or one["id"] in _ROLES]
         return [Folder(one["name"], cast("Literal['inbox']", _ROLES.get(one["id"]))) for one in shown]
+
+    def _labels(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.run(self.api("labels").list(userId=ME))["labels"]
+        return found
 
 
 def _words(query: Query) -> str:

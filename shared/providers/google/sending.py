@@ -20,7 +20,8 @@ from shared.errors import (
 )
 from shared.providers.base import Connection, Receipt
 from shared.providers.google import listing
-from shared.providers.google.client import ME, Session, Transport, checked, envelope
+from shared.providers.google.client import ME, Session, Transport, checked
+from shared.providers.google.envelopes import envelope
 from shared.providers.transport import handing_over
 
 if TYPE_CHECKING:
@@ -125,12 +126,22 @@ class GmailDrafter(_Leaving):
         https://developers.google.com/workspace/gmail/api/guides/drafts
         """
         id_, _, promised = ref.partition("/")
+        there = self._unchanged(id_, promised)
+        message, media, last = _given(raw, envelope_to, {"threadId": there["threadId"]})
+        request = self.api("drafts").send(userId=ME, body={"id": id_, "message": message}, **media)
+
+        def begin() -> None:
+            commit()
+            self._unchanged(id_, there["id"])  # last of all: Gmail sends our text over any other
+
+        return self._receipt(self._handed_over(request, begin, last))
+
+    def _unchanged(self, id_: str, promised: str) -> Mapping[str, Any]:
+        """Return a draft's message, without its text. Raises DraftChanged where another one was promised."""
         there = self._draft(id_, "minimal")
         if promised not in {"", there["id"]}:
             raise DraftChanged
-        message, media, last = _given(raw, envelope_to, {"threadId": there["threadId"]})
-        request = self.api("drafts").send(userId=ME, body={"id": id_, "message": message}, **media)
-        return self._receipt(self._handed_over(request, commit, last))
+        return there
 
     def _draft(self, id_: str, format_: str) -> Mapping[str, Any]:
         request = self.api("drafts").get(userId=ME, id=checked(id_), format=format_)

@@ -7,24 +7,20 @@ https://developers.google.com/identity/protocols/oauth2/web-server and .../oauth
 
 import base64
 import hashlib
-import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import jwt
 import msgspec
 
-from shared import logs
-from shared.errors import RateLimited, Temporary, Unsupported, ZalionError
-from shared.explaining import UNEXPECTED
+from shared.errors import Unsupported
 from shared.providers import googling
 from shared.providers.base import Delegation, Registration, Tokens
-from shared.providers.http import Answer, Api
+from shared.providers.google.tokens import AlreadyGone, asked, post
 
 SCOPE = "https://www.googleapis.com/auth/"
 READ, SEND, MODIFY = f"{SCOPE}gmail.readonly", f"{SCOPE}gmail.send", f"{SCOPE}gmail.modify"
@@ -40,9 +36,6 @@ ASSERTED = 600
 
 SKEW = 300
 """Seconds that Google's clock may differ from ours."""
-
-TITLE = "Google's sign-in service"
-_FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 
 
 class _Begun(msgspec.Struct):
@@ -117,7 +110,7 @@ class Google:
             "redirect_uri": known.redirect_uri,
             "code_verifier": known.verifier,
         }
-        result = _token(registration, form, awaited=True)
+        result = asked(registration, form, awaited=True)
         claims = _identity(registration, result, known.nonce)
         tokens = _tokens(result, claims)
         if not set(known.scopes) <= tokens.scopes:
@@ -133,7 +126,7 @@ class Google:
     def renew(self, registration: Registration, refresh_token: str, scopes: Sequence[str]) -> Tokens:
         """See `OAuth.renew`. A scope that was taken back since is missing in the answer."""
         form = {**_client(registration), "grant_type": "refresh_token", "refresh_token": refresh_token}
-        tokens = _tokens(_token(registration, form), {})
+        tokens = _tokens(asked(registration, form), {})
         if tokens.scopes and not set(scopes) - set(SIGN_IN) <= tokens.scopes:
             raise googling.error_of("google_boxes")
         return tokens
@@ -166,7 +159,7 @@ class Google:
         assertion = jwt.encode(claims, key["private_key"], "RS256", headers={"kid": key["private_key_id"]})
         facts = {"client_id": key["client_id"], "scopes": ",".join(scopes), "address": subject}
         form = {"grant_type": JWT_BEARER, "assertion": assertion}
-        return _tokens(_token(registration, form, facts), {})
+        return _tokens(asked(registration, form, facts), {})
 
     def delegation(self, registration: Registration, settings: Mapping[str, object]) -> Delegation:
         """See `OAuth.delegation`. The client id is the service account's number.
@@ -179,8 +172,8 @@ class Google:
     def revoke(self, registration: Registration, token: str) -> bool:
         """See `OAuth.revoke`. It ends all that the person granted to our Cloud project, anywhere."""
         try:
-            _post(registration, "/revoke", {"token": token})
-        except _AlreadyGone:
+            post(registration, "/revoke", {"token": token})
+        except AlreadyGone:
             return True
         return True
 
@@ -196,81 +189,8 @@ def service_key(registration: Registration) -> Mapping[str, str]:
     return key
 
 
-class _AlreadyGone(ZalionError):
-    """What should be revoked is no token any more."""
-
-
 def _client(registration: Registration) -> dict[str, str]:
     return {"client_id": registration.client_id, "client_secret": registration.secret or ""}
-
-
-def _token(
-    registration: Registration,
-    form: Mapping[str, str],
-    delegated: Mapping[str, str] | None = None,
-    *,
-    awaited: bool = False,
-) -> Mapping[str, Any]:
-    """Ask the token endpoint.
-
-    Args:
-        delegated: the facts to explain a refusal with, for a service account.
-        awaited: whether a person waits for the answer, who is told of one that we do not know, too.
-    """
-    found = _post(registration, "/token", form, delegated, awaited=awaited).json
-    if not isinstance(found, Mapping) or "access_token" not in found:
-        raise googling.error_of("google_busy")
-    return found
-
-
-def _post(
-    registration: Registration,
-    path: str,
-    form: Mapping[str, str],
-    delegated: Mapping[str, str] | None = None,
-    *,
-    awaited: bool = False,
-) -> Answer:
-    def refused(answer: Answer) -> ZalionError:
-        return _refused(answer, delegated, awaited=awaited)
-
-    place = registration.endpoints["google_oauth"]
-    api = Api(place, TITLE, lambda: "", refused, registration.allowed_hosts)
-    try:
-        return api.anonymous("POST", place + path, urlencode(form).encode(), _FORM)
-    finally:
-        api.close()
-
-
-def _refused(answer: Answer, delegated: Mapping[str, str] | None, *, awaited: bool) -> ZalionError:
-    """Say what a refusal means. What we do not know ends no mailbox: it may be anybody's, and pass."""
-    said = answer.json if isinstance(answer.json, Mapping) else {}
-    error, words = str(said.get("error", "")), str(said.get("error_description", ""))
-    if error == "invalid_token":
-        return _AlreadyGone("The token was no longer known.")
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited("Google is asked for tokens too often.", retry_after=answer.pause())
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Temporary("Google's sign-in service is not available.", retry_after=answer.pause())
-    if delegated is None:
-        key = googling.key_of(error, words, str(said.get("error_subtype", "")))
-    else:
-        key = _key_of_delegation(error, words)
-    if key == UNEXPECTED and not awaited:
-        logs.log("sign_in.unclear", level=logging.ERROR, provider="google", status=int(answer.status))
-        key = "google_busy"
-    return googling.error_of(key, **(delegated or {}))
-
-
-def _key_of_delegation(error: str, words: str) -> str:
-    """A service account is refused because of itself, of its delegation, or of whom it acts for."""
-    words = words.lower()
-    if error in {"unauthorized_client", "access_denied"}:
-        return "google_delegation"
-    ours = any(word in words for word in ("jwt", "account not found", "robot"))
-    if error == "invalid_grant" and not ours:
-        return "google_no_user"
-    return "google_misconfigured" if error in {"invalid_grant", "invalid_client"} else googling.key_of(error)
 
 
 def _identity(registration: Registration, result: Mapping[str, Any], nonce: str) -> Mapping[str, Any]:

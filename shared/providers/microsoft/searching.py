@@ -5,9 +5,11 @@ KQL and times are KQL too. https://learn.microsoft.com/graph/search-query-parame
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+from shared.model import Envelope
 from shared.providers.base import Folder, Hits, Query
 from shared.providers.microsoft.graph import FIELDS, PAGE, Session, moment, segment, when
 from shared.providers.microsoft.reading import ROLES
@@ -30,8 +32,8 @@ class GraphSearcher(Session):
             found += [item for item in page if _within(item, query)]
             if len(found) > wanted:
                 break
-        roles = self._roles()
-        return Hits(tuple(self.envelopes(found[query.offset : wanted], roles)), more=len(found) > wanted)
+        mails = self.envelopes(found[query.offset : wanted], self._roles())
+        return Hits(tuple(self._named(mails)), more=len(found) > wanted)
 
     def folders(self) -> list[Folder]:
         """See `Searcher.folders`."""
@@ -40,6 +42,15 @@ class GraphSearcher(Session):
             Folder(path, cast("Any", roles.get(id_) if roles.get(id_) in _KNOWN else None))
             for id_, path in self._tree("/mailFolders", "")
         ]
+
+    def _named(self, mails: Sequence[Envelope]) -> Iterator[Envelope]:
+        """Yield mails with their folders by the names of `folders`: Graph has ids there."""
+        wanted, names = {mail.folder for mail in mails}, dict[str, str]()
+        for id_, path in self._tree("/mailFolders", "") if wanted else ():
+            names[id_] = path
+            if wanted <= names.keys():
+                break
+        yield from (replace(mail, folder=names.get(mail.folder, "")) for mail in mails)
 
     def _pages(self, query: Query, size: int) -> Iterator[list[dict[str, Any]]]:
         words = _kql(query)
