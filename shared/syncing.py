@@ -128,8 +128,8 @@ class _Run:
             receiver,
             self.actor,
             self.lease.learn,
-            hopeless,
             Seen(state.newest, state.newest),
+            hopeless,
         )
         while True:
             cursor = self._pages(receiver, filer)
