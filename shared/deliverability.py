@@ -13,7 +13,7 @@ from shared.app import App
 from shared.contract import CheckResource
 from shared.errors import InvalidRequest, Temporary, ZalionError
 from shared.model import Mailbox
-from shared.providers import network
+from shared.providers import wording
 
 CLOUD_MX = (".mail.protection.outlook.com", ".mx.microsoft", ".google.com", ".googlemail.com")
 """Their TLS is known, and port 25 is closed on the way out of most clouds."""
@@ -123,9 +123,9 @@ class Examination:
             return _warning("spf", detail, f"{fix}.")
         judged = proofs.spf(self.domain, self.app)
         if judged.get("error"):
-            words = network.clean(str(judged["error"])).rstrip(".")
+            words = wording.clean(str(judged["error"])).rstrip(".")
             return _warning("spf", f"The SPF record is not valid: {words}.", f"Correct it. {fix}.")
-        return self._allowed(judged.get("parsed") or {}, mechanism, f"{fix}.", network.clean(records[0]))
+        return self._allowed(judged.get("parsed") or {}, mechanism, f"{fix}.", wording.clean(records[0]))
 
     def _allowed(self, parsed: Mapping[str, Any], mechanism: str, fix: str, record: str) -> CheckResource:
         """Judge a valid SPF record by whom it allows to send."""
@@ -167,7 +167,7 @@ class Examination:
             return _warning("dmarc", detail, f"Name one or two of them at {place} (rua=, ruf=).")
         judged = proofs.dmarc(self.domain, self.app)
         if judged.get("error"):
-            words = network.clean(str(judged["error"])).rstrip(".")
+            words = wording.clean(str(judged["error"])).rstrip(".")
             return _warning("dmarc", f"There is no DMARC record that counts: {words}.", f"{fix}.")
         tags = judged["tags"]
         signer = (proofs.signature(self.arrived) or {}).get("d", "")

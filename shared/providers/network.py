@@ -5,57 +5,28 @@ the name is resolved here, every address is judged, and the connection goes to a
 itself: a second look-up could answer differently (DNS rebinding). TLS still proves the *name*.
 """
 
-import ipaddress
-import re
 import socket
 import ssl
 import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
-from threading import Thread
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from shared import deadline
-from shared.errors import InvalidRequest, RateLimited, Temporary, ZalionError
-from shared.providers import sasl, silence
-from shared.providers.base import Connection, Credential, Field
+from shared.errors import InvalidRequest, Temporary, ZalionError
+from shared.providers import hosts, silence, wording
+from shared.providers.base import Connection, Field
 from shared.providers.sockets import LONGEST, Socket, verifying
 
 PORTS = frozenset({110, 143, 465, 587, 993, 995})
 """Where mail is spoken. Not 443: who waits there for a greeting would count every API as silent."""
 
-LOOKED_UP = 20.0
-"""Seconds for a name's addresses: of three name servers two may be dead, and the system gives each five."""
-
 MOST_PLACES = 4
 """So many addresses of a host are tried: whoever names ten thousand would keep a worker for ever."""
 
-_NOT_PUBLIC = [
-    ipaddress.ip_network(text)
-    for text in (
-        "168.63.129.16/32",  # Azure's host, https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
-        "192.88.99.0/24",  # 6to4 relays
-        "64:ff9b::/96",  # NAT64 and the next: an IPv4 address, perhaps a private one, in disguise
-        "64:ff9b:1::/48",
-        "2002::/16",  # 6to4
-        "2001::/32",  # Teredo
-        "::/96",  # v4-compatible
-        "fec0::/10",  # site-local
-    )
-]
-"""What `ipaddress.is_global` lets pass in some Python, measured with 3.11 and 3.13."""
-
-_Address = tuple[socket.AddressFamily, str]
-
-_HOST = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
-_REFUSED = "This host or port cannot be used."
-_REFUSED_FIX = "Use the public name of the mail server and one of its usual ports."
 SILENT = silence.SILENT
-_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _TLS_TOO_OLD = {
     "NO_PROTOCOLS_AVAILABLE",
     "RECORD_LAYER_FAILURE",
@@ -64,19 +35,6 @@ _TLS_TOO_OLD = {
     "UNSUPPORTED_PROTOCOL",
     "WRONG_VERSION_NUMBER",
 }
-_TOO_OFTEN = re.compile(r"(?i)overquota|\brate\b|throttl|too (many|much|fast|frequent)|exceeded|quota")
-_TOO_OFTEN_PAUSE = 300.0
-_NOT_NOW = re.compile(
-    r"(?i)\[(in-?use|login-delay|sys/temp|unavailable|limit|overquota|serverbug)\]|\bin use\b|\bbusy\b"
-    r"|\bunavailable\b|temporar(?!\w* (lock|block|disabl|suspend))"
-    r"|too many ((?!fail|wrong|invalid|incorrect|bad)[\w-]+ ){0,3}connections"
-    r"|(maildrop|mailbox) (is )?(already )?lock"
-    r"|(unable to|cannot|can't|could not) lock (the )?(maildrop|mailbox)"
-)
-_NO = re.compile(r"(?i) *\(failure\)$")
-"""Gmail ends each "no" with it, whatever the reason."""
-
-_WRONG = re.compile(r"(?i)fail|wrong|invalid|incorrect|\bbad\b")
 
 
 class Timeouts(NamedTuple):
@@ -89,7 +47,7 @@ class Timeouts(NamedTuple):
     read: float = 60
     final: float = 300
     session: float = LONGEST
-    look_up: float = LOOKED_UP
+    look_up: float = hosts.LOOKED_UP
 
 
 TIMEOUTS = Timeouts()
@@ -118,7 +76,7 @@ class Server:
     @property
     def name(self) -> str:
         """The host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
-        return host_name(self.host)
+        return hosts.host_name(self.host)
 
     def open(self, timeouts: Timeouts) -> socket.socket:
         """Connect, and shake hands where TLS comes first. Raises what `connect` and `translated` raise."""
@@ -178,7 +136,7 @@ def connect(
     allowed_ports: Collection[int] = PORTS,
     *,
     security: str = "tls",
-    look_up: float = LOOKED_UP,
+    look_up: float = hosts.LOOKED_UP,
 ) -> Socket:
     """Connect to a host that a user typed.
 
@@ -194,22 +152,22 @@ def connect(
     Raises InvalidRequest naming `host` or `port`, always in the same words, so that nobody can map
     our network with it; Temporary when nothing answers there, or has not for a while.
     """
-    name = host_name(host)
+    name = hosts.host_name(host)
     allowed = name in allowed_hosts
     if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
-        raise InvalidRequest(_REFUSED, field="port", fix=_REFUSED_FIX)
+        raise InvalidRequest(hosts.REFUSED, field="port", fix=hosts.REFUSED_FIX)
     place = name, port, security
     silence.SILENCES.ask(place)
     try:
-        addresses = _resolve(name, port, look_up)
+        addresses = hosts.resolve(name, port, look_up)
     except Temporary:
         if deadline.left() > 0:  # else it was cut short
             silence.SILENCES.silent(place)
         raise
-    if not allowed and not all(is_public(address) for _, address in addresses):
-        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
+    if not allowed and not all(hosts.is_public(address) for _, address in addresses):
+        raise InvalidRequest(hosts.REFUSED, field="host", fix=hosts.REFUSED_FIX)
     until = time.monotonic() + min(timeout, deadline.left())
-    left = _alternating(addresses)[:MOST_PLACES] if deadline.left() > 0 else []
+    left = hosts.alternating(addresses)[:MOST_PLACES] if deadline.left() > 0 else []
     while left:
         family, address = left.pop(0)
         # who does not answer leaves half of the time to the others
@@ -233,67 +191,6 @@ def _connected(family: socket.AddressFamily, address: tuple[str, int], timeout: 
         return sock
 
 
-def is_public(address: str) -> bool:
-    """Whether an address may be spoken to: global unicast, and no other address in disguise."""
-    ip = ipaddress.ip_address(address)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if not ip.is_global or ip.is_multicast or ip.is_reserved:
-        return False
-    return not any(ip in network for network in _NOT_PUBLIC)
-
-
-def host_name(host: str) -> str:
-    """Return a host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
-    name = host.strip().rstrip(".").lower()
-    try:
-        if ":" in name:
-            return str(ipaddress.IPv6Address(name))
-        name = name.encode("idna").decode("ascii")
-    except ValueError:
-        name = ""
-    if not _HOST.fullmatch(name):
-        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX)
-    return name
-
-
-def _resolve(name: str, port: int, seconds: float) -> list[_Address]:
-    try:
-        found = _told(name, port, min(seconds, max(deadline.left(), 0)))
-    except TimeoutError as error:
-        raise Temporary(SILENT) from error
-    except socket.gaierror as error:
-        if error.errno not in _NO_SUCH_NAME:
-            raise Temporary(SILENT) from error
-        # the same words as for a private host, or the answer would tell which internal names exist
-        raise InvalidRequest(_REFUSED, field="host", fix=_REFUSED_FIX) from error
-    return [(family, str(address[0])) for family, _, _, _, address in found]
-
-
-def _told(name: str, port: int, seconds: float) -> list[Any]:
-    """Ask the system's resolver for addresses. Raises TimeoutError, gaierror.
-
-    It knows no time-out of ours, and nobody can interrupt it. So a thread waits for it that may be left
-    behind, of its own for each question: in a pool, those of silent domains would keep back all others.
-    """
-    told: Future[list[Any]] = Future()
-
-    def ask() -> None:
-        try:
-            told.set_result(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        except (OSError, ValueError) as error:
-            told.set_exception(error)
-
-    Thread(target=ask, name="resolver", daemon=True).start()
-    return told.result(seconds)
-
-
-def _alternating(addresses: list[_Address]) -> list[_Address]:
-    """Take the families in turn (RFC 8305 §4): a machine may have no way out to all of one."""
-    families = dict.fromkeys(family for family, _ in addresses)
-    rows = zip_longest(*([one for one in addresses if one[0] == family] for family in families))
-    return [one for row in rows for one in row if one]
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn what sockets and TLS raise into our errors, without addresses.
@@ -305,7 +202,7 @@ def translated() -> Iterator[None]:
         yield
     except ssl.SSLCertVerificationError as error:
         raise InvalidRequest(
-            f"The server's certificate is not trusted: {clean(error.verify_message)}.",
+            f"The server's certificate is not trusted: {wording.clean(error.verify_message)}.",
             field="host",
             fix="Use the name that the certificate was issued for, or have a valid certificate installed.",
         ) from error
@@ -333,48 +230,7 @@ def no_starttls() -> ZalionError:
 def no_folder(name: str, field: str) -> ZalionError:
     """Make the error for a folder that somebody named and that is not there."""
     return InvalidRequest(
-        f"There is no folder {clean(name)!r} that can be read.",
+        f"There is no folder {wording.clean(name)!r} that can be read.",
         field=field,
         fix="Name it as GET /mailboxes/{id}/folders does.",
     )
-
-
-def clean(words: str | bytes, credential: Credential | None = None) -> str:
-    """Make one printable line of at most 300 characters of what a server said.
-
-    Args:
-        words: its words.
-        credential: what it was shown; whoever reads the words is not to read that in them.
-    """
-    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    return (sasl.without(text, credential) if credential else sasl.one_line(text))[:300]
-
-
-def is_of_library(error: BaseException) -> bool:
-    """Whether it was raised inside of a library, or what it stands on, and so is no bug of ours."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return trace is not None and "site-packages" in trace.tb_frame.f_code.co_filename
-
-
-def too_often(words: str) -> bool:
-    """Whether a server's words complain about how much or how often."""
-    return _TOO_OFTEN.search(words) is not None
-
-
-def not_now(words: str) -> bool:
-    """Whether a refused sign-in is about the server's state: a code, a lock, a number of connections.
-
-    All else may be a wrong password, whatever it says of trying again: who does is locked out in the end.
-    """
-    said = _NO.sub("", words)
-    return _NOT_NOW.search(said) is not None or (too_often(said) and not _WRONG.search(said))
-
-
-def later(words: str) -> Temporary:
-    """Make the error for a server that says "not now": RateLimited where it means "too often"."""
-    said = clean(words)
-    if too_often(said):
-        return RateLimited(f"The mail server limits us: {said}", retry_after=_TOO_OFTEN_PAUSE)
-    return Temporary(f"The mail server asks to try again later: {said}")

@@ -13,7 +13,7 @@ import pytest
 
 from shared import deadline
 from shared.errors import ConsentRequired, InvalidRequest, OutcomeUnknown, RateLimited, Rejected, Temporary
-from shared.providers import network
+from shared.providers import hosts, network, wording
 from shared.providers.base import Password
 from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
@@ -100,11 +100,11 @@ class TestHosts:
 
     @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "40.99.201.2"])
     def test_public_addresses_are_spoken_to(self, address):
-        assert network.is_public(address)
+        assert hosts.is_public(address)
 
     @pytest.mark.parametrize("address", [host for host in PRIVATE if host.count(".") == 3 or "::" in host])
     def test_no_disguise_makes_an_address_public(self, address):
-        assert not network.is_public(address)
+        assert not hosts.is_public(address)
 
     def test_one_private_address_among_public_ones_is_enough_to_refuse(self, monkeypatch):
         answers = [(socket.AF_INET, 1, 6, "", (address, 993)) for address in ("8.8.8.8", "10.0.0.1")]
@@ -630,17 +630,17 @@ def test_one_that_lets_somebody_in_meanwhile_is_not(tls):
 
 class TestWords:
     def test_what_a_server_says_becomes_one_short_printable_line(self):
-        assert network.clean(b"no\r\nway\x00\x1b[31m \xff" + b"x" * 500)[:16] == "no way [31m \ufffdxxx"
-        assert len(network.clean("x" * 500)) == 300
+        assert wording.clean(b"no\r\nway\x00\x1b[31m \xff" + b"x" * 500)[:16] == "no way [31m \ufffdxxx"
+        assert len(wording.clean("x" * 500)) == 300
 
     @pytest.mark.parametrize(
         "words", ["Too many connections", "[OVERQUOTA] full", "rate limited", "throttled"]
     )
     def test_too_often_is_rate_limited(self, words):
-        assert isinstance(network.later(words), RateLimited)
+        assert isinstance(wording.later(words), RateLimited)
 
     def test_anything_else_is_just_temporary(self):
-        assert not isinstance(network.later("please operate separately"), RateLimited)
+        assert not isinstance(wording.later("please operate separately"), RateLimited)
 
 
 def _hang_up(listener):

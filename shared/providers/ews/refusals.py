@@ -28,7 +28,7 @@ from shared.errors import (
     Temporary,
     ZalionError,
 )
-from shared.providers import network
+from shared.providers import network, wording
 from shared.providers.http import LONGEST_PAUSE
 from shared.providers.transport import NotSent
 
@@ -70,7 +70,7 @@ def translated() -> Iterator[None]:
     except (EWSError, SpnegoError, OSError) as error:
         refusal = _of(error)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if not network.is_of_library(error):
+        if not wording.is_of_library(error):
             raise
         refusal = Temporary("The Exchange server's answer cannot be read.", retry_after=300)
     else:

@@ -17,7 +17,7 @@ from exchangelib.transport import DEFAULT_HEADERS, get_auth_instance
 from exchangelib.version import EXCHANGE_2016, Version
 
 from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
-from shared.providers import network, transport
+from shared.providers import hosts, network, transport
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import Broken, Policy
 
@@ -153,7 +153,7 @@ def _check_sayable(credential: Password, *, basic: bool) -> None:
 
 def _host(connection: Connection) -> str:
     """Return the server's name. Raises InvalidRequest for Exchange Online."""
-    name = network.host_name(str(connection.settings.get("host", "")))
+    name = hosts.host_name(str(connection.settings.get("host", "")))
     if f".{name}".endswith(ONLINE):
         raise InvalidRequest(
             "Exchange Online has switched Exchange Web Services off.",

@@ -5,7 +5,7 @@ import re
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
 from shared.errors import ConsentRequired, Rejected, Temporary, ZalionError
-from shared.providers import network
+from shared.providers import network, wording
 from shared.providers.base import Credential
 
 FIX = "Check name and password and sign in again; some providers ask for an app password."
@@ -45,8 +45,8 @@ def at_sign_in(error: LoginError, credential: Credential) -> ZalionError:
     if isinstance(cause, IMAPClientAbortError):
         return of_goodbye(cause, credential)
     words = _words(cause or error, credential)
-    if _code(words) not in _NOT_LET_IN and network.not_now(words):
-        return network.later(words)
+    if _code(words) not in _NOT_LET_IN and wording.not_now(words):
+        return wording.later(words)
     return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
 
 
@@ -57,7 +57,7 @@ def of_goodbye(error: IMAPClientError, credential: Credential | None = None) -> 
         return Temporary(network.SILENT)
     if _code(words) in _NOT_LET_IN:
         return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
-    return network.later(words)
+    return wording.later(words)
 
 
 def of_command(error: IMAPClientError) -> ZalionError:
@@ -70,8 +70,8 @@ def of_command(error: IMAPClientError) -> ZalionError:
         return ConsentRequired(f"The mail server refused: {words}", fix=FIX)
     if _says(words, _GONE):
         return Rejected(f"The mail server refused: {words}")
-    if _says(words, _NOT_NOW) or network.too_often(words):
-        return network.later(words)
+    if _says(words, _NOT_NOW) or wording.too_often(words):
+        return wording.later(words)
     if _says(words, _BROKE):
         return Broke(f"The mail server failed: {words}")
     return Rejected(f"The mail server refused: {words}")
@@ -94,4 +94,4 @@ def _words(error: BaseException, credential: Credential | None = None) -> str:
     said = error.args[0] if error.args else ""
     words = (said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)).rpartition(" => ")[2]
     bad = _BAD.search(words)
-    return network.clean(re.sub(r"\\([^x])", r"\1", bad[1]) if bad else words, credential)
+    return wording.clean(re.sub(r"\\([^x])", r"\1", bad[1]) if bad else words, credential)

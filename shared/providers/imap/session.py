@@ -18,7 +18,7 @@ from imapclient.imapclient import _literal
 from shared import logs, mime
 from shared.errors import ConsentRequired, NotFound, Rejected, Temporary, Withheld, ZalionError
 from shared.model import Envelope
-from shared.providers import network, sasl, sockets
+from shared.providers import network, sasl, sockets, wording
 from shared.providers.base import Bearer, Connection, Credential
 from shared.providers.imap import names, refusals
 from shared.providers.reopening import shut
@@ -130,7 +130,7 @@ class Session:
                 self._drop()
             raise refusals.of_command(error) from error
         except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
-            if isinstance(error, AttributeError) and not network.is_of_library(error):
+            if isinstance(error, AttributeError) and not wording.is_of_library(error):
                 raise
             # the library's parser tripped
             raise Rejected("The server's answer cannot be read.") from error

@@ -15,7 +15,7 @@ from shared.errors import (
     Unsupported,
     ZalionError,
 )
-from shared.providers import network, sasl, sockets
+from shared.providers import network, sasl, sockets, wording
 from shared.providers.base import Bearer, Connection, Credential, Password
 from shared.providers.reopening import Delayed, Shut, shut
 
@@ -313,7 +313,7 @@ class Session:
                     _start_tls(client)
             except poplib.error_proto as error:
                 words = _words(error)
-                raise _refusal(words) or network.later(words) from error
+                raise _refusal(words) or wording.later(words) from error
             _sign_in(client, credential)
             stack.pop_all()
         return client
@@ -338,8 +338,8 @@ def _sign_in(client: Any, credential: Credential) -> None:
         if "[LOGIN-DELAY]" in words.upper():
             said = f"The mail server lets us in again later: {words}"
             raise Delayed(said, retry_after=_delay(client)) from error
-        if not broken and "[AUTH]" not in words.upper() and network.not_now(words):
-            raise network.later(words) from error
+        if not broken and "[AUTH]" not in words.upper() and wording.not_now(words):
+            raise wording.later(words) from error
         raise broken or ConsentRequired(f"The mail server refused the sign-in: {words}", fix=_FIX) from error
     sockets.let_in(client.sock)
 
@@ -378,7 +378,7 @@ def _refusal(words: str, *, of_mail: bool = False) -> ZalionError | None:
     if of_mail and words in _LOST:
         return _HungUp(network.SILENT)
     whole = _IN_USE if of_mail else _NOT_NOW
-    return _broken(words) or (network.later(words) if whole.search(words) else None)
+    return _broken(words) or (wording.later(words) if whole.search(words) else None)
 
 
 def _broken(words: str) -> ZalionError | None:
@@ -394,7 +394,7 @@ def _words(error: poplib.error_proto, credential: Credential | None = None) -> s
     """Find the server's words, without what it repeats of a credential that it was shown."""
     said = error.args[0] if error.args else b""
     text = said if isinstance(said, (bytes, str)) else str(said)
-    return network.clean(text, credential).removeprefix("-ERR").strip()
+    return wording.clean(text, credential).removeprefix("-ERR").strip()
 
 
 def _apart(listed: Sequence[tuple[str, int]], sizes: Mapping[int, str]) -> dict[str, int]:

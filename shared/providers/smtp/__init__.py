@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from shared import mime
 from shared.errors import InvalidRequest, OutcomeUnknown, Rejected
-from shared.providers import network
+from shared.providers import hosts, network
 from shared.providers.base import Commit, Connection, Field, Provider, Receipt
 from shared.providers.smtp.refusals import NOT_AVAILABLE, SIZE_FIX, certain, refusal
 from shared.providers.smtp.session import OK, START, Smtp, session
@@ -41,7 +41,7 @@ _OCTETS = re.compile(r"[0-9]{1,20}")  # RFC 1870 §3
 def files_copy(settings: Mapping[str, object]) -> bool:
     """Return whether the server files copies itself: the setting, else whether it is known to."""
     told, host = settings.get("filesCopy"), str(settings.get("host", ""))
-    return told if isinstance(told, bool) else bool(host) and network.host_name(host) in _FILES_COPY
+    return told if isinstance(told, bool) else bool(host) and hosts.host_name(host) in _FILES_COPY
 
 
 class SmtpSender:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.errors import ConsentRequired, Rejected, Temporary, ZalionError
-from shared.providers import network
+from shared.providers import network, wording
 
 _TOO_LONG = "Line too long."
 """What smtplib says of an answer beyond 8,192 octets, in the place of a server's words, which are bytes."""
@@ -30,16 +30,16 @@ def certain() -> Iterator[None]:
         except smtplib.SMTPResponseException as error:
             if error.smtp_error == _TOO_LONG:
                 raise Temporary("The server's answer is not SMTP.") from error
-            raise refusal(error.smtp_code, network.clean(error.smtp_error)) from error
+            raise refusal(error.smtp_code, wording.clean(error.smtp_error)) from error
 
 
 def no_session(code: int, words: bytes | str) -> ZalionError:
     """Say why a session did not begin (RFC 5321 §3.1): it is us who were refused for now, and no mail."""
-    said = f"{code} {network.clean(words)}"
+    said = f"{code} {wording.clean(words)}"
     if code // 100 not in {4, 5}:
         return Temporary("The server's answer is not SMTP.")
-    if network.too_often(said) or code // 100 == 4:  # noqa: PLR2004 - RFC 5321 §4.2.1
-        return network.later(said)
+    if wording.too_often(said) or code // 100 == 4:  # noqa: PLR2004 - RFC 5321 §4.2.1
+        return wording.later(said)
     return Temporary(f"The mail server begins no session with us: {said}")
 
 
@@ -50,7 +50,7 @@ def refusal(code: int, words: str) -> ZalionError:
         return ConsentRequired(f"The mail server refused the sign-in: {said}", fix=_SIGN_IN_FIX)
     match code // 100:
         case 4:
-            return network.later(said)
+            return wording.later(said)
         case 5:
             fix = SIZE_FIX if code in _TOO_LARGE else None
             return Rejected(f"The mail server refused: {said}", fix=fix)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from shared.errors import InvalidRequest
-from shared.providers import network, sasl, sockets
+from shared.providers import network, sasl, sockets, wording
 from shared.providers.base import Bearer, Credential
 from shared.providers.smtp.refusals import BAD_CREDENTIALS, certain, no_session, refusal
 
@@ -47,7 +47,7 @@ class Smtp(smtplib.SMTP):
 
     def words(self, answer: bytes) -> str:
         """Clean an answer; some servers repeat the command that they refuse."""
-        return network.clean(answer, self._credential)
+        return wording.clean(answer, self._credential)
 
     def expect(self, code: int, *words: str) -> None:
         """Say one line; any other answer is raised as what it means."""
