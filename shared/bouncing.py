@@ -5,10 +5,10 @@ from contextlib import suppress
 from shared import mime
 from shared.app import App
 from shared.bounces import bounced
-from shared.conversations import RETURNED
 from shared.errors import NotFound
 from shared.keeping import bytes_of
 from shared.knowing import find, find_by_id
+from shared.matching import RETURNED
 from shared.model import Bounced, Message, digest
 from shared.storage.base import Move, Save, Stored, Write
 

@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from shared import mime, naming
-from shared.conversations import BY_ID, Decision
+from shared.conversations import Decision
+from shared.matching import BY_ID
 from shared.model import Delivery, Envelope, Message, digest
 
 ANOTHER = "another text under the same Message-ID"

@@ -6,56 +6,20 @@ system find the sender forged? The reference is RFC 5322 §3.6.4 (References) an
 (Authentication-Results).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal
 
 from shared import mime
 from shared.identity import SignedId
+from shared.matching import Lookup, Match, by_hint, by_reference, by_returned
 from shared.model import Alias, Conversation, Envelope, Evidence, MailKind
-
-NEWEST_REFERENCES = 50
-"""Of longer References only the nearest are looked up, and as many ids of a report.
-
-One of our own costs nothing to recognise anywhere.
-"""
-
-NEAREST, CERTAIN = 3, 0.95
-"""References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
 NEVER_EARLIER, NEVER_LATER = timedelta(minutes=-10), timedelta(hours=26)
 """Clocks differ by minutes; a promise is given up after a day (`promises.GIVE_UP`)."""
 
 Outcome = Literal["ignore", "known", "file", "review"]
-
-
-class Lookup(Protocol):
-    """What the organisation knows; asked by `decide`, and no farther than it needs to be."""
-
-    def signed(self, message_id: str) -> SignedId | None:
-        """Return what our own signed id says; no I/O."""
-        ...
-
-    def alias(self, message_id: str) -> Alias | None:
-        """Return whose message this Message-ID is."""
-        ...
-
-    def conversation(self, conversation_id: str) -> Conversation | None:
-        """Return the conversation, or None where it was erased."""
-        ...
-
-    def hinted(self, thread: str) -> str | None:
-        """Return the conversation seen with this thread hint in this mailbox."""
-        ...
-
-    def knows(self, conversation_id: str, address: str) -> bool:
-        """Whether this address wrote, or was written to, in the conversation."""
-        ...
-
-    def had(self, alias: Alias) -> bool:
-        """Whether the mailbox that is looked into has sent this message, or has it."""
-        ...
 
 
 NO_EVIDENCE = Evidence("none", confidence=0)
@@ -83,24 +47,7 @@ class Decision:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    rule: str
-    matched: str
-    confidence: float
-    conversation: Conversation
-    secret: bool = False
-    alias: Alias | None = None
-    elsewhere: bool = False
-
-
 IGNORE = Decision("ignore")
-
-RETURNED = "returned-references"
-"""The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
-
-BY_ID = {"report", "in-reply-to", "references"}
-"""The rules by which a mail names its conversation itself."""
 
 TAKEN = "Message-ID already used by another mail"
 
@@ -160,10 +107,10 @@ def on_its_own(
     trusted_id: bool = True,
 ) -> Decision:
     """Decide about one mail as if no copy of it were known; arguments as for `decide`."""
-    match = _by_reference(envelope, lookup, reported)
+    match = by_reference(envelope, lookup, reported)
     if match is None or match.elsewhere:  # what does not count hides no thread, either
-        match = _by_hint(envelope, lookup) or match
-    match = _by_returned(match, lookup, returned)
+        match = by_hint(envelope, lookup) or match
+    match = by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
     reason = _doubt(envelope, lookup, match, own, authserv_id)
@@ -208,91 +155,7 @@ def _print_as_promised(envelope: Envelope, message_id: str, signed: SignedId) ->
     return mime.fingerprint(replace(envelope, sent_at=promised))
 
 
-def _by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> _Match | None:
-    """Nearest reference that counts: that leads to a conversation, by a secret or to a mail the mailbox had.
-
-    A signed id anywhere in that conversation is a secret. One that does not count is told where none does.
-    Where a signed id tells a conversation, those that are neither signed nor near are not asked after.
-    """
-    places = list(_references(envelope, lookup, reported))
-    secrets = [lookup.signed(message_id) for message_id, *_ in places]
-    told = any(lookup.conversation(id_) for id_ in {secret.conversation_id for secret in secrets if secret})
-    elsewhere: _Match | None = None
-    for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
-        if told and signed is None and confidence < CERTAIN:
-            continue
-        match = _match(message_id, rule, confidence, signed, lookup)
-        if match is None:
-            continue
-        if any(_leads_to(match.conversation, secret) for secret in secrets):
-            return replace(match, secret=True)
-        if match.alias and lookup.had(match.alias):
-            return match
-        elsewhere = elsewhere or replace(match, elsewhere=True)
-    return elsewhere
-
-
-def _by_returned(match: _Match | None, lookup: Lookup, returned: Sequence[str]) -> _Match | None:
-    """A report proves by our signed id in the References of what it returns that it had that mail.
-
-    It says nothing about the mail with that id; without any other match it only tells the conversation.
-    """
-    for message_id in reversed(returned):
-        signed = lookup.signed(message_id)
-        if signed is None:
-            continue
-        if match is None:
-            match = _match(message_id, RETURNED, 0.9, signed, lookup)
-        elif _leads_to(match.conversation, signed):
-            return replace(match, secret=True)
-    return match
-
-
-def _leads_to(conversation: Conversation, signed: SignedId | None) -> bool:
-    return signed is not None and signed.conversation_id == conversation.id
-
-
-def _match(
-    message_id: str, rule: str, confidence: float, signed: SignedId | None, lookup: Lookup
-) -> _Match | None:
-    alias = None if signed else lookup.alias(message_id)
-    conversation_id = signed.conversation_id if signed else alias.conversation_id if alias else None
-    conversation = lookup.conversation(conversation_id) if conversation_id else None
-    if conversation is None:
-        return None
-    certainty = confidence + (0.02 if signed else 0)
-    return _Match(rule, message_id, certainty, conversation, secret=bool(signed), alias=alias)
-
-
-def _references(
-    envelope: Envelope, lookup: Lookup, reported: Sequence[str]
-) -> Iterator[tuple[str, str, float]]:
-    for place, message_id in enumerate(reported):
-        if place < NEWEST_REFERENCES or lookup.signed(message_id):
-            yield message_id, "report", CERTAIN
-    # names the parent, wherever it stands among them (§3.6.4)
-    answered = filter(None, [envelope.in_reply_to])
-    for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
-        if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
-            continue
-        rule = "in-reply-to" if message_id == envelope.in_reply_to else "references"
-        yield message_id, rule, CERTAIN if place < NEAREST else 0.9
-
-
-def _by_hint(envelope: Envelope, lookup: Lookup) -> _Match | None:
-    """The provider's thread in this mailbox, backed by subject or a known participant: never alone."""
-    conversation_id = lookup.hinted(envelope.thread) if envelope.thread else None
-    conversation = lookup.conversation(conversation_id) if conversation_id else None
-    if conversation is None or envelope.thread is None:
-        return None
-    same_subject = mime.base_subject(envelope.subject) == conversation.base_subject
-    known = envelope.sender and lookup.knows(conversation.id, envelope.sender.address)
-    if not (same_subject or known):
-        return None
-    return _Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation)
-
-
-def _doubt(envelope: Envelope, lookup: Lookup, match: _Match, own: str, authserv_id: str | None) -> str:
+def _doubt(envelope: Envelope, lookup: Lookup, match: Match, own: str, authserv_id: str | None) -> str:
     """The gate: why its owner is to decide; "" where somebody known, or a secret of ours, speaks for it.
 
     An id that is no secret must be of a mail that the mailbox has: else anybody in the organisation could
@@ -316,7 +179,7 @@ def _is_known(envelope: Envelope, lookup: Lookup, conversation: Conversation, ow
     return envelope.sender is not None and lookup.knows(conversation.id, envelope.sender.address)
 
 
-def _decided(envelope: Envelope, lookup: Lookup, match: _Match, reason: str, *, trusted_id: bool) -> Decision:
+def _decided(envelope: Envelope, lookup: Lookup, match: Match, reason: str, *, trusted_id: bool) -> Decision:
     kind = mime.classify(envelope)
     came_in = kind == "mail" and not envelope.is_sent
     return Decision(

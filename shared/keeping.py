@@ -8,7 +8,8 @@ import msgspec
 
 from shared import mime, naming
 from shared.app import App
-from shared.conversations import NEWEST_REFERENCES, Decision
+from shared.conversations import Decision
+from shared.matching import NEWEST_REFERENCES
 from shared.model import (
     Address,
     Alias,

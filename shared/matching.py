@@ -1,0 +1,159 @@
+"""What leads from a mail to a conversation: ids that it names, signed or known, and its thread. Pure.
+
+The order is that of RFC 5322 §3.6.4; what counts, and what is only told, decision 022 says.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from shared import mime
+from shared.identity import SignedId
+from shared.model import Alias, Conversation, Envelope
+
+NEWEST_REFERENCES = 50
+"""Of longer References only the nearest are looked up, and as many ids of a report.
+
+One of our own costs nothing to recognise anywhere.
+"""
+
+NEAREST, CERTAIN = 3, 0.95
+"""References this near are as good as In-Reply-To; farther ones are a little less certain."""
+
+RETURNED = "returned-references"
+"""The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
+
+BY_ID = {"report", "in-reply-to", "references"}
+"""The rules by which a mail names its conversation itself."""
+
+
+class Lookup(Protocol):
+    """What the organisation knows; asked by `decide`, and no farther than it needs to be."""
+
+    def signed(self, message_id: str) -> SignedId | None:
+        """Return what our own signed id says; no I/O."""
+        ...
+
+    def alias(self, message_id: str) -> Alias | None:
+        """Return whose message this Message-ID is."""
+        ...
+
+    def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return the conversation, or None where it was erased."""
+        ...
+
+    def hinted(self, thread: str) -> str | None:
+        """Return the conversation seen with this thread hint in this mailbox."""
+        ...
+
+    def knows(self, conversation_id: str, address: str) -> bool:
+        """Whether this address wrote, or was written to, in the conversation."""
+        ...
+
+    def had(self, alias: Alias) -> bool:
+        """Whether the mailbox that is looked into has sent this message, or has it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A conversation, and what leads there.
+
+    Attributes:
+        rule, matched, confidence: see `Evidence`.
+        secret: whether a secret of ours leads there.
+        alias: whose id it is, where it is no secret.
+        elsewhere: whether that mail is one that this mailbox never had, so that it counts for nothing.
+    """
+
+    rule: str
+    matched: str
+    confidence: float
+    conversation: Conversation
+    secret: bool = False
+    alias: Alias | None = None
+    elsewhere: bool = False
+
+
+def by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> Match | None:
+    """Nearest reference that counts: that leads to a conversation, by a secret or to a mail the mailbox had.
+
+    A signed id anywhere in that conversation is a secret. One that does not count is told where none does.
+    Where a signed id tells a conversation, those that are neither signed nor near are not asked after.
+    """
+    places = list(_references(envelope, lookup, reported))
+    secrets = [lookup.signed(message_id) for message_id, *_ in places]
+    told = any(lookup.conversation(id_) for id_ in {secret.conversation_id for secret in secrets if secret})
+    elsewhere: Match | None = None
+    for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
+        if told and signed is None and confidence < CERTAIN:
+            continue
+        match = _match(message_id, rule, confidence, signed, lookup)
+        if match is None:
+            continue
+        if any(_leads_to(match.conversation, secret) for secret in secrets):
+            return replace(match, secret=True)
+        if match.alias and lookup.had(match.alias):
+            return match
+        elsewhere = elsewhere or replace(match, elsewhere=True)
+    return elsewhere
+
+
+def by_returned(match: Match | None, lookup: Lookup, returned: Sequence[str]) -> Match | None:
+    """A report proves by our signed id in the References of what it returns that it had that mail.
+
+    It says nothing about the mail with that id; without any other match it only tells the conversation.
+    """
+    for message_id in reversed(returned):
+        signed = lookup.signed(message_id)
+        if signed is None:
+            continue
+        if match is None:
+            match = _match(message_id, RETURNED, 0.9, signed, lookup)
+        elif _leads_to(match.conversation, signed):
+            return replace(match, secret=True)
+    return match
+
+
+def _leads_to(conversation: Conversation, signed: SignedId | None) -> bool:
+    return signed is not None and signed.conversation_id == conversation.id
+
+
+def _match(
+    message_id: str, rule: str, confidence: float, signed: SignedId | None, lookup: Lookup
+) -> Match | None:
+    alias = None if signed else lookup.alias(message_id)
+    conversation_id = signed.conversation_id if signed else alias.conversation_id if alias else None
+    conversation = lookup.conversation(conversation_id) if conversation_id else None
+    if conversation is None:
+        return None
+    certainty = confidence + (0.02 if signed else 0)
+    return Match(rule, message_id, certainty, conversation, secret=bool(signed), alias=alias)
+
+
+def _references(
+    envelope: Envelope, lookup: Lookup, reported: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
+    for place, message_id in enumerate(reported):
+        if place < NEWEST_REFERENCES or lookup.signed(message_id):
+            yield message_id, "report", CERTAIN
+    # names the parent, wherever it stands among them (§3.6.4)
+    answered = filter(None, [envelope.in_reply_to])
+    for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
+        if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
+            continue
+        rule = "in-reply-to" if message_id == envelope.in_reply_to else "references"
+        yield message_id, rule, CERTAIN if place < NEAREST else 0.9
+
+
+def by_hint(envelope: Envelope, lookup: Lookup) -> Match | None:
+    """The provider's thread in this mailbox, backed by subject or a known participant: never alone."""
+    conversation_id = lookup.hinted(envelope.thread) if envelope.thread else None
+    conversation = lookup.conversation(conversation_id) if conversation_id else None
+    if conversation is None or envelope.thread is None:
+        return None
+    same_subject = mime.base_subject(envelope.subject) == conversation.base_subject
+    known = envelope.sender and lookup.knows(conversation.id, envelope.sender.address)
+    if not (same_subject or known):
+        return None
+    return Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation)
