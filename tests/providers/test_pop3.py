@@ -25,7 +25,8 @@ from shared.providers.base import Bearer, Cursor, Password
 from shared.providers.network import Timeouts
 from shared.providers.pop3 import OLD_ENOUGH, Pop3Receiver
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import LINE, MOST_LOST, MOST_SILENT, SHORT, Session
+from shared.providers.pop3.session import MOST_LOST, MOST_SILENT, Session
+from shared.providers.pop3.wire import LINE, SHORT
 from shared.providers.positions import ASKED, WAITED
 from shared.providers.reopening import Delayed
 from tests.providers.parts import PASSWORD, SINCE, connection, id_of, mail

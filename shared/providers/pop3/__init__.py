@@ -16,7 +16,8 @@ from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Connection, Cursor, Page, Provider, Unmetered
 from shared.providers.pop3.position import Position
-from shared.providers.pop3.session import PORT, Muted, Refused, Session
+from shared.providers.pop3.refusals import Muted, Refused
+from shared.providers.pop3.session import PORT, Session
 from shared.providers.reopening import Shut
 
 PAGE = 100
