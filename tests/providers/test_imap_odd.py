@@ -22,12 +22,13 @@ from shared.errors import (
 from shared.providers.base import Bearer, Password
 from shared.providers.imap import CHUNK, ImapMailbox
 from shared.providers.imap.folders import with_roles
+from shared.providers.imap.headers import MANY, MOST_LOST
+from shared.providers.imap.items import make_ref
 from shared.providers.imap.names import decoded, listed, spelt
 from shared.providers.imap.position import MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
 from shared.providers.imap.refusals import HungUp, Silent
 from shared.providers.imap.reports import sections
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import MANY, MOST_LOST, make_ref
 from shared.providers.network import Timeouts
 from shared.providers.positions import LONGEST
 from shared.providers.silence import SILENCES

@@ -17,9 +17,11 @@ from shared.providers.imap import reports
 from shared.providers.imap.batches import Batches
 from shared.providers.imap.finding import NOT_LOOKED_INTO
 from shared.providers.imap.folders import INBOX
+from shared.providers.imap.headers import BATCH, MANY
+from shared.providers.imap.items import octets, quoted
 from shared.providers.imap.position import Full, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
-from shared.providers.imap.session import BATCH, MANY, PORT, octets, quoted
+from shared.providers.imap.session import PORT
 
 CHUNK = 4 * 1024 * 1024
 

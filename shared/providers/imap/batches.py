@@ -8,9 +8,9 @@ from shared.errors import Rejected, Temporary
 from shared.model import Envelope
 from shared.providers.base import Page
 from shared.providers.imap.finding import ImapFinder
+from shared.providers.imap.headers import MANY
 from shared.providers.imap.position import Position
 from shared.providers.imap.refusals import Broke, Silent
-from shared.providers.imap.session import MANY
 from shared.providers.reopening import Shut
 
 MOST_SILENT = 3

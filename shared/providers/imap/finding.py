@@ -10,7 +10,7 @@ from shared.errors import Rejected, Temporary, Unsupported, Withheld
 from shared.model import Envelope
 from shared.providers.base import Folder, Receipt, Unmetered
 from shared.providers.imap.folders import Mailbox
-from shared.providers.imap.session import make_ref, quoted
+from shared.providers.imap.items import make_ref, quoted
 
 IDS_PER_SEARCH = 5
 """Fifteen criteria stay below the 8,000 octets that a command may have (RFC 7162 §4)."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from shared.errors import Rejected
 from shared.providers.base import Folder
-from shared.providers.imap.session import Session
+from shared.providers.imap.headers import Headers
 
 Role = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"]
 Listed = tuple[Iterable[bytes], bytes | None, str]
@@ -78,7 +78,7 @@ def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
     return found
 
 
-class Mailbox(Session):
+class Mailbox(Headers):
     """A session that knows its folders."""
 
     def folders(self) -> list[Folder]:

@@ -8,7 +8,7 @@ from shared.errors import InvalidRequest
 from shared.model import Envelope
 from shared.providers.base import Hits, Query, given
 from shared.providers.imap.folders import Mailbox
-from shared.providers.imap.session import arrival
+from shared.providers.imap.items import arrival
 
 NEWEST_MATCHES = 5000
 """A search puts at most so many matches of a folder in order; who has more should narrow it."""
