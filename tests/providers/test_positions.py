@@ -18,8 +18,8 @@ pytestmark = pytest.mark.fast
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 KEPT = [
     (
-        '{"history":"1","swept":2,"again":3,"seen":["a"],"lost":"4","told":"5","told_at":6,"refused":{"x":1},"tried":{"x":2},"last":"z"}',
-        Google("1", 2, 3, ["a"], "4", "5", 6, {"x": 1}, {"x": 2}, "z"),
+        '{"history":"1","swept":2,"again":3,"seen":["a"],"lost":"4","told":"5","told_at":6,"refused":{"x":1},"tried":{"x":2},"last":"z","number":"8","upto":"u"}',
+        Google("1", 2, 3, ["a"], "4", "5", 6, {"x": 1}, {"x": 2}, "z", "8", "u"),
     ),
     (
         '{"folders":{"f":"inbox"},"links":{"f":"l"},"swept":"2026-01-02T03:04:05.000678Z","seen":{"z":1}}',
@@ -30,8 +30,8 @@ KEPT = [
         Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}, {"A": "a"}, AT, {"x": "b"}),
     ),
     (
-        '{"at":"2026-01-02T03:04:05.000678Z","sent":"","elsewhere":true,"folders":{"A":{"validity":1,"next":2,"modseq":3}},"owed":{"A":[1,{"2":[3,4]},[5]]},"v":1}',
-        Imap(AT, "", True, {"A": Mark(1, 2, 3)}, {"A": Kept(1, {2: (3, 4)}, {5})}),
+        '{"at":"2026-01-02T03:04:05.000678Z","sent":"","elsewhere":true,"folders":{"A":{"validity":1,"next":2,"modseq":3}},"owed":{"A":[1,{"2":[3,4]},[5]]},"shut":true,"v":1}',
+        Imap(AT, "", True, {"A": Mark(1, 2, 3)}, {"A": Kept(1, {2: (3, 4)}, {5})}, shut=True),
     ),
 ]
 
