@@ -1,32 +1,38 @@
 """What a bounce says about a mail of ours, and how that is told. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.mime import Report
-from shared.model import Message, Problem
+from shared.model import Message, Problem, Undelivered
 
 MOST_TOLD = 50
-"""Recipients of a bounce whose failure is told; the bounce itself has them all."""
+"""Recipients of a bounce whose failure is told: it may go on for ever, a record may not."""
 
 LONGEST_TOLD = 40_000
 """Characters of what all bounces of a mail say together."""
 
 
-def bounced(message: Message, report: Report) -> Message | None:
+def undelivered(report: Report) -> tuple[Undelivered, ...]:
+    """Return whom the mail did not reach (RFC 3464 §2.3)."""
+    failed = {one.address: one for one in report.recipients if one.action == "failed"}
+    return tuple(Undelivered(one.address, one.status, one.diagnostic) for one in failed.values())
+
+
+def bounced(message: Message, told: Sequence[Undelivered]) -> Message | None:
     """Return the mail that a bounce reports on, as failed.
 
-    None where we did not send it, or not to a recipient of whom the report says so (RFC 3464 §2.3).
+    None where we did not send it, or not to a recipient of whom the bounce says so.
     """
     if message.direction != "out":
         return None
     sent_to = {*message.envelope_to, *(person.address for person in (*message.to, *message.cc))}
-    failed = {r.address: r for r in report.recipients if r.action == "failed" and r.address in sent_to}
+    failed = [one for one in told if one.address in sent_to][:MOST_TOLD]
     if not failed:
         return None
-    told = list(failed.values())[:MOST_TOLD]  # a report may go on for ever, a record may not
-    words = "; ".join(f"{r.address}: {r.status} {r.diagnostic}".strip() for r in told)
+    words = "; ".join(f"{one.address}: {one.status} {one.diagnostic}".strip() for one in failed)
     problem = Problem(
-        told[0].status or "bounced", _with_earlier(message, words), "Correct the address and send again."
+        failed[0].status or "bounced", _with_earlier(message, words), "Correct the address and send again."
     )
     return replace(message, state="failed", error=problem)
 

@@ -534,14 +534,24 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Whom a bounce says that a mail did not reach, with the status (RFC 3463) and words of that server."""
+
+    address: str
+    status: str
+    diagnostic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bounced:
-    """That a bounce in the conversation names a mail that was not there: `named` is its hashed Message-ID."""
+    """What a bounce in the conversation tells of a mail that was not there; `named` is its hashed id."""
 
     kind: ClassVar[str] = "bounced"
 
     conversation_id: str
     named: str
     email_id: str
+    told: tuple[Undelivered, ...] = ()
 
     @property
     def key(self) -> str:

@@ -1,5 +1,6 @@
 """What a mail is called with us: names and ids that all its copies share. Pure."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 from shared import mime
@@ -16,6 +17,11 @@ def name_of(envelope: Envelope, variant: str = "") -> str:
     """Name a mail by what it is: one name for all its copies, another for others under its Message-ID."""
     known_as = variant or envelope.message_id or mime.synthetic_id(envelope)
     return digest(known_as, mime.fingerprint(envelope))
+
+
+def stored_as(name: str, raw: bytes) -> str:
+    """Name a mail's bytes: copies of one mail may differ, and none may be written over another."""
+    return digest(name, hashlib.sha256(raw).hexdigest())
 
 
 def variant_id(envelope: Envelope, *says: str) -> str:

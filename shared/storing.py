@@ -1,9 +1,9 @@
 """Storing a mail that was decided about, once: as one atomic commit.
 
-The bytes are stored first (under a name made of their identity, so that a second try overwrites
-instead of littering), then message, Message-ID, thread hint, participants and audit record in one
-transaction. It also touches the conversation, so that a concurrent move is noticed: whoever loses
-decides again.
+The bytes are stored first (under a name made of what they are, so that a second try overwrites instead of
+littering, and no other copy's bytes can take their place), then message, Message-ID, thread hint,
+participants and audit record in one transaction. It also touches the conversation, so that a concurrent
+move is noticed: whoever loses decides again.
 """
 
 import random
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shared import audit, bouncing, mime, scheduling
+from shared import audit, bouncing, mime, naming, scheduling
 from shared.app import App
 from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said
 from shared.conversations import TAKEN, Decision
@@ -56,10 +56,14 @@ class Storing:
         app, org_id = self.app, self.org_id
         parsed = mime.parse(raw)
         message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
+        message = replace(message, raw=naming.stored_as(message.raw, raw))
         if message.direction == "out":
             message = bouncing.as_marked(app, org_id, message)
         packed = pack(message, raw)
-        for blob, data in packed.blobs.items():  # named after the mail: whoever comes again overwrites them
+        for (
+            blob,
+            data,
+        ) in packed.blobs.items():  # named after what they are: whoever comes again overwrites them
             app.blobs.put(org_id, blob, data)
         message = packed.message
         marks = bouncing.marks(app, org_id, message, raw) if decision.kind == "bounce" else []
@@ -135,8 +139,12 @@ class Storing:
         return "learnt" if learnt else "known"
 
     def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
-        """A copy that we filed, of a mail that left under another id: that one may have been answered."""
-        if message.message_id and message.planned_id == envelope.message_id != message.message_id:
+        """A copy that we filed, of a mail that left under another id: that one may have been answered.
+
+        It is looked for when the copy is seen for the first time: until then the fact of it has no folder.
+        """
+        fact = fact_of(message, self.mailbox.id)
+        if message.message_id and _is_of_another_id(envelope, message) and not (fact and fact.folder):
             return self.learn(message.message_id)
         return ()
 
@@ -145,6 +153,9 @@ class Storing:
         new, fact = message, fact_of(message, self.mailbox.id)
         if fact and fact.variant:  # a copy of something else
             return message
+        if fact and not fact.folder and _is_of_another_id(envelope, message):  # looked for, and no more
+            seen = replace(fact, folder=envelope.folder)
+            new = replace(new, deliveries=tuple(seen if one == fact else one for one in new.deliveries))
         if fact is None:
             fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
             new = replace(new, deliveries=(*message.deliveries, fact))
@@ -203,3 +214,8 @@ class Storing:
             email_id=message.id,
             detail=decision.evidence.rule if decision else "",
         )
+
+
+def _is_of_another_id(envelope: Envelope, message: Message) -> bool:
+    """Whether this is the copy of an own mail as it was planned, which left under another Message-ID."""
+    return message.planned_id == envelope.message_id != message.message_id

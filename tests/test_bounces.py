@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.bounces import LONGEST_TOLD, MOST_TOLD, bounced
+from shared.bounces import LONGEST_TOLD, MOST_TOLD, bounced, undelivered
 from shared.mime.reports import Recipient, Report
 from shared.model import Address, Evidence, Message
 
@@ -31,7 +31,8 @@ SENT = Message(
 
 
 def report(*addresses, action="failed", words="No such user"):
-    return Report(("<a@x>",), tuple(Recipient(one, action, "5.1.1", words) for one in addresses))
+    told = Report(("<a@x>",), tuple(Recipient(one, action, "5.1.1", words) for one in addresses))
+    return undelivered(told)
 
 
 def test_a_mail_of_ours_fails_for_the_recipients_that_it_was_sent_to():

@@ -10,7 +10,7 @@ from shared.errors import NotFound, Rejected, Temporary
 from shared.providers.base import Query
 from shared.syncing import PATIENCE
 from shared.views import email as shown
-from tests.doors import Guard, guarded
+from tests.doors import Acting, Guard, guarded
 from tests.scenes import parsed, write
 from tests.walks.test_crashes import attempt, failing
 from tests.walks.test_planted import as_he_sees_it, keep, mallory
@@ -251,3 +251,20 @@ def test_a_copy_with_another_text_ends_the_same_wherever_its_look_breaks(scene, 
         if guard.fail_at > len(guard.calls):
             break
     assert k > 8, k
+
+
+def test_a_large_copy_that_is_stored_at_the_same_moment_takes_no_mails_bytes(scene, mallory, his):
+    """His worker has decided to file, and fetches: meanwhile the genuine mail is filed."""
+    genuine = answer(scene, mallory, text="A long line.\n" * 25_000 + TEXT)
+    mallory.receive(genuine.replace(*FORGED))
+    scene.alice.receive(genuine)
+
+    def then(name, times):
+        if (name, times) == (f"{his.receiver}.fetch", 1):
+            scene.sync()
+
+    his.sync(app=guarded(scene.app, Acting(then=then)))
+    first, beside = received(scene)
+    assert b"REAL" in scene.raw(first)
+    assert b"FAKE" in scene.raw(beside)
+    assert all(ANOTHER in message.evidence.notes for message in (first, beside))

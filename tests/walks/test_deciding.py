@@ -564,3 +564,18 @@ def test_a_moved_conversation_takes_its_future_replies_along_and_back(scene, arr
     casework.move(scene.app, scene.caller, "C-2", first.id, "C-1")
     assert len(scene.timeline("C-1")) == 2
     assert scene.timeline("C-2") == []
+
+
+@pytest.mark.only("imap")
+@pytest.mark.parametrize("footer", [b"", b"-- \r\nThis mail is confidential.\r\n"])
+def test_a_bounce_marks_the_own_mail_also_where_a_colleagues_copy_has_another_text(scene, arrived, footer):
+    carol, carols = scene.colleague()
+    own = own_answer(scene, arrived).replace(b"Subject:", f"Cc: {carol.address}\r\nSubject:".encode(), 1)
+    carol.receive(own + footer)
+    scene.sync(carols)
+    keep(scene, own)
+    scene.sync()
+    scene.alice.receive(bounce_of(scene, own))
+    scene.sync()
+    mine = [one for one in scene.timeline() if (one.direction, one.origin) == ("out", "mailbox")]
+    assert [one.state for one in mine] == ["failed"]

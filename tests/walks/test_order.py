@@ -221,3 +221,16 @@ def test_before_the_new_id_of_the_own_mail_was_written_down(scene, world):
     scene.sync()
     scene.work()
     assert "at once" in texts(scene)
+
+
+@pytest.mark.only("imap")
+def test_what_left_under_a_new_id_is_looked_for_once_however_often_its_copy_is_seen(scene, watched, guard):
+    scene.world.post.faults.rewriting = "announced"
+    for _ in range(2):
+        scene.sent()
+    scene.sync(app=watched)
+    assert guard.count("imap.receiver.look") > 0
+    guard.calls.clear()
+    scene.forget()
+    assert scene.sync(app=watched)["known"] == 2
+    assert guard.count("imap.receiver.look") == 0
