@@ -318,7 +318,7 @@ class TestLoginDelay:
             found += some
             tried += Position.read(cursor).tried.values()
         assert found == ["1", "3", "4"]
-        assert tried == [1, 2, 3]
+        assert tried == [1, 2, 2]  # every second look is spared it, and keeps its session
         signed_in.clear()
         server.replies["UIDL"] = "+OK\n1 one\n2 two\n3 three\n4 four\n5 five\n."
         server.replies["TOP 5 0"] = headers("5")
@@ -643,9 +643,12 @@ class TestLock:
 
     @pytest.fixture
     def drop(self, start):
-        """A server with three mails that dies of those in `bad`; `answers` is what it says to a sign-in then."""
+        """A server with three mails that dies of those in `bad`; `answers` is what it says to a sign-in then.
 
-        def holds(*bad, answers="-ERR [IN-USE] maildrop already locked"):
+        Those in `refused` it refuses by words.
+        """
+
+        def holds(*bad, answers="-ERR [IN-USE] maildrop already locked", refused=()):
             def answer(line):
                 dies = line in {f"TOP {n} 0" for n in bad}
                 locked.extend([line] if dies else [])
@@ -655,7 +658,11 @@ class TestLock:
 
             locked = []
             server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n3 three\n."})
-            server.replies |= {f"TOP {n} 0": headers(str(n), came=datetime.now(UTC)) for n in (1, 2, 3)}
+            server.replies |= {
+                f"TOP {n} 0": headers(str(n), datetime.now(UTC), **{"Message-ID": f"<{n}@x>"})
+                for n in (1, 2, 3)
+            }
+            server.replies |= {f"TOP {n} 0": "-ERR no" for n in refused}
             usual, server.answer = server.answer, answer
             return receiver, locked
 
@@ -688,6 +695,68 @@ class TestLock:
         position.refused[short] -= WAITED + 1
         position.tried[short] = ASKED
         assert self.look(receiver, locked, position.cursor)[1] == 1
+
+    @staticmethod
+    def late(receiver, message_id):
+        """Look for late answers, in what session is left: the subjects, and the end."""
+        found = []
+        try:
+            found.extend(envelope.subject for envelope in receiver.look([message_id]))
+        except Temporary as error:
+            return found, error
+        return found, None
+
+    @pytest.mark.parametrize("answers", ["-ERR [IN-USE] maildrop already locked", "-ERR [LOGIN-DELAY] no"])
+    @pytest.mark.parametrize("bad", [(1,), (2,), (3,), (1, 3), (2, 3)])
+    def test_late_answers_are_found_within_a_few_looks_while_it_waits(self, drop, bad, answers):
+        """Wherever it lies, and it is asked for all the same."""
+        receiver, locked = drop(*bad, answers=answers)
+        cursor, told = Position.of([]).cursor, []
+        [answer, *_] = {1, 2, 3}.difference(bad)
+        for _ in range(12):
+            *_, cursor, end = self.look(receiver, locked, cursor)
+            if not end:
+                told.append(self.late(receiver, f"<{answer}@x>"))
+        found = [error for subjects, error in told if subjects == [str(answer)]]
+        assert len(found) >= 4
+        assert [(error.mails, error.message_ids) for error in found[-2:]] == [
+            (len(bad), {f"<{answer}@x>"})
+        ] * 2
+        assert min(Position.read(cursor).tried.values()) >= 3
+
+    def test_a_look_that_spares_it_counts_it_and_once_it_is_shown_nothing_is_spared(self, drop):
+        receiver, locked = drop(2)
+        cursor, waiting = Position.of([]).cursor, []
+        for _ in range(6):
+            locked.clear()
+            with suppress(Temporary):
+                for page in receiver.pages(cursor, SINCE):
+                    waiting.append(page.refused)
+                    cursor = page.cursor
+        assert sum(waiting) == 6
+        receiver, _ = drop()
+        found, cursor = looked(receiver, cursor, 2)
+        assert found == ["2"]
+        assert cursor == Position.of(["one", "two", "three"]).cursor
+        assert self.late(receiver, "<2@x>") == (["2"], None)
+
+    def test_once_it_is_given_up_it_ends_no_look_any_more(self, drop):
+        """Neither one for late answers, nor what tells whether the server is well."""
+        receiver, locked = drop(3, refused=[1])
+        cursor, given_up = Position.of([]).cursor, 0
+        for _ in range(4 * ASKED):
+            if not given_up:
+                position = Position.read(cursor)
+                position.refused |= {short: position.refused[short] - WAITED - 1 for short in position.ended}
+                _, given_up, cursor, _ = self.look(receiver, locked, position.cursor)
+        assert given_up
+        before = sum(Position.read(cursor).tried.values())
+        for _ in range(3):
+            *_, cursor, end = self.look(receiver, locked, cursor)
+            assert (end, locked) == (None, [])
+            subjects, error = self.late(receiver, "<2@x>")
+            assert (subjects, type(error), locked) == (["2"], Withheld, [])
+        assert sum(Position.read(cursor).tried.values()) == before + 3
 
     def test_what_was_read_before_it_can_be_fetched_by_the_next_look(self, drop):
         receiver, _ = drop(2)

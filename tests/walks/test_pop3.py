@@ -4,16 +4,17 @@ import email.policy
 import hashlib
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from sandbox.wire import Wire
-from shared import checking
+from shared import checking, syncing
 from shared.errors import Temporary
 from shared.model import SyncState
 from shared.storage.base import Save
-from tests.providers.scripted import HANG, Scripted, ScriptedPop3
+from tests.providers.scripted import CLOSE, HANG, Scripted, ScriptedPop3
 from tests.scenes import build_pop3, caller, connect, someone, write
 
 
@@ -164,6 +165,46 @@ def test_the_doctor_leaves_a_server_alone_that_asks_for_it(world, app, clock):
     told = {check.name: check.status for check in checks}
     assert (told["sign_in_receiving"], told["round_trip"]) == ("ok", "ok")
     assert len(server.asked("PASS")) < 10
+
+
+class Dying(Delaying):
+    """Hangs up when it is asked for one mail, and keeps the maildrop locked for as long as `locked`."""
+
+    def __init__(self, tls, person):
+        self.locked = False
+        super().__init__(tls, person, 0)
+
+    def answer(self, line):
+        if line.startswith("PASS") and self.locked:
+            return "-ERR [IN-USE] maildrop already locked"
+        told = super().answer(line)
+        if line.startswith("TOP") and "Subject: Deadly" in told:
+            self.locked = True
+            return CLOSE
+        return told
+
+
+def test_late_answers_are_found_while_a_mail_that_ends_each_session_waits(scene):
+    late, deadly = (
+        write("a@elsewhere.example", scene.alice.address, subject, "Words") for subject in ("Late", "Deadly")
+    )
+    scene.sync()
+    scene.alice.receive(*(mail.as_bytes(policy=email.policy.SMTP) for mail in (late, deadly)))
+    with Dying(scene.world.authority.server_context(), scene.alice) as server:
+        place = {"host": "localhost", "port": server.port, "security": "tls"}
+        box = replace(scene.mailbox, settings={**scene.mailbox.settings, "pop3": place})
+        scene.app.records.commit(scene.org_id, Save(box))
+        wanted, found = str(late["Message-ID"]), 0
+        for _ in range(3):
+            server.locked = False
+            with suppress(Temporary):
+                counts = syncing.sync(scene.app, scene.org_id, box.id, look=[wanted])
+                found += counts["ignore"]
+    assert found >= 1
+    state = scene.app.records.get(scene.org_id, SyncState, box.id).value
+    assert state.look == (wanted,)  # what was kept back may answer it, too
+    assert state.problem
+    assert state.problem.code == "mail_refused"
 
 
 class Silent(Scripted):

@@ -19,7 +19,6 @@ from shared.providers.microsoft.results import RESOURCE, explained, identity, re
 
 READ, SEND, WRITE = "Mail.Read", "Mail.Send", "Mail.ReadWrite"
 APPLICATION = "https://graph.microsoft.com/.default"
-ANY_TENANT = "organizations"
 
 READING = {READ, WRITE, "Mail.ReadBasic", "Mail.ReadBasic.All"}
 """Permissions that show at a mailbox whether the app is limited; one that can only send shows it nowhere."""

@@ -66,6 +66,7 @@ class Pop3Receiver(Unmetered):
     def __init__(self, connection: Connection, timeouts: network.Timeouts = network.TIMEOUTS) -> None:
         self._session = Session(connection, timeouts)
         self._refused: dict[str, ZalionError] = {}
+        self._position = Position([])
 
     def check(self) -> None:
         """See `Receiver.check`. Raises Unsupported for a server that lacks UIDL or TOP, or deletes."""
@@ -81,7 +82,7 @@ class Pop3Receiver(Unmetered):
         what was refused: it may end the session, and some servers let nobody in again so soon. Raises Shut
         or Muted after the last page where they leave the rest to the next look.
         """
-        position = Position.read(cursor) if cursor else Position([])
+        self._position = position = Position.read(cursor) if cursor else Position([])
         self._session.close()  # only the next session shows what came
         self._refused, begun = {}, position.begun
         try:
@@ -119,17 +120,18 @@ class Pop3Receiver(Unmetered):
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
         """See `Receiver.look`: among the newest mails, because POP3 has neither search nor folders.
 
-        In the session that is open, where one is: some servers let nobody in again so soon (LOGIN-DELAY).
+        In the session that is open, where one is: some servers let nobody in again so soon (LOGIN-DELAY). So
+        what `pages` knows to end a session is not asked for, but counted as refused.
         """
         wanted, refused = {*message_ids}, 0
         if not wanted:
             return
         for uidl in self._newest_first(self._session.uidls())[:LOOKED_THROUGH]:
             try:
-                mail = self._mail(uidl)
+                mail = None if (ended := self._position.ended_at(uidl)) else self._mail(uidl)
             except Refused:
-                refused += 1
-                continue
+                mail, ended = None, True
+            refused += ended
             if mail and not wanted.isdisjoint((mail.envelope.message_id, *mail.envelope.references)):
                 yield mail.envelope
         if refused:
@@ -146,16 +148,18 @@ class Pop3Receiver(Unmetered):
             oldest = since.replace(microsecond=0)
             position, uidls = self._first(position, uidls, oldest)
         reached, again, idle = position, position.again(uidls), True
-        if len(again) > MOST_LATE:
-            yield from self._again(position, again, oldest)
+        spared = position.spared(again)
+        late = [uidl for uidl in again if uidl not in spared]
+        if len(late) > MOST_LATE:
+            yield from self._again(position, late, oldest)
         for after, read in self._steps(position, uidls, again):
             yield from self._page(reached, after, read, oldest)
             reached, idle = after, False
-        if 0 < len(again) <= MOST_LATE:
-            yield from self._again(reached, again, oldest)
+        if 0 < len(late) <= MOST_LATE:
+            yield from self._again(reached, late, oldest)
         end = Position.of(uidls, position).cursor
-        if idle or reached.cursor != end:  # nothing came, or groups have no mail any more
-            yield Page((), end)
+        if idle or spared or reached.cursor != end:  # nothing came, or groups have no mail any more
+            yield Page((), end, len(spared))
 
     def _first(self, position: Position, uidls: Sequence[str], since: datetime) -> tuple[Position, list[str]]:
         """Find where a first look begins: the position there, and the UIDLs from the oldest on.
@@ -246,7 +250,8 @@ class Pop3Receiver(Unmetered):
     def _shows_another(self, uidls: Collection[str], position: Position) -> bool:
         """Whether the server shows one of a few other mails that it is not known to refuse."""
         others = (uidl for uidl in reversed(self._session.uidls()) if uidl not in uidls)
-        judged = islice((uidl for uidl in others if not position.knows(uidl)), JUDGED)
+        shown = (uidl for uidl in others if not (position.knows(uidl) or position.ended_at(uidl)))
+        judged = islice(shown, JUDGED)
         return any(self._arrival(uidl) is not None for uidl in judged)
 
     def _begin(self, newest_first: Sequence[str], since: datetime) -> int:
@@ -292,7 +297,8 @@ class Pop3Receiver(Unmetered):
 
     def _newest_first(self, uidls: Sequence[str]) -> Sequence[str]:
         """Most servers list the oldest first and some the newest (RFC 1939 says nothing): the ends tell."""
-        return uidls if uidls and self._begun(uidls) > self._begun(uidls[::-1]) else uidls[::-1]
+        asked = [uidl for uidl in uidls if not self._position.ended_at(uidl)]
+        return uidls if asked and self._begun(asked) > self._begun(asked[::-1]) else uidls[::-1]
 
     def _begun(self, uidls: Sequence[str]) -> datetime:
         """When the first of them came: one of a few says it, or else all that there is is its Date."""

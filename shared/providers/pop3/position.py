@@ -17,6 +17,7 @@ import msgspec
 from shared.errors import CursorExpired, ZalionError
 from shared.providers import positions
 from shared.providers.base import Cursor
+from shared.providers.pop3.refusals import Ended
 
 GROUPS = 256
 _SIZE = 8
@@ -28,6 +29,7 @@ class _Rest(msgspec.Struct, array_like=True):
 
     refused: dict[str, int]
     tried: dict[str, int]
+    ended: dict[str, bool] = {}
 
 
 class Position(positions.Patient):
@@ -35,16 +37,20 @@ class Position(positions.Patient):
 
     The positions of one look share what they know of refused mails. Without sums, the mails that were there
     before the first look are still to be told from the others.
+
+    Attributes:
+        ended: mails that left no session, also when they are given up -> whether the next look spares them.
     """
 
     provider: ClassVar[str] = "pop3"
 
-    def __init__(self, sums: Sequence[int], rest: positions.Patient | _Rest | None = None) -> None:
+    def __init__(self, sums: Sequence[int], rest: "Position | _Rest | None" = None) -> None:
         self._sums = sums
         self.refused, self.tried = (rest.refused, rest.tried) if rest else ({}, {})
+        self.ended: dict[str, bool] = rest.ended if rest else {}
 
     @classmethod
-    def of(cls, uidls: Iterable[str], rest: positions.Patient | None = None) -> "Position":
+    def of(cls, uidls: Iterable[str], rest: "Position | None" = None) -> "Position":
         """Add up the UIDLs of a maildrop; `rest` is another position of this look."""
         sums = [0] * GROUPS
         for group, value in map(_hashed, uidls):
@@ -73,7 +79,8 @@ class Position(positions.Patient):
     def cursor(self) -> Cursor:
         """Write it down."""
         sums = base64.b64encode(b"".join(one.to_bytes(_SIZE) for one in self._sums))
-        rest = msgspec.json.encode(_Rest(self.refused, self.tried)) if self.refused else b""
+        left = _Rest(self.refused, self.tried, self.ended)
+        rest = msgspec.json.encode(left) if self.refused or self.ended else b""
         return Cursor((sums + rest).decode())
 
     def again(self, uidls: Sequence[str]) -> list[str]:
@@ -81,12 +88,27 @@ class Position(positions.Patient):
 
         The others are forgotten.
         """
-        if not self.refused:
+        if not (self.refused or self.ended):
             return []
-        there = {short: uidl for uidl in uidls if (short := _short(uidl)) in self.refused}
+        there = {_short(uidl): uidl for uidl in uidls}
         for short in self.refused.keys() - there:
             del self.refused[short], self.tried[short]
-        return [there[short] for short in sorted(there, key=self.tried.__getitem__)]
+        for short in self.ended.keys() - there:
+            del self.ended[short]
+        return [there[short] for short in sorted(self.refused, key=self.tried.__getitem__)]
+
+    def spared(self, again: Sequence[str]) -> list[str]:
+        """Return which of them this look leaves out, as the last one had no session left after them.
+
+        Every second look keeps its session so: late answers are looked for in it.
+        """
+        spares = any(self.ended.values())
+        self.ended.update(dict.fromkeys(self.ended, False))
+        return [uidl for uidl in again if spares and self.ended_at(uidl)]
+
+    def ended_at(self, uidl: str) -> bool:
+        """Whether a session ended at this mail the last time it was asked for."""
+        return _short(uidl) in self.ended
 
     def knows(self, uidl: str) -> bool:
         """Whether it is known that the server does not show this mail."""
@@ -94,9 +116,15 @@ class Position(positions.Patient):
 
     def put_off(self, asked: Sequence[str], refused: Mapping[str, ZalionError]) -> int:
         """See `Patient`; a mail is named by its UIDL here, and in the cursor by less."""
-        return super().put_off(
-            [_short(uidl) for uidl in asked], {_short(uidl): error for uidl, error in refused.items()}
-        )
+        shorts = {uidl: _short(uidl) for uidl in asked}
+        given_up = super().put_off([*shorts.values()], {shorts[uidl]: refused[uidl] for uidl in refused})
+        for uidl, short in shorts.items():
+            self.ended.pop(short, None)
+            if isinstance(refused.get(uidl), Ended):  # once may be by chance: nothing is spared for it
+                self.ended[short] = self.tried.get(short, positions.ASKED) > 1
+        for short in [*self.ended][: -self.most_refused]:  # those given up long ago
+            del self.ended[short]
+        return given_up
 
     def steps(self, uidls: Sequence[str], size: int) -> Iterator[tuple[list[str], "Position"]]:
         """Yield the mails to look at, batch by batch, and the position that is true after each batch.

@@ -33,6 +33,10 @@ class Refused(Temporary):
     """The server does not show this mail's headers, or not in a way that can be read, and shows others."""
 
 
+class Ended(Refused):
+    """The same, and it left no session: the server may let nobody in again so soon."""
+
+
 class Muted(Temporary):
     """The server goes silent at more mails than one look has the time for."""
 

@@ -14,6 +14,7 @@ from shared.providers.pop3.refusals import (
     LACKS,
     MESSAGE,
     USE_IMAP,
+    Ended,
     HungUp,
     Muted,
     Refused,
@@ -91,7 +92,7 @@ class Session:
         except Rejected as error:
             if lines:
                 raise
-            raise Refused(error.detail) from error
+            raise Ended(error.detail) from error
         except Silent as error:
             if len(self._mute) >= MOST_SILENT:
                 raise Muted(error.detail) from error
@@ -101,7 +102,7 @@ class Session:
         return b"\r\n".join(told) + b"\r\n"
 
     def _open_again(self, error: ZalionError) -> None:
-        """Sign in once more. Raises Refused where we are not let in: this mail is then the last asked for.
+        """Sign in once more. Raises Ended where we are not let in: this mail is then the last asked for.
 
         It may be its fault (a server that crashed keeps the maildrop locked for a while), or the server is
         down: so it is asked for again by the next looks, and another one before it.
@@ -112,7 +113,7 @@ class Session:
         try:
             self.uidls()
         except Shut as not_let_in:
-            raise Refused(error.detail) from not_let_in
+            raise Ended(error.detail) from not_let_in
 
     def shows(self, uidls: Sequence[str]) -> None:
         """Make sure that one of these mails, just listed, can be shown. Raises Unsupported, Temporary.
