@@ -25,7 +25,7 @@ from shared.providers.imap.folders import with_roles
 from shared.providers.imap.headers import MANY, MOST_LOST
 from shared.providers.imap.items import make_ref
 from shared.providers.imap.names import decoded, listed, spelt
-from shared.providers.imap.position import MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
+from shared.providers.imap.position import MOST_OWED, PATIENCE, WAITED, Full, Kept, Mark, Position
 from shared.providers.imap.refusals import HungUp, Silent
 from shared.providers.imap.reports import sections
 from shared.providers.imap.searching import ImapSearcher
@@ -831,22 +831,30 @@ class TestLock:
         assert sorted(found) == [uid for uid in range(1, 601) if uid not in bad]
         assert given_up == len(bad)
 
-    def test_new_mail_for_which_no_room_is_left_ends_the_look_and_is_not_passed_over(self, dying):
-        """100 are owed, 2 among them; 150 comes in a batch of 200, for which there is no room."""
-        owed = {"INBOX": Kept(1, {uid: (int(time.time()), 0) for uid in range(1, 101)})}
-        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 101)}, owed=owed).cursor
-        look = dying(300, {2, 150})
-        found = []
-        for _ in range(4):
-            pages, cursor, end = look(cursor)
-            assert isinstance(end, Temporary)
-            found += self.found(pages)
-        pages, *_ = look(cursor, bad=())
-        assert sorted(found + self.found(pages)) == [*range(1, 301)]
+    def test_where_no_room_is_left_for_its_batch_the_look_ends_and_passes_nothing_over(self, odd):
+        """1 to 3 are refused and owed; 150 ends the session, and with it 4 to 203 would be."""
 
-    def test_it_keeps_back_nothing_that_is_owed_in_another_folder(self, dying):
-        now = int(time.time())
-        owed = {"INBOX": Kept(1, {2: (now, 1)}), "Projects": Kept(1, dict.fromkeys((3, 4, 5), (now, 1)))}
+        def fetch(line):
+            if 150 in spread_of(f"tag {line}"):
+                locked.append(line)
+                return CLOSE
+            return refusing["UID FETCH"](line)
+
+        locked, refusing = [], many(210, broken=lambda uids: {1, 2, 3} & {*uids})
+        lock = {"AUTHENTICATE": lambda _: self.NOT_NOW[0] if locked else "+ "}
+        server, box = odd({**refusing, "UID FETCH": fetch, **lock})
+        owed, pages = {"INBOX": Kept(1, dict.fromkeys((1, 2, 3), (int(time.time()), 1)))}, []
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 4)}, owed=owed, elsewhere=True).cursor
+        with pytest.raises(Full):
+            pages.extend(box.pages(cursor, SINCE))
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
+        _, well = odd(many(210))
+        assert self.found(looks(well, pages[-1].cursor, 1)) == [*range(1, 211)]
+
+    @pytest.mark.parametrize("times", [1, PATIENCE])
+    def test_it_keeps_back_nothing_that_is_owed_in_another_folder(self, dying, times):
+        asked = int(time.time()), times
+        owed = {"INBOX": Kept(1, {2: asked}), "Projects": Kept(1, dict.fromkeys((3, 4, 5), asked))}
         cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 13)}, owed=owed, shut=True).cursor
         look, found = dying(12, {2}), []
         for _ in range(2):
