@@ -25,7 +25,7 @@ from shared.providers.imap.folders import with_roles
 from shared.providers.imap.headers import MANY, MOST_LOST
 from shared.providers.imap.items import make_ref
 from shared.providers.imap.names import decoded, listed, spelt
-from shared.providers.imap.position import MOST_OWED, PATIENCE, WAITED, Kept, Mark, Position
+from shared.providers.imap.position import MOST_OWED, PATIENCE, WAITED, Full, Kept, Mark, Position
 from shared.providers.imap.refusals import HungUp, Silent
 from shared.providers.imap.reports import sections
 from shared.providers.imap.searching import ImapSearcher
@@ -815,6 +815,62 @@ class TestLock:
         pages, *_ = look(cursor, bad=())
         assert self.found(pages) == [*range(known + 1, known + 4)]
 
+    @pytest.mark.parametrize("second", [201, 350])
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    def test_two_in_different_batches_cost_no_mail_but_themselves(self, dying, second, elsewhere):
+        """All 200 of the first batch are owed then, which is as many as can be."""
+        bad = {50, second}
+        look, found, given_up = dying(600, bad), [], 0
+        pages, cursor, _ = look(None)
+        cursor = moved(cursor) if elsewhere else cursor
+        for _ in range(2 * PATIENCE + 6):
+            found += self.found(pages)
+            given_up += sum(page.unreadable for page in pages)
+            pages, cursor, end = look(aged(cursor))
+        assert end is None
+        assert sorted(found) == [uid for uid in range(1, 601) if uid not in bad]
+        assert given_up == len(bad)
+
+    def test_where_no_room_is_left_for_its_batch_the_look_ends_and_passes_nothing_over(self, odd):
+        """1 to 3 are refused and owed; 150 ends the session, and with it 4 to 203 would be."""
+
+        def fetch(line):
+            if 150 in spread_of(f"tag {line}"):
+                locked.append(line)
+                return CLOSE
+            return refusing["UID FETCH"](line)
+
+        locked, refusing = [], many(210, broken=lambda uids: {1, 2, 3} & {*uids})
+        lock = {"AUTHENTICATE": lambda _: self.NOT_NOW[0] if locked else "+ "}
+        server, box = odd({**refusing, "UID FETCH": fetch, **lock})
+        owed, pages = {"INBOX": Kept(1, dict.fromkeys((1, 2, 3), (int(time.time()), 1)))}, []
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 4)}, owed=owed, elsewhere=True).cursor
+        with pytest.raises(Full):
+            pages.extend(box.pages(cursor, SINCE))
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
+        _, well = odd(many(210))
+        assert self.found(looks(well, pages[-1].cursor, 1)) == [*range(1, 211)]
+
+    @pytest.mark.parametrize("times", [1, PATIENCE])
+    def test_it_keeps_back_nothing_that_is_owed_in_another_folder(self, dying, times):
+        asked = int(time.time()), times
+        owed = {"INBOX": Kept(1, {2: asked}), "Projects": Kept(1, dict.fromkeys((3, 4, 5), asked))}
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 13)}, owed=owed, shut=True).cursor
+        look, found = dying(12, {2}), []
+        for _ in range(2):
+            pages, cursor, _ = look(cursor)
+            found += self.found(pages)
+        assert found == [3, 4, 5]
+
+    def test_a_server_that_only_ends_the_session_instead_of_opening_the_folder_loses_no_mail(self, odd):
+        owed = {"INBOX": Kept(1, dict.fromkeys(range(1, 10), (0, PATIENCE)))}
+        cursor = Position(at=SINCE, folders={"INBOX": Mark(1, 21)}, owed=owed).cursor
+        _, box = odd({**many(20), "EXAMINE": CLOSE})
+        pages = looks(box, cursor, PATIENCE + 1)
+        assert not any(page.unreadable for page in pages)
+        _, well = odd(many(20))
+        assert self.found(looks(well, pages[-1].cursor, 1)) == [*range(1, 10)]
+
     def test_for_how_long_it_wants_to_be_left_alone_is_heard(self, dying):
         *_, end = dying(2, {2}, "%t NO [LIMIT] too many connections")(None)
         assert isinstance(end, RateLimited)
@@ -864,17 +920,18 @@ class TestOwedElsewhere:
         assert [page.unreadable for page in looks(box, cursor, 1)] == [1, 0]
 
     @pytest.mark.parametrize(
-        "trouble",
+        ("trouble", "was_asked_for"),
         [
-            {'EXAMINE "?Projects': "%t NO [UNAVAILABLE] it is being repaired"},
-            {'EXAMINE "?Projects': "%t NO [OVERQUOTA] too much"},
-            {'EXAMINE "?Projects': "* BYE it broke"},
-            {'EXAMINE "?Projects': CLOSE},
-            {"UID FETCH 5": "%t NO [UNAVAILABLE] not now"},
+            ({'EXAMINE "?Projects': "%t NO it is being repaired"}, True),
+            ({'EXAMINE "?Projects': "%t NO [UNAVAILABLE] it is being repaired"}, False),
+            ({'EXAMINE "?Projects': "%t NO [OVERQUOTA] too much"}, False),
+            ({'EXAMINE "?Projects': "* BYE it broke"}, False),
+            ({'EXAMINE "?Projects': CLOSE}, False),
+            ({"UID FETCH 5": "%t NO [UNAVAILABLE] not now"}, True),
         ],
     )
-    def test_one_that_fails_each_time_keeps_back_no_new_mail_and_is_asked_for_until_it_is_given_up(
-        self, odd, trouble
+    def test_one_that_fails_each_time_keeps_back_no_new_mail_and_is_given_up_only_if_it_was_asked_for(
+        self, odd, trouble, was_asked_for
     ):
         _, box = odd({"LIST": self.LIST, **trouble, **many(7)})
         owed = {"Projects": Kept(1, {5: (0, PATIENCE - 2)})}
@@ -889,7 +946,33 @@ class TestOwedElsewhere:
             ("Projects", "<5@odd.example>")
         ]
         pages = looks(box, first[-1].cursor, 1)
-        assert [(page.refused, page.unreadable) for page in pages] == [(0, 1), (0, 0)]
+        assert [(page.refused, page.unreadable) for page in pages] == [
+            (0, 1) if was_asked_for else (1, 0),
+            (0, 0),
+        ]
+
+    def test_more_of_it_than_can_be_remembered_keeps_back_nothing_that_is_owed_in_another_folder(self, odd):
+        """Projects holds 250 mails that the server refuses; one of INBOX once ended a session."""
+
+        def of_folder(command):
+            def answer(line):
+                reply = projects[command] if "Projects" in opened[-1] else inbox[command]
+                return reply(line) if callable(reply) else reply
+
+            return answer
+
+        def examine(line):
+            opened.append(line)
+            return ScriptedImap.OPENED
+
+        opened, inbox, projects = ["INBOX"], many(7), many(250, broken=lambda _: True)
+        told = {one: of_folder(one) for one in inbox if one != "STATUS"}
+        _, box = odd({"LIST": self.LIST, "STATUS": inbox["STATUS"], "EXAMINE": examine, **told})
+        owed, pages = {"INBOX": Kept(1, {2: (int(time.time()), 1)})}, []
+        with pytest.raises(Temporary, match="too many"):
+            pages.extend(box.pages(self.cursor(owed=owed, shut=True), SINCE))
+        assert [e.message_id for page in pages for e in page.envelopes] == ["<2@odd.example>"]
+        assert json.loads(pages[-1].cursor)["elsewhere"] is True
 
     def test_mail_of_a_folder_that_was_renamed_is_looked_for_elsewhere(self, odd):
         listed = self.LIST.replace("Projects", "Renamed")

@@ -7,17 +7,15 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import batched
 
 from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
 from shared.providers.imap import reports
-from shared.providers.imap.batches import Batches
+from shared.providers.imap.batches import Batches, bearable, cut
 from shared.providers.imap.finding import NOT_LOOKED_INTO
 from shared.providers.imap.folders import INBOX
-from shared.providers.imap.headers import BATCH, MANY
 from shared.providers.imap.items import octets, quoted
 from shared.providers.imap.position import Full, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
@@ -56,15 +54,16 @@ class ImapMailbox(Batches):
         marks = self._marks(position)
         if missing := tuple(name for name in self.asked_for() if name not in marks):
             yield replace(position.page(), missing=missing)
-        if not position.shut:
+        first = not position.shut or position.crowded
+        if first:
             yield from self.owed(position, since - _DAY)
         full = yield from self._all_new(position, marks, since)
         if position.elsewhere:
-            yield from self._elsewhere(position, marks, max(since, position.at) - _DAY)
+            full = (yield from self._elsewhere(position, marks, max(since, position.at) - _DAY)) or full
         if not full:
             position.at, position.elsewhere = started, False
             yield position.page()
-        if position.shut:
+        if not first:
             yield from self.owed(position, since - _DAY)
         if full:
             raise full
@@ -161,7 +160,7 @@ class ImapMailbox(Batches):
     ) -> Generator[Page, None, Full | None]:
         """Yield what is new in each folder. One of which too much is kept back keeps back no other.
 
-        Returns the error for it, which is to be raised in the end.
+        Returns the error for it, which is to be raised in the end, or raises it where nobody is let in again.
         """
         full: Full | None = None
         for folder, mark in marks.items():
@@ -171,7 +170,7 @@ class ImapMailbox(Batches):
                     yield from self._new(position, folder, mark, since)
                 position.folders[folder] = mark
             except Full as error:
-                full = error
+                full = bearable(error)
         return full
 
     def _new(self, position: Position, folder: str, mark: Mark, since: datetime) -> Iterator[Page]:
@@ -191,7 +190,7 @@ class ImapMailbox(Batches):
         # UIDs prove that it is new; the day is for clocks that go wrong, and keeps old mail moved here out
         oldest = since - _DAY if old else since
         position.elsewhere |= old is not None and len(uids) < mark.next - first
-        for batch in batched(uids, MANY - 1 if position.shut else BATCH, strict=False):
+        for batch in cut(position, uids):
             before = {**position.folders}
             position.folders[folder] = Mark(mark.validity, batch[-1] + 1, mark.modseq)
             try:
@@ -201,16 +200,30 @@ class ImapMailbox(Batches):
                 yield position.page((), len(batch))
                 raise
 
-    def _elsewhere(self, position: Position, read: Collection[str], since: datetime) -> Iterator[Page]:
-        """Yield what came since then to folders that are not read: mail moved before we saw it is there."""
+    def _elsewhere(
+        self, position: Position, read: Collection[str], since: datetime
+    ) -> Generator[Page, None, Full | None]:
+        """Yield what came since then to folders that are not read: mail moved before we saw it is there.
+
+        Returns or raises the error for too much that is kept back, as `_all_new` does.
+        """
+        full: Full | None = None
         folders = [folder for folder in self.folders() if folder.name not in read]
         position.forget({*position.owed} - {folder.name for folder in folders})
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):
                 continue
             uids = position.unknown(folder.name, self.examine(folder.name), self._since(since))
-            for batch in batched(uids, BATCH, strict=False):
-                yield from self.read_first(position, folder.name, batch, since, sent=folder.role == "sent")
+            for batch in cut(position, uids):
+                try:
+                    yield from self.read_first(
+                        position, folder.name, batch, since, sent=folder.role == "sent"
+                    )
+                except Full as error:
+                    yield position.page((), len(batch))
+                    full = bearable(error)
+                    break
+        return full
 
     def _since(self, since: datetime) -> list[int]:
         """Search the open folder; the server's dates are those of its own zone, so a day earlier."""

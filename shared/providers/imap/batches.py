@@ -8,8 +8,8 @@ from shared.errors import Rejected, Temporary
 from shared.model import Envelope
 from shared.providers.base import Page
 from shared.providers.imap.finding import ImapFinder
-from shared.providers.imap.headers import MANY
-from shared.providers.imap.position import Position
+from shared.providers.imap.headers import BATCH, MANY
+from shared.providers.imap.position import PATIENCE, Full, Position
 from shared.providers.imap.refusals import Broke, Silent
 from shared.providers.reopening import Shut
 
@@ -23,10 +23,11 @@ class Batches(ImapFinder):
     def read_first(
         self, position: Position, folder: str, uids: Sequence[int], oldest: datetime, *, sent: bool
     ) -> Iterator[Page]:
-        """Yield the page of `_read`; where the server gives none of many, or is silent to all, they are owed.
+        """Yield a page of mails; where the server gives none of many, or is silent to all, they are owed.
 
         But only if it gives another mail: else it is out of order, and that is no matter of single mails.
-        They are owed, too, where one ends the session and nobody is let in again, which then is raised.
+        They are owed, too, where one ends the session and nobody is let in again: Shut then is raised, or
+        Full for want of room, and see `Position.shut`.
         """
         validity = self.examine(folder)
         try:
@@ -94,22 +95,23 @@ class Batches(ImapFinder):
 
         Nor does who says nothing too often: the rest is asked for by the next looks, and first. Where one
         ends the session and nobody is let in again, that is raised; such mails are given up only while the
-        server gives another.
+        server gives another. Of a folder that the server refuses to open a look is counted for all of them;
+        where it only ended the session, or is busy, none was asked for.
         """
         borne, well = self.silences + MOST_SILENT, True
         # fewer than `MANY`: that the server gives none of these is known, and says nothing of others
         size = 1 if position.shut else MANY - 1
-        for folder, kept in [*position.owed.items()]:
-            left = position.least_asked(folder)
+        for folder in position.folders_least_asked():
+            kept, left = position.owed[folder], position.least_asked(folder)
             asked: Sequence[int] = left
-            self.unasked = set()  # a folder that does not open gives none of them
+            self.unasked = {*left}
             try:
-                if left and not (self.opens(folder) and self.examine(folder) == kept.validity):
+                if not self._is_same(folder, kept.validity):
                     position.elsewhere = True
                     del position.owed[folder]
                     continue
                 asked = ()
-                well = not position.shut or self._gives_another(position, folder, position.withheld(folder))
+                well = not position.shut or self._is_well(position, folder)
                 for asked in batched([*left], size, strict=False):
                     if self.silences >= borne:
                         yield position.page((), len(left))
@@ -118,7 +120,38 @@ class Batches(ImapFinder):
                     del left[: len(asked)]
             except (Rejected, Temporary) as error:
                 position.shut |= isinstance(error, Shut)
-                given_up = position.owe(folder, kept.validity, asked, asked, self.unasked, well=well)
+                known = well and (asked is not left or isinstance(error, Rejected))
+                given_up = position.owe(folder, kept.validity, asked, asked, self.unasked, well=known)
                 yield position.page((), len(left) - given_up, given_up)
                 if isinstance(error, Shut):
                     raise
+
+    def _is_well(self, position: Position, folder: str) -> bool:
+        """Whether the server gives another mail than those that are owed.
+
+        It is not asked before that matters where these come first: a new one may end the session, too, and
+        then nothing that is owed would ever be asked for.
+        """
+        if position.crowded and position.owed[folder].least < PATIENCE - 1:
+            return False
+        return self._gives_another(position, folder, position.withheld(folder))
+
+    def _is_same(self, folder: str, validity: int) -> bool:
+        """Open a folder; False where there is none, or another. One that is refused gives no mail."""
+        try:
+            return self.opens(folder) and self.examine(folder) == validity
+        except Rejected:
+            self.unasked = set()
+            raise
+
+
+def cut(position: Position, uids: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Cut what is to be read; into small ones where a mail may end the session: its whole batch is owed."""
+    return batched(uids, MANY - 1 if position.shut else BATCH, strict=False)
+
+
+def bearable(full: Full) -> Full:
+    """Return the error; raises it where a mail ended the session, and no other folder can be read."""
+    if isinstance(full.__context__, Shut):
+        raise full
+    return full

@@ -56,6 +56,11 @@ class Kept(msgspec.Struct, array_like=True):
     owed: dict[int, tuple[int, int]] = {}
     given_up: set[int] = set()
 
+    @property
+    def least(self) -> int:
+        """By how many looks that mail was asked for which was so least often."""
+        return min(looks for _, looks in self.owed.values())
+
 
 @dataclass
 class Position(positions.Position):
@@ -67,7 +72,7 @@ class Position(positions.Position):
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
         owed: folder -> the mails whose headers the server keeps back there.
         shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
-            for last, and one by one.
+            for one by one, and last unless they are `crowded`.
     """
 
     at: datetime
@@ -118,8 +123,14 @@ class Position(positions.Position):
             raise Full("The server keeps back too many mails at once.")
         if folder not in self.folders:
             kept.given_up = {*sorted(kept.given_up | given_up)[-MOST_OWED:]}
+        self.owed.pop(folder, None)  # of folders asked for equally often the one asked last is the last
         self.owed[folder] = kept
         return len(given_up)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether little room is left: what is owed comes first then, lest nothing that is new fits in."""
+        return sum(len(kept.owed) for kept in self.owed.values()) > MOST_OWED // 2
 
     def withheld(self, folder: str) -> set[int]:
         """Return what is known to be kept back in a folder."""
@@ -130,6 +141,12 @@ class Position(positions.Position):
         """Return what is owed in a folder, first what was asked for least often: no other keeps that back."""
         owed = self.owed[folder].owed
         return sorted(owed, key=lambda uid: (owed[uid][1], uid))
+
+    def folders_least_asked(self) -> list[str]:
+        """Return the folders in which mails are owed, first that of the mail asked for least often."""
+        return sorted(
+            (name for name, kept in self.owed.items() if kept.owed), key=lambda name: self.owed[name].least
+        )
 
     def unknown(self, folder: str, validity: int, found: Sequence[int]) -> list[int]:
         """Return what is not known to be kept back, of all that a search finds in a folder that is not read.
