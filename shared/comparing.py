@@ -60,8 +60,8 @@ def belongs_apart(message: Message, decision: Decision) -> bool:
 
 
 def is_unread(message: Message, mailbox_id: str) -> bool:
-    """Whether what a mailbox has under a message's headers is still to be compared with it."""
-    return message.direction == "in" and fact_of(message, mailbox_id) is None
+    """Whether what a mailbox has under a message's headers is still to be judged; our own are known by an id."""
+    return message.origin == "mailbox" and fact_of(message, mailbox_id) is None
 
 
 def noted(message: Message, note: str) -> Message:

@@ -109,22 +109,28 @@ class Filer(Storing):
         self.fetching = ""
 
     def _copied(self, envelope: Envelope, alias: Alias) -> str:
-        """Take one more copy of a mail that we have; of one that came in it may have the headers only."""
+        """Take one more copy of a mail that we have; it may have the headers only."""
         first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if first and is_unread(first.value, self.mailbox.id):
             return self._compared(envelope, alias, first)
         return self.seen_again(envelope, alias, first)
 
     def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
-        """Read what else is under the headers of a mail that came in: once a mailbox.
+        """Read what else is under the headers of a mail that came in, or belongs elsewhere: once a mailbox.
 
         Only what would be filed without that mail, there or where it belongs by what it names: else whoever
-        plants a private mail's headers in a case of his own would have its text read.
+        plants a private mail's headers in a case of his own would have its text read. What would be held
+        elsewhere is: a colleague's copy that names his own case answers no question of its owner's.
         """
         judged = on_its_own(envelope, self.knowledge, own=self.mailbox.address, authserv_id=self.believed)
+        apart = belongs_apart(first.value, judged)
+        if judged.conversation and judged.outcome == "review" and apart:
+            self._hold(envelope, judged, judged.conversation)
+            return "review"
         place = judged.conversation.id if judged.conversation and judged.outcome == "file" else ""
-        belongs = place == alias.conversation_id or (place and belongs_apart(first.value, judged))
-        if not belongs or envelope.ref == self.hopeless:
+        belongs = place and (apart or place == alias.conversation_id)
+        read = apart or first.value.direction == "in"
+        if not belongs or not read or envelope.ref == self.hopeless:
             return self.seen_again(envelope, alias, first)
         with self._minding(envelope):
             try:
