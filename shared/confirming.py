@@ -60,7 +60,7 @@ def _is_taken(message: Message, mailbox_id: str, *, here: bool) -> bool:
     """Whether nothing is left to compare: elsewhere, what a human files here becomes a mail of its own."""
     fact = fact_of(message, mailbox_id)
     if here:
-        return message.direction == "out" or fact is not None
+        return message.direction == "out" or (fact is not None and not fact.unproven)
     return fact is not None and bool(fact.variant)
 
 
