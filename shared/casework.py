@@ -10,6 +10,7 @@ import msgspec
 from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
+from shared.comparing import held_by
 from shared.errors import InvalidRequest, NotAllowed, NotFound, Raced
 from shared.jobs import Job
 from shared.keeping import bytes_of, texts_of
@@ -221,8 +222,7 @@ def _message(app: App, caller: Caller, case_id: str, email_id: str) -> Stored[Me
 
 
 def _own(app: App, caller: Caller, message: Message) -> None:
-    ids = {message.mailbox_id, *(delivery.mailbox_id for delivery in message.deliveries)}
-    for mailbox_id in filter(None, ids):
+    for mailbox_id in filter(None, {message.mailbox_id, *held_by(message)}):
         mailbox = app.records.find(caller.org_id, Mailbox, mailbox_id)
         if mailbox and mailbox.value.owner == caller.email:
             return

@@ -52,6 +52,17 @@ def fact_of(message: Message, mailbox_id: str) -> Delivery | None:
     return next((fact for fact in message.deliveries if fact.mailbox_id == mailbox_id), None)
 
 
+def held_by(message: Message) -> list[str]:
+    """Name the mailboxes that have this message: not another text in its place, nor only its headers."""
+    return [fact.mailbox_id for fact in message.deliveries if not fact.variant and not fact.unproven]
+
+
+def with_fact(message: Message, fact: Delivery) -> Message:
+    """Return a message with a delivery fact in the place of what was known of that mailbox."""
+    others = (other for other in message.deliveries if other.mailbox_id != fact.mailbox_id)
+    return replace(message, deliveries=(*others, fact))
+
+
 def belongs_apart(message: Message, decision: Decision) -> bool:
     """Whether a copy names another conversation than the message did, so that both cannot be one mail's."""
     place = decision.conversation.id if decision.conversation else message.conversation_id
@@ -60,8 +71,8 @@ def belongs_apart(message: Message, decision: Decision) -> bool:
 
 
 def is_unread(message: Message, mailbox_id: str) -> bool:
-    """Whether what a mailbox has under a message's headers is still to be compared with it."""
-    return message.direction == "in" and fact_of(message, mailbox_id) is None
+    """Whether what a mailbox has under a message's headers is to be judged; ours are known by an id."""
+    return message.origin == "mailbox" and fact_of(message, mailbox_id) is None
 
 
 def noted(message: Message, note: str) -> Message:

@@ -3,9 +3,9 @@
 from contextlib import suppress
 
 from shared import mime
-from shared.comparing import fact_of, is_unread
+from shared.comparing import fact_of
 from shared.conversations import Decision, as_proven
-from shared.errors import Raced
+from shared.errors import Conflict, Raced
 from shared.filing import Filer
 from shared.knowing import find, find_by_id
 from shared.model import Alias, Conversation, Envelope, Evidence, Message
@@ -15,7 +15,10 @@ from shared.storage.base import Stored
 def by_hand(
     filer: Filer, envelope: Envelope, evidence: Evidence, conversation: Stored[Conversation], raw: bytes
 ) -> Message:
-    """File what a human decided about; a mail that is filed already is seen once more."""
+    """File what a human decided about; a mail that is filed there already is seen once more.
+
+    Returns the message, never one of another case: raises Conflict where nothing else can be had.
+    """
     envelope = as_proven(envelope, filer.mailbox.address)
     decision = _decided(filer, envelope, evidence, conversation.value)
     name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
@@ -30,7 +33,10 @@ def by_hand(
         raise Raced
     fact = fact_of(found.value, filer.mailbox.id)
     apart = find_by_id(filer.app, filer.org_id, fact.variant) if fact and fact.variant else None
-    return (apart or found).value
+    message = (apart or found).value
+    if message.case_id != conversation.value.case_id:  # its members only read there
+        raise Conflict("This mail belongs to another case.", fix="Move it from there.")
+    return message
 
 
 def _again(
@@ -44,10 +50,18 @@ def _again(
     """Take what has the headers of a mail that is filed already, here or in another conversation."""
     first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
     here = conversation.value.id == known.conversation_id
-    if first and here and is_unread(first.value, filer.mailbox.id):
+    if first and not _is_taken(first.value, filer.mailbox.id, here=here):
         filer.beside(envelope, known, first, decision, conversation, raw)
     else:
         filer.seen_again(envelope, known, first)
+
+
+def _is_taken(message: Message, mailbox_id: str, *, here: bool) -> bool:
+    """Whether nothing is left to compare: elsewhere, what a human files here becomes a mail of its own."""
+    fact = fact_of(message, mailbox_id)
+    if here:
+        return message.direction == "out" or (fact is not None and not fact.unproven)
+    return fact is not None and bool(fact.variant)
 
 
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:

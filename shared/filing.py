@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared import logs, mime
-from shared.comparing import belongs_apart, is_unread
+from shared.comparing import belongs_apart, fact_of, is_unread
 from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
@@ -70,7 +70,7 @@ class Filer(Storing):
         if envelope.ref == self.hopeless:
             logs.log("report.unread", mailbox_id=self.mailbox.id)
             return b""
-        with self._minding(envelope):
+        with self._fetching(envelope):
             try:
                 return self.receiver.returned_headers(envelope.ref)
             except (NotFound, Rejected):
@@ -88,55 +88,84 @@ class Filer(Storing):
 
     def file(self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation]) -> str:
         """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
-        if envelope.ref == self.hopeless:
+        raw = self._given(envelope)
+        if raw is None:
             return self._lose(envelope, decision, conversation.value)
         with self._minding(envelope):
+            return self.store(envelope, decision, conversation, raw)
+
+    def _given(self, envelope: Envelope) -> bytes | None:
+        """Fetch a mail; None where that failed too often, it is gone, or never given (Exchange does so)."""
+        if envelope.ref == self.hopeless:
+            return None
+        with self._fetching(envelope):
             try:
-                raw = fetch(self.receiver, envelope)
-            except (NotFound, Rejected):  # gone, or the server will never give it (Exchange does that)
-                return self._lose(envelope, decision, conversation.value)
-            try:
-                return self.store(envelope, decision, conversation, raw)
-            except ZalionError:
-                self.fetching = ""  # trouble with the storage, or a race: no fault of this mail
-                raise
+                return fetch(self.receiver, envelope)
+            except (NotFound, Rejected):
+                return None
 
     @contextmanager
-    def _minding(self, envelope: Envelope) -> Iterator[None]:
+    def _fetching(self, envelope: Envelope) -> Iterator[None]:
         """Note which mail is at hand: it stays noted when something breaks, a bug of ours included."""
         self.fetching = envelope.ref
         yield
         self.fetching = ""
 
-    def _copied(self, envelope: Envelope, alias: Alias) -> str:
-        """Take one more copy of a mail that we have; of one that came in it may have the headers only."""
-        first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
-        if first and is_unread(first.value, self.mailbox.id):
-            return self._compared(envelope, alias, first)
-        return self.seen_again(envelope, alias, first)
-
-    def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
-        """Read what else is under the headers of a mail that came in: once a mailbox.
-
-        Only what would be filed without that mail, there or where it belongs by what it names: else whoever
-        plants a private mail's headers in a case of his own would have its text read.
-        """
-        judged = on_its_own(envelope, self.knowledge, own=self.mailbox.address, authserv_id=self.believed)
-        place = judged.conversation.id if judged.conversation and judged.outcome == "file" else ""
-        belongs = place == alias.conversation_id or (place and belongs_apart(first.value, judged))
-        if not belongs or envelope.ref == self.hopeless:
-            return self.seen_again(envelope, alias, first)
-        with self._minding(envelope):
+    @contextmanager
+    def _minding(self, envelope: Envelope) -> Iterator[None]:
+        """Note which mail is read; trouble with the storage, or a race, is no fault of that mail."""
+        with self._fetching(envelope):
             try:
-                raw = fetch(self.receiver, envelope)
-            except (NotFound, Rejected):
-                return self.seen_again(envelope, alias, first)
-            try:
-                conversation = self.knowledge.conversations[place]
-                return self.beside(envelope, alias, first, judged, conversation, raw)
+                yield
             except ZalionError:
                 self.fetching = ""
                 raise
+
+    def _copied(self, envelope: Envelope, alias: Alias) -> str:
+        """Take one more copy of a mail that we have; it may have the headers only."""
+        first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        if first and is_unread(first.value, self.mailbox.id):
+            return self._compared(envelope, alias, first)
+        fact = fact_of(first.value, self.mailbox.id) if first else None
+        if fact and fact.unproven:  # judged by an earlier look: only its owner may say more
+            return "known"
+        return self.seen_again(envelope, alias, first)
+
+    def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
+        """Read what else is under the headers of a mail that came in, or belongs elsewhere: once a mailbox.
+
+        Only what would be filed without that mail, there or where it belongs by what it names: else whoever
+        plants a private mail's headers in a case of his own would have its text read. What would be held
+        elsewhere is: a colleague's copy that names his own case answers no question of its owner's.
+        """
+        judged = on_its_own(envelope, self.knowledge, own=self.mailbox.address, authserv_id=self.believed)
+        place, apart = judged.conversation, belongs_apart(first.value, judged)
+        if place and apart and judged.outcome == "review":
+            self._hold(envelope, judged, place)
+            return "review"
+        there = apart or (place is not None and place.id == alias.conversation_id)
+        if place is None or judged.outcome != "file" or not there:
+            return self.looks_alike(envelope, first)
+        if first.value.direction == "out" and not apart:
+            return self.seen_again(envelope, alias, first)
+        return self._read(envelope, alias, first, judged, self.knowledge.conversations[place.id])
+
+    def _read(
+        self,
+        envelope: Envelope,
+        alias: Alias,
+        first: Stored[Message],
+        judged: Decision,
+        conversation: Stored[Conversation],
+    ) -> str:
+        """Fetch it and take it. What cannot be fetched is a copy; not of a mail of another conversation."""
+        raw = self._given(envelope)
+        if raw is None and conversation.value.id != alias.conversation_id:
+            return self._lose(envelope, judged, conversation.value)
+        if raw is None:
+            return self.seen_again(envelope, alias, first)
+        with self._minding(envelope):
+            return self.beside(envelope, alias, first, judged, conversation, raw)
 
     def _hold(
         self, envelope: Envelope, decision: Decision, conversation: Conversation, reason: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from shared import identity
 from shared.app import App
-from shared.comparing import fact_of
+from shared.comparing import fact_of, held_by
 from shared.model import Alias, Conversation, Message, Participant, ThreadHint, digest
 from shared.storage.base import Stored
 
@@ -74,7 +74,7 @@ class Knowledge:
         if fact and fact.variant:  # it has another text in its place: is that of the same conversation?
             apart = self.alias(fact.variant)
             return apart is not None and apart.conversation_id == alias.conversation_id
-        return fact is not None or message.value.mailbox_id == self.mailbox_id
+        return self.mailbox_id in {message.value.mailbox_id, *held_by(message.value)}
 
     def _seen(self, alias: Alias) -> Stored[Message] | None:
         """Find a message in the case that its conversation is known to be in; it may have moved on."""

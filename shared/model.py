@@ -110,13 +110,15 @@ class Delivery:
     """One fact: this mailbox holds this message under this ref.
 
     Or, with `variant`, what it holds in the message's place says something else (decision 024) and is a
-    message of its own, known by that name.
+    message of its own, known by that name. `unproven` is what only has the message's headers, and would
+    not be filed by itself: nobody read it, and it proves nothing until its owner files it (decision 022).
     """
 
     mailbox_id: str
     ref: str | None = None
     folder: str = ""
     variant: str = ""
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

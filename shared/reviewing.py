@@ -94,13 +94,16 @@ def _not_being_filed(app: App, caller: Caller, review: Stored[Review]) -> None:
 
 
 def _filed_meanwhile(app: App, org_id: str, review: Stored[Review]) -> bool:
-    """Whether it came to a case without this decision (through another mailbox, by hand): that closes it.
+    """Whether it came where it would go without this decision (another mailbox, by hand): that closes it.
 
-    What has no Message-ID of its own is not recognised, and waits for its owner's word.
+    What has no Message-ID of its own is not recognised, and waits for its owner's word. So does what is
+    filed in another conversation: a colleague's copy that names his own case decides nothing here.
     """
     message_id = review.value.message_id
     alias = app.records.find(org_id, Alias, digest(message_id)) if message_id else None
     if alias is None or not is_known_as(alias.value, review.value):
+        return False
+    if alias.value.conversation_id != review.value.conversation_id:
         return False
     _end(app, org_id, review, "system")
     return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from shared import audit, bouncing, mime, naming, scheduling
 from shared.app import App
-from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said
+from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said, with_fact
 from shared.conversations import TAKEN, Decision
 from shared.errors import NotFound, Raced
 from shared.keeping import bytes_of, indexed, pack, received
@@ -138,6 +138,16 @@ class Storing:
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
 
+    def looks_alike(self, envelope: Envelope, message: Stored[Message]) -> str:
+        """Note, once, that a mailbox has a mail under a message's headers that may be another one: `known`.
+
+        That proves nothing: else who plants a private mail's headers would get the answers to that mail.
+        """
+        fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, unproven=True)
+        event = self._audit("message.seen_again", message.value)
+        self.app.records.commit(self.org_id, Move(message, with_fact(message.value, fact)), event)
+        return "known"
+
     def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
         """A copy that we filed, of a mail that left under another id: that one may have been answered.
 
@@ -153,12 +163,9 @@ class Storing:
         new, fact = message, fact_of(message, self.mailbox.id)
         if fact and fact.variant:  # a copy of something else
             return message
-        if fact and not fact.folder and _is_of_another_id(envelope, message):  # looked for, and no more
-            seen = replace(fact, folder=envelope.folder)
-            new = replace(new, deliveries=tuple(seen if one == fact else one for one in new.deliveries))
-        if fact is None:
-            fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder)
-            new = replace(new, deliveries=(*message.deliveries, fact))
+        copied = fact and not fact.folder and _is_of_another_id(envelope, message)  # looked for, and no more
+        if fact is None or fact.unproven or copied:
+            new = with_fact(new, Delivery(self.mailbox.id, envelope.ref, envelope.folder))
         if message.state == "uncertain":
             new = replace(new, state="sent", error=None)
         if envelope.is_sent and message.direction == "in":  # a colleague's copy of it was seen first
@@ -200,7 +207,7 @@ class Storing:
         filed = self.knowledge.alias(variant.variant)
         outcome = self.confirm(envelope, filed) if filed else self.store(envelope, variant, conversation, raw)
         fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, variant.variant)
-        new = replace(noted(first.value, note), deliveries=(*first.value.deliveries, fact))
+        new = with_fact(noted(first.value, note), fact)
         self.app.records.commit(self.org_id, Move(first, new), self._audit("message.seen_again", new))
         return outcome
 

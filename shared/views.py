@@ -5,6 +5,7 @@ from typing import Literal
 
 from shared import contract as c
 from shared import mime, powers, rules
+from shared.comparing import held_by
 from shared.model import (
     Address,
     AuditRecord,
@@ -54,16 +55,11 @@ def email(message: Message) -> c.EmailResource:
             for part in message.attachments
         ],
         message_id=message.message_id,
-        mailbox_ids=list(dict.fromkeys(filter(None, [message.mailbox_id, *_holding(message)]))),
+        mailbox_ids=list(dict.fromkeys(filter(None, [message.mailbox_id, *held_by(message)]))),
         evidence=_evidence(message.evidence),
         new_participant=message.new_participant,
         error=_problem(message.error),
     )
-
-
-def _holding(message: Message) -> list[str]:
-    """Name the mailboxes that have this message, and not another text under its Message-ID."""
-    return [fact.mailbox_id for fact in message.deliveries if not fact.variant]
 
 
 def case(record: Case) -> c.CaseResource:

@@ -206,6 +206,19 @@ def test_a_copy_that_cannot_be_fetched_is_one_more_delivery_fact(scene, mallory,
     assert facts(scene) == {"FAKE": [his.mailbox.id, scene.mailbox.id]}
 
 
+def test_a_mail_that_cannot_be_fetched_is_no_copy_of_one_in_a_colleagues_own_case(scene, mallory, his):
+    ours, theirs = parsed(scene.supplier.inbox()[0])["Message-ID"], his.sent().message_id
+    genuine = answer(scene, mallory)
+    mallory.receive(genuine.replace(ours.encode(), theirs.encode()))
+    his.sync()
+    scene.alice.receive(genuine)
+    guard = Withheld(error=lambda _: NotFound("No."))
+    assert scene.sync(app=guarded(scene.app, guard))["lost"] == 1
+    [review] = scene.reviews()
+    message = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert (message.case_id, message.text.strip()) == ("C-1", TEXT)
+
+
 def test_a_copy_whose_fetching_fails_again_and_again_stops_no_mailbox(scene, mallory, his):
     genuine = answer(scene, mallory)
     mallory.receive(genuine.replace(*FORGED))

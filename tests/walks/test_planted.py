@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from shared import casework
+from shared import casework, looking, reviewing
 from shared.callers import Caller
+from shared.errors import NotAllowed
+from shared.providers.base import Query
+from shared.views import email as shown
 from tests.providers.scripted import ScriptedSmtp
-from tests.scenes import connect, someone, write
+from tests.scenes import caller, connect, parsed, someone, write
 
 PRIVATE = "<private@imap.example>"
 
@@ -111,3 +114,108 @@ def test_a_colleague_who_knows_an_id_files_nothing_in_anybodys_name(scene, mallo
     mallory.receive(forged.as_bytes(policy=email.policy.SMTP).replace(b"Forged", b"Other"))
     assert his.sync()["file"] == 0
     assert len(scene.timeline()) == before
+
+
+def planted_private(scene, mallory, his, folder):
+    """A private mail of Alice's, whose headers lie with another text in a case of Mallory's."""
+    boss = scene.supplier
+    private = write(boss.address, scene.alice.address, "Salary", "Very private", Message_ID=PRIVATE)
+    planted = parsed(private.as_bytes())
+    planted["References"] = his.sent().message_id
+    planted.set_payload("Planted")
+    if folder == "Sent":
+        keep(mallory, planted)
+    else:
+        mallory.receive(planted.as_bytes(policy=email.policy.SMTP))
+    assert his.sync()["file"] == 1
+    scene.alice.receive(private.as_bytes(policy=email.policy.SMTP))
+
+
+@pytest.mark.parametrize("folder", ["INBOX", "Sent"])
+def test_an_answer_to_a_private_mail_whose_headers_a_colleague_planted_waits_for_its_owner(
+    scene, mallory, watched, guard, folder
+):
+    his = as_he_sees_it(scene, mallory)
+    planted_private(scene, mallory, his, folder)
+    scene.sync(app=watched)
+    private = {"In_Reply_To": PRIVATE, "References": PRIVATE}
+    scene.supplier.send(scene.alice.address, "Re: Salary", "Also very private", **private)
+    assert scene.sync(app=watched)["review"] == 1
+    assert guard.count(f"{scene.receiver}.fetch") == 0
+    [planted] = [message for message in his.timeline() if message.message_id == PRIVATE]
+    assert (len(his.timeline()), shown(planted).mailbox_ids) == (2, [his.mailbox.id])
+
+
+def test_a_mail_that_only_looks_like_a_filed_one_is_judged_once_a_mailbox(scene, mallory):
+    his = as_he_sees_it(scene, mallory)
+    planted_private(scene, mallory, his, "INBOX")
+    scene.sync()
+    before = his.timeline()
+    scene.forget()
+    scene.sync()
+    assert his.timeline() == before
+    assert [fact.unproven for fact in before[-1].deliveries] == [False, True]
+
+
+def test_a_sent_mail_whose_headers_a_colleague_planted_is_not_shown_as_sent_in_his_case(scene, mallory):
+    his = as_he_sees_it(scene, mallory)
+    private = write(scene.alice.address, scene.supplier.address, "Salary", "Very private", Message_ID=PRIVATE)
+    planted = parsed(private.as_bytes())
+    planted["References"] = his.sent().message_id
+    mallory.receive(planted.as_bytes(policy=email.policy.SMTP))
+    his.sync()
+    keep(scene.alice, private)
+    scene.sync()
+    scene.supplier.send(scene.alice.address, "Re: Salary", "Also very private", In_Reply_To=PRIVATE)
+    assert scene.sync()["review"] == 1
+    assert len(received(his)) == 1
+
+
+def test_what_only_looked_like_a_filed_mail_is_in_the_mailbox_once_its_owner_links_it(scene):
+    """And an answer to it is filed by itself from then on."""
+    carol, carols = scene.colleague()
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [scene.alice.address, carol.address])
+    mail = write(
+        scene.supplier.address, scene.alice.address, "Screws", "Text", Cc=carol.address, Message_ID=PRIVATE
+    ).as_bytes(policy=email.policy.SMTP)
+    for person in (scene.alice, carol):
+        person.receive(mail)
+    linked(scene, caller(scene.org_id, carol.address), carols)
+    scene.sync()
+    [message] = scene.timeline()
+    assert shown(message).mailbox_ids == [carols.id]
+    linked(scene, scene.caller, scene.mailbox)
+    [message] = scene.timeline()
+    assert shown(message).mailbox_ids == [carols.id, scene.mailbox.id]
+    scene.supplier.send(scene.alice.address, "Re: Screws", "The price", In_Reply_To=PRIVATE)
+    assert scene.sync()["file"] == 1
+
+
+def linked(scene, who, box):
+    [hit] = looking.search(scene.app, who, box.id, Query(subject="Screws"), None)[0]
+    reviewing.link(scene.app, who, "C-1", box.id, hit.ref)
+
+
+def test_who_has_another_text_under_a_mails_headers_may_not_move_its_conversation(scene, mallory):
+    his = as_he_sees_it(scene, mallory)
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [scene.alice.address, mallory.address])
+    own = his.sent()
+    sent = scene.sent()
+    genuine = scene.supplier.reply(scene.raw(sent), "Our price is 100.", to=scene.alice.address)
+    scene.sync()
+    planted = parsed(genuine)
+    for name in ("In-Reply-To", "References"):
+        del planted[name]
+        planted[name] = own.message_id
+    mallory.receive(planted.as_bytes(policy=email.policy.SMTP))
+    his.sync()
+    [mail] = [one for one in scene.timeline() if one.direction == "in"]
+    assert mallory_has(his, mail) == [True]
+    with pytest.raises(NotAllowed, match="Only the owner of a mailbox that holds this mail"):
+        casework.move(scene.app, his.caller, "C-1", mail.id, "C-2")
+
+
+def mallory_has(his, mail):
+    return [bool(fact.variant) for fact in mail.deliveries if fact.mailbox_id == his.mailbox.id]

@@ -1,5 +1,7 @@
 """A held mail is decided about once: it is in the case and `filed`, or nothing of it is read and it is `dismissed`."""
 
+import email.policy
+
 import pytest
 
 from shared import casework, looking, reviewing
@@ -8,7 +10,11 @@ from shared.errors import Conflict, Temporary
 from shared.model import DecidedReview
 from shared.providers.base import Query
 from tests.doors import Acting, Guard, dying, guarded
-from tests.scenes import caller, someone
+from tests.scenes import caller, parsed, someone, write
+from tests.walks.test_copies import his, received
+from tests.walks.test_planted import keep, mallory
+
+__all__ = ["his", "mallory"]
 
 
 def decide(scene, review, action, app=None):
@@ -151,3 +157,65 @@ def test_wherever_a_worker_dies_of_filing_the_decision_is_what_was_done(scene):
             break
     assert endings == ["dismissed", *["filed"] * (k - 1)]
     assert k > 3
+
+
+@pytest.fixture
+def held_and_planted(scene, mallory, his):
+    """A mail that waits for Alice, and as Mallory, in copy, has it: answering a case of his own."""
+    theirs = his.sent().message_id
+    known = scene.supplier.reply(scene.supplier.inbox()[0], "The first answer")["Message-ID"]
+    scene.sync()
+    related = {"Cc": mallory.address, "In-Reply-To": known, "Message-ID": "<77@supplier.example>"}
+    mail = write("new@supplier.example", scene.alice.address, "Re: Offer 4711", "The price", **related)
+    genuine, planted = mail.as_bytes(policy=email.policy.SMTP), parsed(mail.as_bytes())
+    planted.replace_header("In-Reply-To", theirs)
+    return genuine, planted
+
+
+def plant(person, planted, folder):
+    """Have a mail in a mailbox: as one that came in, or in Sent as one of another address of its user."""
+    if folder == "Sent":
+        del planted["Cc"]
+        keep(person, planted)
+    else:
+        person.receive(planted.as_bytes(policy=email.policy.SMTP))
+
+
+def texts(scene):
+    return [message.text.strip() for message in received(scene)]
+
+
+@pytest.mark.parametrize("folder", ["INBOX", "Sent"])
+def test_what_a_colleague_has_filed_in_a_case_of_his_own_waits_for_its_owner_nevertheless(
+    scene, mallory, his, held_and_planted, folder
+):
+    genuine, planted = held_and_planted
+    plant(mallory, planted, folder)
+    assert his.sync()["file"] == 1
+    scene.alice.receive(genuine)
+    assert scene.sync()["review"] == 1
+    [(review, case_id)] = listed(scene)
+    assert case_id == "C-1"
+    decide(scene, review, "dismiss")
+    scene.forget()
+    scene.sync()
+    assert (scene.reviews(), texts(scene)) == ([], ["The first answer"])
+
+
+@pytest.mark.parametrize("folder", ["INBOX", "Sent"])
+def test_a_held_mail_that_a_colleague_has_filed_in_a_case_of_his_own_is_filed_where_its_owner_says(
+    scene, mallory, his, held_and_planted, folder
+):
+    genuine, planted = held_and_planted
+    scene.alice.receive(genuine)
+    scene.sync()
+    plant(mallory, planted, folder)
+    assert his.sync()["file"] == 1
+    [(review, _)] = listed(scene)
+    message = decide(scene, review, "file")
+    assert (message.case_id, message.text.strip()) == ("C-1", "The price")
+    scene.work()
+    scene.forget()
+    scene.sync()
+    assert (listed(scene), texts(scene)) == ([], ["The first answer", "The price"])
+    assert [found.case_id for found in his.timeline()] == ["C-2", "C-2"]
