@@ -72,7 +72,8 @@ def belongs_apart(message: Message, decision: Decision) -> bool:
 
 def is_unread(message: Message, mailbox_id: str) -> bool:
     """Whether what a mailbox has under a message's headers is to be judged; ours are known by an id."""
-    return message.origin == "mailbox" and fact_of(message, mailbox_id) is None
+    fact = fact_of(message, mailbox_id)
+    return message.origin == "mailbox" and (fact is None or fact.unproven)
 
 
 def noted(message: Message, note: str) -> Message:

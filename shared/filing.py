@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared import logs, mime
-from shared.comparing import belongs_apart, fact_of, is_unread
+from shared.comparing import belongs_apart, is_unread
 from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
@@ -126,9 +126,6 @@ class Filer(Storing):
         first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if first and is_unread(first.value, self.mailbox.id):
             return self._compared(envelope, alias, first)
-        fact = fact_of(first.value, self.mailbox.id) if first else None
-        if fact and fact.unproven:  # judged by an earlier look: only its owner may say more
-            return "known"
         return self.seen_again(envelope, alias, first)
 
     def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:

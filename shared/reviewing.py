@@ -10,6 +10,7 @@ from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
+from shared.comparing import held_by
 from shared.confirming import along, by_hand
 from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.fetching import fetch_with_headers
@@ -93,17 +94,24 @@ def _not_being_filed(app: App, caller: Caller, review: Stored[Review]) -> None:
         raise Conflict("This mail was filed already.", fix="File it again: that only ends its being held.")
 
 
+def _is_held(app: App, org_id: str, alias: Alias, review: Review) -> bool:
+    """Whether a mail of another case is this mailbox's by its owner's word, and no colleague's copy."""
+    found = find_by_id(app, org_id, alias.message_id)
+    return found is not None and review.mailbox_id in held_by(found.value)
+
+
 def _filed_meanwhile(app: App, org_id: str, review: Stored[Review]) -> bool:
     """Whether it came where it would go without this decision (another mailbox, by hand): that closes it.
 
     What has no Message-ID of its own is not recognised, and waits for its owner's word. So does what is
-    filed in another conversation: a colleague's copy that names his own case decides nothing here.
+    filed in another conversation, unless its owner did that: a colleague's copy decides nothing.
     """
     message_id = review.value.message_id
     alias = app.records.find(org_id, Alias, digest(message_id)) if message_id else None
     if alias is None or not is_known_as(alias.value, review.value):
         return False
-    if alias.value.conversation_id != review.value.conversation_id:
+    here = alias.value.conversation_id == review.value.conversation_id
+    if not (here or _is_held(app, org_id, alias.value, review.value)):
         return False
     _end(app, org_id, review, "system")
     return True

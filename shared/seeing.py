@@ -37,7 +37,11 @@ class Seen:
             came = min(came, now)
             self.newest = max(self.newest or came, came)
         if outcome == "ignore":
-            self._named.update(filter(None, (envelope.in_reply_to, *envelope.references[-NEAREST:])))
+            self.passed_over(envelope)
+
+    def passed_over(self, envelope: Envelope) -> None:
+        """Note what a mail names that was not filed by it: that may come later."""
+        self._named.update(filter(None, (envelope.in_reply_to, *envelope.references[-NEAREST:])))
 
     def may_have_passed_over(self, envelope: Envelope) -> bool:
         """Whether an answer to this mail may have been seen before it.

@@ -60,10 +60,7 @@ class Storing:
         if message.direction == "out":
             message = bouncing.as_marked(app, org_id, message)
         packed = pack(message, raw)
-        for (
-            blob,
-            data,
-        ) in packed.blobs.items():  # named after what they are: whoever comes again overwrites them
+        for blob, data in packed.blobs.items():  # named after what they are: a second try overwrites them
             app.blobs.put(org_id, blob, data)
         message = packed.message
         marks = bouncing.marks(app, org_id, message, raw) if decision.kind == "bounce" else []
@@ -133,7 +130,7 @@ class Storing:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
         if writes:
             writes.append(self._audit("message.seen_again", new))
-        writes += self._other_id(envelope, old)
+        writes += self._other_id(envelope, old) or self._parent(envelope, old)
         if writes:
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
@@ -143,6 +140,10 @@ class Storing:
 
         That proves nothing: else who plants a private mail's headers would get the answers to that mail.
         """
+        self.seen.passed_over(envelope)  # it may have come before the mail that it answers
+        known = fact_of(message.value, self.mailbox.id)
+        if known and known.unproven:
+            return "known"
         fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, unproven=True)
         event = self._audit("message.seen_again", message.value)
         self.app.records.commit(self.org_id, Move(message, with_fact(message.value, fact)), event)
@@ -156,6 +157,14 @@ class Storing:
         fact = fact_of(message, self.mailbox.id)
         if message.message_id and _is_of_another_id(envelope, message) and not (fact and fact.folder):
             return self.learn(message.message_id)
+        return ()
+
+    def _parent(self, envelope: Envelope, message: Message) -> Sequence[Write]:
+        """A colleague's mailbox had it first: what answers it may have been seen here, and proved nothing."""
+        fact = fact_of(message, self.mailbox.id)
+        new = fact is None or fact.unproven
+        if new and envelope.message_id and self.seen.may_have_passed_over(envelope):
+            return self.learn(envelope.message_id)
         return ()
 
     def _with(self, envelope: Envelope, message: Message) -> Message:

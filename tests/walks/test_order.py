@@ -234,3 +234,27 @@ def test_what_left_under_a_new_id_is_looked_for_once_however_often_its_copy_is_s
     scene.forget()
     assert scene.sync(app=watched)["known"] == 2
     assert guard.count("imap.receiver.look") == 0
+
+
+def test_before_the_mail_that_it_answers_where_a_colleague_has_both_already(scene):
+    """Sent is read first: what is not proven then is, once the mail that it answers was seen."""
+    carol, carols = scene.colleague()
+    ours = scene.sent().message_id
+    scene.sync()
+    copy = {"Cc": carol.address}
+    asked = mail(scene, "M", Message_ID="<m@supplier.example>", In_Reply_To=ours, **copy)
+    own = {"Message_ID": "<x@alice.example>", "In_Reply_To": "<m@supplier.example>", **copy}
+    answered = write(scene.alice.address, scene.supplier.address, "Re: Offer 4711", "X", **own)
+    both = [one.as_bytes(policy=SMTP) for one in (asked, answered)]
+    carol.receive(*both)
+    scene.sync(carols)
+    scene.alice.receive(both[0])
+    scene.alice.keep(both[1])
+    scene.sync()
+    scene.work()
+    directions = {message.snippet: message.direction for message in scene.timeline()}
+    assert directions["X"] == "out"
+    scene.alice.receive(mail(scene, "answer", In_Reply_To="<x@alice.example>").as_bytes(policy=SMTP))
+    scene.sync()
+    assert "answer" in texts(scene)
+    assert scene.reviews() == []

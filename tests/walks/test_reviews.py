@@ -219,3 +219,13 @@ def test_a_held_mail_that_a_colleague_has_filed_in_a_case_of_his_own_is_filed_wh
     scene.sync()
     assert (listed(scene), texts(scene)) == ([], ["The first answer", "The price"])
     assert [found.case_id for found in his.timeline()] == ["C-2", "C-2"]
+
+
+def test_a_held_mail_that_its_owner_links_into_another_case_is_held_no_more(scene):
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-2", "Two", [scene.alice.address])
+    scene.held()
+    [review] = scene.reviews()
+    reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, review.ref)
+    assert listed(scene) == scene.reviews() == []
+    assert len(scene.timeline("C-2")) == 1
