@@ -8,7 +8,7 @@ move is noticed: whoever loses decides again.
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared import audit, bouncing, mime, naming, scheduling
@@ -124,13 +124,13 @@ class Storing:
         learnt = self._is_new(envelope.message_id, alias)
         writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
-            writes += self.learn(envelope.message_id)
             writes.append(Add(replace(alias, message_id=envelope.message_id)))
         if envelope.thread and new != old:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
         if writes:
             writes.append(self._audit("message.seen_again", new))
-        writes += self._other_id(envelope, old) or self._parent(envelope, old)
+        for message_id in self._answerable(envelope, old, learnt=learnt):
+            writes += self.learn(message_id)
         if writes:
             self.app.records.commit(self.org_id, *writes)
         return "learnt" if learnt else "known"
@@ -149,23 +149,19 @@ class Storing:
         self.app.records.commit(self.org_id, Move(message, with_fact(message.value, fact)), event)
         return "known"
 
-    def _other_id(self, envelope: Envelope, message: Message) -> Sequence[Write]:
-        """A copy that we filed, of a mail that left under another id: that one may have been answered.
+    def _answerable(self, envelope: Envelope, message: Message, *, learnt: bool) -> Iterator[str]:
+        """Message-IDs that answers may have named in this mailbox before they proved anything here.
 
-        It is looked for when the copy is seen for the first time: until then the fact of it has no folder.
+        One that is new to us, or that of a mail which a colleague's mailbox had first. And the id under
+        which a mail left whose copy we filed under another: looked for when that copy is seen for the
+        first time, until when the fact of it has no folder.
         """
         fact = fact_of(message, self.mailbox.id)
+        arrived = fact is None or fact.unproven
+        if envelope.message_id and (learnt or (arrived and self.seen.may_have_passed_over(envelope))):
+            yield envelope.message_id
         if message.message_id and _is_of_another_id(envelope, message) and not (fact and fact.folder):
-            return self.learn(message.message_id)
-        return ()
-
-    def _parent(self, envelope: Envelope, message: Message) -> Sequence[Write]:
-        """A colleague's mailbox had it first: what answers it may have been seen here, and proved nothing."""
-        fact = fact_of(message, self.mailbox.id)
-        new = fact is None or fact.unproven
-        if new and envelope.message_id and self.seen.may_have_passed_over(envelope):
-            return self.learn(envelope.message_id)
-        return ()
+            yield message.message_id
 
     def _with(self, envelope: Envelope, message: Message) -> Message:
         """Return a message with what one more copy of it tells."""
