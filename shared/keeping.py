@@ -11,6 +11,7 @@ from shared.app import App
 from shared.conversations import Decision
 from shared.matching import NEWEST_REFERENCES
 from shared.model import (
+    MOST_PARTICIPANTS,
     Address,
     Alias,
     Conversation,
@@ -42,9 +43,6 @@ MOST_RECIPIENTS, MOST_PARTS, MOST_NOTES, LONGEST_NAME = 150, 200, 20, 120
 """What a record keeps of a mail; less where it is too large for a record all the same."""
 
 SHORTENED = "too many recipients, references or attachments to list: the original has them all"
-
-MOST_PARTICIPANTS = 80
-"""A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
 
 
 def received(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from shared import identity
 from shared.app import App
 from shared.comparing import fact_of, held_by
-from shared.model import Alias, Conversation, Message, Participant, ThreadHint, digest
+from shared.model import MOST_PARTICIPANTS, Alias, Conversation, Message, Participant, ThreadHint, digest
 from shared.storage.base import Stored
 
 
@@ -70,11 +70,21 @@ class Knowledge:
         message = self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
             return False
+        self._meet(message.value)
         fact = fact_of(message.value, self.mailbox_id)
         if fact and fact.variant:  # it has another text in its place: is that of the same conversation?
             apart = self.alias(fact.variant)
             return apart is not None and apart.conversation_id == alias.conversation_id
         return self.mailbox_id in {message.value.mailbox_id, *held_by(message.value)}
+
+    def _meet(self, message: Message) -> None:
+        """Remember whose mail a message is: they take part since it was filed or promised.
+
+        Of a mail to very many not all were written down.
+        """
+        people = [message.sender, *message.to, *message.cc]
+        if message.mail_kind == "mail" and len(people) <= MOST_PARTICIPANTS:
+            self.known |= {(message.conversation_id, person.address) for person in people if person}
 
     def _seen(self, alias: Alias) -> Stored[Message] | None:
         """Find a message in the case that its conversation is known to be in; it may have moved on."""

@@ -503,6 +503,10 @@ class Conversation:
         return self.id
 
 
+MOST_PARTICIPANTS = 80
+"""A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Participant:
     """Somebody who wrote, or was written to, in a conversation."""

@@ -221,6 +221,28 @@ def test_where_folders_are_chosen_no_unrelated_mail_in_others_is_shown_and_a_mov
     assert {*box.headers_read} - before == {reply.id}
 
 
+def test_where_other_folders_are_never_looked_into_not_even_a_reply_is_seen_there(scene, world):
+    box = scene.alice.box
+    for name in ("Projects", "Suppliers"):
+        box.add_folder(name)
+    never = PatchMailbox(folders=["Projects"], settings={"ews": {"otherFolders": "never"}})
+    scene.mailbox = connecting.change(scene.app, scene.caller, scene.mailbox.id, never)
+    scene.sent()
+    scene.sync()
+    [asked] = scene.supplier.inbox()
+    scene.supplier.reply(asked)
+    [reply] = box.listed(box.place("inbox").id)
+    box.move(reply, "Suppliers")
+    before, requests = {*box.headers_read}, len(world.exchange.requests)
+    assert scene.sync() == {}
+    assert {*box.headers_read} == before
+    assert "FindItem" not in {name for name, _ in world.exchange.requests[requests:]}
+    [moved] = box.listed(box.place("Suppliers").id)
+    box.move(moved, "Projects")  # by its owner: that one was chosen
+    assert scene.sync() == {"file": 1}
+    assert directions(scene) == ["out", "in"]
+
+
 def test_a_mail_that_leaves_through_an_smtp_server_has_one_copy_in_sent_which_is_no_draft(scene, world):
     admin = caller(scene.org_id, "it@exchange.example", "admin")
     integrating.put(scene.app, admin, "smtp", PutIntegration(approved=True))

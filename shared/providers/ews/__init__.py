@@ -42,6 +42,13 @@ PROVIDER = Provider(
             choices=("delegate", "impersonation"),
             admin_only=True,
         ),
+        Field(
+            "otherFolders",
+            "Folders besides Inbox, Sent and the chosen ones: search for what rules move there (once folders"
+            " are chosen, only for mail that quotes an id of ours), or never look into them",
+            default="search",
+            choices=("search", "never"),
+        ),
     ),
     tokens=False,
     receiver=_later("reading", "EwsMailbox"),

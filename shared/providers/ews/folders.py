@@ -33,10 +33,11 @@ class Layout:
     Attributes:
         watched: what is to be followed: name -> folder, Sent first.
         chosen: those of them that were chosen besides Inbox and Sent: name -> id.
-        names: id -> name, of all.
-        mail: all of them.
+        names: id -> name, of all that may be looked into.
+        mail: all of these.
         missing: those that were chosen and are not there.
         bounded: whether folders were chosen, so that the others give nothing but what quotes an id of ours.
+        closed: whether the others are never looked into.
     """
 
     watched: Mapping[str, Place]
@@ -45,6 +46,7 @@ class Layout:
     mail: Sequence[Folder]
     missing: tuple[str, ...]
     bounded: bool
+    closed: bool
 
     def changed(self, since: datetime, followed: Collection[str]) -> list[str]:
         """Return the ids of the folders but the followed ones where something changed since, or may have."""
@@ -86,8 +88,10 @@ class Folders(Session):
         watched = {name: self.known(name) for name in FOLLOWED}
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
         missing = tuple(name for name in self.chosen() if name not in found)
-        every = [one for _, one, _ in mail]
-        return Layout(watched, chosen, names, every, missing, bool(self.chosen()))
+        if closed := self.settings.get("otherFolders") == "never":
+            names = {id_: name for id_, name in names.items() if name in watched}
+        every = [one for _, one, _ in mail if one.id in names]
+        return Layout(watched, chosen, names, every, missing, bool(self.chosen()), closed)
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""

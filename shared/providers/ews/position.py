@@ -66,8 +66,8 @@ class Position(positions.Position, positions.Patient):
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}
-        ours = self.ours(layout)
-        if private := {id_ for id_, place in self.places.items() if place not in ours}:
+        ours = self.ours(layout) if layout.closed else {*self.ours(layout), ""}
+        if private := {id_ for id_ in self.refused if self.places.get(id_, "") not in ours}:
             self._forget(private)
 
     def followed(self) -> set[str]:
@@ -109,7 +109,8 @@ class Position(positions.Position, positions.Patient):
         known = {*map(hashed, ids)}
         self.seen = [one for one in self.seen if one not in known]
         for id_ in ids:
-            del self.places[id_], self.refused[id_], self.tried[id_]
+            self.places.pop(id_, None)
+            del self.refused[id_], self.tried[id_]
 
     def look_back(self, to: datetime) -> None:
         """Have the next sweep begin no later."""
