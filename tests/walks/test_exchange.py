@@ -223,8 +223,7 @@ def test_where_folders_are_chosen_no_unrelated_mail_in_others_is_shown_and_a_mov
 
 def test_where_other_folders_are_never_looked_into_not_even_a_reply_is_seen_there(scene, world):
     box = scene.alice.box
-    for name in ("Projects", "Suppliers"):
-        box.add_folder(name)
+    _, suppliers = (box.add_folder(name) for name in ("Projects", "Suppliers"))
     never = PatchMailbox(folders=["Projects"], settings={"ews": {"otherFolders": "never"}})
     scene.mailbox = connecting.change(scene.app, scene.caller, scene.mailbox.id, never)
     scene.sent()
@@ -237,7 +236,7 @@ def test_where_other_folders_are_never_looked_into_not_even_a_reply_is_seen_ther
     assert scene.sync() == {}
     assert {*box.headers_read} == before
     assert "FindItem" not in {name for name, _ in world.exchange.requests[requests:]}
-    [moved] = box.listed(box.place("Suppliers").id)
+    [moved] = box.listed(suppliers.id)
     box.move(moved, "Projects")  # by its owner: that one was chosen
     assert scene.sync() == {"file": 1}
     assert directions(scene) == ["out", "in"]
