@@ -57,11 +57,13 @@ def _again(
 
 
 def _is_taken(message: Message, mailbox_id: str, *, here: bool) -> bool:
-    """Whether nothing is left to compare: elsewhere, what a human files here becomes a mail of its own."""
+    """Whether nothing is left to compare: this mailbox has the mail, there or here, or it is an own one here.
+
+    What only a colleague's mailbox has elsewhere is no answer to what a human says of a mail in this one.
+    """
     fact = fact_of(message, mailbox_id)
-    if here:
-        return message.direction == "out" or (fact is not None and not fact.unproven)
-    return fact is not None and bool(fact.variant)
+    proven = fact is not None and not fact.unproven
+    return proven or (here and message.direction == "out")
 
 
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:

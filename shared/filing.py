@@ -129,8 +129,9 @@ class Filer(Storing):
         return self.seen_again(envelope, alias, first)
 
     def _compared(self, envelope: Envelope, alias: Alias, first: Stored[Message]) -> str:
-        """Read what else is under the headers of a mail that came in, or belongs elsewhere: once a mailbox.
+        """Read what else is under the headers of a mail that came in, or belongs elsewhere.
 
+        Once a mailbox, as what was read is proven; only the headers of what is not are judged again.
         Only what would be filed without that mail, there or where it belongs by what it names: else whoever
         plants a private mail's headers in a case of his own would have its text read. What would be held
         elsewhere is: a colleague's copy that names his own case answers no question of its owner's.

@@ -229,3 +229,17 @@ def test_a_held_mail_that_its_owner_links_into_another_case_is_held_no_more(scen
     reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, review.ref)
     assert listed(scene) == scene.reviews() == []
     assert len(scene.timeline("C-2")) == 1
+
+
+def test_a_held_mail_that_its_owner_linked_into_another_case_is_not_filed_twice_from_an_older_page(scene):
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-2", "Two", [scene.alice.address])
+    scene.held()
+    before = len(scene.timeline())
+    [review] = scene.reviews()
+    reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, review.ref)
+    with pytest.raises(Conflict, match="belongs to another case"):
+        reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert len(scene.timeline()) == before
+    assert len(scene.timeline("C-2")) == 1
+    assert listed(scene) == []
