@@ -12,7 +12,7 @@ run: .venv/ready  ## start everything on 127.0.0.1, seeded; Ctrl-C stops it
 test: .venv/ready  ## everything: lint, types, contracts, all tests with coverage
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 4 --dist worksteal --durations=120 tests
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
