@@ -64,10 +64,12 @@ def with_fact(message: Message, fact: Delivery) -> Message:
 
 
 def belongs_apart(message: Message, decision: Decision) -> bool:
-    """Whether a copy names another conversation than the message did, so that both cannot be one mail's."""
+    """Whether a copy itself names another conversation than the one that the message is in.
+
+    Whatever brought that there, by what it names or by a colleague's hand, decides nothing for the copy.
+    """
     place = decision.conversation.id if decision.conversation else message.conversation_id
-    by_id = message.evidence.rule in BY_ID and decision.evidence.rule in BY_ID
-    return by_id and place != message.conversation_id
+    return decision.evidence.rule in BY_ID and place != message.conversation_id
 
 
 def is_unread(message: Message, mailbox_id: str) -> bool:

@@ -22,12 +22,14 @@ def by_hand(
     envelope = as_proven(envelope, filer.mailbox.address)
     decision = _decided(filer, envelope, evidence, conversation.value)
     name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
-    known = filer.knowledge.alias(name)
-    with suppress(Raced):  # filed at this very moment: the index tells
-        if known:  # what is filed keeps its bytes, whatever looks like it
-            _again(filer, envelope, known, decision, conversation, raw)
-        else:
-            filer.store(envelope, decision, conversation, raw)
+    for _ in range(2):
+        known = filer.knowledge.alias(name)
+        with suppress(Raced):  # filed, or seen once more, at this very moment: the index tells
+            if known:  # what is filed keeps its bytes, whatever looks like it
+                _again(filer, envelope, known, decision, conversation, raw)
+            else:
+                filer.store(envelope, decision, conversation, raw)
+            break
     found = find_by_id(filer.app, filer.org_id, name)
     if found is None:
         raise Raced
@@ -50,20 +52,20 @@ def _again(
     """Take what has the headers of a mail that is filed already, here or in another conversation."""
     first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
     here = conversation.value.id == known.conversation_id
-    if first and not _is_taken(first.value, filer.mailbox.id, here=here):
+    if first and not _is_taken(filer, first.value, here=here):
         filer.beside(envelope, known, first, decision, conversation, raw)
     else:
         filer.seen_again(envelope, known, first)
 
 
-def _is_taken(message: Message, mailbox_id: str, *, here: bool) -> bool:
+def _is_taken(filer: Filer, message: Message, *, here: bool) -> bool:
     """Whether nothing is left to compare: this mailbox has the mail, there or here, or it is an own one here.
 
     What only a colleague's mailbox has elsewhere is no answer to what a human says of a mail in this one.
     """
-    fact = fact_of(message, mailbox_id)
+    fact = fact_of(message, filer.mailbox.id)
     proven = fact is not None and not fact.unproven
-    return proven or (here and message.direction == "out")
+    return proven or (here and filer.is_by_its_owner(message))
 
 
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:

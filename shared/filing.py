@@ -31,12 +31,6 @@ class Filer(Storing):
     hopeless: str = ""
     fetching: str = ""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        name = self.mailbox.receives_with
-        stamps = self.app.provider(name).stamps if name else None
-        self.believed = self.mailbox.authserv_id or stamps
-
     def handle(self, envelope: Envelope) -> str:
         """Decide about one mail and carry it out; returns the outcome.
 
@@ -144,7 +138,7 @@ class Filer(Storing):
         there = apart or (place is not None and place.id == alias.conversation_id)
         if place is None or judged.outcome != "file" or not there:
             return self.looks_alike(envelope, first)
-        if first.value.direction == "out" and not apart:
+        if not apart and self.is_by_its_owner(first.value):
             return self.seen_again(envelope, alias, first)
         return self._read(envelope, alias, first, judged, self.knowledge.conversations[place.id])
 

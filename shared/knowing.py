@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 
 from shared import identity
 from shared.app import App
-from shared.comparing import fact_of, held_by
-from shared.model import MOST_PARTICIPANTS, Alias, Conversation, Message, Participant, ThreadHint, digest
+from shared.comparing import fact_of
+from shared.model import (
+    MOST_PARTICIPANTS,
+    Alias,
+    Conversation,
+    Delivery,
+    Message,
+    Participant,
+    ThreadHint,
+    digest,
+)
 from shared.storage.base import Stored
 
 
@@ -75,7 +84,9 @@ class Knowledge:
         if fact and fact.variant:  # it has another text in its place: is that of the same conversation?
             apart = self.alias(fact.variant)
             return apart is not None and apart.conversation_id == alias.conversation_id
-        return self.mailbox_id in {message.value.mailbox_id, *held_by(message.value)}
+        if self.mailbox_id == message.value.mailbox_id:
+            return True
+        return fact is not None and not fact.unproven and _is_named(message.value, fact, alias)
 
     def _meet(self, message: Message) -> None:
         """Remember whose mail a message is: they take part since it was filed or promised.
@@ -91,6 +102,11 @@ class Knowledge:
         conversation = self.conversations.get(alias.conversation_id)
         key = f"{conversation.value.case_id}!{alias.email_id}" if conversation else ""
         return self.app.records.find(self.org_id, Message, key) if key else None
+
+
+def _is_named(message: Message, fact: Delivery, alias: Alias) -> bool:
+    """Whether a mailbox has a message under this very id: colleagues' copies may have taught us others."""
+    return message.origin == "mailbox" or alias.message_id in {message.planned_id, fact.known_as}
 
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:

@@ -112,6 +112,7 @@ class Delivery:
     Or, with `variant`, what it holds in the message's place says something else (decision 024) and is a
     message of its own, known by that name. `unproven` is what only has the message's headers, and would
     not be filed by itself: nobody read it, and it proves nothing until its owner files it (decision 022).
+    `known_as` is the Message-ID that a mail of ours has there, where that is not what it was composed with.
     """
 
     mailbox_id: str
@@ -119,6 +120,7 @@ class Delivery:
     folder: str = ""
     variant: str = ""
     unproven: bool = False
+    known_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
-from shared.comparing import held_by
+from shared.comparing import fact_of
 from shared.confirming import along, by_hand
 from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.fetching import fetch_with_headers
 from shared.filing import Filer
 from shared.jobs import Job
-from shared.knowing import find_by_id
+from shared.knowing import find, find_by_id
 from shared.model import (
     Alias,
     Conversation,
@@ -57,7 +57,12 @@ def held(
     following = (
         sealing.pack_cursor(key, purpose, caller.org_id, {"after": page[-1].value.key}) if more else None
     )
-    waiting = [row.value for row in page if not _filed_meanwhile(app, caller.org_id, row)]
+    waiting = list[Review]()
+    for row in page:
+        if _came_to(app, caller.org_id, row.value):
+            _end(app, caller.org_id, row, "system")
+        else:
+            waiting.append(row.value)
     return [(review, _case_of(app, caller, review)) for review in waiting], following
 
 
@@ -72,49 +77,42 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     if decided:
         raise Conflict(f"This mail was {decided.value.decision} already.")
     review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}")
+    if action == "dismiss":
+        _not_being_filed(app, review.value)
+    place = _came_to(app, caller.org_id, review.value)
+    if place and (action == "dismiss" or place != review.value.conversation_id):
+        _end(app, caller.org_id, review, "system")
+        raise Conflict("This mail was filed already.", fix="You find it in its case.")
     if action == "file":
         return _file(app, caller, mailbox, review)
-    _not_being_filed(app, caller, review)
-    if _filed_meanwhile(app, caller.org_id, review):
-        raise Conflict("This mail was filed already.", fix="You find it in its case.")
     with _alone():
         _close(app, caller.org_id, review, "dismissed", caller.email)
     return None
 
 
-def _not_being_filed(app: App, caller: Caller, review: Stored[Review]) -> None:
-    """Raise Conflict for a mail that is being filed, or was by a worker that died of it a moment later."""
-    opened_at, message_id = review.value.opened_at, review.value.message_id
-    if opened_at is None:
-        return
-    if app.clock() < opened_at + FILING:
+def _not_being_filed(app: App, review: Review) -> None:
+    """Raise Conflict for a mail that is being filed at this moment."""
+    if review.opened_at is not None and app.clock() < review.opened_at + FILING:
         fix = "Should it still be here in a quarter of an hour, decide again."
         raise Conflict("This mail is being filed.", fix=fix)
-    if message_id and find_by_id(app, caller.org_id, message_id):
-        raise Conflict("This mail was filed already.", fix="File it again: that only ends its being held.")
 
 
-def _is_held(app: App, org_id: str, alias: Alias, review: Review) -> bool:
-    """Whether a mail of another case is this mailbox's by its owner's word, and no colleague's copy."""
-    found = find_by_id(app, org_id, alias.message_id)
-    return found is not None and review.mailbox_id in held_by(found.value)
+def _came_to(app: App, org_id: str, review: Review) -> str | None:
+    """Name the conversation that a held mail is in without its owner's decision here, if it is in any.
 
-
-def _filed_meanwhile(app: App, org_id: str, review: Stored[Review]) -> bool:
-    """Whether it came where it would go without this decision (another mailbox, by hand): that closes it.
-
-    What has no Message-ID of its own is not recognised, and waits for its owner's word. So does what is
-    filed in another conversation, unless its owner did that: a colleague's copy decides nothing.
+    That is where it would go (another mailbox has it there), or wherever its own mailbox has it by now. A
+    colleague's copy in another conversation decides nothing; what has no Message-ID is not recognised.
     """
-    message_id = review.value.message_id
-    alias = app.records.find(org_id, Alias, digest(message_id)) if message_id else None
-    if alias is None or not is_known_as(alias.value, review.value):
-        return False
-    here = alias.value.conversation_id == review.value.conversation_id
-    if not (here or _is_held(app, org_id, alias.value, review.value)):
-        return False
-    _end(app, org_id, review, "system")
-    return True
+    alias = app.records.find(org_id, Alias, digest(review.message_id)) if review.message_id else None
+    if alias is None or not is_known_as(alias.value, review):
+        return None
+    if alias.value.conversation_id == review.conversation_id:
+        return review.conversation_id
+    found = find(app, org_id, alias.value.conversation_id, alias.value.email_id)
+    fact = fact_of(found.value, review.mailbox_id) if found else None
+    if fact and fact.variant:
+        alias = app.records.find(org_id, Alias, digest(fact.variant))
+    return alias.value.conversation_id if alias and fact and not fact.unproven else None
 
 
 @contextmanager
@@ -169,7 +167,7 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
         envelope, raw = fetch_with_headers(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
-        conversation = _conversation(app, caller, case.id, envelope)
+        conversation = _conversation(app, caller, case.id, mailbox_id, envelope)
         filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
         message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
@@ -199,13 +197,17 @@ def _among(envelope: Envelope, other: Envelope) -> bool:
     return len(people[0] & people[1]) > 1
 
 
-def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) -> Stored[Conversation]:
+def _conversation(
+    app: App, caller: Caller, case_id: str, mailbox_id: str, envelope: Envelope
+) -> Stored[Conversation]:
     """The conversation the mail is in, or answers in this case; else a new one.
 
     That is made of the mail, so a retry finds it. Raises Conflict for a mail of another case.
     """
     own_id = envelope.message_id or mime.synthetic_id(envelope)
-    known = find_by_id(app, caller.org_id, own_id) or _answered(app, caller.org_id, case_id, envelope)
+    known = _had(app, caller.org_id, mailbox_id, case_id, envelope) or _answered(
+        app, caller.org_id, case_id, envelope
+    )
     conversation_id = known.value.conversation_id if known else digest(case_id, own_id)[:16]
     stored = app.records.find(caller.org_id, Conversation, conversation_id)
     if stored is None:
@@ -216,6 +218,24 @@ def _conversation(app: App, caller: Caller, case_id: str, envelope: Envelope) ->
     if stored.value.case_id != case_id:
         raise Conflict("This mail belongs to another case.", field="ref", fix="Move it from there.")
     return stored
+
+
+def _had(app: App, org_id: str, mailbox_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:
+    """Find what the mail is filed as, in this case or wherever its mailbox has it.
+
+    What only bears its Message-ID is another mail; a colleague's copy in another case decides nothing.
+    """
+    name = mime.synthetic_id(envelope)
+    if envelope.message_id:
+        alias = app.records.find(org_id, Alias, digest(envelope.message_id))
+        same = alias is None or alias.value.fingerprint == mime.fingerprint(envelope)
+        name = envelope.message_id if same else name
+    found = find_by_id(app, org_id, name)
+    fact = fact_of(found.value, mailbox_id) if found else None
+    if fact and fact.variant:
+        return find_by_id(app, org_id, fact.variant)
+    is_had = fact is not None and not fact.unproven
+    return found if found and (is_had or found.value.case_id == case_id) else None
 
 
 def _answered(app: App, org_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:

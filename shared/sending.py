@@ -70,7 +70,7 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
     for name, data in packed.blobs.items():
         app.blobs.put(org_id, name, data)
     item = OutboxItem.of(message, message.received_at + scheduling.GRACE)
-    people = [*message.envelope_to, message.sender.address if message.sender else ""]
+    people = [message.sender.address if message.sender else "", *message.envelope_to]
     writes = [
         outgoing.place.thread,
         *outgoing.events,

@@ -48,11 +48,22 @@ class Storing:
 
     def __post_init__(self) -> None:
         self.knowledge = Knowledge(self.app, self.org_id, self.mailbox.id)
+        name = self.mailbox.receives_with
+        stamps = self.app.provider(name).stamps if name else None
+        self.believed = self.mailbox.authserv_id or stamps
 
     def store(
-        self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation], raw: bytes
+        self,
+        envelope: Envelope,
+        decision: Decision,
+        conversation: Stored[Conversation],
+        raw: bytes,
+        *with_it: Write,
     ) -> str:
-        """Store a mail that was fetched. Raises Raced when it must be decided again."""
+        """Store a mail that was fetched. Raises Raced when it must be decided again.
+
+        `with_it` is written in the same transaction.
+        """
         app, org_id = self.app, self.org_id
         parsed = mime.parse(raw)
         message = received(envelope, decision, conversation.value, parsed, self.mailbox.id, app.clock())
@@ -71,6 +82,7 @@ class Storing:
             *marks,
             *self._late(envelope, decision),
             self._audit("message.filed", message, decision),
+            *with_it,
         )
         return "file"
 
@@ -121,7 +133,7 @@ class Storing:
             new = replace(new, next_at=now)
             scheduling.promise_sweep(self.app, self.org_id, now)
             proven = [Save(OutboxItem.of(new, now))]
-        learnt = self._is_new(envelope.message_id, alias)
+        learnt = self._is_new(envelope, alias)
         writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
             writes.append(Add(replace(alias, message_id=envelope.message_id)))
@@ -158,10 +170,15 @@ class Storing:
         """
         fact = fact_of(message, self.mailbox.id)
         arrived = fact is None or fact.unproven
-        if envelope.message_id and (learnt or (arrived and self.seen.may_have_passed_over(envelope))):
+        if envelope.message_id and (learnt or (arrived and self._may_be_answered(envelope))):
             yield envelope.message_id
         if message.message_id and _is_of_another_id(envelope, message) and not (fact and fact.folder):
             yield message.message_id
+
+    def _may_be_answered(self, envelope: Envelope) -> bool:
+        """Whether an answer may have been passed over: what names a signed id of ours never was."""
+        own = self.knowledge.signed(envelope.message_id or "")
+        return own is None and self.seen.may_have_passed_over(envelope)
 
     def _with(self, envelope: Envelope, message: Message) -> Message:
         """Return a message with what one more copy of it tells."""
@@ -169,20 +186,33 @@ class Storing:
         if fact and fact.variant:  # a copy of something else
             return message
         copied = fact and not fact.folder and _is_of_another_id(envelope, message)  # looked for, and no more
-        if fact is None or fact.unproven or copied:
-            new = with_fact(new, Delivery(self.mailbox.id, envelope.ref, envelope.folder))
+        seen = self._fact(envelope, message)
+        other = fact and not fact.known_as and seen.known_as and self.mailbox.id != message.mailbox_id
+        if fact is None or fact.unproven or copied or other:
+            new = with_fact(new, seen)
         if message.state == "uncertain":
             new = replace(new, state="sent", error=None)
-        if envelope.is_sent and message.direction == "in":  # a colleague's copy of it was seen first
+        own = envelope.is_sent and mime.is_from(envelope, self.mailbox.address)
+        if own and message.direction == "in":  # a colleague's copy of it was seen first
             sent = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
             new = bouncing.as_marked(self.app, self.org_id, sent)
         return new
 
-    def _is_new(self, message_id: str | None, alias: Alias) -> bool:
-        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
-        if message_id is None or message_id == alias.message_id:
+    def _fact(self, envelope: Envelope, message: Message) -> Delivery:
+        """Make the fact of a copy; of a mail of ours it says under which id this mailbox has it."""
+        other = message.origin == "case" and envelope.message_id != message.planned_id
+        known_as = (envelope.message_id or "") if other else ""
+        return Delivery(self.mailbox.id, envelope.ref, envelope.folder, known_as=known_as)
+
+    def _is_new(self, envelope: Envelope, alias: Alias) -> bool:
+        """Whether a copy taught us a further Message-ID: one that we know stays whose it is.
+
+        Not where its sender is found forged: what answers somebody's private mail would count as an answer.
+        """
+        if envelope.message_id in {None, alias.message_id}:
             return False
-        return self.knowledge.alias(message_id) is None
+        forged = not envelope.is_sent and mime.authentication(envelope, self.believed) == "fail"
+        return not forged and self.knowledge.alias(str(envelope.message_id)) is None
 
     def beside(
         self,
@@ -208,13 +238,25 @@ class Storing:
             return self.seen_again(envelope, alias, Stored(noted(first.value, LESS), first.etag))
         note = TAKEN if copy == kept else ANOTHER
         variant = as_variant(decision, envelope, copy, note)
-        # by a colleague's mailbox, or by a worker that died before the next commit
         filed = self.knowledge.alias(variant.variant)
-        outcome = self.confirm(envelope, filed) if filed else self.store(envelope, variant, conversation, raw)
         fact = Delivery(self.mailbox.id, envelope.ref, envelope.folder, variant.variant)
         new = with_fact(noted(first.value, note), fact)
-        self.app.records.commit(self.org_id, Move(first, new), self._audit("message.seen_again", new))
+        told = (Move(first, new), self._audit("message.seen_again", new))
+        if not filed:
+            return self.store(envelope, variant, conversation, raw, *told)
+        outcome = self.confirm(envelope, filed)
+        self.app.records.commit(self.org_id, *told)
         return outcome
+
+    def is_by_its_owner(self, message: Message) -> bool:
+        """Whether a mail lies in the Sent of whose address it is from, so that copies of it say nothing new.
+
+        From another address it may be an alias, or what somebody put there (decision 020).
+        """
+        if message.origin == "case" or message.direction == "in" or message.mailbox_id is None:
+            return message.origin == "case"
+        box = self.app.records.find(self.org_id, Mailbox, message.mailbox_id)
+        return bool(box and message.sender and message.sender.address == box.value.address)
 
     def _audit(self, event: str, message: Message, decision: Decision | None = None) -> Add:
         return audit.entry(

@@ -59,7 +59,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a bounce or receipt says; `message_ids` are those of the mail it is about, best first."""
+    """What a bounce or receipt says; `message_ids` are of the mail it is about, best first, each once."""
 
     message_ids: tuple[str, ...]
     recipients: tuple[Recipient, ...]
@@ -114,9 +114,8 @@ def report(raw: bytes) -> Report | None:
     if recipients and ids:
         return Report(ids, tuple(recipients))
     text = parse(raw).text or ""
-    return Report(
-        ids or tuple(_QUOTED_ID.findall(text)), tuple(recipients or _in_words(envelope.headers, text))
-    )
+    quoted = tuple(dict.fromkeys(_QUOTED_ID.findall(text)))
+    return Report(ids or quoted, tuple(recipients or _in_words(envelope.headers, text)))
 
 
 def quoted_id(text: bytes) -> str | None:

@@ -4,7 +4,8 @@ import email.policy
 
 import pytest
 
-from shared import reviewing
+from shared import casework, looking, reviewing
+from shared.callers import Caller
 from shared.comparing import ANOTHER, LESS
 from shared.errors import NotFound, Rejected, Temporary
 from shared.providers.base import Query
@@ -281,3 +282,71 @@ def test_a_large_copy_that_is_stored_at_the_same_moment_takes_no_mails_bytes(sce
     assert mails.keys() == {"REAL", "FAKE"}
     assert all(word.encode() in scene.raw(message) for word, message in mails.items())
     assert all(ANOTHER in message.evidence.notes for message in mails.values())
+
+
+@pytest.mark.parametrize("first", ["his", "hers"])
+def test_what_a_colleague_puts_into_his_sent_takes_no_suppliers_mails_place(scene, mallory, his, first):
+    genuine = answer(scene, mallory)
+    forged = parsed(genuine.replace(*FORGED))
+    del forged["Cc"]  # so that nothing shows that it came in
+    keep(mallory, forged)
+    scene.alice.receive(genuine)
+    for look in (his.sync, scene.sync) if first == "his" else (scene.sync, his.sync):
+        assert look()["file"] == 1
+    assert facts(scene) == {"REAL": [scene.mailbox.id]}
+    assert {message.text.split()[-1] for message in scene.timeline()[1:]} == {"REAL", "FAKE"}
+
+
+def test_a_suppliers_mail_stays_one_that_came_in_whoever_keeps_it_in_his_sent(scene, mallory, his):
+    genuine = answer(scene, mallory)
+    scene.alice.receive(genuine)
+    scene.sync()
+    copy = parsed(genuine)
+    del copy["Cc"]
+    keep(mallory, copy)
+    his.sync()
+    [mail] = received(scene)
+    assert mail.mailbox_id is None
+
+
+@pytest.mark.parametrize("altered", [True, False])
+def test_a_mail_that_a_colleague_linked_into_his_case_first_is_in_the_one_that_it_answers_too(
+    scene, mallory, his, altered
+):
+    genuine = answer(scene, mallory)
+    mallory.receive(genuine.replace(*FORGED) if altered else genuine)
+    hit, *_ = looking.search(scene.app, his.caller, his.mailbox.id, Query(subject="Offer 4711"), None)[0]
+    reviewing.link(scene.app, his.caller, "C-2", his.mailbox.id, hit.ref)
+    scene.alice.receive(genuine)
+    assert scene.sync()["file"] == 1
+    assert facts(scene) == {"REAL": [scene.mailbox.id]}
+
+
+def test_a_mail_is_linked_where_its_owner_says_whoever_planted_its_headers_elsewhere(scene, mallory, his):
+    private = write(
+        scene.supplier.address, scene.alice.address, "Screws", TEXT, Message_ID="<p@supplier.example>"
+    )
+    planted = parsed(private.as_bytes().replace(*FORGED))
+    planted["References"] = his.sent().message_id
+    mallory.receive(planted.as_bytes(policy=email.policy.SMTP))
+    assert his.sync()["file"] == 1
+    scene.alice.receive(private.as_bytes(policy=email.policy.SMTP))
+    scene.sync()
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Screws"), None)[0]
+    message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert (message.case_id, message.text.split()[-1]) == ("C-1", "REAL")
+    again, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert again.id == message.id
+
+
+def test_another_mail_under_a_known_message_id_is_linked_into_any_case(scene, his):
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-3", "Three", [scene.alice.address])
+    known = scene.supplier.reply(scene.supplier.inbox()[0])["Message-ID"]
+    scene.sync()
+    other = write(scene.supplier.address, scene.alice.address, "Nuts", "B", Message_ID=known)
+    scene.alice.receive(other.as_bytes(policy=email.policy.SMTP))
+    scene.sync()
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Nuts"), None)[0]
+    message, _ = reviewing.link(scene.app, scene.caller, "C-3", scene.mailbox.id, hit.ref)
+    assert (message.case_id, message.text.strip()) == ("C-3", "B")

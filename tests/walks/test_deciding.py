@@ -190,6 +190,17 @@ def test_a_bounce_in_words_marks_the_mail_that_it_quotes(scene, name):
     assert newest(scene).mail_kind == "bounce"
 
 
+def test_a_bounce_in_words_that_quotes_an_unknown_id_twice_is_filed(scene, arrived):
+    ours = parsed(arrived)["Message-ID"]
+    quoted = "Message-ID: <x@elsewhere.example>\n"
+    words = f"This address failed:\n\n  supplier: 550 5.1.1 User unknown\n\n-- copy --\n{quoted}\n> {quoted}"
+    fields = {"X-Failed-Recipients": scene.supplier.address, "In_Reply_To": ours, "References": ours}
+    bounce = write("mailer-daemon@supplier.example", scene.alice.address, "Delivery failed", words, **fields)
+    scene.alice.receive(bounce.as_bytes(policy=email.policy.SMTP))
+    assert scene.sync()["file"] == 1
+    assert newest(scene).mail_kind == "bounce"
+
+
 def test_a_bounce_of_other_mail_is_ignored_and_its_text_is_not_read(scene, watched, guard):
     scene.alice.send("bounce@supplier.example", "private")
     assert set(scene.sync(app=watched)) == {"ignore"}  # in Outlook's case the sent copy, too

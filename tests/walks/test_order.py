@@ -258,3 +258,17 @@ def test_before_the_mail_that_it_answers_where_a_colleague_has_both_already(scen
     scene.sync()
     assert "answer" in texts(scene)
     assert scene.reviews() == []
+
+
+@pytest.mark.every_provider
+@pytest.mark.only("microsoft", "google", "ews")
+def test_nothing_is_looked_for_that_names_a_signed_id_however_late_the_copy_comes(scene, watched, guard):
+    scene.sync()
+    scene.send()
+    scene.supplier.send(scene.alice.address, "Something else", "x")
+    scene.clock.advance(seconds=2)
+    scene.sync()
+    scene.work(app=watched)
+    scene.sync(app=watched)
+    scene.work(app=watched)
+    assert guard.count(f"{scene.receiver}.look") == 0

@@ -7,6 +7,7 @@ import pytest
 
 from shared import casework, looking, reviewing
 from shared.callers import Caller
+from shared.contract import Person
 from shared.errors import NotAllowed
 from shared.providers.base import Query
 from shared.views import email as shown
@@ -219,3 +220,48 @@ def test_who_has_another_text_under_a_mails_headers_may_not_move_its_conversatio
 
 def mallory_has(his, mail):
     return [bool(fact.variant) for fact in mail.deliveries if fact.mailbox_id == his.mailbox.id]
+
+
+@pytest.mark.parametrize("where", ["Sent", "INBOX"])
+def test_an_id_that_only_a_colleagues_copy_taught_is_none_of_those_that_others_had(
+    scene, mallory, watched, guard, where
+):
+    """Alice has his mail. Its copy under the id of a private mail of hers is no reason to file answers to that."""
+    his = as_he_sees_it(scene, mallory)
+    mail = his.sent(cc=[Person(address=scene.alice.address, name="Alice")])
+    scene.sync()
+    his.sync()
+    copy = parsed(his.raw(mail))
+    copy.replace_header("Message-ID", PRIVATE)
+    keep(mallory, copy) if where == "Sent" else mallory.receive(copy.as_bytes(policy=email.policy.SMTP))
+    assert his.sync()["learnt"] == 1
+    private = {"In_Reply_To": PRIVATE, "References": PRIVATE}
+    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", **private)
+    assert scene.sync(app=watched)["review"] == 1
+    assert guard.count(f"{scene.receiver}.fetch") == 0
+    assert received(his) == []
+
+
+def test_an_id_under_which_a_colleague_has_a_mail_of_ours_leads_his_answers_home(scene):
+    """A relay changed it on its way to him; his correspondent's program names nothing else."""
+    carol, carols = scene.colleague()
+    mail = scene.sent(cc=[Person(address=carol.address, name="Carol")])
+    copy = parsed(scene.raw(mail))
+    copy.replace_header("Message-ID", "<changed@relay.example>")
+    carol.receive(copy.as_bytes(policy=email.policy.SMTP))
+    assert scene.sync(carols)["learnt"] == 1
+    scene.supplier.send(carol.address, "Re: Offer 4711", "To Carol", In_Reply_To="<changed@relay.example>")
+    assert scene.sync(carols)["file"] == 1
+    assert received(scene) == ["To Carol"]
+
+
+def test_a_copy_whose_sender_is_forged_teaches_no_id(scene):
+    mail = scene.sent()
+    scene.sync()
+    copy = parsed(scene.raw(mail))
+    copy.replace_header("Message-ID", PRIVATE)
+    copy["Authentication-Results"] = "imap.example; dmarc=fail header.from=imap.example"
+    scene.alice.receive(copy.as_bytes(policy=email.policy.SMTP))
+    assert scene.sync() == {"known": 1}
+    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", In_Reply_To=PRIVATE)
+    assert scene.sync()["ignore"] == 1

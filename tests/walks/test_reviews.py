@@ -6,6 +6,7 @@ import pytest
 
 from shared import casework, looking, reviewing
 from shared.callers import Caller
+from shared.contract import Person
 from shared.errors import Conflict, Temporary
 from shared.model import DecidedReview
 from shared.providers.base import Query
@@ -238,8 +239,43 @@ def test_a_held_mail_that_its_owner_linked_into_another_case_is_not_filed_twice_
     before = len(scene.timeline())
     [review] = scene.reviews()
     reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, review.ref)
-    with pytest.raises(Conflict, match="belongs to another case"):
+    with pytest.raises(Conflict, match="filed already"):
         reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
     assert len(scene.timeline()) == before
     assert len(scene.timeline("C-2")) == 1
+    assert listed(scene) == []
+
+
+def test_a_held_mail_whose_filing_broke_is_dismissed_although_a_colleague_has_its_headers(
+    scene, mallory, his, held_and_planted
+):
+    genuine, planted = held_and_planted
+    scene.alice.receive(genuine)
+    scene.sync()
+    plant(mallory, planted, "INBOX")
+    his.sync()
+    [review] = scene.reviews()
+    guard = Guard(fail_at=2, how="error", error=lambda _: ValueError("a bug"), only="commit")
+    with pytest.raises(ValueError, match="a bug"):
+        decide(scene, review, "file", guarded(scene.app, guard))
+    scene.clock.advance(minutes=16)
+    [(review, _)] = listed(scene)
+    assert "The price" not in texts(scene)
+    decide(scene, review, "dismiss")
+    assert scene.reviews() == []
+
+
+def test_a_held_mail_that_was_filed_by_itself_beside_a_colleagues_copy_is_held_no_more(
+    scene, mallory, his, held_and_planted
+):
+    genuine, planted = held_and_planted
+    scene.alice.receive(genuine)
+    scene.sync()
+    plant(mallory, planted, "INBOX")
+    his.sync()
+    first = [message for message in scene.timeline() if message.direction == "in"][-1]
+    scene.sent(in_reply_to=first.id, to=[Person(address="new@supplier.example", name="N")])  # takes part now
+    scene.forget()
+    scene.sync()
+    assert "The price" in texts(scene)
     assert listed(scene) == []
