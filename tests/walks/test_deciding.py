@@ -13,7 +13,7 @@ from shared import casework, reviewing
 from shared.contract import Person
 from shared.mime.verdicts import NAMELESS
 from shared.providers.base import Query
-from tests.scenes import build, write
+from tests.scenes import build, parsed, write
 
 pytestmark = pytest.mark.every_provider
 
