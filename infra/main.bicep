@@ -269,7 +269,7 @@ resource told 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-// Every event that the code logs at ERROR (tests/test_infra.py); host.json keeps traces out of the sampling.
+// Every event that the code logs at ERROR or CRITICAL (tests/test_infra.py); host.json keeps traces out of the sampling.
 resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   name: 'poison-${name}'
   location: location
@@ -282,7 +282,7 @@ resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     windowSize: 'PT5M'
     criteria: {
       allOf: [{
-        query: 'traces | where message has "api.unclear" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "sign_in.unclear" or message has "tick.failed"'
+        query: 'traces | where message has "api.unclear" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "settings.wrong" or message has "sign_in.unclear" or message has "tick.failed"'
         timeAggregation: 'Count'
         operator: 'GreaterThan'
         threshold: 0

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from shared import renewing
+from shared import audit, renewing
 from shared.app import App
+from shared.callers import Caller
 from shared.contract import Secret, misfit
 from shared.errors import Conflict, InvalidRequest, ZalionError
 from shared.grants import spare_of
@@ -49,19 +50,22 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
 
 @contextmanager
 def adopted(
-    app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret], old: Mailbox | None
+    app: App, caller: Caller, event: str, mailbox: Mailbox, given: Mapping[str, Secret], old: Mailbox | None
 ) -> Iterator[list[Write]]:
     """Sign in on both sides with what was given (else with the stored grants), and keep it beside these.
+
+    A sign-in that fails is on record as an `event` of the caller's.
 
     Yields the writes that put it in their place, to be committed with the mailbox: a secret is valid with
     the settings that it was given for, or not at all. What is of no use in the end is destroyed, as is what
     changes that broke off have left: who was at one before we began loses the race for the mailbox.
     """
+    org_id = caller.org_id
     places = {name: _place(name, mailbox, secret, old) for name, secret in given.items()}
     unused = {place for name, place in places.items() if place != name}
     left = app.grants.spares(org_id, mailbox.id)
     try:
-        yield _adopt(app, org_id, mailbox, given, places)
+        yield _adopt(app, caller, event, mailbox, given, places)
         unused |= left
     finally:
         with suppress(ZalionError):  # the next change, or the disconnect, destroys it
@@ -69,16 +73,23 @@ def adopted(
 
 
 def _adopt(
-    app: App, org_id: str, mailbox: Mailbox, given: Mapping[str, Secret], places: Mapping[str, str]
+    app: App,
+    caller: Caller,
+    event: str,
+    mailbox: Mailbox,
+    given: Mapping[str, Secret],
+    places: Mapping[str, str],
 ) -> list[Write]:
     """A refresh token is kept first: redeeming it may rotate it (RFC 6749 section 6)."""
+    org_id = caller.org_id
     for name, secret in given.items():
         if _is_redeemed(secret):
             _keep(app, org_id, mailbox, name, places[name], secret)
-    for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
-        if side and by_browser(app, mailbox) != side:
-            tried = _tried(app, org_id, mailbox, side, given.get(side), places.get(side))
-            try_out(app, org_id, mailbox, side, power, tried)
+    with audit.recorded(app, caller, event, mailbox_id=mailbox.id, riding=[]):  # the change tells of success
+        for side, power in ((mailbox.receives_with, "receiver"), (mailbox.sends_with, "sender")):
+            if side and by_browser(app, mailbox) != side:
+                tried = _tried(app, org_id, mailbox, side, given.get(side), places.get(side))
+                try_out(app, org_id, mailbox, side, power, tried)
     for name, secret in given.items():
         if not _is_redeemed(secret):
             _keep(app, org_id, mailbox, name, places[name], secret)

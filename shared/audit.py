@@ -7,6 +7,7 @@ neither can exist without the other; a read commits its record alone, a live one
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from shared import logs, sealing
@@ -14,7 +15,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.errors import Raced, ZalionError
 from shared.model import AuditRecord
-from shared.storage.base import Add, Write
+from shared.storage.base import Add, Remove, Write
 
 EXPORT_PAGE = 500
 SCANNED = 2000
@@ -33,9 +34,10 @@ def entry(
     counts: Mapping[str, int] | None = None,
     detail: str = "",
 ) -> Add:
-    """Make the record of an event (past tense, e.g. `message.sent`) as a write to commit."""
-    total = sum((counts or {}).values())
-    logs.log(event, outcome=outcome, mailbox_id=mailbox_id, case_id=case_id, email_id=email_id, count=total)
+    """Make the record of an event (past tense, e.g. `message.sent`) as a write to commit.
+
+    The log tells of it once it is committed, see `tell`.
+    """
     return Add(
         AuditRecord(
             at=app.clock(),
@@ -51,6 +53,21 @@ def entry(
             detail=detail,
         )
     )
+
+
+def tell(writes: Iterable[Write]) -> None:
+    """Log the events among the writes of a commit that was carried out; what never happened is in no log."""
+    for write in writes:
+        record = write.record
+        if isinstance(record, AuditRecord) and not isinstance(write, Remove):
+            logs.log(
+                record.event,
+                outcome=record.outcome,
+                mailbox_id=record.mailbox_id,
+                case_id=record.case_id,
+                email_id=record.email_id,
+                count=sum(record.counts.values()),
+            )
 
 
 def told(writes: Iterable[Write]) -> Add | None:
@@ -75,6 +92,14 @@ def commit(app: App, org_id: str, *writes: Write) -> None:
         event = told(writes)
         if event is None or not is_on_record(app, org_id, event):
             raise
+        tell(writes)
+
+
+@dataclass
+class Ending:
+    """How a live read ended that broke nowhere."""
+
+    outcome: str = "done"
 
 
 @contextmanager
@@ -87,17 +112,19 @@ def recorded(
     case_id: str | None = None,
     counts: Mapping[str, int] | None = None,
     riding: list[Add] | None = None,
-) -> Iterator[None]:
+) -> Iterator[Ending]:
     """Have one record of a caller's live read, however it ends: who has seen something is on record even so.
+
+    Yields what the outcome may be given to that a good end has.
 
     Args:
         counts: may be filled in meanwhile.
         riding: takes the record of a read that ended well, for the caller to commit with what follows.
     """
-    outcome = ZalionError.code
+    ending, outcome, ended = Ending(), ZalionError.code, False
     try:
-        yield
-        outcome = "done"
+        yield ending
+        outcome, ended = ending.outcome, True
     except ZalionError as error:
         outcome = error.code
         raise
@@ -111,7 +138,7 @@ def recorded(
             case_id=case_id,
             counts=counts,
         )
-        if riding is None or outcome != "done":
+        if riding is None or not ended:
             commit(app, caller.org_id, record)
         else:
             riding.append(record)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
-from shared import logs
+from shared import audit, logs
 from shared.app import App
 from shared.callers import Tokens
 from shared.grants import Grants
@@ -76,7 +76,7 @@ def build(found: Settings, clock: Callable[[], datetime] = _now) -> App:
     from shared.storage import azure, blobs, queues, tables, vault
 
     service = tables.connect(found.storage)
-    records = tables.AzureRecords(service)
+    records = tables.AzureRecords(service, committed=audit.tell)
     secrets = vault.KeyVaultVault(
         vault.connect(
             found.key_vault_url,

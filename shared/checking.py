@@ -82,10 +82,10 @@ def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = Non
     """
     stored = own(app, caller, mailbox_id, admin=True)
     Examination(app, stored.value, selector)
-    checks = list(_examine(app, caller, stored, selector))
-    outcome = "failed" if any(check.status == "failed" for check in checks) else "done"
-    event = audit.entry(app, "mailbox.tested", actor=caller.email, mailbox_id=mailbox_id, outcome=outcome)
-    app.records.commit(caller.org_id, event)
+    with audit.recorded(app, caller, "mailbox.tested", mailbox_id=mailbox_id) as ending:
+        checks = list(_examine(app, caller, stored, selector))
+        if any(check.status == "failed" for check in checks):
+            ending.outcome = "failed"
     return checks
 
 

@@ -68,7 +68,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     try:
         with (
             _named(app, caller.org_id, stored, waiting) as begun,
-            adopting.adopted(app, caller.org_id, mailbox, secrets_, old) as kept,
+            adopting.adopted(app, caller, "mailbox.connected", mailbox, secrets_, old) as kept,
         ):
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
@@ -194,7 +194,7 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
     if body.paused is True and old.state == "needs_consent" and body.secret is UNSET:
         raise Conflict("This mailbox waits for its owner's sign-in.", fix="Connect it again, then pause it.")
     asked = choosing.changed(app, caller, old, body)
-    with _tried(app, caller.org_id, old, asked, body) as (new, kept):
+    with _tried(app, caller, old, asked, body) as (new, kept):
         event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
         if new.state == "active" and new.receives_with:
             scheduling.plan_polls(app, caller.org_id, new)
@@ -219,17 +219,18 @@ def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
 
 @contextmanager
 def _tried(
-    app: App, org_id: str, old: Mailbox, new: Mailbox, body: PatchMailbox
+    app: App, caller: Caller, old: Mailbox, new: Mailbox, body: PatchMailbox
 ) -> Iterator[tuple[Mailbox, list[Write]]]:
     """Try what is new; yields the mailbox as it is then, and what is to be written with it."""
     if body.settings is UNSET and body.secret is UNSET:
         if new.folders != old.folders and new.state != "needs_consent":
-            with app.receiving(org_id, new) as receiver:
+            looked = audit.recorded(app, caller, "mailbox.changed", mailbox_id=new.id, riding=[])
+            with looked, app.receiving(caller.org_id, new) as receiver:
                 receiver.check()  # one that is not there would be left out without a word
         yield _paused(new, body), []
         return
     given = adopting.sorted_out(app, new, body.secret) if body.secret is not UNSET else {}
-    with adopting.adopted(app, org_id, new, given, old) as kept:
+    with adopting.adopted(app, caller, "mailbox.changed", new, given, old) as kept:
         if not adopting.by_browser(app, new):  # else what it signs in with has not changed
             new = _going_on(new) if new.state == "needs_consent" else replace(new, problem=None)
         yield _paused(new, body), kept

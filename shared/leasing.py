@@ -175,6 +175,7 @@ class Lease:
         done = audit.is_on_record(self.app, self.org_id, told) if told else found.value == new
         if not done or (new.holder and found.value.holder != new.holder):
             raise Raced
+        audit.tell(extra)
         return found
 
     def _read_again(self) -> None:

@@ -116,17 +116,17 @@ def bind(
 
 
 @contextmanager
-def telling_bugs(event: str) -> Iterator[None]:
-    """Log a bug, and raise it for the host without its words: the host logs what it is raised.
+def telling(event: str) -> Iterator[None]:
+    """Log what ends this, and raise it for the host without a bug's words: the host logs what it is raised.
 
     Raises RuntimeError in place of anything but our own errors, which say nothing that they should not.
     """
     try:
         yield
-    except ZalionError:
-        raise
-    except Exception as error:  # noqa: BLE001 - not swallowed: raised again, under a harmless name
+    except Exception as error:
         log(event, level=logging.ERROR, error=error)
+        if isinstance(error, ZalionError):
+            raise
         raise RuntimeError(f"A bug on our side; our log has it under {correlation_id()}.") from None
 
 

@@ -121,6 +121,7 @@ class Promised:
                     return
                 self.message = found
                 if found.value == new:  # it was ours, and its answer lost
+                    audit.tell([*writes, *self.riding])
                     self.riding.clear()
                     return
             except Temporary:

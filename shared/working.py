@@ -1,5 +1,6 @@
 """Running one job, and deciding what becomes of it when it fails."""
 
+import logging
 import random
 import secrets
 from collections.abc import Callable, Mapping
@@ -43,12 +44,14 @@ def run(app: App, text: str) -> None:
     """Run a queue message.
 
     What should be tried later goes back as a new message with the delay the other side asked for, see
-    `_later`; what is final is done. A bug is raised: the host retries, then poisons.
+    `_later`; what is final is done. A bug, or a job that cannot be read, is raised: the host retries, then
+    poisons.
     """
-    job = jobs.read(text)
-    correlation_id = job.correlation_id or secrets.token_hex(8)
-    bound = logs.bind(correlation_id=correlation_id, org_id=job.org_id, job=job.type)
-    with bound, logs.telling_bugs("job.failed"):
+    own_id = secrets.token_hex(8)
+    with logs.bind(correlation_id=own_id), logs.telling("job.failed"):
+        job = jobs.read(text)  # a newer version may have written it
+    bound = logs.bind(correlation_id=job.correlation_id or own_id, org_id=job.org_id, job=job.type)
+    with bound, logs.telling("job.failed"):
         try:
             taken = app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock)
             with taken, deadline.within(app.longest_job):
@@ -117,7 +120,7 @@ def _later(app: App, job: Job, error: Temporary) -> None:
         logs.log("job.left_to_the_polls", code=error.code, mailbox_id=job.id)
         return
     if again.attempt >= ATTEMPTS:
-        logs.log("job.poisoned", code=error.code)
+        logs.log("job.poisoned", level=logging.ERROR, code=error.code)
         app.queues.put(f"{jobs.queue_of(job)}-poison", msgspec.json.encode(again).decode())
         return
     logs.log("job.postponed", code=error.code, attempt=again.attempt)

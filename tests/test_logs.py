@@ -103,6 +103,16 @@ def test_our_own_errors_are_told_in_words_and_their_causes_by_class(caplog: pyte
     assert "hunter2" not in caplog.text
 
 
+def test_what_ends_a_job_is_an_error_in_our_log_whatever_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Temporary), logs.telling("tick.failed"):
+        raise Temporary("The store does not let the app in.")
+    with pytest.raises(RuntimeError) as caught, logs.telling("tick.failed"):
+        fail("hunter2")
+    assert [(line["event"], line["level"]) for line in lines(caplog)] == [("tick.failed", "ERROR")] * 2
+    assert "hunter2" not in caplog.text + str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_nothing_breaks_out_of_its_line(caplog: pytest.LogCaptureFixture) -> None:
     logs.log("request.refused", route='x\n{"event":"forged"}\r\u2028\udcff')
     assert len(caplog.records[0].getMessage().splitlines()) == 1

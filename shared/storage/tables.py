@@ -5,7 +5,7 @@ into string properties d0, d1, ... Table `due`: PartitionKey is the minute. Tabl
 first write.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from itertools import islice
@@ -53,10 +53,17 @@ def require_partition(request: Any) -> None:
 
 
 class AzureRecords:
-    """The `Records` port."""
+    """The `Records` port; `committed` is told the writes of every commit that was carried out."""
 
-    def __init__(self, service: TableServiceClient, name: str = "records") -> None:
+    def __init__(
+        self,
+        service: TableServiceClient,
+        name: str = "records",
+        *,
+        committed: Callable[[Sequence[Write]], None] = lambda _: None,
+    ) -> None:
         self._table = service.get_table_client(name)
+        self._committed = committed
 
     def get[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R]:
         """See `Records.get`."""
@@ -107,11 +114,13 @@ class AzureRecords:
         operations = [_operation(org_id, write) for write in writes]
         with translated(SERVICE):
             try:
-                return ensuring(lambda: _submit(self._table, operations), self._table.create_table)
+                etags = ensuring(lambda: _submit(self._table, operations), self._table.create_table)
             except HttpResponseError as error:
                 if error.status_code == HTTPStatus.NOT_FOUND:  # what a Move wanted to replace is gone
                     raise Raced from error
                 raise
+        self._committed(writes)
+        return etags
 
     def ping(self) -> None:
         """See `Records.ping`. A point read of nothing."""

@@ -124,6 +124,29 @@ def test_a_deployment_without_settings_tells_its_log_which_and_callers_only_that
         assert name not in run.stdout
 
 
+def test_a_tick_whose_store_does_not_answer_is_in_our_log_as_an_error_and_told_to_the_host():
+    script = (
+        "from types import SimpleNamespace\n"
+        "from handlers.timers import tick\n"
+        "tick._function.get_user_function()(SimpleNamespace(past_due=False))"
+    )
+    nowhere = "AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
+    nowhere += "QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **settings(), "STORAGE": nowhere},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    line = json.loads(run.stderr.splitlines()[0])
+    assert (line["event"], line["level"]) == ("tick.failed", "ERROR")
+    assert (line["job"], line["error"]["code"]) == ("tick", "temporary")
+    assert "Temporary" in run.stderr.splitlines()[-1]
+
+
 def test_importing_the_app_loads_no_provider_and_no_azure_client():
     """They are most of a cold start."""
     script = "import function_app, json, sys; print(json.dumps(sorted(sys.modules)))"

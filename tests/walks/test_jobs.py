@@ -1,5 +1,6 @@
 """What becomes of a job: done, later, poison; one mailbox's trouble is its own; one id through everything."""
 
+import json
 import logging
 import secrets
 import socket
@@ -67,12 +68,14 @@ def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
     assert jobs.read(again).id == scene.mailbox.id
 
 
-def test_after_five_attempts_it_is_poison_and_health_shows_it(scene):
+def test_after_five_attempts_it_is_poison_and_health_and_a_quiet_log_show_it(scene, caplog):
     from shared import checking
 
     before = checking.health(scene.app).poison.get("deliver-poison", 0)
     app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Busy.")))
-    working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
+    with caplog.at_level(logging.ERROR, logger="zalion"):
+        working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
+    assert '"event": "job.poisoned"' in caplog.text
     scene.clock.advance(seconds=10)
     health = checking.health(scene.app)
     assert health.poison["deliver-poison"] == before + 1
@@ -106,9 +109,28 @@ def synced(scene):
     return scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
 
 
-def test_a_bug_is_raised_so_that_the_host_retries_and_poisons(scene):
-    with pytest.raises(Exception, match="JSON"):
-        working.run(scene.app, "no json")
+@pytest.mark.parametrize(
+    "text", ["no json", '{"type": "of a newer version", "org_id": "o", "id": "private"}']
+)
+def test_a_job_that_cannot_be_read_is_in_our_log_and_raised_so_that_the_host_retries_and_poisons(
+    scene, text, caplog
+):
+    with caplog.at_level(logging.ERROR, logger="zalion"), pytest.raises(RuntimeError) as caught:
+        working.run(scene.app, text)
+    [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == "zalion"]
+    assert (line["event"], line["level"]) == ("job.failed", "ERROR")
+    assert line["correlation_id"] in str(caught.value)
+    assert "version" not in str(line)
+
+
+def test_a_job_that_cannot_even_be_put_back_is_an_error_in_our_log(scene, caplog):
+    class ShutOut(Guard):
+        def around(self, name, call):
+            raise Temporary("The store does not let the app in.")
+
+    with caplog.at_level(logging.ERROR, logger="zalion"), pytest.raises(Temporary):
+        working.run(guarded(scene.app, ShutOut()), job(scene))
+    assert '"event": "job.failed"' in caplog.text
 
 
 def test_a_bug_is_in_our_log_under_its_correlation_id_and_the_host_hears_no_word_of_it(scene, caplog):

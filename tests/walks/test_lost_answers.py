@@ -6,9 +6,12 @@ import pytest
 
 from shared import audit, connecting, disconnecting, reviewing
 from shared.contract import PatchMailbox
-from shared.errors import Busy
+from shared.errors import Busy, Raced
 from shared.leasing import Lease
 from shared.model import AuditRecord, DecidedReview, Mailbox, SyncState
+from shared.settings import load
+from shared.storage import tables
+from shared.storage.base import Add
 from tests.doors import Guard, guarded
 from tests.scenes import caller, connect, someone
 
@@ -72,6 +75,24 @@ def test_what_a_look_tells_with_its_cursor_is_told_once(scene):
     lease.give_back()
     assert events(scene, "mailbox.restarted") == ["done"]
     assert scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value.cursor == "7"
+
+
+def test_the_log_tells_of_what_is_committed_once_and_of_nothing_else(scene, world, caplog):
+    def lines():
+        return caplog.text.count('"event": "mailbox.restarted"')
+
+    caplog.set_level("INFO", "zalion")
+    event = audit.entry(scene.app, "mailbox.restarted", actor="system")
+    with pytest.raises(Raced):
+        scene.app.records.commit(scene.org_id, event, Add(scene.mailbox))
+    assert lines() == 0
+    scene.app.records.commit(scene.org_id, event)
+    assert lines() == 1
+    unheard = audit.entry(scene.app, "mailbox.restarted", actor="system")
+    tables.AzureRecords(tables.connect(load(world.environment()).storage)).commit(scene.org_id, unheard)
+    assert lines() == 1
+    audit.commit(scene.app, scene.org_id, unheard)
+    assert lines() == 2
 
 
 def test_a_mailbox_is_connected_changed_and_disconnected_whichever_answer_is_lost(scene):

@@ -1,13 +1,16 @@
 """Whoever has looked into a mailbox is on record, also where the look came to nothing."""
 
+import json
+
 import pytest
 
-from shared import casework, looking, reviewing
-from shared.errors import NotFound, Temporary
+from shared import casework, checking, connecting, looking, reviewing
+from shared.contract import PatchMailbox
+from shared.errors import ConsentRequired, InvalidRequest, NotFound, Temporary
 from shared.model import AuditRecord
 from shared.providers.base import Query
 from tests.doors import Acting, guarded
-from tests.scenes import caller
+from tests.scenes import caller, connect, someone
 
 
 def told(scene):
@@ -79,3 +82,56 @@ def test_every_attempt_to_link_a_mail_is_on_record(scene):
         reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, "nothing")
     linked = [outcome for event, outcome in told(scene) if event == "mailbox.linked"]
     assert linked == ["done", "done", "not_found"]
+
+
+def logged(caplog, *events):
+    """(event, outcome, mailbox) of the log's lines."""
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "zalion"]
+    return [(line["event"], line["outcome"], line["mailbox_id"]) for line in lines if line["event"] in events]
+
+
+def recorded(scene, *events):
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    return [(row.event, row.outcome, row.mailbox_id) for row in rows if row.event in events]
+
+
+def test_a_sign_in_that_is_refused_at_connect_is_on_record_and_no_log_speaks_of_success(scene, world, caplog):
+    caplog.set_level("INFO", "zalion")
+    bob = someone(world, "bob", "imap.example")
+    with pytest.raises(ConsentRequired):
+        connect(world, scene.app, scene.org_id, bob, secret={"password": "wrong"})
+    box = connect(world, scene.app, scene.org_id, bob)
+    refused, done = [(box.id, "consent_required"), (box.id, "active")]
+    expected = [("mailbox.connected", outcome, id_) for id_, outcome in (refused, done)]
+    assert logged(caplog, "mailbox.connected")[-2:] == expected
+    assert recorded(scene, "mailbox.connected")[-2:] == expected
+    assert bob.address not in caplog.text
+
+
+def test_a_sign_in_that_is_refused_at_a_change_is_on_record_and_the_log_says_the_same(scene, caplog):
+    caplog.set_level("INFO", "zalion")
+    wrong, missing = PatchMailbox(secret={"password": "wrong"}), PatchMailbox(folders=["Nowhere"])
+    for body, error in ((wrong, ConsentRequired), (missing, InvalidRequest)):
+        with pytest.raises(error):
+            connecting.change(scene.app, scene.caller, scene.mailbox.id, body)
+    expected = [
+        ("mailbox.changed", code, scene.mailbox.id) for code in ("consent_required", "invalid_request")
+    ]
+    assert recorded(scene, "mailbox.changed") == logged(caplog, "mailbox.changed") == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(Temporary("The wire broke."), "failed"), (ValueError("A bug."), "internal")]
+)
+def test_a_tested_mailbox_is_on_record_however_the_test_ends(scene, error, outcome):
+    def then(name, _):
+        if name == "imap.receiver.check":
+            raise error
+
+    checking.doctor(scene.app, scene.caller, scene.mailbox.id)
+    try:
+        checking.doctor(guarded(scene.app, Acting(then=then)), scene.caller, scene.mailbox.id)
+    except ValueError:
+        assert outcome == "internal"
+    tested = [entry for entry in told(scene) if entry[0] == "mailbox.tested"]
+    assert tested == [("mailbox.tested", "done"), ("mailbox.tested", outcome)]
