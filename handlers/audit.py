@@ -1,26 +1,30 @@
 """GET /audit: who did what, for administrators; JSON pages or an NDJSON export."""
 
+from datetime import datetime
+
 import msgspec
 
 from handlers.answers import Answer
-from handlers.calls import Call
-from handlers.http import Query, Reply, Routes
+from handlers.calls import Call, Query, limit
+from handlers.http import Reply, Routes
 from handlers.mailboxes import CURSOR
 from shared import audit, views
 from shared.contract import AuditResource, Items
 
 bp = Routes()
 
+LIMIT = limit(100, audit.EXPORT_PAGE)
 FILTERS = (
     Query(
         "from",
         "Not before this RFC 3339 time. A record may appear some minutes after its time: whoever fetches "
         "regularly begins a quarter of an hour before the last one, and knows by `id` what is known.",
+        datetime,
     ),
-    Query("to", "Before this RFC 3339 time."),
+    Query("to", "Before this RFC 3339 time.", datetime),
     Query("mailboxId", "Only this mailbox."),
     Query("caseId", "Only this case."),
-    Query("limit", "1 to 500, default 100.", int),
+    LIMIT,
     CURSOR,
 )
 
@@ -39,7 +43,7 @@ def list_audit(call: Call[None]) -> Answer:
         mailbox_id=call.text("mailboxId"),
         case_id=call.text("caseId"),
         cursor=call.text("cursor"),
-        limit=call.number("limit", default=100, most=audit.EXPORT_PAGE),
+        limit=call.number(LIMIT),
     )
     shown = [views.audit(record) for record in records]
     if "application/x-ndjson" not in call.request.headers.get("accept", ""):

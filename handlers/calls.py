@@ -27,6 +27,22 @@ FIRST_YEAR, LAST_YEAR = 1900, 9999
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter of a route, for reading it and for OpenAPI; `default` and `most` are a number's."""
+
+    name: str
+    purpose: str
+    type: type = str
+    default: int = 0
+    most: int = 0
+
+
+def limit(default: int, most: int = 100) -> Query:
+    """Return the parameter for how much one page holds."""
+    return Query("limit", "How many at most.", int, default, most)
+
+
 @dataclass(frozen=True)
 class Call[B]:
     """One request, checked: the caller from its token, the body in its shape."""
@@ -58,12 +74,11 @@ class Call[B]:
             )
         return dict(parse_qsl(content.decode("ascii", "replace")))
 
-    def number(self, name: str, *, default: int, least: int = 1, most: int = 100) -> int:
-        """Return a whole number from the query. Raises InvalidRequest."""
-        value = self.request.params.get(name, str(default))
-        number = whole(value)
-        if number is None or not least <= number <= most:
-            raise InvalidRequest(f"This must be a whole number from {least} to {most}.", field=name)
+    def number(self, query: Query) -> int:
+        """Return a whole number from the query, 1 or more. Raises InvalidRequest."""
+        number = whole(self.request.params.get(query.name, str(query.default)))
+        if number is None or not 1 <= number <= query.most:
+            raise InvalidRequest(f"This must be a whole number from 1 to {query.most}.", field=query.name)
         return number
 
     def time(self, name: str) -> datetime | None:

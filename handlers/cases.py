@@ -3,7 +3,7 @@
 from handlers.answers import Answer
 from handlers.calls import Call, whole
 from handlers.http import Reply, Routes
-from handlers.mailboxes import PAGE
+from handlers.mailboxes import LIMIT, PAGE
 from shared import casework, drafting, drafts, mime, reviewing, sending, views
 from shared import contract as c
 from shared.errors import InvalidRequest
@@ -11,7 +11,7 @@ from shared.errors import InvalidRequest
 bp = Routes()
 
 
-@bp.endpoint("PUT", "cases/{caseId}", who="platform", body=c.PutCase, answer=c.CaseResource)
+@bp.endpoint("PUT", "cases/{caseId}", who="platform or admin", body=c.PutCase, answer=c.CaseResource)
 def put_case(call: Call[c.PutCase]) -> Answer:
     """Create a case, or replace its title and members."""
     case_id = drafts.case_id(call.path("caseId"))
@@ -23,7 +23,7 @@ def put_case(call: Call[c.PutCase]) -> Answer:
 @bp.endpoint(
     "POST",
     "cases/{caseId}/emails",
-    who="member",
+    who="member of the case who owns the mailbox",
     body=c.SendEmail,
     answer=c.EmailResource,
     status=202,
@@ -38,7 +38,12 @@ def send_email(call: Call[c.SendEmail]) -> Answer:
 
 
 @bp.endpoint(
-    "POST", "cases/{caseId}/drafts", who="member", body=c.SendEmail, answer=c.DraftResource, status=201
+    "POST",
+    "cases/{caseId}/drafts",
+    who="member of the case who owns the mailbox",
+    body=c.SendEmail,
+    answer=c.DraftResource,
+    status=201,
 )
 def put_draft(call: Call[c.SendEmail]) -> Answer:
     """Put a mail of the case into the caller's own drafts; once it is sent there, it is in the case."""
@@ -50,7 +55,7 @@ def put_draft(call: Call[c.SendEmail]) -> Answer:
 @bp.endpoint(
     "POST",
     "cases/{caseId}/drafts/{draftId}/send",
-    who="member",
+    who="member of the case who owns the mailbox",
     answer=c.EmailResource,
     status=202,
     headers=("Idempotency-Key",),
@@ -62,24 +67,24 @@ def send_draft(call: Call[None]) -> Answer:
     return Answer(views.email(message), status=202)
 
 
-@bp.endpoint("GET", "cases/{caseId}/emails", who="member", answer=c.Timeline, query=PAGE)
+@bp.endpoint("GET", "cases/{caseId}/emails", who="member of the case", answer=c.Timeline, query=PAGE)
 def list_emails(call: Call[None]) -> Answer:
     """The case's e-mails, oldest first; long ones make a page shorter than its `limit`."""
-    limit = call.number("limit", default=50)
+    limit = call.number(LIMIT)
     page, cursor = casework.timeline(
         call.app, call.caller, call.path("caseId"), limit=limit, cursor=call.text("cursor")
     )
     return Answer(c.Timeline(items=[views.email(message) for message in page], next_cursor=cursor))
 
 
-@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}", who="member", answer=c.EmailResource)
+@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}", who="member of the case", answer=c.EmailResource)
 def get_email(call: Call[None]) -> Answer:
     """One e-mail of the case."""
     message = casework.email(call.app, call.caller, call.path("caseId"), call.path("emailId"))
     return Answer(views.email(message))
 
 
-@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}/raw", who="member", answer=bytes)
+@bp.endpoint("GET", "cases/{caseId}/emails/{emailId}/raw", who="member of the case", answer=bytes)
 def get_raw(call: Call[None]) -> Answer:
     """The e-mail's bytes, as received or sent."""
     raw = casework.raw(call.app, call.caller, call.path("caseId"), call.path("emailId"))
@@ -89,7 +94,7 @@ def get_raw(call: Call[None]) -> Answer:
 @bp.endpoint(
     "GET",
     "cases/{caseId}/emails/{emailId}/attachments/{attachmentId}",
-    who="member",
+    who="member of the case",
     answer=bytes,
     also=(Reply(200, "*/*", bytes),),
 )
@@ -105,7 +110,11 @@ def get_attachment(call: Call[None]) -> Answer:
 
 
 @bp.endpoint(
-    "POST", "cases/{caseId}/emails/{emailId}/move", who="member", body=c.MoveEmail, answer=c.EmailResource
+    "POST",
+    "cases/{caseId}/emails/{emailId}/move",
+    who="member of the case who owns the mailbox",
+    body=c.MoveEmail,
+    answer=c.EmailResource,
 )
 def move_email(call: Call[c.MoveEmail]) -> Answer:
     """Move the e-mail's conversation to another case; future replies follow. Moving back undoes it."""
@@ -115,7 +124,14 @@ def move_email(call: Call[c.MoveEmail]) -> Answer:
     return Answer(views.email(message))
 
 
-@bp.endpoint("POST", "cases/{caseId}/links", who="member", body=c.LinkEmail, answer=c.Linked, status=201)
+@bp.endpoint(
+    "POST",
+    "cases/{caseId}/links",
+    who="member of the case who owns the mailbox",
+    body=c.LinkEmail,
+    answer=c.Linked,
+    status=201,
+)
 def link_email(call: Call[c.LinkEmail]) -> Answer:
     """File a mail of the caller's mailbox, and its conversation, into the case."""
     message, others = reviewing.link(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from handlers import browser
 from handlers.answers import Answer
-from handlers.calls import Call
-from handlers.http import Query, Reply, Routes
+from handlers.calls import Call, Query
+from handlers.http import Reply, Routes
 from shared import authorizing, logs, pages, returning
 from shared.app import App
 from shared.contract import AskConsent, ConsentLink

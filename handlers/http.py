@@ -15,25 +15,29 @@ import azure.functions as func
 
 from handlers import browser
 from handlers.answers import Answer, encoded, problem
-from handlers.calls import Call, body_of, correlation, refuse_unknown
+from handlers.calls import Call, Query, body_of, correlation, refuse_unknown
 from shared import bootstrap, deadline, logs, pages
 from shared.app import App
 from shared.callers import Caller
 from shared.errors import ZalionError
 from shared.shares import REQUESTS
 
-Who = Literal["anyone", "member", "admin", "platform", "owner", "browser", "provider"]
+Who = Literal[
+    "anyone",
+    "browser",
+    "provider",
+    "admin",
+    "platform or admin",
+    "member or admin",
+    "member of the case",
+    "member of the case who owns the mailbox",
+    "owner of the mailbox",
+    "owner of the mailbox, or admin",
+]
+"""`admin`, `member` and `platform` are roles of the token. Use cases check it; this only tells."""
+
 ANONYMOUS = {"anyone", "browser", "provider"}
 """Who brings no token of ours: proven otherwise, or in need of no proof."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query parameter of a route, for reading it and for OpenAPI."""
-
-    name: str
-    purpose: str
-    type: type = str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ https://learn.microsoft.com/graph/change-notifications-delivery-webhooks, https:
 """
 
 from handlers.answers import Answer
-from handlers.calls import Call
-from handlers.http import Query, Reply, Routes
+from handlers.calls import Call, Query
+from handlers.http import Reply, Routes
 from shared import noticing
 from shared.contract import Accepted
 

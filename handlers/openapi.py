@@ -1,34 +1,75 @@
 """OpenAPI 3.1, generated from the registered routes and the shapes in `shared.contract`. Pure."""
 
 import re
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
+from handlers import schemas
+from handlers.calls import Query
 from handlers.http import ANONYMOUS, ENDPOINTS, Endpoint, Reply
-from shared.contract import ProblemResource
+from shared import drafts
+from shared.contract import ProblemResource, Secret
 
-_TYPES = {str: {"type": "string"}, int: {"type": "integer"}, bool: {"type": "boolean"}}
+_TYPES: dict[type, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+}
 _MEDIA = {None: "", str: "text/html", bytes: "application/octet-stream"}
 """Of what is not JSON."""
-
-_REFERENCE = "#/components/schemas/{name}"
 
 _BINARY = {"type": "string", "format": "binary"}
 _PROBLEM = {
     "description": "A problem (RFC 9457).",
-    "content": {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(name="ProblemResource")}}},
+    "content": {
+        "application/problem+json": {"schema": {"$ref": schemas.REFERENCE.format(name="ProblemResource")}}
+    },
+}
+_WAIT = _PROBLEM | {
+    "description": "A problem (RFC 9457) that passes by itself.",
+    "headers": {
+        "Retry-After": {
+            "required": True,
+            "description": "Seconds until it is worth another try.",
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    },
 }
 _PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _TYPES[str]}}}
+
+
+_CORRELATION = {
+    "description": "What our logs, jobs and audit records call this request: the `X-Correlation-Id` that it "
+    "came with (8 to 64 letters, digits and . _ -), else a new one.",
+    "schema": _TYPES[str],
+}
+_ASKED: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "Visible ASCII. A new one for each mail, the same one where a request is repeated.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": drafts.LONGEST_KEY,
+            "pattern": f"^{drafts.KEY.pattern}$",
+        },
+    }
+}
+"""Headers of requests."""
 
 
 def document(url: str = "") -> dict[str, Any]:
     """Return the document; `url` is any URL of this app and gives the server's base."""
     used = (shape for e in ENDPOINTS for shape in (e.body, *(reply.shape for reply in _replies(e))))
     shapes = [shape for shape in used if shape not in {None, bytes}]
-    schemas, components = msgspec.json.schema_components([*shapes, ProblemResource], ref_template=_REFERENCE)
-    by_shape = dict(zip([repr(shape) for shape in shapes], schemas, strict=False))
+    described, components = msgspec.json.schema_components(
+        [*shapes, ProblemResource, Secret], ref_template=schemas.REFERENCE
+    )
+    schemas.complete(components)
+    by_shape = dict(zip([repr(shape) for shape in shapes], described, strict=False))
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         path = "/" + re.sub(r"\{(\w+)\??(:\w+)?\}", r"{\1}", endpoint.path)
@@ -41,6 +82,7 @@ def document(url: str = "") -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": {"X-Correlation-Id": _CORRELATION},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -59,7 +101,7 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     if endpoint.body:
         operation["requestBody"] = _required("application/json", by_shape[repr(endpoint.body)])
     if endpoint.form:
-        fields = {field.name: {**_TYPES[field.type], "description": field.purpose} for field in endpoint.form}
+        fields = {field.name: {**_schema(field), "description": field.purpose} for field in endpoint.form}
         schema = {"type": "object", "properties": fields, "required": list(fields)}
         operation["requestBody"] = _required("application/x-www-form-urlencoded", schema)
     return operation
@@ -83,7 +125,15 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
             described.setdefault("content", {})[reply.media] = {"schema": schema}
         if reply.headers:
             described["headers"] = {name: {"schema": _TYPES[str]} for name in reply.headers}
-    return {**responses, "default": _PAGE if endpoint.who == "browser" else _PROBLEM}
+    if endpoint.who == "browser":
+        responses["default"] = _PAGE
+    else:
+        responses = {"429": _WAIT, "503": _WAIT, **responses, "default": _PROBLEM}
+    correlated = {"X-Correlation-Id": {"$ref": "#/components/headers/X-Correlation-Id"}}
+    return {
+        status: {**answer, "headers": {**answer.get("headers", {}), **correlated}}
+        for status, answer in sorted(responses.items())
+    }
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -92,11 +142,16 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         for name in re.findall(r"\{(\w+)", endpoint.path)
     ]
     in_query = [
-        {"name": q.name, "in": "query", "description": q.purpose, "schema": _TYPES[q.type]}
+        {"name": q.name, "in": "query", "description": q.purpose, "schema": _schema(q)}
         for q in endpoint.query
     ]
     in_header = [
-        {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
-        for name in endpoint.headers
+        {"name": name, "in": "header", "required": True, **_ASKED[name]} for name in endpoint.headers
     ]
     return [*in_path, *in_query, *in_header]
+
+
+def _schema(query: Query) -> dict[str, Any]:
+    if query.type is int:
+        return {**_TYPES[int], "minimum": 1, "maximum": query.most, "default": query.default}
+    return _TYPES[query.type]

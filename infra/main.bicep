@@ -23,7 +23,7 @@ param corsOrigins array
 @description('Hosts with private addresses that mailboxes may name; empty unless the network reaches some.')
 param allowedPrivateHosts string = ''
 
-@description('Client id of Zalion\'s multi-tenant Entra app; empty if customers bring their own. Its secret: see README.')
+@description('Client id of Zalion\'s multi-tenant Entra app; empty if customers bring their own. Its secret, microsoft-client-secret, is put into the vault by hand: infra/README.md.')
 param microsoftClientId string = ''
 
 @description('Client id of Zalion\'s OAuth client at Google; its secret and the service account\'s key file are put into the vault by hand (google-client-secret, google-service-account).')

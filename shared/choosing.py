@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from msgspec import UNSET
@@ -46,7 +46,7 @@ def draft(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
         sends_with=body.sends_with,
         settings=_settings(app, caller, address, body),
         state="active",
-        since=since,
+        since=since.astimezone(UTC),
         created_at=now,
         name=mime.check_name(body.name, "name"),
         folders=_folders(app, body.receives_with, body.folders),

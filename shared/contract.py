@@ -25,6 +25,11 @@ Token = Annotated[str, Meta(max_length=16_000, pattern=r"^[ -~]*$(?!\n)")]
 AuthservId = Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$(?!\n)")]
 CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
 Settings = dict[str, dict[str, Any]]
+Time = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339; answers are in UTC."""
+
+MOST_RECIPIENTS = 300
+"""Below what mail systems take in one mail (Gmail: 500)."""
 
 
 class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -49,6 +54,10 @@ class Person(Body, frozen=True, kw_only=True):
     name: Name = ""
 
 
+Recipients = Annotated[list[Person], Meta(extra_json_schema={"maxItems": MOST_RECIPIENTS})]
+"""Of all three lists together, which `drafts` counts: one that is too long alone is told the same."""
+
+
 class NewAttachment(Body, frozen=True, kw_only=True):
     """A file to send. `contentBase64` is standard base64 (RFC 4648 section 4)."""
 
@@ -58,12 +67,15 @@ class NewAttachment(Body, frozen=True, kw_only=True):
 
 
 class SendEmail(Body, frozen=True, kw_only=True):
-    """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case."""
+    """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case.
+
+    `text` or `html` is required, both may be given. `to`, `cc` and `bcc` have at most 300 recipients in all.
+    """
 
     mailbox_id: Id
-    to: Annotated[list[Person], Meta(min_length=1, max_length=500)]
-    cc: Annotated[list[Person], Meta(max_length=500)] = []
-    bcc: Annotated[list[Person], Meta(max_length=500)] = []
+    to: Annotated[Recipients, Meta(min_length=1)]
+    cc: Recipients = []
+    bcc: Recipients = []
     subject: Name = ""
     text: Text | None = None
     html: Text | None = None
@@ -132,7 +144,7 @@ class ConsentLink(Resource, frozen=True, kw_only=True):
     """The personal link to the provider's consent page. It works once, until `expiresAt`."""
 
     url: str
-    expires_at: datetime
+    expires_at: Time
 
 
 PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
@@ -152,16 +164,17 @@ class Secret(Body, frozen=True, kw_only=True):
 
 
 class ConnectMailbox(Body, frozen=True, kw_only=True):
-    """A mailbox to connect. `settings` and `secret` may be per provider: `{"imap": {...}, "smtp": {...}}`.
+    """A mailbox to connect. `settings` are per provider, `secret` may be: `{"imap": {...}, "smtp": {...}}`.
 
-    A `secret` without provider names is used for both sides. `since` starts the history earlier than now.
-    `authservId` names whose Authentication-Results are believed; `-` where the topmost bears no name.
-    `folders` are read besides Inbox and Sent, as GET /mailboxes/{id}/folders names them; one that is renamed
-    or deleted later is told as `problem` (`folders_missing`), and all else is read on. Rules move
-    mail before it is looked at. So Exchange (`ews`) is also asked for new mail in the others, but Junk, Trash
-    and Drafts: for all headers where none are chosen, else for those of mail that quotes an id like ours.
-    Where users sign in at the provider, no secret is needed: the answer has `authorizeUrl`, and the browser
-    ends at `returnUrl`. Asking again for a mailbox that needs consent gives a fresh one.
+    A `secret` without provider names is used for both sides; a provider that users sign in at takes none.
+    `since` starts the history earlier than now. `authservId` names whose Authentication-Results are believed;
+    `-` where the topmost bears no name. `folders` are read besides Inbox and Sent, as GET
+    /mailboxes/{id}/folders names them; one that is renamed or deleted later is told as `problem`
+    (`folders_missing`), and all else is read on. Rules move mail before it is looked at. So Exchange (`ews`)
+    is also asked for new mail in the others, but Junk, Trash and Drafts: for all headers where none are
+    chosen, else for those of mail that quotes an id like ours. Where users sign in at the provider, the
+    answer has `authorizeUrl`, and the browser ends at `returnUrl`. Asking again for a mailbox that needs
+    consent gives a fresh one.
     """
 
     address: MailAddress
@@ -173,7 +186,7 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     owner: MailAddress | None = None
     folders: Folders = []
     poll_seconds: PollSeconds = 600
-    since: datetime | None = None
+    since: Time | None = None
     authserv_id: AuthservId | None = None
     return_url: Url | None = None
 
@@ -248,8 +261,8 @@ class DomainResource(Resource, frozen=True, kw_only=True):
     domain: str
     state: Literal["waiting", "proven"]
     record: DnsRecord
-    proven_at: datetime | None = None
-    checked_at: datetime | None = None
+    proven_at: Time | None = None
+    checked_at: Time | None = None
 
 
 class FieldResource(Resource, frozen=True, kw_only=True):
@@ -285,7 +298,7 @@ class IntegrationResource(Resource, frozen=True, kw_only=True):
     tenant: str | None = None
     delegation: DelegationResource | None = None
     problem: ProblemDetail | None = None
-    updated_at: datetime | None = None
+    updated_at: Time | None = None
 
 
 class LimitResource(Resource, frozen=True, kw_only=True):
@@ -316,12 +329,12 @@ class MailboxResource(Resource, frozen=True, kw_only=True):
     settings: Settings
     folders: list[str]
     poll_seconds: int
-    since: datetime
-    created_at: datetime
+    since: Time
+    created_at: Time
     authserv_id: str | None
-    synced_at: datetime | None = None
+    synced_at: Time | None = None
     push: Literal["none", "live", "silent"] = "none"
-    push_until: datetime | None = None
+    push_until: Time | None = None
     authorize_url: str | None = None
     problem: ProblemDetail | None = None
 
@@ -332,7 +345,7 @@ class DisconnectReceipt(Resource, frozen=True, kw_only=True):
     mailbox_id: str
     address: str
     state: Literal["disconnected"]
-    disconnected_at: datetime
+    disconnected_at: Time
     destroyed: list[str]
     kept: str
 
@@ -352,7 +365,7 @@ class SearchHit(Resource, frozen=True, kw_only=True):
     sender: Person | None = msgspec.field(name="from")
     to: list[Person]
     subject: str
-    sent_at: datetime | None
+    sent_at: Time | None
     message_id: str | None
     size: int
 
@@ -400,8 +413,8 @@ class EmailResource(Resource, frozen=True, kw_only=True):
     cc: list[Person]
     bcc: list[Person]
     subject: str
-    sent_at: datetime | None
-    received_at: datetime
+    sent_at: Time | None
+    received_at: Time
     snippet: str
     text: str | None
     html: str | None
@@ -437,7 +450,7 @@ class ReviewResource(Resource, frozen=True, kw_only=True):
     sender: Person | None = msgspec.field(name="from")
     to: list[Person]
     subject: str
-    sent_at: datetime | None
+    sent_at: Time | None
     reason: str
     evidence: EvidenceResource
 
@@ -489,7 +502,7 @@ class Health(Resource, frozen=True, kw_only=True):
 class AuditResource(Resource, frozen=True, kw_only=True):
     """Who did what, when, to what, and how it ended."""
 
-    at: datetime
+    at: Time
     id: str
     event: str
     actor: str

@@ -12,15 +12,14 @@ import msgspec
 import msgspec.structs
 
 from shared import mime
-from shared.contract import NewAttachment, Person, SendEmail
+from shared.contract import MOST_RECIPIENTS, NewAttachment, Person, SendEmail
 from shared.errors import InvalidRequest
 from shared.model import Address, MailboxDraft
 
-MOST_RECIPIENTS = 300
-"""Below what mail systems take in one mail (Gmail: 500)."""
-
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+LONGEST_KEY = 255
+KEY = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
+"""Visible ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 def idempotency_key(header: str | None) -> str:
     """Check the Idempotency-Key header: 1 to 255 visible ASCII characters."""
-    if header is None or not _KEY.fullmatch(header):
+    if header is None or not KEY.fullmatch(header):
         fix = "Send a new UUID for each mail, and the same one when you repeat a request."
         raise InvalidRequest("An Idempotency-Key is needed.", field="Idempotency-Key", fix=fix)
     return header

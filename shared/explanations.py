@@ -7,6 +7,19 @@ from collections.abc import Mapping
 
 Text = tuple[str, str, str]
 
+OUTCOMES = {
+    "connected",
+    "connected_for",
+    "approved",
+    "ask_approval",
+    "ask_mailbox",
+    "ask_mailbox_for",
+    "answered",
+    "not_wanted",
+    "waiting",
+}
+"""What only a page says, of what went well or goes on; all else is a refusal's `reason`."""
+
 TEXTS: Mapping[str, Mapping[str, Text]] = {
     "connected": {
         "en": (

@@ -14,6 +14,7 @@ from shared.shares import JOBS, REQUESTS
 pytestmark = pytest.mark.fast
 
 INFRA = Path(__file__).parents[1] / "infra"
+README = (INFRA / "README.md").read_text()
 MAIN = (INFRA / "main.bicep").read_text()
 EVERYTHING = MAIN + (INFRA / "roles.bicep").read_text()
 
@@ -22,6 +23,18 @@ def test_every_setting_that_the_code_reads_is_set():
     declared = set(re.findall(r"^  ([A-Z]\w+?)(?:__\w+)?: ", MAIN, re.MULTILINE))
     read = {setting.name.partition("__")[0] for setting in SETTINGS}
     assert read <= declared
+
+
+def test_the_readme_names_every_parameter():
+    rows = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(re.findall(r"^param (\w+)", MAIN, re.MULTILINE))
+
+
+def test_the_readme_says_how_each_secret_of_ours_gets_into_the_vault():
+    names = {setting.name for setting in SETTINGS if setting.name.endswith(("_SECRET_NAME", "_KEY_NAME"))}
+    secrets = {re.search(rf"^  {name}: '(.*)'", MAIN, re.MULTILINE)[1] for name in names}
+    assert set(re.findall(r"az keyvault secret set .*--name (\S+)", README)) == secrets
+    assert secrets == {setting.default for setting in SETTINGS if setting.name in names}
 
 
 def test_every_queue_is_declared_with_its_poison_twin():

@@ -1,9 +1,13 @@
 """The contract says what is really answered, also where that is no JSON."""
 
+import re
+
 import pytest
 
 import function_app
 from handlers import openapi
+from shared import audit, drafts
+from shared.errors import InvalidRequest
 
 pytestmark = pytest.mark.fast
 
@@ -62,3 +66,65 @@ def test_all_else_is_json_and_problems():
     assert list(answers["202"]["content"]) == ["application/json"]
     assert list(answers["default"]["content"]) == ["application/problem+json"]
     assert parameters("post", "/cases/{caseId}/emails", "header") == {"Idempotency-Key"}
+
+
+def every_operation():
+    assert function_app.app
+    for path, item in openapi.document()["paths"].items():
+        for method, described in item.items():
+            yield f"{method} {path}", described
+
+
+def schema_of(method, path, name):
+    [found] = [p["schema"] for p in operation(method, path)["parameters"] if p["name"] == name]
+    return found
+
+
+def test_a_key_is_described_as_it_is_checked():
+    for path in ("/cases/{caseId}/emails", "/cases/{caseId}/drafts/{draftId}/send"):
+        [header] = [p for p in operation("post", path)["parameters"] if p["in"] == "header"]
+        schema = header["schema"]
+        assert header["required"]
+        assert (schema["minLength"], schema["maxLength"]) == (1, 255)
+        for key in ("!", "~" * 255, "", "x" * 256, "a b", "ä"):
+            fits = re.search(schema["pattern"], key) is not None
+            assert fits == (1 <= len(key) <= 255 and key.isascii() and " " not in key)
+            if fits:
+                assert drafts.idempotency_key(key) == key
+            else:
+                with pytest.raises(InvalidRequest):
+                    drafts.idempotency_key(key)
+
+
+def test_every_answer_has_its_correlation_id_and_says_how_long_to_wait():
+    for name, described in every_operation():
+        for status, answer in described["responses"].items():
+            assert "X-Correlation-Id" in answer["headers"], (name, status)
+        pages = described["description"] == "Who: browser."
+        for status in () if pages else ("429", "503"):
+            if "application/problem+json" in described["responses"][status]["content"]:
+                assert "Retry-After" in described["responses"][status]["headers"], (name, status)
+
+
+@pytest.mark.parametrize(
+    ("path", "default", "most"),
+    [
+        ("/mailboxes", 50, 100),
+        ("/mailboxes/{mailboxId}/search", 25, 100),
+        ("/mailboxes/{mailboxId}/reviews", 50, 100),
+        ("/cases/{caseId}/emails", 50, 100),
+        ("/audit", 100, audit.EXPORT_PAGE),
+    ],
+)
+def test_a_limit_has_its_range_and_its_default(path, default, most):
+    expected = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    assert schema_of("get", path, "limit") == expected
+
+
+def test_a_time_that_is_asked_for_has_its_format():
+    for path, names in {
+        "/audit": ("from", "to"),
+        "/mailboxes/{mailboxId}/search": ("after", "before"),
+    }.items():
+        for name in names:
+            assert schema_of("get", path, name) == {"type": "string", "format": "date-time"}

@@ -19,6 +19,12 @@ def test_the_readme_stays_short():
     assert len(README.read_text().splitlines()) <= 150
 
 
+def test_every_setting_of_the_sample_is_named_also_those_of_the_host():
+    sample = json.loads((README.parent / "local.settings.sample.json").read_text())
+    text = README.read_text()
+    assert [name for name in sample["Values"] if f"`{name}`" not in text] == []
+
+
 def test_the_sample_settings_are_complete():
     sample = json.loads((README.parent / "local.settings.sample.json").read_text())
     assert {setting.name for setting in SETTINGS if setting.required} <= set(sample["Values"])

@@ -1,10 +1,12 @@
 """What callers get wrong: a problem that names the field, and nothing is lost."""
 
 import base64
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import requests
 
+from shared.contract import MOST_RECIPIENTS
 from tests.api.conftest import Client, connection, draft, key, open_office, until
 from tests.scenes import someone
 
@@ -257,6 +259,26 @@ def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, sta
     assert answer.json()["code"] == code
     if field:
         assert answer.json()["field"] == field
+
+
+def test_where_a_mailboxs_history_starts_is_answered_in_utc(office, world):
+    since = (datetime.now(UTC) - timedelta(days=3)).replace(microsecond=0)
+    elsewhere = since.astimezone(timezone(timedelta(hours=2))).isoformat()
+    answer = connect(office, world, since=elsewhere)
+    assert answer.status_code == 201, answer.text
+    told = [answer, office.alice_("GET", f"/mailboxes/{answer.json()['id']}")]
+    assert {one.json()["since"] for one in told} == {since.isoformat().replace("+00:00", "Z")}
+
+
+@pytest.mark.parametrize("side", ["to", "cc", "bcc"])
+@pytest.mark.parametrize("recipients", [300, 600])
+def test_a_mail_with_too_many_recipients_says_what_helps(office, side, recipients):
+    many = [{"address": f"a{n}@b.example"} for n in range(recipients)]
+    one = {"to": [{"address": "a@b.example"}]}
+    answer = send(office, **(one | {side: many} if side != "to" else {"to": many, "cc": one["to"]}))
+    assert (answer.status_code, answer.json()["field"]) == (400, "to")
+    assert f"{MOST_RECIPIENTS} recipients" in answer.json()["detail"]
+    assert "several mails" in answer.json()["fix"]
 
 
 @pytest.mark.parametrize(

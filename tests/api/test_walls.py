@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 import time
 
 import jwt
 import pytest
+import requests
 
 from tests.api.conftest import Client, client, connection, draft, key, open_office, until
 from tests.scenes import someone, write
@@ -69,10 +71,6 @@ OPEN = [
 
 
 def test_the_list_of_routes_is_complete(office, api):
-    import re
-
-    import requests
-
     document = requests.get(f"{api}/openapi.json", timeout=20).json()
     known = {
         (method.upper(), re.sub(r"\{\w+\}", "*", path))
@@ -157,6 +155,23 @@ def test_whose_domain_has_umlauts_is_the_member_and_owner_whom_others_named(worl
     admins = office.admin("POST", "/mailboxes", connection(world, person, address=typed, owner=typed))
     assert admins.status_code == 201, admins.text
     assert anna("GET", f"/mailboxes/{admins.json()['id']}").status_code == 200
+
+
+def test_who_may_is_told_in_the_contract_as_it_is(api, world):
+    office = open_office(api, world)
+    paths = requests.get(f"{api}/openapi.json", timeout=20).json()["paths"]
+    told = {
+        (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path))): item[method]["description"]
+        for path, item in paths.items()
+        for method in item
+    }
+    for method, path, body in sorted(everything(office), key=lambda route: route[0] == "DELETE"):
+        plain = path.partition("?")[0]
+        [who] = [words for (verb, known), words in told.items() if verb == method and known.fullmatch(plain)]
+        for role, caller in (("platform", office.platform), ("member", office.bob), ("admin", office.admin)):
+            allowed = role in re.findall(r"\w+", who.replace("member of the case", "somebody"))
+            answer = caller(method, path, body, headers=key())
+            assert (answer.status_code != 403) is allowed, (role, method, path, who, answer.text)
 
 
 FOR_ADMINS = {"", "/sync", "/test"}

@@ -1,0 +1,121 @@
+"""What the document says beyond the shapes of `shared.contract`: providers' forms, secrets, codes. Pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from shared.errors import ZalionError
+from shared.explanations import OUTCOMES, TEXTS
+from shared.providers import registry
+from shared.providers.base import Field
+
+REFERENCE = "#/components/schemas/{name}"
+
+PROBLEMS = (
+    "delegation",
+    "delegation_left",
+    "disconnected",
+    "draft_gone",
+    "gave_up",
+    "mail_refused",
+    "partly_refused",
+    "push_silent",
+    "secret_ending",
+)
+"""Codes that only the problem of a mailbox, an e-mail or an integration has."""
+
+_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "integer": {"type": "integer"},
+    "boolean": {"type": "boolean"},
+    "strings": {"type": "array", "items": {"type": "string"}},
+    "date": {"type": "string", "format": "date"},
+}
+_WRITTEN = [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("text", "html")]
+
+
+def complete(components: dict[str, Any]) -> None:
+    """Add to the shapes' schemas what the shapes leave open."""
+    components |= _of_providers()
+    for shape in ("ConnectMailbox", "PatchMailbox"):
+        properties = components[shape]["properties"]
+        for name in ("settings", "secret"):
+            default = {key: value for key, value in properties[name].items() if key == "default"}
+            properties[name] = _reference(f"Mailbox{name.title()}") | default
+    components["PutIntegration"]["properties"]["settings"]["description"] = (
+        "The entries of this provider's `form`: see GET /integrations/{provider}."
+    )
+    components["SendEmail"]["anyOf"] = _WRITTEN
+    _tell_codes(components)
+
+
+def _tell_codes(components: dict[str, Any]) -> None:
+    """List the codes of refusals, and those of what is kept as a problem, which name a reason, too."""
+    told: dict[str, str] = {}
+    for error in errors():
+        told.setdefault(error.code, f"`{error.code}` ({error.status}): {error.title}.")
+    components["ProblemResource"]["properties"]["code"] |= {
+        "enum": sorted(told),
+        "description": " ".join(told[code] for code in sorted(told)),
+    }
+    components["ProblemDetail"]["properties"]["code"] |= {
+        "description": "One of the examples; of a mail that came back also its status (5.1.1, RFC 3463).",
+        "examples": sorted({*told, *PROBLEMS, *(TEXTS.keys() - OUTCOMES)}),
+    }
+
+
+def errors(base: type[ZalionError] = ZalionError) -> Iterator[type[ZalionError]]:
+    """Return the class of every error there is."""
+    yield base
+    for kind in base.__subclasses__():
+        yield from errors(kind)
+
+
+def _of_providers() -> dict[str, Any]:
+    """Return the schemas of what a mailbox is asked for, by the providers' own forms."""
+    providers = [registry.provider(name) for name in registry.names()]
+    forms = {f"{one.name.title()}Settings": _form(one.title, one.form) for one in providers}
+    settings = {one.name: _reference(f"{one.name.title()}Settings") for one in providers}
+    secrets = {one.name: _reference("Secret") for one in providers if one.oauth is None}
+    by_provider = _closed("By provider.", secrets)
+    return forms | {
+        "MailboxSettings": _closed("What each of the mailbox's providers is asked for.", settings),
+        "MailboxSecret": {
+            "description": "One secret for both sides, or one for each provider: "
+            '`{"imap": {...}, "smtp": {...}}`. None for a provider that users sign in at.',
+            "anyOf": [_reference("Secret"), by_provider],
+        },
+    }
+
+
+def _form(title: str, form: Iterable[Field]) -> dict[str, Any]:
+    own = {field.name: _entry(field) for field in form if field.level == "mailbox"}
+    return _closed(f"What a mailbox is asked for: {title}. IT may give other defaults.", own)
+
+
+def _entry(field: Field) -> dict[str, Any]:
+    """Return one field; what is required is so in words, for IT may have given it for all mailboxes."""
+    words = [
+        field.purpose,
+        *(["Required, unless IT has given it for all mailboxes"] if field.required else []),
+        *([f"IT has to allow it: `{field.allowed_by}`"] if field.allowed_by else []),
+        *(["Only an administrator may choose another value"] if field.admin_only else []),
+    ]
+    entry = {**_TYPES[field.type], "description": f"{'. '.join(words)}."}
+    if field.choices:
+        entry["enum"] = [*field.choices]
+    if field.default is not None:
+        entry["default"] = field.default
+    return entry
+
+
+def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": REFERENCE.format(name=name)}

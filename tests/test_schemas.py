@@ -1,0 +1,138 @@
+"""What the shapes do not say by themselves, the document says all the same: as the code does it."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import jsonschema_rs
+import msgspec
+import pytest
+
+import function_app
+from handlers import openapi, schemas
+from shared import contract, errors
+from shared.contract import MOST_RECIPIENTS
+from shared.explanations import OUTCOMES, TEXTS
+from shared.providers import registry
+from shared.rules import AgainstRules
+
+pytestmark = pytest.mark.fast
+
+SOURCE = Path(schemas.__file__).parents[1] / "shared"
+MAIL = {"mailboxId": "m", "to": [{"address": "a@b.example"}]}
+BOX = {"address": "a@b.example"}
+
+
+@pytest.fixture(scope="module")
+def document():
+    assert function_app.app
+    return openapi.document()
+
+
+@pytest.fixture(scope="module")
+def components(document):
+    return document["components"]["schemas"]
+
+
+@pytest.fixture(scope="module")
+def fits(document):
+    def check(shape, value):
+        schema = {**document, "$ref": f"#/components/schemas/{shape}"}
+        return jsonschema_rs.Draft202012Validator(schema).is_valid(value)
+
+    return check
+
+
+def test_every_schema_is_one(components):
+    for schema in components.values():
+        jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def test_every_reference_leads_somewhere(document):
+    for reference in re.findall(r"'\$ref': '#/([^']*)'", str(document)):
+        place = document
+        for part in reference.split("/"):
+            place = place[part]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_what_each_provider_asks_a_mailbox_for_is_in_the_document(components, name):
+    provider = registry.provider(name)
+    reference = components["MailboxSettings"]["properties"][name]["$ref"].rpartition("/")[2]
+    entries = components[reference]["properties"]
+    asked = {field.name: field for field in provider.form if field.level == "mailbox"}
+    assert set(entries) == set(asked)
+    for field in asked.values():
+        entry = entries[field.name]
+        assert field.purpose in entry["description"]
+        assert ("Required" in entry["description"]) is field.required
+        assert entry.get("default") == field.default
+        assert tuple(entry.get("enum", ())) == field.choices
+        assert entry["type"] == {"strings": "array", "date": "string"}.get(field.type, field.type)
+
+
+@pytest.mark.parametrize("shape", ["ConnectMailbox", "PatchMailbox"])
+def test_settings_and_secrets_are_by_the_providers_names(fits, shape):
+    box = BOX if shape == "ConnectMailbox" else {}
+    imap = {"host": "mail.b.example", "port": 993, "security": "tls"}
+    assert fits(shape, {**box, "settings": {"imap": imap}})
+    for wrong in ({"imap": {"hots": "x"}}, {"imap": {"security": "some"}}, {"pigeon": {}}):
+        assert not fits(shape, {**box, "settings": wrong})
+    for secret in ({"password": "x"}, {"imap": {"refreshToken": "x"}, "smtp": {"password": "x"}}):
+        assert fits(shape, {**box, "secret": secret})
+    for wrong in ({"pasword": "x"}, {"imap": {"pasword": "x"}}, {"microsoft": {"password": "x"}}):
+        assert not fits(shape, {**box, "secret": wrong})
+
+
+def test_every_field_of_a_secret_is_in_the_document(components):
+    fields = {field.encode_name for field in msgspec.structs.fields(contract.Secret)}
+    assert set(components["Secret"]["properties"]) == fields
+
+
+def test_a_mail_needs_a_text_and_has_no_more_recipients_than_are_taken(fits, components):
+    assert fits("SendEmail", {**MAIL, "text": "x"})
+    assert fits("SendEmail", {**MAIL, "html": "x", "text": None})
+    assert not fits("SendEmail", MAIL)
+    assert not fits("SendEmail", {**MAIL, "text": None, "html": None})
+    for side in ("to", "cc", "bcc"):
+        assert components["SendEmail"]["properties"][side]["maxItems"] == MOST_RECIPIENTS
+    assert f"{MOST_RECIPIENTS} recipients in all" in components["SendEmail"]["description"]
+
+
+def test_every_time_has_its_format(components):
+    times = 0
+    for name, shape in vars(contract).items():
+        if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct) and name in components):
+            continue
+        hints = get_type_hints(shape)
+        for field in msgspec.structs.fields(shape):
+            if datetime in {hints[field.name], *get_args(hints[field.name])}:
+                entry = components[name]["properties"][field.encode_name]
+                assert "date-time" in {one.get("format") for one in entry.get("anyOf", [entry])}, field.name
+                times += 1
+    assert times > 10
+
+
+def test_every_code_of_a_refusal_is_in_the_document(components):
+    code = components["ProblemResource"]["properties"]["code"]
+    kinds = {
+        kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")
+    }
+    assert {*kinds, AgainstRules.code, "unauthenticated", "misconfigured"} == set(code["enum"])
+    for kind in kinds.values():
+        assert f"`{kind.code}` (" in code["description"]
+
+
+def test_every_code_of_a_problem_that_is_kept_is_in_the_document(components):
+    code = components["ProblemDetail"]["properties"]["code"]
+    written = re.findall(
+        r'\bProblem\(\s*"(\w+)"|^PARTLY = "(\w+)"',
+        "\n".join(file.read_text() for file in SOURCE.rglob("*.py")),
+        re.MULTILINE,
+    )
+    literal = {one or other for one, other in written}
+    assert set(schemas.PROBLEMS) <= literal <= set(code["examples"])
+    assert TEXTS.keys() - OUTCOMES <= set(code["examples"])
+    assert TEXTS.keys() > OUTCOMES
+    assert not OUTCOMES & set(code["examples"])
