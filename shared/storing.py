@@ -201,18 +201,22 @@ class Storing:
     def _fact(self, envelope: Envelope, message: Message) -> Delivery:
         """Make the fact of a copy; of a mail of ours it says under which id this mailbox has it."""
         other = message.origin == "case" and envelope.message_id != message.planned_id
-        known_as = (envelope.message_id or "") if other else ""
-        return Delivery(self.mailbox.id, envelope.ref, envelope.folder, known_as=known_as)
+        known_as = envelope.message_id if other and self._teaches(envelope) else None
+        return Delivery(self.mailbox.id, envelope.ref, envelope.folder, known_as=known_as or "")
+
+    def _teaches(self, envelope: Envelope) -> bool:
+        """Whether the id of a copy is one of its message's: not where its sender is found forged.
+
+        Else the answers to somebody's private mail, whose id it bears, would count as answers to this one.
+        """
+        return envelope.is_sent or mime.authentication(envelope, self.believed) != "fail"
 
     def _is_new(self, envelope: Envelope, alias: Alias) -> bool:
-        """Whether a copy taught us a further Message-ID: one that we know stays whose it is.
-
-        Not where its sender is found forged: what answers somebody's private mail would count as an answer.
-        """
-        if envelope.message_id in {None, alias.message_id}:
+        """Whether a copy taught us a further Message-ID: one that we know stays whose it is."""
+        message_id = envelope.message_id
+        if message_id is None or message_id == alias.message_id or not self._teaches(envelope):
             return False
-        forged = not envelope.is_sent and mime.authentication(envelope, self.believed) == "fail"
-        return not forged and self.knowledge.alias(str(envelope.message_id)) is None
+        return self.knowledge.alias(message_id) is None
 
     def beside(
         self,
@@ -253,8 +257,10 @@ class Storing:
 
         From another address it may be an alias, or what somebody put there (decision 020).
         """
-        if message.origin == "case" or message.direction == "in" or message.mailbox_id is None:
-            return message.origin == "case"
+        if message.origin == "case":
+            return True
+        if message.direction == "in" or message.mailbox_id is None:
+            return False
         box = self.app.records.find(self.org_id, Mailbox, message.mailbox_id)
         return bool(box and message.sender and message.sender.address == box.value.address)
 
