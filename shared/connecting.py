@@ -70,6 +70,8 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             _named(app, caller.org_id, stored, waiting) as begun,
             adopting.adopted(app, caller.org_id, mailbox, secrets_, old) as kept,
         ):
+            for name, _ in adopting.by_app(app, mailbox):
+                disconnecting.end_consent(app, caller.org_id, mailbox, name)
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
                     presence.note(app.records, account, (caller.org_id, mailbox.id))
