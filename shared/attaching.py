@@ -8,7 +8,7 @@ from shared.app import App
 from shared.authorizing import oauth_of
 from shared.errors import ConsentRequired, Temporary
 from shared.flows import explained
-from shared.model import Flow, Grant, Integration, Mailbox, SyncState, account_of
+from shared.model import Flow, Grant, Integration, Mailbox, account_of
 from shared.providers.base import Bearer, Tokens
 
 
@@ -63,7 +63,7 @@ def _forget_another(app: App, org_id: str, provider: str, mailbox: Mailbox, toke
     shared = mailbox.settings[provider].get("shared")
     if shared or not (known and tokens.subject) or known == tokens.subject:
         return
-    if provider == mailbox.receives_with and app.records.find(org_id, SyncState, mailbox.id):
+    if provider == mailbox.receives_with:
         leasing.interrupting(app, org_id, mailbox.id, {"cursor": None})
     disconnecting.end_consent(app, org_id, mailbox, provider)
 
