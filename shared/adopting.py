@@ -14,7 +14,7 @@ from shared.contract import Secret, misfit
 from shared.errors import Conflict, InvalidRequest, ZalionError
 from shared.grants import spare_of
 from shared.model import Grant, Mailbox
-from shared.providers.base import Bearer, Credential, Password, Provider
+from shared.providers.base import Bearer, Credential, OAuth, Password, Provider
 from shared.storage.base import Save, Write
 
 
@@ -116,11 +116,17 @@ def _is_redeemed(secret: Secret) -> bool:
 
 def _by_app(app: App, mailbox: Mailbox) -> Iterator[Write]:
     """Remember for which sides the app itself signs in."""
+    for side, oauth in by_app(app, mailbox):
+        scopes = tuple(oauth.scopes(mailbox.settings[side]))
+        yield Save(Grant(mailbox.id, side, "application", mailbox.address, scopes=scopes))
+
+
+def by_app(app: App, mailbox: Mailbox) -> Iterator[tuple[str, OAuth]]:
+    """Yield the providers that the app itself signs in at."""
     for side in dict.fromkeys(filter(None, (mailbox.receives_with, mailbox.sends_with))):
         oauth = app.provider(side).oauth
         if oauth and by_browser(app, mailbox) != side:
-            scopes = tuple(oauth.scopes(mailbox.settings[side]))
-            yield Save(Grant(mailbox.id, side, "application", mailbox.address, scopes=scopes))
+            yield side, oauth
 
 
 def check_kept(

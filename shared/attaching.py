@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from shared import adopting, choosing, connecting, presence
+from shared import adopting, choosing, connecting, disconnecting, leasing, presence
 from shared.app import App
 from shared.authorizing import oauth_of
 from shared.errors import ConsentRequired, Temporary
 from shared.flows import explained
-from shared.model import Flow, Integration, Mailbox, account_of
+from shared.model import Flow, Grant, Integration, Mailbox, account_of
 from shared.providers.base import Bearer, Tokens
 
 
@@ -44,11 +44,28 @@ def attach(app: App, org_id: str, flow: Flow, tokens: Tokens) -> Mailbox:
         if side == flow.provider:
             adopting.try_out(app, org_id, mailbox, side, power, lambda: credential)
     scopes = oauth_of(app, flow.provider).scopes(mailbox.settings[flow.provider])
+    _forget_another(app, org_id, flow.provider, mailbox, tokens)
     app.grants.store_consent(org_id, mailbox.id, flow.provider, tokens, scopes)
     if app.provider(flow.provider).one_account:
         _note(app, org_id, flow.provider, mailbox, tokens)
     connecting.activate(app, org_id, mailbox, flow.actor)
     return mailbox
+
+
+def _forget_another(app: App, org_id: str, provider: str, mailbox: Mailbox, tokens: Tokens) -> None:
+    """Where another person signs in under the same address, forget the account that it was.
+
+    Its cursor would pass over mail of the new one. It goes first, so that what breaks off can be repeated. A
+    shared mailbox stays what it is, whoever opens it.
+    """
+    stored = app.records.find(org_id, Grant, f"{mailbox.id}!{provider}")
+    known = stored.value.subject if stored else ""
+    shared = mailbox.settings[provider].get("shared")
+    if shared or not (known and tokens.subject) or known == tokens.subject:
+        return
+    if provider == mailbox.receives_with:
+        leasing.interrupting(app, org_id, mailbox.id, {"cursor": None})
+    disconnecting.end_consent(app, org_id, mailbox, provider)
 
 
 def _note(app: App, org_id: str, provider: str, mailbox: Mailbox, tokens: Tokens) -> None:

@@ -149,9 +149,8 @@ def _push(app: App, mailbox: Mailbox) -> CheckResource:
         fix = "Wait a minute and test again; then ask IT whether our address can be reached."
         return CheckResource(name="push", status="warning", detail=f"No push yet. {minutes}", fix=fix)
     if push.silent:
-        detail = f"The provider does not tell us of new mail, as with shared mailboxes. {minutes}"
-        fix = "Ask IT to allow the app itself to read this mailbox, or poll it more often."
-        return CheckResource(name="push", status="warning", detail=detail, fix=fix)
+        told = app.provider(mailbox.receives_with or "").silence
+        return CheckResource(name="push", status="warning", detail=f"{told.why} {minutes}", fix=told.fix)
     return CheckResource(
         name="push", status="ok", detail=f"Told of new mail until {push.until:%Y-%m-%d %H:%M}."
     )

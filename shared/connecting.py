@@ -62,20 +62,22 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     waiting = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
     if adopting.by_browser(app, mailbox):
         mailbox = waiting
+    changes = _afresh(old, mailbox) if old else {}
     event = audit.entry(
         app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id, outcome=mailbox.state
     )
     try:
         with (
-            _named(app, caller.org_id, stored, waiting) as begun,
+            _named(app, caller.org_id, stored, waiting, changes) as begun,
             adopting.adopted(app, caller, "mailbox.connected", mailbox, secrets_, old) as kept,
         ):
+            for name, _ in adopting.by_app(app, mailbox):
+                disconnecting.end_consent(app, caller.org_id, mailbox, name)
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
                     presence.note(app.records, account, (caller.org_id, mailbox.id))
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
-            changes = _afresh(old, mailbox) if old else {}
             leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
@@ -93,7 +95,7 @@ def _continued(old: Mailbox, new: Mailbox) -> Mailbox:
 
 @contextmanager
 def _named(
-    app: App, org_id: str, stored: Stored[Mailbox] | None, waiting: Mailbox
+    app: App, org_id: str, stored: Stored[Mailbox] | None, waiting: Mailbox, changes: Mapping[str, Any]
 ) -> Iterator[Stored[Mailbox]]:
     """Have a record name the mailbox while its secrets are tried and kept, so that none is without one.
 
@@ -104,6 +106,7 @@ def _named(
         yield stored
         return
     scheduling.watch(app, org_id)  # before there can be a promise
+    leasing.interrupting(app, org_id, waiting.id, changes)  # first: nobody sees afterwards what is new of it
     begun = written(app.records, org_id, waiting, stored)
     try:
         if stored:
@@ -208,13 +211,13 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
 def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
     """What must be forgotten of a mailbox's reading, as changes of its SyncState.
 
-    Other settings may mean another server, where the old one's cursor would pass mail over. When other
-    folders are chosen, what the last look said of them is no longer so: the new ones were tried.
+    Other settings may mean another server, where the old one's cursor would pass mail over, as it does from
+    before an earlier `since`. When other folders are chosen, what the last look said of them is no longer so.
     """
     told = {} if old.folders == new.folders else {"problem": None}
     name = new.receives_with
     same = name == old.receives_with and (name is None or old.settings[name] == new.settings[name])
-    return told if same else {**told, "cursor": None}
+    return told if same and new.since >= old.since else {**told, "cursor": None}
 
 
 @contextmanager

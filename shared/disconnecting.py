@@ -97,6 +97,18 @@ def drop(app: App, org_id: str, mailbox: Mailbox) -> None:
     _destroy(app, org_id, mailbox, used)
 
 
+def end_consent(app: App, org_id: str, mailbox: Mailbox, provider: str) -> None:
+    """Destroy what a person granted, before another sign-in at its provider takes its place; repeatable."""
+    grants = {
+        row.value.provider: row.value for row in app.records.range(org_id, Grant, prefix=f"{mailbox.id}!")
+    }
+    grant = grants.pop(provider, None)
+    if grant and grant.type == "consent":
+        for account in _accounts_of(app, mailbox, grant):
+            presence.forget(app.records, account, (org_id, mailbox.id))
+        _destroy(app, org_id, mailbox, kept=grants)
+
+
 def _destroy(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | None] = ()) -> tuple[str, ...]:
     """Destroy grants; who connected the account while its consent was being withdrawn finds that out now.
 

@@ -212,6 +212,7 @@ def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, A
     """
     for _ in range(5):
         with suppress(Raced):  # the look moved on, or somebody changed the mailbox: then it stays so
-            audit.commit(app, org_id, *writes, *interrupted(app, org_id, mailbox_id, **changes))
+            if all_ := [*writes, *interrupted(app, org_id, mailbox_id, **changes)]:
+                audit.commit(app, org_id, *all_)
             return
     raise Raced

@@ -75,7 +75,7 @@ def mailbox(
 ) -> c.MailboxResource:
     """Show a mailbox with what the last look at it found, and what its providers (by name) make of it."""
     able = powers.of_mailbox(record, provider)
-    problem = record.problem or (state.problem if state else None) or _silence(record)
+    problem = record.problem or (state.problem if state else None) or _silence(record, provider)
     return c.MailboxResource(
         id=record.id,
         address=record.address,
@@ -108,14 +108,12 @@ def _push(record: Mailbox) -> Literal["none", "live", "silent"]:
     return "silent" if record.push.silent else "live"
 
 
-def _silence(record: Mailbox) -> Problem | None:
+def _silence(record: Mailbox, provider: Callable[[str], Provider]) -> Problem | None:
     """A plain word about push that is none."""
-    if _push(record) != "silent":
+    if _push(record) != "silent" or not record.receives_with:
         return None
-    minutes = max(1, record.poll_seconds // 60)
-    detail = f"The provider does not tell us of new mail here; it is looked for every {minutes} minutes."
-    fix = "Ask IT to allow the app itself to read this mailbox, or have it polled more often."
-    return Problem("push_silent", detail, fix)
+    told, minutes = provider(record.receives_with).silence, max(1, record.poll_seconds // 60)
+    return Problem("push_silent", f"{told.why} It is looked for every {minutes} minutes.", told.fix)
 
 
 def integration(

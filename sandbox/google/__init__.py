@@ -154,6 +154,16 @@ class Google(WebServer):
         user.aliases.add(address)
         users[new], boxes[new] = user, box
 
+    def recreate(self, address: str, history_id: int) -> None:
+        """Delete an account and make it anew under its address; the new mailbox's numbers begin there."""
+        address = address.lower()
+        old = self.directory.users.pop(address)
+        del self.gmail.mailboxes[address]
+        old.suspended = True  # for the tokens that it gave
+        self.add_user(address, old.password, admin=old.admin).sub = f"2{old.sub[1:]}"
+        box = self.gmail.mailboxes[address]
+        box.history_id = box.oldest_history = history_id
+
     def mailbox(self, address: str) -> Mailbox:
         """Return somebody's mailbox. Raises KeyError."""
         return self.gmail.mailboxes[address.lower()]

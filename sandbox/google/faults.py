@@ -21,6 +21,7 @@ class Faults(Mishaps):
         rewrite_message_id: a sent mail gets an id of Gmail's own.
         recomposed: a draft that is sent in Gmail has lost Message-ID, References and In-Reply-To.
         late_history: so many of the next history.list name the newest record and do not show it yet.
+        deaf_histories: a startHistoryId above the mailbox's own is answered with an empty list, not with 404.
         hollow_pages: so many of the next lists begin with an empty page that names a next one (lieer#24).
         late_search: so many of the next lists with `q` do not find anything of the last minute.
         bad_mails: ids of messages that nobody gets: `bad_status` is all there is to them; where `bad_formats`
@@ -49,6 +50,7 @@ class Faults(Mishaps):
     rewrite_message_id: bool = False
     recomposed: bool = False
     late_history: int = 0
+    deaf_histories: bool = False
     hollow_pages: int = 0
     late_search: int = 0
     bad_mails: set[str] = field(default_factory=set)

@@ -123,7 +123,7 @@ def history(call: Call) -> dict[str, Any]:
     if faults.expired_histories[box.address] > 0:
         faults.expired_histories[box.address] -= 1
         raise not_found()
-    if start < box.oldest_history or start > box.history_id:
+    if start < box.oldest_history or (start > box.history_id and not faults.deaf_histories):
         raise not_found()
     if faults.late_history > 0:
         faults.late_history -= 1

@@ -513,6 +513,14 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """What a mailbox's owner is told where a provider that has push tells of nothing: why, and what to do."""
+
+    why: str = "The provider does not tell us of new mail here."
+    fix: str = "Have it polled more often, and tell who runs Zalion if that stays so for a day."
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A mail system as data. A power it lacks is None, and asking for it is answered with Unsupported.
 
@@ -523,6 +531,7 @@ class Provider:
         one_account: a person's consent and push are one for all that connected the account, in any
             organisation: they end with the last connection.
         oauth: how people and administrators sign in; None where mailboxes have passwords.
+        silence: see `Silence`.
         stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
@@ -545,6 +554,7 @@ class Provider:
     pusher: Callable[[Connection], Pusher] | None = None
     notices: Callable[[Notification], Sequence[Notice]] | None = None
     oauth: OAuth | None = None
+    silence: Silence = Silence()
     stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
     files_copy: Callable[[Mapping[str, object]], bool] = lambda _: True

@@ -9,6 +9,7 @@ from shared.contract import AskConsent, PutIntegration
 from shared.errors import Conflict, ConsentRequired, InvalidRequest, NotAllowed, Temporary, Unsupported
 from shared.model import SyncState
 from shared.providers.base import Cursor, Query
+from shared.providers.google import sending
 from shared.providers.google.position import Position
 from shared.providers.google.signing import Google
 from shared.settings import load
@@ -317,6 +318,35 @@ def test_to_be_sure_whose_mailbox_it_is_costs_an_idle_look_no_call_more(stage, w
     calls, cursor = looked(cursor)
     assert calls == ["getProfile", "history.list", "messages.get"]
     assert looked(cursor)[0] == ["getProfile"]
+
+
+@pytest.mark.parametrize("small", [sending.SMALL, 100], ids=["JSON", "upload"])
+def test_each_delegated_call_says_for_which_mailbox_it_is_and_a_persons_none(
+    stage, world, monkeypatch, small
+):
+    monkeypatch.setattr(sending, "SMALL", small)
+    people = carol, dora = stage.person("carol"), stage.person("dora")
+    delegate(stage, world, *people)
+    world.google.requests.clear()
+    scenes = [(carol, connected(stage, carol)), (dora, connected(stage, dora)), (stage.alice, stage.mailbox)]
+    for number, (who, mailbox) in enumerate(scenes):
+        theirs = replace(stage, alice=who, mailbox=mailbox, case_id=f"C-{small}-{number}")
+        casework.put_case(stage.app, caller(stage.org_id, "", "platform"), theirs.case_id, "x", [who.address])
+        assert theirs.sent().state == "sent"
+        theirs.supplier.reply(theirs.supplier.inbox()[-1])
+        theirs.sync()
+    marks = [marks_of(world, who) for who, _ in scenes]
+    assert marks[2] == {None}
+    assert len(marks[0] | marks[1]) == 2
+    assert all(len(mark) <= 40 and "@" not in mark for mark in marks[0] | marks[1])
+
+
+def marks_of(world, who):
+    """Return what calls to a mailbox are counted by; pieces of an upload belong to the one it began with."""
+    calls = [one for one in world.google.requests if one.user == who.address]
+    assert {"messages.send", "messages.get", "history.list"} <= {one.method for one in calls}
+    queries = [dict(one.query) for one in calls]
+    return {query.get("quotaUser") for query in queries if "upload_id" not in query}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.world import GOOGLE_PROJECT
-from shared import bootstrap, noticing, presence, scheduling, subscribing, working
+from shared import bootstrap, checking, noticing, presence, scheduling, subscribing, views, working
 from shared.app import SYNC
 from shared.errors import ConsentRequired, RateLimited, Temporary
 from shared.jobs import Job
@@ -369,7 +369,14 @@ def test_a_topic_that_does_not_exist_leaves_the_mailbox_polled(world, stage):
     app = replace(stage.app, endpoints={**stage.app.endpoints, "google_topic": ""})
 
     subscribing.subscribe(app, stage.org_id, stage.mailbox.id, "ended")
-    assert stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
+    silent = stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value
+    assert silent.push.silent
+    [check] = [one for one in checking.doctor(stage.app, stage.caller, silent.id) if one.name == "push"]
+    problem = views.mailbox(stage.app.provider, silent, None).problem
+    for told in (check.detail, check.fix, problem.detail, problem.fix):
+        assert "shared mailbox" not in told
+        assert "allow the app" not in told, "that is Microsoft's remedy"
+    assert (check.status, problem.code) == ("warning", "push_silent")
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "ended")
     assert not stage.app.records.get(stage.org_id, Mailbox, stage.mailbox.id).value.push.silent
 

@@ -415,6 +415,7 @@ def test_a_shared_mailbox_that_graph_refuses_to_tell_of_is_polled_and_its_admin_
     assert office.subscriptions(shared.address) == []
     found = shown(office, box)
     assert (found.push, found.state, found.problem.code) == ("silent", "active", "push_silent")
+    assert "shared mailboxes" in found.problem.detail
     assert "IT" in found.problem.fix
     assert office.app.queues.length("sync-poison") == poison
 

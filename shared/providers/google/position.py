@@ -54,8 +54,11 @@ class Position(positions.Position, positions.Patient):
     def without_history(self, named: str) -> Self:
         """Return where to go on when the history from here on is gone; `named` is Gmail's last record.
 
-        History is read after a sweep only, so nothing but what changed since is to be swept for.
+        History is read after a sweep only, so nothing but what changed since is to be swept for. A last
+        record before this one is another mailbox's, under the same address: all of that is to be swept.
         """
+        if self._is_after(named):
+            return type(self)(history=named, swept=1)
         return replace(self, history=named, lost=self.history, swept=1, seen=[], told="", told_at=0)
 
     def left_of(self, number: str, ids: Iterable[str]) -> list[str]:
@@ -99,12 +102,21 @@ class Position(positions.Position, positions.Patient):
         """End a window: forget all but the last mails, among them what it showed: the next may, too."""
         self.seen = self.seen[-max(MOST_SEEN, listed) :]
 
+    def is_of_another(self, named: str, now: int) -> bool:
+        """Whether Gmail's last record lies before this one, and has for a while: once, it may be late."""
+        return self._is_after(named) and self._is_after(self.told) and now > self.told_at + LATE
+
     def caught_up(self, named: str, now: int) -> None:
         """Move to the end of the history, but to no record that Gmail perhaps does not show yet."""
+        if self._is_after(named) and self._is_after(self.told):
+            return  # since when that is so is kept
         if self.told and now > self.told_at + LATE:
             self.history = max(self.history, self.told, key=int)
         if self.told != named:
             self.told, self.told_at = named, now
+
+    def _is_after(self, number: str) -> bool:
+        return bool(number) and int(number) < int(self.history)
 
 
 def _order(id_: str) -> tuple[int, str]:

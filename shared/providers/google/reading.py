@@ -130,7 +130,10 @@ class GmailMailbox(Answers):
             if records:
                 position.reached(records[-1]["id"])
             if token is None:
-                position.caught_up(answer["historyId"], int(time.time()))
+                named, now = answer["historyId"], int(time.time())
+                if position.is_of_another(named, now):
+                    raise self._expired(position)
+                position.caught_up(named, now)
                 return
 
     def _records(self, position: Position, start: str, token: str | None) -> Any:
@@ -140,10 +143,11 @@ class GmailMailbox(Answers):
         try:
             return self.run(request)
         except NotFound as error:
-            resume = position.without_history(self.profile()["historyId"]).cursor
-            raise CursorExpired(
-                "Gmail no longer has the history since the last look.", resume=resume
-            ) from error
+            raise self._expired(position) from error
+
+    def _expired(self, position: Position) -> CursorExpired:
+        resume = position.without_history(self.profile()["historyId"]).cursor
+        return CursorExpired("Gmail no longer has the history since the last look.", resume=resume)
 
     def _refused(self, position: Position, since: int) -> Iterator[Page]:
         """Yield what was refused before, until some of it still is: the next looks go on with the others."""

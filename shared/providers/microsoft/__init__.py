@@ -3,7 +3,7 @@
 from typing import Literal
 
 from shared.mime import NAMELESS
-from shared.providers.base import Field, Provider
+from shared.providers.base import Field, Provider, Silence
 from shared.providers.microsoft.entra import Entra
 from shared.providers.microsoft.pushing import GraphPusher, notices
 from shared.providers.microsoft.reading import GraphMailbox
@@ -57,6 +57,10 @@ PROVIDER = Provider(
     pusher=GraphPusher,
     notices=notices,
     oauth=Entra(),
+    silence=Silence(
+        "Microsoft does not tell us of new mail here, as with shared mailboxes.",
+        "Ask IT to allow the app itself to read this mailbox, or have it polled more often.",
+    ),
     stamps=NAMELESS,
     largest=largest,
     takes_turns=True,

@@ -1,0 +1,82 @@
+"""A mailbox that is connected again, from an earlier time on: what lies there from that time is read, once."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from shared import disconnecting
+from shared.model import Mailbox
+from shared.storage.base import Move
+from tests import exchange, google, microsoft, scenes
+from tests.doors import Guard, guarded
+from tests.walks.test_connecting_crashes import attempt, broken, changes
+
+CONNECT = {
+    "imap": scenes.connect,
+    "pop3": partial(scenes.connect, receives_with="pop3"),
+    "microsoft": microsoft.connect,
+    "google": google.connect,
+    "ews": exchange.connect,
+}
+"""By what receives: a function that connects somebody's mailbox, from five minutes ago on."""
+
+
+def passed_over(scene):
+    """Let a mail of the case come in before the mailbox's `since`, and disconnect it; returns its Message-ID."""
+    stored = scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id)
+    later = replace(stored.value, since=scene.clock() + timedelta(days=2))
+    scene.app.records.commit(scene.org_id, Move(stored, later))
+    scene.forget()
+    answer = scene.supplier.reply(scene.supplier.inbox()[0])
+    scene.sync()
+    assert answer["Message-ID"] not in ids(scene)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    return answer["Message-ID"]
+
+
+def ids(scene):
+    return [message.message_id for message in scene.timeline()]
+
+
+def again(scene, app=None):
+    row = scene.mailbox.receives_with
+    return CONNECT[row](scene.world, app or scene.app, scene.org_id, scene.alice)
+
+
+@pytest.mark.every_provider
+def test_what_came_since_an_earlier_time_is_read_and_nothing_twice(scene):
+    sent = scene.sent()
+    scene.sync()
+    answer = passed_over(scene)
+    again(scene)
+    scene.sync()
+    scene.sync()
+    assert ids(scene) == [sent.message_id, answer]
+
+
+@pytest.mark.every_provider
+def test_the_same_time_or_a_later_one_goes_on_where_the_mailbox_stopped(scene):
+    scene.sync()
+    before = scene.app.records.get(scene.org_id, scenes.SyncState, scene.mailbox.id).value.cursor
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    again(scene)
+    after = scene.app.records.get(scene.org_id, scenes.SyncState, scene.mailbox.id).value.cursor
+    assert (before, after) == (before, before)
+    assert before
+
+
+def test_an_earlier_time_counts_wherever_the_connecting_broke_off(scene):
+    scene.sent()
+    scene.sync()
+    passed_over(scene)
+    for k, name in changes(lambda guard: again(scene, guarded(scene.app, guard))):
+        scene.sync()
+        answer = passed_over(scene)
+        attempt(lambda: again(scene, guarded(scene.app, broken("before", k))))
+        stored = scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id)
+        if stored.value.state != "active":
+            again(scene, guarded(scene.app, Guard()))
+        scene.sync()
+        assert answer in ids(scene), name
