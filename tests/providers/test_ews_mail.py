@@ -58,14 +58,18 @@ class TestReading:
 
     def test_a_large_mailbox_is_begun_without_reading_it_and_its_cursor_is_small(self, box):
         long_ago = SINCE - timedelta(days=30)
+        other = box.mailbox.add_folder("Suppliers").id
         for _ in range(600):
             box.mailbox.add(OLD, at=long_ago)
+        old = {box.mailbox.add(OLD, other, at=long_ago).id for _ in range(600)}
         box.mailbox.add(mail("New"))
+        box.mailbox.add(mail("By a rule"), other, at=SINCE + timedelta(minutes=1))
         with box.asked() as asked:
             found, cursor = box.read()
-        assert [e.subject for e in found] == ["New"]
-        assert asked.count("SyncFolderItems") == 1 + 2
-        assert asked.count("GetItem") == 1
+        assert [e.subject for e in found] == ["New", "By a rule"]
+        assert (asked.count("SyncFolderItems"), asked.count("FindItem")) == (1 + 2, 1)
+        assert asked.count("GetItem") == 2
+        assert not old & {*box.mailbox.headers_read}
         assert len(cursor) < 4096
 
     def test_no_body_is_asked_for_but_by_fetch(self, box):

@@ -62,7 +62,7 @@ class EwsMailbox(Folders, Unmetered):
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
-        position.begin(started)
+        position.begin(started, since)
         position.follow(layout)
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
