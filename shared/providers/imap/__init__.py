@@ -48,7 +48,7 @@ class ImapMailbox(Batches):
                 raise network.no_folder(name, field)
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        """See `Receiver.pages`. What the cursor does not know, and all without one, is read from `since` on."""
+        """See `Receiver.pages`. What the cursor does not know, or none does, is read from `since` on."""
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
         position = Position.of(cursor, at=since, elsewhere=True)
         marks = self._marks(position)
