@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET
@@ -72,7 +73,7 @@ def changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mailb
             raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
         own = {field.name for field in app.provider(name).form if field.level == "mailbox"}
         kept = {key: value for key, value in old.settings[name].items() if key in own}
-        settings[name] = _checked(app, caller, name, old.address, kept | values)
+        settings[name] = _checked(app, caller, name, old.address, kept | values, kept)
         given_anew = body.secret is not UNSET
         adopting.check_kept(app.provider(name), old.settings[name], settings[name], given_anew=given_anew)
     return replace(old, **given, settings=settings, schedule=scheduling.new_token())
@@ -133,13 +134,19 @@ def _settings(
 
 
 def _checked(
-    app: App, caller: Caller, name: str, address: str, given: Mapping[str, Any]
+    app: App,
+    caller: Caller,
+    name: str,
+    address: str,
+    given: Mapping[str, Any],
+    old: Mapping[str, Any] = MappingProxyType({}),
 ) -> Mapping[str, Any]:
-    """Check a mailbox's own settings, and what only an administrator may choose."""
+    """Check a mailbox's own settings, and what only an administrator may choose; `old` may stay."""
     form, path = app.provider(name).form, f"settings.{name}"
     decided = approved(app, caller.org_id, name, address).settings
     checked = forms.check(form, given, path=path, decided=decided)
     for one in form:
-        if one.admin_only and checked.get(one.name) != one.default and "admin" not in caller.roles:
+        allowed = (one.default, old.get(one.name, one.default))
+        if one.admin_only and checked.get(one.name) not in allowed and "admin" not in caller.roles:
             raise NotAllowed("Only an administrator may choose this.", field=f"{path}.{one.name}")
     return checked

@@ -496,7 +496,7 @@ class Field:
         level: who says it. `mailbox`: each mailbox, IT may give a default; `shared`: IT for all mailboxes;
             `integration`: IT, and no mailbox needs to know.
         allowed_by: setting of the integration that must be on for another value than the default.
-        admin_only: whether only an administrator may give another value than the default.
+        admin_only: whether only an administrator may give a new value other than the default.
         place: whether it says where, or as whom, we sign in: a secret was given for one place only.
     """
 

@@ -58,14 +58,18 @@ class TestReading:
 
     def test_a_large_mailbox_is_begun_without_reading_it_and_its_cursor_is_small(self, box):
         long_ago = SINCE - timedelta(days=30)
+        other = box.mailbox.add_folder("Suppliers").id
         for _ in range(600):
             box.mailbox.add(OLD, at=long_ago)
+        old = {box.mailbox.add(OLD, other, at=long_ago).id for _ in range(600)}
         box.mailbox.add(mail("New"))
+        box.mailbox.add(mail("By a rule"), other, at=SINCE + timedelta(minutes=1))
         with box.asked() as asked:
             found, cursor = box.read()
-        assert [e.subject for e in found] == ["New"]
-        assert asked.count("SyncFolderItems") == 1 + 2
-        assert asked.count("GetItem") == 1
+        assert [e.subject for e in found] == ["New", "By a rule"]
+        assert (asked.count("SyncFolderItems"), asked.count("FindItem")) == (1 + 2, 1)
+        assert asked.count("GetItem") == 2
+        assert not old & {*box.mailbox.headers_read}
         assert len(cursor) < 4096
 
     def test_no_body_is_asked_for_but_by_fetch(self, box):
@@ -266,14 +270,38 @@ class TestReading:
         box.mailbox.add(mail("Later"), suppliers)
         assert [e.subject for e in box.read(cursor)[0]] == ["Later"]
 
-    def test_a_chosen_folder_is_read_whole_for_as_long_as_it_bears_another_name(self, box):
-        projects = box.mailbox.add_folder("Projects")
-        _, cursor = box.read(folders=["Projects"])
+    @pytest.mark.parametrize("others", ["search", "never"])
+    def test_a_chosen_folder_is_read_whole_for_as_long_as_it_bears_another_name(self, box, others):
+        projects, chosen = (
+            box.mailbox.add_folder("Projects"),
+            {"folders": ["Projects"], "otherFolders": others},
+        )
+        _, cursor = box.read(**chosen)
         projects.name = "Projects 2025"
         for subject in ("First", "Second"):
             box.mailbox.add(mail(subject), projects.id)
-            found, cursor = box.read(cursor, folders=["Projects"])
+            found, cursor = box.read(cursor, **chosen)
             assert [e.subject for e in found] == [subject]
+        box.mailbox.add(mail("Once it is chosen no more", In_Reply_To=OURS), projects.id)
+        found, _ = box.read(cursor, folders=["Inbox"], otherFolders=others)
+        assert len(found) == (others == "search")
+
+    @pytest.mark.parametrize("others", ["search", "never"])
+    def test_of_two_folders_with_the_path_that_is_chosen_both_are_read(self, box, others):
+        chosen = {"folders": ["Projects/2026"], "otherFolders": others}
+        inner = box.mailbox.add_folder("2026", parent=box.mailbox.add_folder("Projects").id)
+        folders = {inner.id, box.mailbox.add_folder("Projects/2026").id}
+        box.check(**chosen)
+        for folder in folders:
+            box.mailbox.add(mail("Before"), folder, at=SINCE + timedelta(minutes=1))
+        found, cursor = box.read(**chosen)
+        assert [e.subject for e in found] == ["Before"] * 2
+        for folder in folders:
+            box.mailbox.add(mail(folder), folder)
+        found, cursor = box.read(cursor, **chosen)
+        assert {e.subject for e in found} == folders
+        assert len({e.folder for e in found}) == 2
+        assert box.read(cursor, **chosen)[0] == []
 
     def test_a_look_that_ends_among_moved_mails_goes_on_where_it_ended(self, box):
         _, cursor = box.read()
@@ -550,6 +578,21 @@ class TestRefused:
         for tries in (2, 3):  # what quotes an id of ours is asked for as often as any
             _, cursor = box.read(cursor, folders=["Projects"])
             assert Position.of(cursor).tried == {replies[1].moving_id: tries}
+
+    def test_one_that_quotes_an_id_of_ours_is_asked_for_no_more_once_no_other_folder_is_looked_into(
+        self, box, cursor, refuse
+    ):
+        for name in ("Projects", "Private"):
+            box.mailbox.add_folder(name)
+        box.mailbox.add(mail("Good"))
+        _, cursor = box.read(cursor, folders=["Projects"])
+        reply = refuse(mail("A reply", In_Reply_To=OURS), folder="Private")
+        _, cursor = box.read(cursor, folders=["Projects"])
+        assert (Position.of(cursor).refused.keys(), Position.of(cursor).places) == ({reply.moving_id}, {})
+        box.exchange.faults.bad_mails.clear()
+        box.mailbox.headers_read.clear()
+        found, cursor = box.read(cursor, folders=["Projects"], otherFolders="never")
+        assert (found, box.mailbox.headers_read[reply.id], Position.of(cursor).refused) == ([], 0, {})
 
     def test_one_in_sent_hides_no_copy(self, box, refuse):
         copy = mail("Copy", From=box.address, References="<planned@x>")

@@ -84,6 +84,27 @@ def test_it_connects_a_mailbox_through_its_service_account(scene, world):
     assert scene.sync(box)["ignore"] == 1
 
 
+def test_what_it_alone_may_choose_stays_when_its_owner_changes_another_setting(scene, world):
+    service, carol = (exchange.person(world, name, scene.domain) for name in ("service", "carol"))
+    world.exchange.impersonators.add(service.address)
+    it, owner = caller(scene.org_id, f"it@{scene.domain}", "admin"), caller(scene.org_id, carol.address)
+    settings = {"access": "impersonation", "username": service.address}
+    box = exchange.connect(world, scene.app, scene.org_id, carol, it, settings=settings, owner=carol.address)
+
+    def change(who, **values):
+        body = PatchMailbox(settings={"ews": values})
+        return connecting.change(scene.app, who, box.id, body).settings["ews"]
+
+    changed = change(owner, otherFolders="never")
+    assert (changed["access"], changed["otherFolders"]) == ("impersonation", "never")
+    carol.box.grant_access(service.address, "full_access")
+    assert change(owner, access="delegate")["access"] == "delegate"
+    with pytest.raises(NotAllowed) as caught:
+        change(owner, access="impersonation")
+    assert caught.value.field == "settings.ews.access"
+    assert change(it, access="impersonation")["access"] == "impersonation"
+
+
 def test_a_mailbox_that_only_reads_says_why_it_does_not_send(scene, world):
     carol = exchange.person(world, "carol", scene.domain)
     box = exchange.connect(world, scene.app, scene.org_id, carol, sends_with=None)

@@ -3,17 +3,20 @@
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from email import message_from_bytes
 
 import pytest
 
 from sandbox.wire import Wire
-from shared import scheduling
+from shared import connecting, scheduling
+from shared.contract import PatchMailbox
 from shared.errors import Busy, Temporary, ZalionError
 from shared.model import SyncState
 from shared.storage.base import Save
 from tests.doors import Acting, Guard, guarded
 from tests.scenes import build_behind, imap
+from tests.walks.conftest import ROWS
 from tests.walks.test_privacy_and_budgets import fill
 
 
@@ -130,9 +133,6 @@ def test_a_changed_uidvalidity_starts_over_and_files_nothing_twice(scene, arrive
 
 
 def follow(scene, mailbox, *folders):
-    from shared import connecting
-    from shared.contract import PatchMailbox
-
     return connecting.change(scene.app, scene.caller, mailbox.id, PatchMailbox(folders=list(folders)))
 
 
@@ -152,6 +152,36 @@ def test_a_mail_moved_before_we_look_is_found(scene, arrived):
     scene.alice.move_all("Later")
     scene.sync()
     assert ids(scene)[1:] == [wanted]
+
+
+CHANGES = {
+    "imap": [{"sentFolder": "Sent"}],
+    "ews": [{"otherFolders": "never"}, {"otherFolders": "search"}],
+}
+"""Settings that are changed, and lose nothing that lies anywhere."""
+
+
+@pytest.mark.every_provider
+@pytest.mark.only(*CHANGES)
+@pytest.mark.parametrize("because", ["a setting is changed", "it cannot be read"])
+def test_a_mail_moved_before_we_look_is_found_although_the_cursor_is_lost(row, world, app, clock, because):
+    scene = ROWS[row](world, app, clock, since=clock() - timedelta(hours=1))
+    scene.sent()
+    scene.sync()
+    wanted = reply(scene, scene.supplier.inbox()[0])
+    scene.alice.move_all("Later")
+    if row == "ews":  # which looks ten minutes behind a look anyway
+        [moved] = scene.alice.listed("Later")
+        moved.received_at = clock() - timedelta(minutes=20)
+    if because == "a setting is changed":
+        for values in CHANGES[row]:
+            body = PatchMailbox(settings={row: values})
+            scene.mailbox = connecting.change(app, scene.caller, scene.mailbox.id, body)
+    else:
+        state = app.records.get(scene.org_id, SyncState, scene.mailbox.id).value
+        app.records.commit(scene.org_id, Save(replace(state, cursor='{"v":0}')))
+    scene.sync()
+    assert ids(scene).count(wanted) == 1
 
 
 @pytest.mark.every_provider

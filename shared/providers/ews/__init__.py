@@ -45,7 +45,8 @@ PROVIDER = Provider(
         Field(
             "otherFolders",
             "Folders besides Inbox, Sent and the chosen ones: search for what rules move there (once folders"
-            " are chosen, only for mail that quotes an id of ours), or never look into them",
+            " are chosen, only for mail that quotes an id of ours), or never look into them. A default is for"
+            " mailboxes that are connected from then on; PATCH changes the others, each by itself",
             default="search",
             choices=("search", "never"),
         ),

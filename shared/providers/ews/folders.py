@@ -33,10 +33,10 @@ class Layout:
     Attributes:
         watched: what is to be followed: name -> folder, Sent first.
         chosen: those of them that were chosen besides Inbox and Sent: name -> id.
-        names: id -> name, of all that may be looked into.
+        names: id -> name, of all; no two have the same.
         mail: all of these.
         missing: those that were chosen and are not there.
-        bounded: whether folders were chosen, so that the others give nothing but what quotes an id of ours.
+        bounded: whether the others give nothing but what quotes an id of ours, or nothing at all.
         closed: whether the others are never looked into.
     """
 
@@ -55,8 +55,8 @@ class Layout:
 
     @property
     def everything(self) -> list[Place]:
-        """Return all of them."""
-        return places(self.names)
+        """Return all that may be looked into."""
+        return places(id_ for id_, name in self.names.items() if not self.closed or name in self.watched)
 
 
 class Folders(Session):
@@ -82,16 +82,15 @@ class Folders(Session):
     def layout(self) -> Layout:
         """Ask for the folders and sort them out."""
         mail = [(path, one, roles) for path, one, roles in self.paths() if roles.isdisjoint(SKIPPED)]
-        names = {one.id: _name(path, roles) for path, one, roles in mail}
-        found = {path: one.id for path, one, _ in mail if path in self.chosen()}
-        chosen = {names[id_]: id_ for id_ in found.values() if names[id_] not in FOLLOWED}
+        names = _names(mail)
+        found = {one.id: path for path, one, _ in mail if path in self.chosen()}
+        chosen = {names[id_]: id_ for id_ in found if names[id_] not in FOLLOWED}
         watched = {name: self.known(name) for name in FOLLOWED}
         watched |= {name: FolderId(id=id_) for name, id_ in chosen.items()}
-        missing = tuple(name for name in self.chosen() if name not in found)
-        if closed := self.settings.get("otherFolders") == "never":
-            names = {id_: name for id_, name in names.items() if name in watched}
-        every = [one for _, one, _ in mail if one.id in names]
-        return Layout(watched, chosen, names, every, missing, bool(self.chosen()), closed)
+        missing = tuple(name for name in self.chosen() if name not in found.values())
+        closed = self.settings.get("otherFolders") == "never"
+        every = [one for _, one, _ in mail]
+        return Layout(watched, chosen, names, every, missing, closed or bool(self.chosen()), closed)
 
     def _roles(self, every: Sequence[Folder]) -> dict[str, str]:
         """Return folder id -> distinguished name; servers before 2016 do not tell it with the folder."""
@@ -102,6 +101,17 @@ class Folders(Session):
 def places(ids: Iterable[str]) -> list[Place]:
     """Name folders by their ids, as requests do."""
     return [FolderId(id=id_) for id_ in ids]
+
+
+def _names(mail: Iterable[tuple[str, Folder, set[str]]]) -> dict[str, str]:
+    """Name folders, each otherwise: id -> name. One may be called `Projects/2026`, and another lie there."""
+    ids: dict[str, str] = {}
+    for path, one, roles in sorted(mail, key=lambda each: each[1].id):
+        name = _name(path, roles)
+        while name in ids:
+            name = f"/{name}"
+        ids[name] = one.id
+    return {id_: name for name, id_ in ids.items()}
 
 
 def _name(path: str, roles: set[str]) -> str:

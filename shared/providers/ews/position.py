@@ -52,10 +52,13 @@ class Position(positions.Position, positions.Patient):
     sweep_from: datetime | None = None
     places: dict[str, str] = field(default_factory=dict)
 
-    def begin(self, started: datetime) -> None:
-        """Begin a look; the first one, and the first by a cursor without `sweep_from`, has none before it."""
+    def begin(self, started: datetime, since: datetime) -> None:
+        """Begin a look; the first one goes through the other folders from `since` on.
+
+        The first look by a cursor without `sweep_from` does so from the last look on.
+        """
+        self.sweep_from = self.sweep_from or self.swept or since
         self.swept = self.swept or started
-        self.sweep_from = self.sweep_from or self.swept
 
     def follow(self, layout: Layout) -> None:
         """Forget the folders that are not followed any more; one that is renamed stays chosen.

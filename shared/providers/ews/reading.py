@@ -62,7 +62,7 @@ class EwsMailbox(Folders, Unmetered):
         """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
-        position.begin(started)
+        position.begin(started, since)
         position.follow(layout)
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
@@ -204,9 +204,10 @@ class EwsMailbox(Folders, Unmetered):
         """
         changed, ours = layout.changed(after, position.followed()), position.ours(layout)
         whole = [one for one in changed if hashed(one) in ours]
+        others = [] if layout.closed else [one for one in changed if one not in whole]
         quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
         then = since_then(after)
-        rest = self.find(places(one for one in changed if one not in whole), Where(both(then, quotes)))
+        rest = self.find(places(others), Where(both(then, quotes)))
         return self.find(places(whole), Where(then)) + [replace(one, folder="") for one in rest]
 
     def _envelopes(
