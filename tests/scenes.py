@@ -336,16 +336,14 @@ def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:
 
 def leave(scene: "Scene") -> None:
     """Take what is due of a scene off the schedule: every later tick of this world would do it again."""
-    for due in list(scene.app.schedule.until(scene.clock() + timedelta(days=800))):
-        if due.org_id == scene.org_id:
-            scene.app.schedule.remove(due)
+    clear(scene.app, scene.org_id)
 
 
-def clear(app: App) -> None:
-    """Empty the tables: they are made anew when somebody writes."""
-    for port in (app.records, app.schedule):
-        with suppress(ResourceNotFoundError):
-            port._table.delete_table()
+def clear(app: App, org_id: str | None = None) -> None:
+    """Empty the schedule, or take an organisation's entries off it."""
+    for due in list(app.schedule.until(app.clock() + timedelta(days=800))):
+        if org_id in {None, due.org_id}:
+            app.schedule.remove(due)
 
 
 def build(world: Any, app: App, clock: Clock, receives_with: str = "imap", **mailbox: Any) -> Scene:

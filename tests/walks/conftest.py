@@ -42,11 +42,8 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_stays(world):
-    """What a file of tests leaves would be done again by every tick of the next ones, or slow them.
-
-    Azurite goes through all of a table for a range of it, whatever the partition.
-    """
+def nothing_stays_due(world):
+    """What a file of tests leaves on the schedule would be done again by every tick of the next ones."""
     yield
     scenes.clear(bootstrap.build(load(world.environment())))
 
