@@ -70,19 +70,19 @@ class Position(positions.Position):
         at: when the last complete look began.
         sent: the Sent folder's name, so that an idle poll lists no folders.
         elsewhere: mail left a folder before we saw it; the other folders are still to be looked through.
-        passed: other folder -> its UIDVALIDITY, and the UID up to which it was looked through, until all are.
         owed: folder -> the mails whose headers the server keeps back there.
         shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
             for one by one, and last unless they are `crowded`.
+        passed: other folder -> its UIDVALIDITY, and the UID up to which it was looked through, until all are.
     """
 
     at: datetime
     sent: str = ""
     elsewhere: bool = False
-    passed: dict[str, tuple[int, int]] = field(default_factory=dict)
     folders: dict[str, Mark] = field(default_factory=dict)
     owed: dict[str, Kept] = field(default_factory=dict)
     shut: bool = False
+    passed: dict[str, tuple[int, int]] = field(default_factory=dict)
     v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
