@@ -93,19 +93,20 @@ def _form(title: str, form: Iterable[Field]) -> dict[str, Any]:
 
 
 def _entry(field: Field) -> dict[str, Any]:
-    """Return one field; what is required is so in words, for IT may have given it for all mailboxes."""
+    """Return one field; what is required is so in words, for IT may have given it for all mailboxes.
+
+    So is its default: that is for a new mailbox where IT gave no other, and null takes back what was given.
+    """
     words = [
         field.purpose,
         *(["Required, unless IT has given it for all mailboxes"] if field.required else []),
         *([f"IT has to allow it: `{field.allowed_by}`"] if field.allowed_by else []),
         *(["Only an administrator may choose another value"] if field.admin_only else []),
+        *([f"Without a value: `{field.default}`"] if field.default is not None else []),
     ]
-    entry = {**_TYPES[field.type], "description": f"{'. '.join(words)}."}
-    if field.choices:
-        entry["enum"] = [*field.choices]
-    if field.default is not None:
-        entry["default"] = field.default
-    return entry
+    entry = {**_TYPES[field.type], **({"enum": [*field.choices]} if field.choices else {})}
+    told = {"description": f"{'. '.join(words)}."}
+    return entry | told if field.required else {"anyOf": [entry, {"type": "null"}], **told}
 
 
 def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:

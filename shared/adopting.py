@@ -136,7 +136,7 @@ def check_kept(
 
     Raises InvalidRequest for another place to sign in at, Conflict where people would have to sign in again.
     """
-    moved = any(old.get(one.name) != new.get(one.name) for one in provider.form if one.place)
+    moved = is_another_place(provider, old, new)
     if provider.oauth is None:
         if moved and not given_anew:
             detail = "The stored secret was given for another server or user name."
@@ -146,6 +146,11 @@ def check_kept(
     if moved or not (by_app or {*provider.oauth.scopes(new)} <= {*provider.oauth.scopes(old)}):
         fix = "Disconnect the mailbox and connect it again: its cases stay, and no mail is missed."
         raise Conflict("This needs another sign-in.", field=f"settings.{provider.name}", fix=fix)
+
+
+def is_another_place(provider: Provider, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether we sign in somewhere else, or as somebody else, by the new settings."""
+    return any(old.get(one.name) != new.get(one.name) for one in provider.form if one.place)
 
 
 def by_browser(app: App, mailbox: Mailbox) -> str | None:

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from shared import mime
 from shared.comparing import fact_of
-from shared.conversations import Decision, as_proven
+from shared.conversations import Decision, Identity, as_proven, identify
 from shared.errors import Conflict, Raced
 from shared.filing import Filer
 from shared.knowing import find, find_by_id
@@ -20,17 +20,17 @@ def by_hand(
     Returns the message, never one of another case: raises Conflict where nothing else can be had.
     """
     envelope = as_proven(envelope, filer.mailbox.address)
-    decision = _decided(filer, envelope, evidence, conversation.value)
-    name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
     for _ in range(2):
-        known = filer.knowledge.alias(name)
+        identity = identify(envelope, filer.knowledge)
+        decision, known = _decided(filer, envelope, evidence, conversation.value, identity), identity.copy_of
         with suppress(Raced):  # filed, or seen once more, at this very moment: the index tells
             if known:  # what is filed keeps its bytes, whatever looks like it
                 _again(filer, envelope, known, decision, conversation, raw)
             else:
                 filer.store(envelope, decision, conversation, raw)
             break
-    found = find_by_id(filer.app, filer.org_id, name)
+    name = (envelope.message_id if decision.trusted_id else None) or mime.synthetic_id(envelope)
+    found = find_by_id(filer.app, filer.org_id, known.message_id if known else name)
     if found is None:
         raise Raced
     fact = fact_of(found.value, filer.mailbox.id)
@@ -65,7 +65,7 @@ def _is_taken(filer: Filer, message: Message, *, here: bool) -> bool:
     """
     fact = fact_of(message, filer.mailbox.id)
     proven = fact is not None and not fact.unproven
-    return proven or (here and filer.is_by_its_owner(message))
+    return proven or message.origin == "case" or (here and filer.is_by_its_owner(message))
 
 
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:
@@ -75,17 +75,19 @@ def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) 
     """
     envelope = as_proven(envelope, filer.mailbox.address)
     evidence = Evidence("manual", envelope.message_id)
-    decision = _decided(filer, envelope, evidence, conversation.value)
-    if filer.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope)):
+    identity = identify(envelope, filer.knowledge)
+    if identity.copy_of:
         return False
+    decision = _decided(filer, envelope, evidence, conversation.value, identity)
     with suppress(Raced):  # filed at this very moment
         return filer.file(envelope, decision, conversation) == "file"
     return False
 
 
-def _decided(filer: Filer, envelope: Envelope, evidence: Evidence, conversation: Conversation) -> Decision:
+def _decided(
+    filer: Filer, envelope: Envelope, evidence: Evidence, conversation: Conversation, identity: Identity
+) -> Decision:
     """Make the decision that a human took."""
-    own = filer.knowledge.alias(envelope.message_id or mime.synthetic_id(envelope))
     sender = envelope.sender.address if envelope.sender else ""
     kind = mime.classify(envelope)
     return Decision(
@@ -94,5 +96,5 @@ def _decided(filer: Filer, envelope: Envelope, evidence: Evidence, conversation:
         conversation,
         kind=kind,
         new_participant=kind == "mail" and not filer.knowledge.knows(conversation.id, sender),
-        trusted_id=own is None or own.fingerprint == mime.fingerprint(envelope),
+        trusted_id=not identity.taken,
     )

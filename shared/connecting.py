@@ -62,7 +62,7 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     waiting = replace(mailbox, state="needs_consent", problem=NOT_SIGNED_IN)
     if adopting.by_browser(app, mailbox):
         mailbox = waiting
-    changes = _afresh(old, mailbox) if old else {}
+    changes = _afresh(app, old, mailbox) if old else {}
     event = audit.entry(
         app, "mailbox.connected", actor=caller.email, mailbox_id=mailbox.id, outcome=mailbox.state
     )
@@ -71,19 +71,32 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             _named(app, caller.org_id, stored, waiting, changes) as begun,
             adopting.adopted(app, caller, "mailbox.connected", mailbox, secrets_, old) as kept,
         ):
-            for name, _ in adopting.by_app(app, mailbox):
-                disconnecting.end_consent(app, caller.org_id, mailbox, name)
+            current = _taken_over(app, caller.org_id, mailbox, begun)
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
                     presence.note(app.records, account, (caller.org_id, mailbox.id))
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
-            leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
+            leasing.interrupting(
+                app, caller.org_id, mailbox.id, changes, Move(current, mailbox), event, *kept
+            )
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     _follow(app, caller.org_id, mailbox, waited=stored is not None)
     disconnecting.drop(app, caller.org_id, mailbox)
     return mailbox
+
+
+def _taken_over(app: App, org_id: str, mailbox: Mailbox, begun: Stored[Mailbox]) -> Stored[Mailbox]:
+    """End what a person granted where the app itself signs in from now on.
+
+    Raises Raced, with nothing ended, where somebody has signed in since this change began.
+    """
+    if names := [name for name, _ in adopting.by_app(app, mailbox)]:
+        begun = written(app.records, org_id, begun.value, begun)
+    for name in names:
+        disconnecting.end_consent(app, org_id, mailbox, name)
+    return begun
 
 
 def _continued(old: Mailbox, new: Mailbox) -> Mailbox:
@@ -201,23 +214,26 @@ def change(app: App, caller: Caller, mailbox_id: str, body: PatchMailbox) -> Mai
         event = audit.entry(app, "mailbox.changed", actor=caller.email, mailbox_id=old.id, outcome=new.state)
         if new.state == "active" and new.receives_with:
             scheduling.plan_polls(app, caller.org_id, new)
-        changes = _afresh(old, new)
+        changes = _afresh(app, old, new)
         leasing.interrupting(app, caller.org_id, new.id, changes, Move(stored, new), event, *kept)
     waited = old.state == "needs_consent"
     _follow(app, caller.org_id, new, again=new.state != old.state, waited=waited)
     return new
 
 
-def _afresh(old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
+def _afresh(app: App, old: Mailbox, new: Mailbox) -> Mapping[str, Any]:
     """What must be forgotten of a mailbox's reading, as changes of its SyncState.
 
-    Other settings may mean another server, where the old one's cursor would pass mail over, as it does from
+    Another place may mean another server, where the old one's cursor would pass mail over, as it does from
     before an earlier `since`. When other folders are chosen, what the last look said of them is no longer so.
     """
     told = {} if old.folders == new.folders else {"problem": None}
     name = new.receives_with
-    same = name == old.receives_with and (name is None or old.settings[name] == new.settings[name])
-    return told if same and new.since >= old.since else {**told, "cursor": None}
+    moved = name != old.receives_with or (
+        name is not None
+        and adopting.is_another_place(app.provider(name), old.settings[name], new.settings[name])
+    )
+    return {**told, "cursor": None} if moved or new.since < old.since else told
 
 
 @contextmanager

@@ -75,16 +75,10 @@ def decide(
         reported: for a bounce or receipt, the Message-IDs it is about.
         returned: for those, the References of the mail that they return.
     """
-    print_ = mime.fingerprint(envelope)
-    known_as = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
-    other = known_as is not None and known_as.fingerprint != print_
-    same = lookup.alias(mime.synthetic_id(envelope)) if other else known_as
-    if same:
-        return Decision("known", Evidence("same-message", same.message_id), copy_of=same)
-    rewritten = _rewritten_copy(envelope, lookup, print_)
-    if rewritten:
-        return Decision("known", Evidence("own-id-in-references", rewritten.message_id), copy_of=rewritten)
-    trusted = known_as is None
+    identity = identify(envelope, lookup)
+    if identity.copy_of:
+        evidence = Evidence(identity.rule, identity.copy_of.message_id)
+        return Decision("known", evidence, copy_of=identity.copy_of)
     return on_its_own(
         envelope,
         lookup,
@@ -92,8 +86,29 @@ def decide(
         authserv_id=authserv_id,
         reported=reported,
         returned=returned,
-        trusted_id=trusted,
+        trusted_id=not identity.taken,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which message a mail is a copy of, by which rule; `taken` where its Message-ID is another mail's."""
+
+    copy_of: Alias | None
+    rule: str = ""
+    taken: bool = False
+
+
+def identify(envelope: Envelope, lookup: Lookup) -> Identity:
+    """Recognise a copy of a message that we have: by Message-ID and fingerprint, or as ours, rewritten."""
+    print_ = mime.fingerprint(envelope)
+    known_as = lookup.alias(envelope.message_id or mime.synthetic_id(envelope))
+    other = known_as is not None and known_as.fingerprint != print_
+    same = lookup.alias(mime.synthetic_id(envelope)) if other else known_as
+    if same:
+        return Identity(same, "same-message")
+    rewritten = _rewritten_copy(envelope, lookup, print_)
+    return Identity(rewritten, "own-id-in-references" if rewritten else "", taken=other)
 
 
 def on_its_own(

@@ -74,19 +74,18 @@ class Knowledge:
         self.known.add((conversation_id, address))
         return True
 
-    def had(self, alias: Alias) -> bool:
-        """See `Lookup.had`."""
+    def own(self, alias: Alias) -> Alias | None:
+        """See `Lookup.own`."""
         message = self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
         if message is None:
-            return False
+            return None
         self._meet(message.value)
         fact = fact_of(message.value, self.mailbox_id)
-        if fact and fact.variant:  # it has another text in its place: is that of the same conversation?
-            apart = self.alias(fact.variant)
-            return apart is not None and apart.conversation_id == alias.conversation_id
-        if self.mailbox_id == message.value.mailbox_id:
-            return True
-        return fact is not None and not fact.unproven and _is_named(message.value, fact, alias)
+        if fact and fact.variant:
+            return self.alias(fact.variant)
+        sender = self.mailbox_id == message.value.mailbox_id
+        has = fact is not None and not fact.unproven
+        return alias if (sender or has) and _is_named(message.value, fact, alias, sender=sender) else None
 
     def _meet(self, message: Message) -> None:
         """Remember whose mail a message is: they take part since it was filed or promised.
@@ -104,9 +103,13 @@ class Knowledge:
         return self.app.records.find(self.org_id, Message, key) if key else None
 
 
-def _is_named(message: Message, fact: Delivery, alias: Alias) -> bool:
-    """Whether a mailbox has a message under this very id: colleagues' copies may have taught us others."""
-    return message.origin == "mailbox" or alias.message_id in {message.planned_id, fact.known_as}
+def _is_named(message: Message, fact: Delivery | None, alias: Alias, *, sender: bool) -> bool:
+    """Whether a mailbox has a message under this very id: colleagues' copies may have taught us others.
+
+    Its sender's has it also by what the server told at the hand-over.
+    """
+    named = {message.planned_id, fact.known_as if fact else None, message.message_id if sender else None}
+    return message.origin == "mailbox" or alias.message_id in named
 
 
 def find(app: App, org_id: str, conversation_id: str, email_id: str) -> Stored[Message] | None:

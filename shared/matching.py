@@ -50,8 +50,11 @@ class Lookup(Protocol):
         """Whether this address wrote, or was written to, in the conversation."""
         ...
 
-    def had(self, alias: Alias) -> bool:
-        """Whether the mailbox that is looked into has sent this message, or has it."""
+    def own(self, alias: Alias) -> Alias | None:
+        """Return whose message it is that the mailbox which is looked into sent, or has, by this id.
+
+        That is another one where it has another text in the message's place; None where it has neither.
+        """
         ...
 
 
@@ -93,8 +96,10 @@ def by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) ->
             continue
         if any(_leads_to(match.conversation, secret) for secret in secrets):
             return replace(match, secret=True)
-        if match.alias and lookup.had(match.alias):
-            return match
+        own = lookup.own(match.alias) if match.alias else None
+        place = lookup.conversation(own.conversation_id) if own else None
+        if place:
+            return replace(match, alias=own, conversation=place)
         elsewhere = elsewhere or replace(match, elsewhere=True)
     return elsewhere
 

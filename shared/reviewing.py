@@ -12,11 +12,13 @@ from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.comparing import fact_of
 from shared.confirming import along, by_hand
+from shared.conversations import STRANGER, identify
 from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.fetching import fetch_with_headers
 from shared.filing import Filer
+from shared.holding import GONE
 from shared.jobs import Job
-from shared.knowing import find, find_by_id
+from shared.knowing import Knowledge, find, find_by_id
 from shared.model import (
     Alias,
     Conversation,
@@ -100,13 +102,14 @@ def _not_being_filed(app: App, review: Review) -> None:
 def _came_to(app: App, org_id: str, review: Review) -> str | None:
     """Name the conversation that a held mail is in without its owner's decision here, if it is in any.
 
-    That is where it would go (another mailbox has it there), or wherever its own mailbox has it by now. A
-    colleague's copy in another conversation decides nothing; what has no Message-ID is not recognised.
+    That is wherever its own mailbox has it by now, or another text in its place. A colleague's copy decides
+    nothing elsewhere. Where this one would go it does if that makes its sender known, for then the look that
+    follows compares the two, or if there is none to compare. What has no Message-ID is not recognised.
     """
     alias = app.records.find(org_id, Alias, digest(review.message_id)) if review.message_id else None
     if alias is None or not is_known_as(alias.value, review):
         return None
-    if alias.value.conversation_id == review.conversation_id:
+    if alias.value.conversation_id == review.conversation_id and review.reason in {STRANGER, GONE}:
         return review.conversation_id
     found = find(app, org_id, alias.value.conversation_id, alias.value.email_id)
     fact = fact_of(found.value, review.mailbox_id) if found else None
@@ -221,21 +224,17 @@ def _conversation(
 
 
 def _had(app: App, org_id: str, mailbox_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:
-    """Find what the mail is filed as, in this case or wherever its mailbox has it.
+    """Find what the mail is filed as: in this case, wherever its mailbox has it, or as one of ours.
 
     What only bears its Message-ID is another mail; a colleague's copy in another case decides nothing.
     """
-    name = mime.synthetic_id(envelope)
-    if envelope.message_id:
-        alias = app.records.find(org_id, Alias, digest(envelope.message_id))
-        same = alias is None or alias.value.fingerprint == mime.fingerprint(envelope)
-        name = envelope.message_id if same else name
-    found = find_by_id(app, org_id, name)
+    alias = identify(envelope, Knowledge(app, org_id, mailbox_id)).copy_of
+    found = find(app, org_id, alias.conversation_id, alias.email_id) if alias else None
     fact = fact_of(found.value, mailbox_id) if found else None
-    if fact and fact.variant:
-        return find_by_id(app, org_id, fact.variant)
-    is_had = fact is not None and not fact.unproven
-    return found if found and (is_had or found.value.case_id == case_id) else None
+    if found is None or (fact and fact.variant):
+        return find_by_id(app, org_id, fact.variant) if fact else None
+    is_had = found.value.origin == "case" or (fact is not None and not fact.unproven)
+    return found if is_had or found.value.case_id == case_id else None
 
 
 def _answered(app: App, org_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:

@@ -187,12 +187,12 @@ class Storing:
             return message
         copied = fact and not fact.folder and _is_of_another_id(envelope, message)  # looked for, and no more
         seen = self._fact(envelope, message)
-        other = fact and not fact.known_as and seen.known_as and self.mailbox.id != message.mailbox_id
+        other = fact and not fact.known_as and seen.known_as
         if fact is None or fact.unproven or copied or other:
             new = with_fact(new, seen)
         if message.state == "uncertain":
             new = replace(new, state="sent", error=None)
-        own = envelope.is_sent and mime.is_from(envelope, self.mailbox.address)
+        own = envelope.is_sent and envelope.sender and envelope.sender.address == self.mailbox.address
         if own and message.direction == "in":  # a colleague's copy of it was seen first
             sent = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
             new = bouncing.as_marked(self.app, self.org_id, sent)

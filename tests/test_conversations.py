@@ -52,8 +52,8 @@ class Known:
     def knows(self, conversation_id, address):
         return conversation_id == CONVERSATION.id and address in self.people
 
-    def had(self, alias):
-        return self.mine and alias.message_id not in self.elsewhere
+    def own(self, alias):
+        return alias if self.mine and alias.message_id not in self.elsewhere else None
 
 
 def envelope(**changes) -> Envelope:

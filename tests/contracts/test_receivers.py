@@ -167,16 +167,6 @@ class TestPages:
         found, _ = read(receiver, cursor)
         assert "Moved" in [e.subject for e in found]
 
-    @needs_folders
-    def test_nor_is_one_that_was_moved_before_the_first_look(self, stage, receiver):
-        stage.put(mail("Before"), "Projects", at=SINCE - timedelta(minutes=1))
-        raw = mail("Moved")
-        stage.put(raw, at=SINCE + timedelta(minutes=1))
-        stage.move(raw, "Projects")
-        found, cursor = read(receiver)
-        assert [e.subject for e in found] == ["Moved"]
-        assert read(receiver, cursor)[0] == []
-
 
 @pytest.mark.needs("chosen_folders")
 class TestChosenFolders:

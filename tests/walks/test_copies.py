@@ -136,8 +136,9 @@ def test_a_copy_that_names_a_colleagues_own_case_keeps_no_mail_from_its_case(sce
     assert [message.text.strip() for message in received(scene)] == [TEXT]
     assert [message.text.strip() for message in received(his)] == [text]
     named = {"In_Reply_To": "<1@supplier.example>", "References": "<1@supplier.example>"}
-    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", **named)
-    assert scene.sync()["review"] == 1
+    scene.supplier.send(scene.alice.address, "Re: Offer 4711", "A correction", **named)
+    assert scene.sync()["file"] == 1  # where her own one is
+    assert {message.text.strip() for message in received(scene)} == {TEXT, "A correction"}
     assert len(received(his)) == 1
 
 
@@ -303,6 +304,19 @@ def test_a_suppliers_mail_stays_one_that_came_in_whoever_keeps_it_in_his_sent(sc
     scene.sync()
     copy = parsed(genuine)
     del copy["Cc"]
+    keep(mallory, copy)
+    his.sync()
+    [mail] = received(scene)
+    assert mail.mailbox_id is None
+
+
+def test_nor_does_a_sender_header_make_it_his(scene, mallory, his):
+    genuine = answer(scene, mallory)
+    scene.alice.receive(genuine)
+    scene.sync()
+    copy = parsed(genuine)
+    del copy["Cc"]
+    copy["Sender"] = mallory.address
     keep(mallory, copy)
     his.sync()
     [mail] = received(scene)

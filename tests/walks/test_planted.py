@@ -265,3 +265,17 @@ def test_a_copy_whose_sender_is_forged_teaches_no_id(scene):
     assert scene.sync() == {"known": 1}
     scene.supplier.send(scene.alice.address, "Re: salary", "Very private", In_Reply_To=PRIVATE)
     assert scene.sync()["ignore"] == 1
+
+
+@pytest.mark.parametrize("where", ["Sent", "INBOX"])
+def test_a_members_copy_of_a_mail_of_the_case_teaches_its_sender_no_id(scene, watched, guard, where):
+    """Who may read the case can make a copy of its mail, under the id of a private one of its sender's."""
+    carol, carols = scene.colleague()
+    copy = parsed(scene.raw(scene.sent()))
+    scene.sync()
+    copy.replace_header("Message-ID", PRIVATE)
+    keep(carol, copy) if where == "Sent" else carol.receive(copy.as_bytes(policy=email.policy.SMTP))
+    assert scene.sync(carols)["learnt"] == 1
+    scene.supplier.send(scene.alice.address, "Re: salary", "Very private", In_Reply_To=PRIVATE)
+    assert scene.sync(app=watched)["review"] == 1
+    assert guard.count(f"{scene.receiver}.fetch") == 0

@@ -279,3 +279,38 @@ def test_a_held_mail_that_was_filed_by_itself_beside_a_colleagues_copy_is_held_n
     scene.sync()
     assert "The price" in texts(scene)
     assert listed(scene) == []
+
+
+@pytest.mark.parametrize("action", ["file", "dismiss"])
+def test_a_colleagues_altered_copy_closes_no_held_mail_that_is_not_compared_with_it(scene, action):
+    carol, carols = scene.colleague()
+    ours = scene.sent().message_id
+    scene.sync()
+    forged = {"In-Reply-To": ours, "Message-ID": "<1@supplier.example>", "Cc": carol.address}
+    mail = write(scene.supplier.address, scene.alice.address, "Re: Offer 4711", "IBAN REAL", **forged)
+    mail["Authentication-Results"] = "imap.example; dmarc=fail header.from=supplier.example"
+    raw = mail.as_bytes(policy=email.policy.SMTP)
+    scene.alice.receive(raw)
+    carol.receive(raw.replace(b"REAL", b"FAKE"))
+    assert scene.sync() == scene.sync(carols) == {"review": 1}
+    [hers] = scene.reviews()
+    reviewing.decide(scene.app, caller(scene.org_id, carol.address), carols.id, hers.id, "file")
+    assert [review for review, _ in listed(scene)] == [hers]
+    decide(scene, hers, action)
+    assert {text.split()[-1] for text in texts(scene)} == ({"REAL", "FAKE"} if action == "file" else {"FAKE"})
+
+
+@pytest.mark.every_provider
+@pytest.mark.only("microsoft", "ews")
+def test_a_mail_of_ours_whose_date_the_server_rewrote_is_linked_into_no_other_case(scene, world):
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-2", "Two", [scene.alice.address])
+    faults = world.graph.faults if scene.receiver.startswith("microsoft") else world.exchange.faults
+    faults.rewrite_date = True
+    scene.sent()
+    scene.sync()
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Offer 4711"), None)[0]
+    with pytest.raises(Conflict, match="belongs to another case"):
+        reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, hit.ref)
+    message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert [message.id] == [one.id for one in scene.timeline()]

@@ -72,6 +72,8 @@ class Position(positions.Position, positions.Patient):
     def reached(self, history: str, number: str = "", upto: str = "") -> None:
         """Count everything up to a record as dealt with, and the mails of the next up to an id."""
         self.history, self.number, self.upto = history, number, upto
+        if self._is_after(self.told):  # it is behind us, however long ago that was
+            self.told, self.told_at = "", 0
 
     def changed_after(self, end: int) -> int:
         """Return the record after which something happened to what is swept for in a window with this end.

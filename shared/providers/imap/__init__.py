@@ -48,9 +48,9 @@ class ImapMailbox(Batches):
                 raise network.no_folder(name, field)
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        """See `Receiver.pages`. What the cursor does not know, or none does, is read from `since` on."""
+        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
+        position = Position.of(cursor, at=since)
         started, since = datetime.now(UTC), since.replace(microsecond=0)  # INTERNALDATE has whole seconds
-        position = Position.of(cursor, at=since, elsewhere=True)
         marks = self._marks(position)
         if missing := tuple(name for name in self.asked_for() if name not in marks):
             yield replace(position.page(), missing=missing)
@@ -59,10 +59,9 @@ class ImapMailbox(Batches):
             yield from self.owed(position, since - _DAY)
         full = yield from self._all_new(position, marks, since)
         if position.elsewhere:
-            oldest = position.at - _DAY if position.at > since else since
-            full = (yield from self._elsewhere(position, marks, oldest)) or full
+            full = (yield from self._elsewhere(position, marks, max(since, position.at) - _DAY)) or full
         if not full:
-            position.at, position.elsewhere, position.passed = started, False, {}
+            position.at, position.elsewhere = started, False
             yield position.page()
         if not first:
             yield from self.owed(position, since - _DAY)
@@ -214,16 +213,13 @@ class ImapMailbox(Batches):
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):
                 continue
-            validity = self.examine(folder.name)
-            for batch in cut(position, position.unknown(folder.name, validity, self._since(since))):
-                before = position.passed
-                position.passed = {**before, folder.name: (validity, batch[-1])}
+            uids = position.unknown(folder.name, self.examine(folder.name), self._since(since))
+            for batch in cut(position, uids):
                 try:
                     yield from self.read_first(
                         position, folder.name, batch, since, sent=folder.role == "sent"
                     )
                 except Full as error:
-                    position.passed = before
                     yield position.page((), len(batch))
                     full = bearable(error)
                     break

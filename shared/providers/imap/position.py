@@ -73,7 +73,6 @@ class Position(positions.Position):
         owed: folder -> the mails whose headers the server keeps back there.
         shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
             for one by one, and last unless they are `crowded`.
-        passed: other folder -> its UIDVALIDITY, and the UID up to which it was looked through, until all are.
     """
 
     at: datetime
@@ -82,7 +81,6 @@ class Position(positions.Position):
     folders: dict[str, Mark] = field(default_factory=dict)
     owed: dict[str, Kept] = field(default_factory=dict)
     shut: bool = False
-    passed: dict[str, tuple[int, int]] = field(default_factory=dict)
     v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
@@ -151,18 +149,15 @@ class Position(positions.Position):
         )
 
     def unknown(self, folder: str, validity: int, found: Sequence[int]) -> list[int]:
-        """Return what is still to be read, of all that a search finds in a folder that is not followed.
+        """Return what is not known to be kept back, of all that a search finds in a folder that is not read.
 
-        That is what was not passed, and is not known to be kept back. What is not found any more need not be
-        remembered as given up.
+        What it does not find any more need not be remembered as given up.
         """
-        known, last = self.passed.get(folder, (validity, 0))
-        left = [uid for uid in found if uid > last or known != validity]
         kept = self.owed.get(folder)
         if kept is None or kept.validity != validity:
-            return left
+            return [*found]
         kept.given_up.intersection_update(found)
-        return [uid for uid in left if uid not in kept.owed and uid not in kept.given_up]
+        return [uid for uid in found if uid not in kept.owed and uid not in kept.given_up]
 
     def forget(self, folders: Collection[str]) -> None:
         """Forget what was given up in these folders: they are no more, or are read."""
