@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from shared import casework, disconnecting, presence
+from shared import authorizing, casework, disconnecting, presence
+from shared.errors import Conflict
 from shared.model import Grant, Mailbox, SyncState, account_of
 from shared.providers.base import Cursor
+from shared.providers.google import spending
 from shared.providers.google.position import Position
 from shared.storage.base import Move
-from tests.doors import Guard, guarded
-from tests.google import approve, build, connect
+from tests.doors import Acting, Guard, guarded
+from tests.google import approve, build, connect, request, sign_in
 from tests.scenes import caller
 from tests.walks.test_connecting_crashes import attempt, broken, changes
 from tests.walks.test_google import look, mailbox_of
@@ -184,3 +186,35 @@ def test_a_number_of_gmails_that_was_late_once_has_nothing_swept(stage, world):
     before = len(world.google.requests)
     stage.sync()
     assert {one.method for one in world.google.requests[before:]} == {"history.list"}
+
+
+def test_a_number_that_is_late_once_after_a_look_that_rested_has_nothing_swept(stage, world, monkeypatch):
+    settled(stage)
+    aged(stage)
+    stage.supplier.reply(stage.supplier.inbox()[-1])
+    with monkeypatch.context() as limited:
+        limited.setattr(spending, "SHARE", 1)  # it rests after its first page of history
+        stage.sync()
+    stage.clock.advance(minutes=2)
+    world.google.faults.deaf_histories = True
+    stage.alice.box.history_id -= 1
+    before = len(world.google.requests)
+    stage.sync()
+    assert {one.method for one in world.google.requests[before:]} == {"history.list"}
+
+
+def test_a_sign_in_that_ends_while_a_delegation_is_tried_is_kept(stage, world):
+    stopped(stage, world)
+    address, done = stage.alice.address, []
+    owner = caller(stage.org_id, address)
+    _, url = authorizing.connect(stage.app, owner, request(address))
+    before = world.google.grants.revocations
+
+    def then(name, _times):
+        if name.endswith("check") and not done:
+            done.append(sign_in(world, stage.app, url, address))
+
+    with pytest.raises(Conflict, match="connected at the same time"):
+        connected(replace(stage, app=guarded(stage.app, Acting(then=then))), stage.alice)
+    assert (mailbox_of(stage).state, world.google.grants.revocations) == ("active", before)
+    assert look(stage) is not None
