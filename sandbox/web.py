@@ -15,6 +15,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from sandbox.ports import HOST
 
+SELDOM = 20.0
+"""Seconds between two looks of a server's thread at whether it is to end."""
+
+PATIENCE = 5.0
+"""Seconds that `stop` waits for that thread, which never keeps a process from ending."""
+
 
 @dataclass
 class Client:
@@ -100,8 +106,8 @@ class WebServer:
             )
         scheme, name = ("https", "localhost") if tls else ("http", HOST)
         self.url = f"{scheme}://{name}:{self._server.server_port}"
-        # It never wakes up by itself, `stop` wakes it: a test run has hundreds that wait until its end.
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(None,), daemon=True)
+        # It seldom wakes up by itself, `stop` wakes it: a test run has hundreds that wait until its end.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(SELDOM,), daemon=True)
         self._thread.start()
 
     def answer(self, request: Request) -> Reply:
@@ -123,9 +129,10 @@ class WebServer:
         """Stop listening, and close what clients keep open."""
         ending = threading.Thread(target=self._server.shutdown, daemon=True)
         ending.start()
-        while self._thread.is_alive():
+        until = time.monotonic() + PATIENCE
+        while self._thread.is_alive() and time.monotonic() < until:
             with suppress(OSError):  # it does not listen any more
-                socket.create_connection((HOST, self._server.server_port), timeout=1).close()
+                socket.create_connection((HOST, self._server.server_port), timeout=0.5).close()
             self._thread.join(0.05)
         self._server.server_close()
         for connection in list(self._connections):
