@@ -1,5 +1,6 @@
 """What the document says beyond the shapes of `shared.contract`: providers' forms, secrets, codes. Pure."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -102,7 +103,7 @@ def _entry(field: Field) -> dict[str, Any]:
         *(["Required, unless IT has given it for all mailboxes"] if field.required else []),
         *([f"IT has to allow it: `{field.allowed_by}`"] if field.allowed_by else []),
         *(["Only an administrator may choose another value"] if field.admin_only else []),
-        *([f"Without a value: `{field.default}`"] if field.default is not None else []),
+        *([f"Default: `{json.dumps(field.default)}`"] if field.default is not None else []),
     ]
     entry = {**_TYPES[field.type], **({"enum": [*field.choices]} if field.choices else {})}
     told = {"description": f"{'. '.join(words)}."}

@@ -71,15 +71,13 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
             _named(app, caller.org_id, stored, waiting, changes) as begun,
             adopting.adopted(app, caller, "mailbox.connected", mailbox, secrets_, old) as kept,
         ):
-            current = _taken_over(app, caller.org_id, mailbox, begun)
+            _end_consents(app, caller.org_id, mailbox, begun)
             if not adopting.by_browser(app, mailbox):  # else anybody could say so: `returning` notes it
                 for account in disconnecting.accounts(app, mailbox):
                     presence.note(app.records, account, (caller.org_id, mailbox.id))
             if mailbox.receives_with and mailbox.state == "active":
                 scheduling.plan_polls(app, caller.org_id, mailbox)
-            leasing.interrupting(
-                app, caller.org_id, mailbox.id, changes, Move(current, mailbox), event, *kept
-            )
+            leasing.interrupting(app, caller.org_id, mailbox.id, changes, Move(begun, mailbox), event, *kept)
     except Raced as raced:
         raise Conflict("This address was connected at the same time.", field="address") from raced
     _follow(app, caller.org_id, mailbox, waited=stored is not None)
@@ -87,16 +85,15 @@ def connect(app: App, caller: Caller, body: ConnectMailbox) -> Mailbox:
     return mailbox
 
 
-def _taken_over(app: App, org_id: str, mailbox: Mailbox, begun: Stored[Mailbox]) -> Stored[Mailbox]:
+def _end_consents(app: App, org_id: str, mailbox: Mailbox, begun: Stored[Mailbox]) -> None:
     """End what a person granted where the app itself signs in from now on.
 
     Raises Raced, with nothing ended, where somebody has signed in since this change began.
     """
-    if names := [name for name, _ in adopting.by_app(app, mailbox)]:
-        begun = written(app.records, org_id, begun.value, begun)
-    for name in names:
+    for name, _ in adopting.by_app(app, mailbox):
+        if app.records.get(org_id, Mailbox, mailbox.id).etag != begun.etag:
+            raise Raced
         disconnecting.end_consent(app, org_id, mailbox, name)
-    return begun
 
 
 def _continued(old: Mailbox, new: Mailbox) -> Mailbox:

@@ -55,7 +55,9 @@ def check(
     for name, field in fields.items():
         if decided is not None and field.level == "integration":
             continue
-        value = given.get(name, (decided or {}).get(name))
+        value = given.get(name)
+        if value is None:  # as null it takes back what was given
+            value = (decided or {}).get(name)
         if value is not None:
             checked[name] = _value(field, value, f"{path}.{name}")
             _allow(field, value, decided, f"{path}.{name}")

@@ -27,6 +27,7 @@ from shared.model import (
     Evidence,
     Mailbox,
     Message,
+    Participant,
     Review,
     digest,
 )
@@ -103,19 +104,32 @@ def _came_to(app: App, org_id: str, review: Review) -> str | None:
     """Name the conversation that a held mail is in without its owner's decision here, if it is in any.
 
     That is wherever its own mailbox has it by now, or another text in its place. A colleague's copy decides
-    nothing elsewhere. Where this one would go it does if that makes its sender known, for then the look that
+    nothing elsewhere. Where this one would go it does if its sender is known by now, for then the look that
     follows compares the two, or if there is none to compare. What has no Message-ID is not recognised.
     """
     alias = app.records.find(org_id, Alias, digest(review.message_id)) if review.message_id else None
     if alias is None or not is_known_as(alias.value, review):
         return None
-    if alias.value.conversation_id == review.conversation_id and review.reason in {STRANGER, GONE}:
+    here = alias.value.conversation_id == review.conversation_id
+    if here and (_would_be_filed(app, org_id, review) or _is_gone(review)):
         return review.conversation_id
     found = find(app, org_id, alias.value.conversation_id, alias.value.email_id)
     fact = fact_of(found.value, review.mailbox_id) if found else None
     if fact and fact.variant:
         alias = app.records.find(org_id, Alias, digest(fact.variant))
     return alias.value.conversation_id if alias and fact and not fact.unproven else None
+
+
+def _would_be_filed(app: App, org_id: str, review: Review) -> bool:
+    """Whether what it was held for is no longer so: its sender takes part by now."""
+    sender = review.sender.address if review.sender else ""
+    key = Participant(review.conversation_id, sender).key
+    return review.reason == STRANGER and app.records.find(org_id, Participant, key) is not None
+
+
+def _is_gone(review: Review) -> bool:
+    """Whether a mail that belongs to the case by itself could not be had."""
+    return review.reason == GONE and review.evidence.rule != "manual"
 
 
 @contextmanager

@@ -55,3 +55,9 @@ def test_what_is_wrong_is_named(given, field):
     with pytest.raises(InvalidRequest) as caught:
         forms.check(FORM, given, path="s")
     assert caught.value.field == field
+
+
+def test_null_takes_back_what_was_given_to_what_it_has_decided():
+    form = [Field("port", "A port", "integer", default=993), Field("name", "A name")]
+    checked = forms.check(form, {"port": None, "name": None}, path="settings.x", decided={"port": 1993})
+    assert checked == {"port": 1993}

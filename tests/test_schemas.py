@@ -1,5 +1,6 @@
 """What the shapes do not say by themselves, the document says all the same: as the code does it."""
 
+import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_what_each_provider_asks_a_mailbox_for_is_in_the_document(components, na
         assert field.purpose in entry["description"]
         assert ("Required" in entry["description"]) is field.required
         assert "default" not in entry  # a generated client would send it, and overrule what IT has given
-        assert (f"`{field.default}`" in entry["description"]) is (field.default is not None)
+        assert (f"`{json.dumps(field.default)}`" in entry["description"]) is (field.default is not None)
         value = entry if field.required else entry["anyOf"][0]
         assert tuple(value.get("enum", ())) == field.choices
         assert value["type"] == {"strings": "array", "date": "string"}.get(field.type, field.type)

@@ -325,6 +325,18 @@ class TestFoldersThatChange:
         assert (roles["Ausgang"], roles["Sent"]) == ("sent", None)
         box.close()
 
+    def test_a_sent_folder_that_the_settings_name_no_more_is_left_for_the_usual_one(self, alice, wire):
+        alice.put(mail("Mine"), "Ausgang")
+        named = ImapMailbox(alice.connection(wire.port, sentFolder="Ausgang"))
+        _, cursor = read(named)
+        named.close()
+        alice.put(mail("From the program"), "Sent")
+        usual = ImapMailbox(alice.connection(wire.port))
+        found, cursor = read(usual, cursor)
+        assert [(envelope.subject, envelope.is_sent) for envelope in found] == [("From the program", True)]
+        assert json.loads(cursor)["sent"] == "Sent"
+        usual.close()
+
     def test_a_sent_folder_that_was_named_is_told_while_it_is_gone(self, alice, wire):
         alice.put(mail(), "Ausgang")
         box = ImapMailbox(alice.connection(wire.port, sentFolder="Ausgang"))

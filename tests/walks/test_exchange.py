@@ -1,12 +1,18 @@
 """What only Exchange does, in whole walks; the foundation's promises hold by its row in `conftest.ROWS`."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from shared import casework, connecting, integrating, owning
 from shared.callers import Caller
 from shared.contract import ConnectMailbox, PatchMailbox, PutIntegration
 from shared.errors import ConsentRequired, InvalidRequest, NotAllowed, RateLimited, Temporary, Unsupported
-from shared.model import AuditRecord, Delivery, Mailbox
+from shared.model import AuditRecord, Delivery, Mailbox, SyncState
+from shared.providers.base import Cursor
+from shared.providers.ews.position import Position
+from shared.storage.base import Move
 from shared.syncing import PATIENCE
 from tests import exchange
 from tests.scenes import caller, write
@@ -292,3 +298,27 @@ def test_a_mail_that_leaves_through_an_smtp_server_has_one_copy_in_sent_which_is
     assert not copy.draft
     scene.sync()
     assert directions(scene) == ["out"]
+
+
+def test_what_rules_moved_while_other_folders_were_closed_is_found_once_they_are_open(scene):
+    def others(value):
+        body = PatchMailbox(settings={"ews": {"otherFolders": value}})
+        return connecting.change(scene.app, scene.caller, scene.mailbox.id, body)
+
+    suppliers = scene.alice.box.add_folder("Suppliers")
+    scene.sent()
+    scene.mailbox = others("never")
+    scene.sync()
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    [reply] = scene.alice.box.listed(scene.alice.box.place("inbox").id)
+    scene.alice.box.move(reply, suppliers.id)
+    assert scene.sync() == {}
+    position = Position.of(
+        Cursor(scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id).value.cursor)
+    )
+    position.sweep_from = position.swept = datetime.now(UTC) + timedelta(days=1)  # as after days of looks
+    stored = scene.app.records.get(scene.org_id, SyncState, scene.mailbox.id)
+    scene.app.records.commit(scene.org_id, Move(stored, replace(stored.value, cursor=position.cursor)))
+    assert scene.sync() == {}
+    scene.mailbox = others("search")
+    assert scene.sync() == {"file": 1}

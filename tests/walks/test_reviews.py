@@ -314,3 +314,15 @@ def test_a_mail_of_ours_whose_date_the_server_rewrote_is_linked_into_no_other_ca
         reviewing.link(scene.app, scene.caller, "C-2", scene.mailbox.id, hit.ref)
     message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
     assert [message.id] == [one.id for one in scene.timeline()]
+
+
+def test_a_colleagues_copy_that_makes_nobody_known_closes_no_held_mail(scene):
+    carol, carols = scene.colleague()
+    review = scene.held()
+    [raw] = [raw for raw in scene.alice.inbox() if review.message_id.encode() in raw]
+    carol.receive(b"Auto-Submitted: auto-replied\r\n" + raw.replace(b"Text", b"FAKE"))
+    scene.sync(carols)
+    reviewing.decide(scene.app, caller(scene.org_id, carol.address), carols.id, review.id, "file")
+    assert [held for held, _ in listed(scene)] == [review]
+    decide(scene, review, "file")
+    assert scene.reviews() == []

@@ -39,6 +39,7 @@ class Position(positions.Position, positions.Patient):
             the last began. A mail that is moved while we look may be where we have been already, and keeps
             the time at which it came in. It moves with each page: a look that ends early has come that far.
         places: refused mail -> the folder, hashed, in which it was ours to read; none where it quotes our id.
+        closed: whether the other folders were not to be looked into by the last look.
     """
 
     provider: ClassVar[str] = "ews"
@@ -51,6 +52,7 @@ class Position(positions.Position, positions.Patient):
     chosen: dict[str, str] = field(default_factory=dict)
     sweep_from: datetime | None = None
     places: dict[str, str] = field(default_factory=dict)
+    closed: bool = False
 
     def begin(self, started: datetime, since: datetime) -> None:
         """Begin a look; the first one goes through the other folders from `since` on.
@@ -60,12 +62,15 @@ class Position(positions.Position, positions.Patient):
         self.sweep_from = self.sweep_from or self.swept or since
         self.swept = self.swept or started
 
-    def follow(self, layout: Layout) -> None:
+    def follow(self, layout: Layout, since: datetime) -> None:
         """Forget the folders that are not followed any more; one that is renamed stays chosen.
 
         What was refused in a folder that is not ours to read any more is not asked for again: if it quotes
-        an id of ours, the sweep finds it.
+        an id of ours, the sweep finds it. Others that are not closed any more are swept from `since` on.
         """
+        if self.closed and not layout.closed:
+            self.look_back(since)
+        self.closed = layout.closed
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}

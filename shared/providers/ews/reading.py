@@ -63,7 +63,7 @@ class EwsMailbox(Folders, Unmetered):
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
         position.begin(started, since)
-        position.follow(layout)
+        position.follow(layout, since)
         if layout.missing:
             yield replace(position.page(), missing=layout.missing)
         yield from self._again(position, layout)

@@ -141,7 +141,9 @@ class ImapMailbox(Batches):
         numbers did not go on from the cursor's.
         """
         self.leave()
-        position.sent = self.configured_sent() or position.sent or self.sent()
+        configured = self.configured_sent()
+        if configured or position.configured or not position.sent:  # or named by settings that are no more
+            position.sent, position.configured = self.sent(), bool(configured)
         marks = {name: self._mark(name) for name in self.watched(position.sent)}
         if position.sent and marks[position.sent] is None:  # renamed or deleted
             position.sent = self.sent()

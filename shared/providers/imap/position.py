@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -73,6 +73,7 @@ class Position(positions.Position):
         owed: folder -> the mails whose headers the server keeps back there.
         shut: one of these ends the session, and then the server lets nobody in for a while. So they are asked
             for one by one, and last unless they are `crowded`.
+        configured: whether the settings named the Sent folder.
     """
 
     at: datetime
@@ -81,6 +82,7 @@ class Position(positions.Position):
     folders: dict[str, Mark] = field(default_factory=dict)
     owed: dict[str, Kept] = field(default_factory=dict)
     shut: bool = False
+    configured: bool = False
     v: Literal[1] = 1
 
     def anew(self) -> CursorExpired:
@@ -89,7 +91,7 @@ class Position(positions.Position):
         They are read from the beginning, and what was moved out of them since the last look is looked for.
         What is owed stays so: it may lie in a folder that is not read.
         """
-        rest = Position(at=self.at, sent=self.sent, elsewhere=True, owed=self.owed, shut=self.shut)
+        rest = replace(self, elsewhere=True, folders={})
         return CursorExpired("A folder was numbered anew.", resume=rest.cursor)
 
     def owe(
