@@ -52,6 +52,12 @@ def fact_of(message: Message, mailbox_id: str) -> Delivery | None:
     return next((fact for fact in message.deliveries if fact.mailbox_id == mailbox_id), None)
 
 
+def proof_of(message: Message, mailbox_id: str) -> Delivery | None:
+    """Return it where it proves something: that the mailbox has the message, or another text in its place."""
+    fact = fact_of(message, mailbox_id)
+    return fact if fact and not fact.unproven else None
+
+
 def held_by(message: Message) -> list[str]:
     """Name the mailboxes that have this message: not another text in its place, nor only its headers."""
     return [fact.mailbox_id for fact in message.deliveries if not fact.variant and not fact.unproven]
@@ -74,8 +80,7 @@ def belongs_apart(message: Message, decision: Decision) -> bool:
 
 def is_unread(message: Message, mailbox_id: str) -> bool:
     """Whether what a mailbox has under a message's headers is to be judged; ours are known by an id."""
-    fact = fact_of(message, mailbox_id)
-    return message.origin == "mailbox" and (fact is None or fact.unproven)
+    return message.origin == "mailbox" and proof_of(message, mailbox_id) is None
 
 
 def noted(message: Message, note: str) -> Message:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from shared import mime
-from shared.comparing import fact_of
+from shared.comparing import proof_of
 from shared.conversations import Decision, Identity, as_proven, identify
 from shared.errors import Conflict, Raced
 from shared.filing import Filer
@@ -33,7 +33,7 @@ def by_hand(
     found = find_by_id(filer.app, filer.org_id, known.message_id if known else name)
     if found is None:
         raise Raced
-    fact = fact_of(found.value, filer.mailbox.id)
+    fact = proof_of(found.value, filer.mailbox.id)
     apart = find_by_id(filer.app, filer.org_id, fact.variant) if fact and fact.variant else None
     message = (apart or found).value
     if message.case_id != conversation.value.case_id:  # its members only read there
@@ -63,8 +63,7 @@ def _is_taken(filer: Filer, message: Message, *, here: bool) -> bool:
 
     What only a colleague's mailbox has elsewhere is no answer to what a human says of a mail in this one.
     """
-    fact = fact_of(message, filer.mailbox.id)
-    proven = fact is not None and not fact.unproven
+    proven = proof_of(message, filer.mailbox.id) is not None
     return proven or message.origin == "case" or (here and filer.is_by_its_owner(message))
 
 

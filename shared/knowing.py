@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from shared import identity
 from shared.app import App
-from shared.comparing import fact_of
+from shared.comparing import proof_of
 from shared.model import (
     MOST_PARTICIPANTS,
     Alias,
@@ -80,12 +80,11 @@ class Knowledge:
         if message is None:
             return None
         self._meet(message.value)
-        fact = fact_of(message.value, self.mailbox_id)
+        fact = proof_of(message.value, self.mailbox_id)
         if fact and fact.variant:
             return self.alias(fact.variant)
         sender = self.mailbox_id == message.value.mailbox_id
-        has = fact is not None and not fact.unproven
-        return alias if (sender or has) and _is_named(message.value, fact, alias, sender=sender) else None
+        return alias if (sender or fact) and _is_named(message.value, fact, alias, sender=sender) else None
 
     def _meet(self, message: Message) -> None:
         """Remember whose mail a message is: they take part since it was filed or promised.

@@ -10,7 +10,7 @@ from shared import audit, jobs, mime, sealing
 from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case, whole
-from shared.comparing import fact_of
+from shared.comparing import proof_of
 from shared.confirming import along, by_hand
 from shared.conversations import STRANGER, identify
 from shared.errors import Conflict, NotFound, Raced, ZalionError
@@ -114,10 +114,10 @@ def _came_to(app: App, org_id: str, review: Review) -> str | None:
     if here and (_would_be_filed(app, org_id, review) or _is_gone(review)):
         return review.conversation_id
     found = find(app, org_id, alias.value.conversation_id, alias.value.email_id)
-    fact = fact_of(found.value, review.mailbox_id) if found else None
+    fact = proof_of(found.value, review.mailbox_id) if found else None
     if fact and fact.variant:
         alias = app.records.find(org_id, Alias, digest(fact.variant))
-    return alias.value.conversation_id if alias and fact and not fact.unproven else None
+    return alias.value.conversation_id if alias and fact else None
 
 
 def _would_be_filed(app: App, org_id: str, review: Review) -> bool:
@@ -244,10 +244,10 @@ def _had(app: App, org_id: str, mailbox_id: str, case_id: str, envelope: Envelop
     """
     alias = identify(envelope, Knowledge(app, org_id, mailbox_id)).copy_of
     found = find(app, org_id, alias.conversation_id, alias.email_id) if alias else None
-    fact = fact_of(found.value, mailbox_id) if found else None
+    fact = proof_of(found.value, mailbox_id) if found else None
     if found is None or (fact and fact.variant):
         return find_by_id(app, org_id, fact.variant) if fact else None
-    is_had = found.value.origin == "case" or (fact is not None and not fact.unproven)
+    is_had = fact is not None or found.value.origin == "case"
     return found if is_had or found.value.case_id == case_id else None
 
 

@@ -182,6 +182,14 @@ def plant(person, planted, folder):
         person.receive(planted.as_bytes(policy=email.policy.SMTP))
 
 
+def held_beside_a_plant(scene, mallory, his, genuine, planted):
+    """Have Alice's mail held, and then Mallory's copy filed in his case."""
+    scene.alice.receive(genuine)
+    scene.sync()
+    plant(mallory, planted, "INBOX")
+    his.sync()
+
+
 def texts(scene):
     return [message.text.strip() for message in received(scene)]
 
@@ -249,11 +257,7 @@ def test_a_held_mail_that_its_owner_linked_into_another_case_is_not_filed_twice_
 def test_a_held_mail_whose_filing_broke_is_dismissed_although_a_colleague_has_its_headers(
     scene, mallory, his, held_and_planted
 ):
-    genuine, planted = held_and_planted
-    scene.alice.receive(genuine)
-    scene.sync()
-    plant(mallory, planted, "INBOX")
-    his.sync()
+    held_beside_a_plant(scene, mallory, his, *held_and_planted)
     [review] = scene.reviews()
     guard = Guard(fail_at=2, how="error", error=lambda _: ValueError("a bug"), only="commit")
     with pytest.raises(ValueError, match="a bug"):
@@ -268,11 +272,7 @@ def test_a_held_mail_whose_filing_broke_is_dismissed_although_a_colleague_has_it
 def test_a_held_mail_that_was_filed_by_itself_beside_a_colleagues_copy_is_held_no_more(
     scene, mallory, his, held_and_planted
 ):
-    genuine, planted = held_and_planted
-    scene.alice.receive(genuine)
-    scene.sync()
-    plant(mallory, planted, "INBOX")
-    his.sync()
+    held_beside_a_plant(scene, mallory, his, *held_and_planted)
     first = [message for message in scene.timeline() if message.direction == "in"][-1]
     scene.sent(in_reply_to=first.id, to=[Person(address="new@supplier.example", name="N")])  # takes part now
     scene.forget()
