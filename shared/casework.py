@@ -112,9 +112,7 @@ def attachment(app: App, caller: Caller, case_id: str, email_id: str, index: int
 
 def whole(app: App, org_id: str, message: Message) -> Message:
     """Fill in a body that was too large for the record."""
-    if message.body is None:
-        return message
-    text, html = texts_of(app, org_id, message.body)
+    text, html = texts_of(app, org_id, message)
     return replace(message, text=text, html=html)
 
 

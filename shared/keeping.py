@@ -1,6 +1,7 @@
 """How a mail becomes bytes and records: bodies, participants, and what no mail may outgrow."""
 
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -33,8 +34,8 @@ INLINE_CHARACTERS = 30_000
 LARGEST_RECORD = 250_000
 """Octets of JSON; a record takes 448,000 characters, and a message grows by its deliveries."""
 
-BLOB, BODY = "raw/", "body/"
-"""How the names of blobs begin, with bytes and with bodies; a name without it is a record's key."""
+BLOB = "raw/"
+"""How the names of blobs begin; a name without it is a record's key."""
 
 BESIDE = ".body"
 """How the key of a body's record ends, after the name of its bytes."""
@@ -86,38 +87,41 @@ def received(
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A message as it fits a record, the writes of its transaction, and the blobs to put before it."""
+    """A message as it fits a record, the writes of its transaction, and bytes to put before it as a blob."""
 
     message: Message
     writes: Sequence[Write]
-    blobs: Mapping[str, bytes]
+    blob: bytes | None
+
+    def put(self, app: App, org_id: str) -> None:
+        """Put the blob, if there is one. Its name is of what it is, or one attempt's: safe to repeat."""
+        if self.blob is not None:
+            app.blobs.put(org_id, self.message.raw, self.blob)
 
 
 def pack(message: Message, raw: bytes) -> Packed:
     """Lay out a message and its bytes, named `message.raw`, for the store. Pure.
 
     Small bytes are a write of the message's own transaction; large ones are a blob. A record holds less
-    than 1 MiB and a timeline many records: a long body lies beside its message in the same way, and of what
-    strangers may pile up (recipients, references, parts) the record keeps the first ones. The bytes keep
-    everything. A transaction takes 4 MiB: two small ones in base64 and a message are less than one.
+    than 1 MiB and a timeline many records: a long body lies beside its message, compressed, or is read from
+    the bytes where that is too much; and of what strangers may pile up (recipients, references, parts) the
+    record keeps the first ones. The bytes keep everything. A transaction takes 4 MiB: two small ones in
+    base64 and a message are less than one.
     """
-    name, letters, blobs = message.raw, list[Write](), dict[str, bytes]()
-    if len(raw) <= SMALL:
+    name, letters, small = message.raw, list[Write](), len(raw) <= SMALL
+    if small:
         letters.append(Save(Letter(name, raw)))
     else:
         message = replace(message, raw=BLOB + name)
-        blobs[message.raw] = raw
     texts = msgspec.json.encode([message.text, message.html])
     if len(texts.decode()) > INLINE_CHARACTERS:
-        small = len(texts) <= SMALL
-        body = name + BESIDE if small else body_of(message.raw)
+        squeezed, body = zlib.compress(texts), message.raw
+        if len(squeezed) <= SMALL:
+            body = name + BESIDE
+            letters.append(Save(Letter(body, squeezed)))
         message = replace(message, text=None, html=None, body=body)
-        if small:
-            letters.append(Save(Letter(body, texts)))
-        else:
-            blobs[body] = texts
     kept = _fitting(message)
-    return Packed(kept, [Add(kept), *letters], blobs)
+    return Packed(kept, [Add(kept), *letters], None if small else raw)
 
 
 def _fitting(message: Message) -> Message:
@@ -152,16 +156,15 @@ def bytes_of(app: App, org_id: str, message: Message) -> bytes:
     return app.records.get(org_id, Letter, message.raw).value.data
 
 
-def texts_of(app: App, org_id: str, body: str) -> tuple[str | None, str | None]:
-    """Return text and HTML that lie beside their message. Raises NotFound where they were erased."""
-    blob = body.startswith(BODY)
-    data = app.blobs.get(org_id, body) if blob else app.records.get(org_id, Letter, body).value.data
-    return msgspec.json.decode(data, type=tuple[str | None, str | None])
-
-
-def body_of(raw: str) -> str:
-    """Name the blob that holds a message's body where it is too long for the record, after its bytes."""
-    return BODY + raw.removeprefix(BLOB)
+def texts_of(app: App, org_id: str, message: Message) -> tuple[str | None, str | None]:
+    """Return text and HTML as the mail has them. Raises NotFound where they were erased."""
+    if message.body is None:
+        return message.text, message.html
+    if message.body == message.raw:
+        parsed = mime.parse(bytes_of(app, org_id, message))
+        return parsed.text, parsed.html
+    squeezed = app.records.get(org_id, Letter, message.body).value.data
+    return msgspec.json.decode(zlib.decompress(squeezed), type=tuple[str | None, str | None])
 
 
 def first(people: Sequence[Address], share: int = 1) -> tuple[Address, ...]:

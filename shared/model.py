@@ -614,8 +614,9 @@ class Message:
 
     Attributes:
         id: 13-digit milliseconds of when we first knew it, a dash, 12 hex; sorts by time.
-        text: plain text, or None where it lies beside the record, as `body`.
+        text: plain text, or None where it is too long for the record.
         html: HTML as received (sanitised when shown), or None likewise.
+        body: what such a text is read from (`keeping.texts_of`): a record beside it, or what `raw` names.
         envelope_to: for outgoing mail all recipients, Bcc included.
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
             while `sent`, from when on another worker may file the copy, None once that is done.
@@ -675,7 +676,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The bytes of a small mail, or a long body, kept in the same transaction as its message."""
+    """The bytes of a small mail, or a long body (compressed), kept in the same transaction as its message."""
 
     kind: ClassVar[str] = "letter"
 
@@ -684,7 +685,7 @@ class Letter:
 
     @property
     def key(self) -> str:
-        """What the message's `raw` says."""
+        """What the message's `raw` or `body` says."""
         return self.name
 
 

@@ -67,8 +67,7 @@ def _promise(app: App, caller: Caller, outgoing: Outgoing) -> None:
     """Put the bytes and write the promise. Raises Raced where there is one already."""
     org_id, message = caller.org_id, outgoing.message
     packed = pack(message, outgoing.raw)
-    for name, data in packed.blobs.items():
-        app.blobs.put(org_id, name, data)
+    packed.put(app, org_id)
     item = OutboxItem.of(message, message.received_at + scheduling.GRACE)
     people = [message.sender.address if message.sender else "", *message.envelope_to]
     writes = [

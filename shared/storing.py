@@ -71,8 +71,7 @@ class Storing:
         if message.direction == "out":
             message = bouncing.as_marked(app, org_id, message)
         packed = pack(message, raw)
-        for blob, data in packed.blobs.items():  # named after what they are: a second try overwrites them
-            app.blobs.put(org_id, blob, data)
+        packed.put(app, org_id)  # named after what it is: a second try overwrites it
         message = packed.message
         marks = bouncing.marks(app, org_id, message, raw) if decision.kind == "bounce" else []
         self._commit(

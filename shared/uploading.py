@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from shared.app import App
-from shared.keeping import BLOB, BODY, body_of
+from shared.keeping import BLOB
 from shared.knowing import find
 
 DAY, _DAY = timedelta(days=1), "%Y%m%d"
@@ -33,13 +33,12 @@ def settled(after: datetime, until: datetime) -> Iterator[str]:
 
 def settle(app: App, org_id: str, day: str) -> None:
     """Remove what was put on a day and nobody promised. Safe to repeat."""
-    for kind in (BLOB, BODY):
-        for name in app.blobs.names(org_id, f"{kind}{day}."):
-            if not _is_promised(app, org_id, name):
-                app.blobs.remove(org_id, name)
+    for name in app.blobs.names(org_id, f"{BLOB}{day}."):
+        if not _is_promised(app, org_id, name):
+            app.blobs.remove(org_id, name)
 
 
 def _is_promised(app: App, org_id: str, name: str) -> bool:
     _, conversation_id, email_id, _ = name.partition("/")[2].split(".")
     found = find(app, org_id, conversation_id, email_id)
-    return found is not None and name in {found.value.raw, body_of(found.value.raw)}
+    return found is not None and name == found.value.raw

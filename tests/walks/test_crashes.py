@@ -11,7 +11,7 @@ import pytest
 from shared import connecting, scheduling, uploading, working
 from shared.contract import NewAttachment, PatchMailbox
 from shared.errors import OutcomeUnknown, Temporary, ZalionError
-from shared.keeping import BLOB, BODY
+from shared.keeping import BLOB
 from shared.model import AuditRecord, OutboxItem
 from tests.doors import Guard, dying, guarded
 from tests.scenes import parsed
@@ -116,7 +116,7 @@ def test_an_accepted_send_ends_the_same_wherever_it_breaks(scene, how):
 
 @pytest.mark.only("imap")
 def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scene, how):
-    """Its bytes and its long text are blobs, put before the promise that names them."""
+    """Its bytes are a blob, put before the promise that names it."""
     rarely_polled(scene)
     file = NewAttachment(
         name="plan.bin", content_type="application/octet-stream", content_base64="QUJD" * 90_000
@@ -136,11 +136,10 @@ def test_a_large_mail_leaves_no_bytes_behind_wherever_its_acceptance_breaks(scen
         settle(scene)
         promised = scene.timeline()
         assert all(message.state == "sent" for message in promised), f"call {k}: {guard.calls}"
-        named = {name for message in promised for name in (message.raw, message.body)}
-        assert scene.blobs() == named, f"call {k}: {guard.calls}"
+        assert scene.blobs() == {message.raw for message in promised}, f"call {k}: {guard.calls}"
         if len(guard.calls) < k:
             break
-    assert guard.calls.count("blobs.put") == 2
+    assert guard.calls.count("blobs.put") == 1
 
 
 @pytest.mark.only("imap")
@@ -159,9 +158,9 @@ def test_bytes_that_nobody_promised_are_removed_wherever_that_breaks(scene, how)
         scene.clock.ahead += DAY - timedelta(
             seconds=scene.clock().timestamp() % 86_400 + 60
         )  # a minute to go
-        name = uploading.name_of("nobody", "1763943000123-nobodys-mail", scene.clock())
-        for kind in (BLOB, BODY):
-            scene.app.blobs.put(scene.org_id, kind + name, b"1")
+        for who in ("nobody", "nobody-else"):
+            name = uploading.name_of(who, "1763943000123-nobodys-mail", scene.clock())
+            scene.app.blobs.put(scene.org_id, BLOB + name, b"1")
         scene.clock.advance(minutes=14)
         settled(scene.app)
         assert len(scene.blobs()) == 2, "its promise may still come"
@@ -185,7 +184,7 @@ def test_bytes_that_nobody_promised_are_removed_after_days_without_a_timer(scene
     scheduling.tick(scene.app)
     scene.work()
     [promised] = scene.timeline()
-    assert scene.blobs() == {promised.raw, promised.body}
+    assert scene.blobs() == {promised.raw}
 
 
 def test_a_delivery_sends_at_most_once_and_exactly_once_but_for_the_unknowable_window(
