@@ -198,7 +198,7 @@ class Gauge:
 def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
     """Make mailboxes directly in storage whose push ends within the hour; returns Graph's subscriptions."""
     app, org_id, now = scene.app, scene.org_id, datetime.now(UTC)
-    if not scene.subscriptions():  # a host took the job, and Graph cannot reach it
+    if not scene.subscriptions():  # a host took the job; Graph cannot reach it, so it waits for an hour
         subscribing.subscribe(app, org_id, scene.mailbox.id, "renew")
     alices = scene.subscriptions()[0]
     token = app.grants.credential(org_id, scene.mailbox.id, "microsoft").token
@@ -208,7 +208,8 @@ def many_due(scene: MicrosoftScene, count: int) -> list[Any]:
         until = now + timedelta(minutes=50)
         made.append(replace(alices, id=str(uuid.uuid4()), until=until, reauthorized=0))
         scene.world.graph.notifier.subscriptions[made[-1].id] = made[-1]
-        box = replace(mine, id=secrets.token_hex(8), push=Subscription(made[-1].id, until, renew_at=now))
+        push = Subscription(made[-1].id, until, renew_at=now)
+        box = replace(mine, id=secrets.token_hex(8), push=push, push_again=None)
         grant = replace(kept, mailbox_id=box.id, sealed={}, expires_at=app.clock() + timedelta(hours=1))
         writes += [Add(box), Add(app.grants._tokens.sealed(org_id, grant, {"access_token": token}))]
         dues.append(Due(now - timedelta(minutes=1), "push", org_id, box.id))

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import uvicorn
@@ -142,12 +143,23 @@ class Host:
         return HttpApp(config, functions, invocations, self._tasks, by_hand), loops
 
     async def _watch_sources(self) -> None:
-        async for _ in awatch(
+        async for changes in awatch(
             self._app_dir, watch_filter=_Sources(self._app_dir), stop_event=self._tasks.stopping
         ):
+            for _, path in changes:
+                _forget_compiled(Path(path))
             log.info("A file changed: starting again")
             self.changed = True
             self.stop()
+
+
+def _forget_compiled(source: Path) -> None:
+    """Remove what Python keeps of a source: it tells a changed one by size and second of change only.
+
+    https://docs.python.org/3/reference/import.html#cached-bytecode-invalidation
+    """
+    if source.suffix == ".py":
+        Path(cache_from_source(source)).unlink(missing_ok=True)
 
 
 def _listen(port: int) -> socket.socket:

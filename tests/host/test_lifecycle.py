@@ -1,5 +1,6 @@
 """Starting, refusing to start, reloading, stopping."""
 
+import os
 import shutil
 import signal
 import socket
@@ -132,7 +133,8 @@ def test_a_signal_finishes_the_running_request_and_exits_with_0(tmp_path: Path, 
 
 def test_reload_serves_the_new_source_and_survives_a_broken_one(tmp_path: Path, make_app: MakeApp):
     folder = make_app(HELLO.format("one"))
-    good = (folder / "function_app.py").read_text()
+    source = folder / "function_app.py"
+    good = source.read_text()
 
     def answers(text: str) -> bool:
         try:
@@ -143,12 +145,14 @@ def test_reload_serves_the_new_source_and_survives_a_broken_one(tmp_path: Path, 
     with HostProcess(folder, reload=True, log=tmp_path / "log") as host:
         pid = host.process.pid
         assert answers("one")
-        (folder / "function_app.py").write_text(good.replace("one", "two"))
+        saved = source.stat()
+        source.write_text(good.replace("one", "two"))
+        os.utime(source, ns=(saved.st_atime_ns, saved.st_mtime_ns))  # as if saved in the same second
         wait_for(lambda: answers("two"))
-        (folder / "function_app.py").write_text("def broken(:")
+        source.write_text("def broken(:")
         wait_for(lambda: "SyntaxError" in (tmp_path / "log").read_text())
         assert host.process.poll() is None
-        (folder / "function_app.py").write_text(good.replace("one", "three"))
+        source.write_text(good.replace("one", "three"))
         wait_for(lambda: answers("three"))
         assert host.process.pid == pid
         assert host.stop() == 0
