@@ -1,9 +1,9 @@
 """What a bounce does to the mail that it is about, whichever of the two is read first."""
 
-from shared import mime
+from shared import identity, mime
 from shared.app import App
 from shared.bounces import MOST_TOLD, bounced, undelivered
-from shared.knowing import find_by_id
+from shared.knowing import find, find_by_id
 from shared.matching import RETURNED
 from shared.model import Bounced, Message, digest
 from shared.storage.base import Move, Save, Stored, Write
@@ -40,7 +40,10 @@ def _about(app: App, org_id: str, bounce: Message, report: mime.Report) -> Store
         return None
     if report.message_ids and matched not in report.message_ids:
         return None
-    found = find_by_id(app, org_id, matched)
+    ours = identity.read(app.keys.signing(org_id), org_id, matched)  # a relay may have changed its case
+    found = (
+        find(app, org_id, ours.conversation_id, ours.email_id) if ours else find_by_id(app, org_id, matched)
+    )
     if found is None or found.value.direction == "out":
         return found
     variants = (find_by_id(app, org_id, fact.variant) for fact in found.value.deliveries if fact.variant)

@@ -81,6 +81,8 @@ def _as_many_as_fit(messages: Iterator[Message]) -> list[Message]:
     for message in messages:
         page.append(message)
         weight += len(msgspec.json.encode(message))
+        if message.body == message.raw:  # read from the bytes, its files included
+            weight += sum(file.size for file in message.attachments)
         if weight > LARGEST_PAGE:
             break
     return page

@@ -41,9 +41,13 @@ def _words(text: str) -> str:
 
 
 def as_variant(decision: Decision, envelope: Envelope, copy: Said, note: str) -> Decision:
-    """Make the decision about a copy that says something else: a mail of its own, known by what it says."""
+    """Make the decision about a copy that is a mail of its own: known by where it belongs and what it says.
+
+    By what it says alone, the copy of a third mailbox would count as that of a second one in another case.
+    """
     evidence = replace(decision.evidence, notes=(*decision.evidence.notes, note))
-    name = naming.variant_id(envelope, copy.text, copy.html, *copy.files)
+    place = decision.conversation.id if decision.conversation else ""
+    name = naming.variant_id(envelope, place, copy.text, copy.html, *copy.files)
     return replace(decision, trusted_id=False, evidence=evidence, variant=name)
 
 

@@ -75,11 +75,14 @@ def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) 
     envelope = as_proven(envelope, filer.mailbox.address)
     evidence = Evidence("manual", envelope.message_id)
     identity = identify(envelope, filer.knowledge)
-    if identity.copy_of:
-        return False
-    decision = _decided(filer, envelope, evidence, conversation.value, identity)
+    decision, known = _decided(filer, envelope, evidence, conversation.value, identity), identity.copy_of
     with suppress(Raced):  # filed at this very moment
-        return filer.file(envelope, decision, conversation) == "file"
+        if known is None:
+            return filer.file(envelope, decision, conversation) == "file"
+        first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
+        here = conversation.value.id == known.conversation_id
+        if first and not here and not _is_taken(filer, first.value, here=here):
+            return filer.read(envelope, known, first, decision, conversation) == "file"
     return False
 
 

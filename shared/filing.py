@@ -12,7 +12,7 @@ from shared.comparing import belongs_apart, is_unread
 from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
-from shared.holding import GONE, hold
+from shared.holding import GONE, hold, is_dismissed
 from shared.knowing import find
 from shared.model import Alias, Conversation, Envelope, Message
 from shared.storage.base import Stored
@@ -76,9 +76,13 @@ class Filer(Storing):
         if decision.outcome == "review" and decision.conversation:
             self._hold(envelope, decision, decision.conversation)
             return "review"
-        if decision.outcome == "file" and decision.conversation:
+        if decision.outcome == "file" and decision.conversation and not self._is_dismissed(envelope):
             return self.file(envelope, decision, self.knowledge.conversations[decision.conversation.id])
         return "ignore"
+
+    def _is_dismissed(self, envelope: Envelope) -> bool:
+        """Whether its owner has dismissed it, whatever speaks for it now; asked of what was seen before."""
+        return self.seen.is_old(envelope) and is_dismissed(self.app, self.org_id, self.mailbox.id, envelope)
 
     def file(self, envelope: Envelope, decision: Decision, conversation: Stored[Conversation]) -> str:
         """Fetch and store one mail into a conversation. Raises Raced when it must be decided again."""
@@ -140,9 +144,11 @@ class Filer(Storing):
             return self.looks_alike(envelope, first)
         if not apart and self.is_by_its_owner(first.value):
             return self.seen_again(envelope, alias, first)
-        return self._read(envelope, alias, first, judged, self.knowledge.conversations[place.id])
+        if self._is_dismissed(envelope):
+            return self.looks_alike(envelope, first)
+        return self.read(envelope, alias, first, judged, self.knowledge.conversations[place.id])
 
-    def _read(
+    def read(
         self,
         envelope: Envelope,
         alias: Alias,

@@ -11,6 +11,12 @@ from shared.storage.base import Add
 GONE = "This mail of the case was deleted or could not be fetched; confirm to try again."
 
 
+def is_dismissed(app: App, org_id: str, mailbox_id: str, envelope: Envelope) -> bool:
+    """Whether the mailbox's owner has decided that this mail is none of a case."""
+    decided = app.records.find(org_id, DecidedReview, f"{mailbox_id}!{review_id(envelope)}")
+    return decided is not None and decided.value.decision == "dismissed"
+
+
 def hold(
     app: App,
     org_id: str,

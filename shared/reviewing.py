@@ -219,22 +219,24 @@ def _conversation(
 ) -> Stored[Conversation]:
     """The conversation the mail is in, or answers in this case; else a new one.
 
-    That is made of the mail, so a retry finds it. Raises Conflict for a mail of another case.
+    That is made of the mail, so a retry and a colleague find it; where it was moved to another case
+    meanwhile, of the mailbox, too. Raises Conflict for a mail of another case.
     """
     own_id = envelope.message_id or mime.synthetic_id(envelope)
     known = _had(app, caller.org_id, mailbox_id, case_id, envelope) or _answered(
         app, caller.org_id, case_id, envelope
     )
-    conversation_id = known.value.conversation_id if known else digest(case_id, own_id)[:16]
-    stored = app.records.find(caller.org_id, Conversation, conversation_id)
-    if stored is None:
-        new = Conversation(conversation_id, case_id, mime.base_subject(envelope.subject))
-        event = audit.entry(app, "conversation.linked", actor=caller.email, case_id=case_id)
-        app.records.commit(caller.org_id, Add(new), event)
-        return app.records.get(caller.org_id, Conversation, conversation_id)
-    if stored.value.case_id != case_id:
-        raise Conflict("This mail belongs to another case.", field="ref", fix="Move it from there.")
-    return stored
+    made = [digest(case_id, own_id)[:16], digest(case_id, own_id, mailbox_id)[:16]]
+    for conversation_id in [known.value.conversation_id] if known else made:
+        stored = app.records.find(caller.org_id, Conversation, conversation_id)
+        if stored is None:
+            new = Conversation(conversation_id, case_id, mime.base_subject(envelope.subject))
+            event = audit.entry(app, "conversation.linked", actor=caller.email, case_id=case_id)
+            app.records.commit(caller.org_id, Add(new), event)
+            return app.records.get(caller.org_id, Conversation, conversation_id)
+        if stored.value.case_id == case_id:
+            return stored
+    raise Conflict("This mail belongs to another case.", field="ref", fix="Move it from there.")
 
 
 def _had(app: App, org_id: str, mailbox_id: str, case_id: str, envelope: Envelope) -> Stored[Message] | None:

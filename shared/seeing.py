@@ -59,6 +59,11 @@ class Seen:
             return written <= until
         return came < until
 
+    def is_old(self, envelope: Envelope) -> bool:
+        """Whether an earlier look may have seen this very mail."""
+        came = _came(envelope)
+        return came is None or (self.before is not None and came <= self.before)
+
 
 def _came(envelope: Envelope) -> datetime | None:
     """When a mail came in; of some servers only its Date is known (POP3 without Received)."""

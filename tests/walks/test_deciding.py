@@ -151,6 +151,14 @@ def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
     assert newest(scene).mail_kind == "bounce"
 
 
+def test_a_bounce_whose_way_changed_the_case_of_our_id_marks_its_message(scene):
+    message = scene.sent()
+    bounce = bounce_of(scene, scene.supplier.inbox()[0])
+    scene.alice.receive(bounce.replace(b"@imap.example>", b"@IMAP.EXAMPLE>"))
+    scene.sync()
+    assert scene.email(message.id).state == "failed"
+
+
 def test_the_bounces_of_several_recipients_are_told_together(scene):
     """A recipient is told once, however many bounces of his come."""
     several = [Person(address=f"bounces+{n}@supplier.example") for n in (1, 2)]

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 
 from shared import casework, reviewing
 from shared.keeping import SHORTENED, pack
+from shared.model import Attachment
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests.scenes import Person_, write
@@ -182,6 +183,17 @@ def test_mails_without_a_message_id_are_filed_once(scene):
     scene.sync()
     scene.sync()
     assert len(scene.timeline()) == 2
+
+
+def test_a_page_of_mails_that_are_read_from_their_bytes_ends_early_for_their_files_too(scene, watched, guard):
+    first = scene.send()
+    file = Attachment(0, "plan.bin", "application/octet-stream", 3_000_000)
+    scene.app.blobs.put(scene.org_id, "raw/long", b"Subject: Long\r\n\r\nText")
+    long = replace(first, raw="raw/long", text=None, body="raw/long", attachments=(file,))
+    scene.app.records.commit(scene.org_id, *(Save(replace(long, id=f"{first.id}-{n}")) for n in range(4)))
+    page, cursor = casework.timeline(watched, scene.caller, "C-1", limit=100, cursor=None)
+    assert ([message.text for message in page][1:], bool(cursor)) == (["Text", "Text"], True)
+    assert guard.count("blobs.get") == 2
 
 
 def test_a_page_of_long_mails_ends_early_and_reads_no_further_body(scene, watched, guard):

@@ -326,3 +326,18 @@ def test_a_colleagues_copy_that_makes_nobody_known_closes_no_held_mail(scene):
     assert [held for held, _ in listed(scene)] == [review]
     decide(scene, review, "file")
     assert scene.reviews() == []
+
+
+def test_what_was_dismissed_is_not_read_when_it_is_seen_again_though_its_sender_takes_part_by_now(
+    scene, watched, guard
+):
+    review = scene.held()
+    decide(scene, review, "dismiss")
+    first = scene.timeline()[1]
+    scene.sent(in_reply_to=first.id, to=[Person(address=review.sender.address)])
+    scene.sync()
+    scene.forget()
+    guard.calls.clear()
+    assert scene.sync(app=watched)["file"] == 0
+    assert guard.count(f"{scene.receiver}.fetch") == 0
+    assert ended(scene, review) == "dismissed"
