@@ -184,7 +184,8 @@ def test_ids_that_nobody_knows_cost_a_read_each_where_none_is_signed(scene, watc
     guard.calls.clear()
     assert scene.sync(app=watched)["file"] == 1
     page, simple, blob = 1, 5, 1
-    assert len(storage(guard)) - baseline - page <= simple + len(unseen) + blob, guard.calls
+    dismissed = 1  # asked where it came within the second of one that was seen
+    assert len(storage(guard)) - baseline - page <= simple + len(unseen) + blob + dismissed, guard.calls
 
 
 def test_a_filed_mail_from_the_own_mail_program_costs_at_most_8_storage_operations(scene, watched, guard):
