@@ -337,14 +337,14 @@ def test_a_watch_that_cannot_be_renewed_is_not_tried_with_every_look(world, app,
     before = watches(world)
 
     def looks(minutes):
-        for _ in range(minutes // 10):
-            stage.clock.advance(minutes=10)
+        for _ in range(minutes // 20):
+            stage.clock.advance(minutes=20)
             scheduling.tick(stage.app)
             stage.settle()
         return watches(world) - before
 
     assert looks(60 * hours - 20) == 1
-    assert looks(30) == 2
+    assert looks(40) == 2
     topic.publisher = True
     assert looks(60 * hours) == 3
     assert looks(60) == 3

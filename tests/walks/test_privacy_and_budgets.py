@@ -225,9 +225,9 @@ def _writes(scene, watched, guard):
 
 
 @pytest.mark.every_provider
-@pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize(
-    ("answers", "size"), [(False, 10), (True, 10), (True, 100_000), (False, 1_000_000), (True, 1_000_000)]
+    ("answers", "size", "limited"),
+    [(False, 10, False), (True, 100_000, True), (True, 1_000_000, False), (True, 1_000_000, True)],
 )
 def test_a_send_costs_at_most_12_storage_operations_from_request_to_sent_copy(
     scene, watched, guard, answers, size, limited
