@@ -1,6 +1,6 @@
 """Secrets that a user typed: sorted by provider, tried by signing in, and only then kept."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
     names = [name for name in sides if app.provider(name).oauth is None]
     if given and not names:
         raise InvalidRequest("This provider takes no secret: its users sign in there.", field="secret")
-    named = bool(given) and set(given) <= set(names)
+    named = _is_by_name(names, given)
     secrets_: dict[str, Secret] = {}
     for name in names:
         path = f"secret.{name}" if named else "secret"
@@ -46,6 +46,15 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
         fix = 'Give each side its own: {"imap": {...}, "smtp": {...}}.'
         raise InvalidRequest("One refresh token cannot serve two sides.", field="secret", fix=fix)
     return secrets_
+
+
+def _is_by_name(names: Sequence[str], given: Mapping[str, Any]) -> bool:
+    """Whether there is one for each provider. Raises InvalidRequest for a provider that needs none."""
+    others = [name for name in given if name not in names]
+    if others and len(others) < len(given):
+        fix = f"Known: {', '.join(names)}."
+        raise InvalidRequest("This mailbox needs no secret for that.", field=f"secret.{others[0]}", fix=fix)
+    return bool(given) and not others
 
 
 @contextmanager
