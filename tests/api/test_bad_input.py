@@ -1,6 +1,7 @@
 """What callers get wrong: a problem that names the field, and nothing is lost."""
 
 import base64
+import socket
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,7 +9,7 @@ import requests
 
 from shared.contract import MOST_RECIPIENTS
 from tests.api.conftest import Client, connection, draft, key, open_office, until
-from tests.scenes import someone
+from tests.scenes import PASSWORD, someone
 
 LIMIT = 35_000_000
 """MAX_MAIL_BYTES where nobody sets it: octets of a mail as it leaves."""
@@ -333,6 +334,37 @@ def test_an_internal_host_is_refused(office, world, host):
     assert answer.status_code in {400, 503}, answer.text
     assert "127." not in answer.json()["detail"]
     assert "169.254" not in answer.json()["detail"]
+    if answer.status_code == 400:
+        assert answer.json()["field"] in {"settings.imap.host", "settings.imap.port"}
+
+
+@pytest.mark.parametrize(
+    ("side", "place"),
+    [
+        ("imap", lambda ports: {"port": closed(), "security": "tls"}),
+        ("imap", lambda ports: {"port": ports["smtp"], "security": "starttls"}),
+        ("smtp", lambda ports: {"port": closed(), "security": "starttls"}),
+        ("smtp", lambda ports: {"port": ports["imap"], "security": "starttls"}),
+        ("smtp", lambda ports: {"port": ports["imaps"], "security": "tls"}),
+    ],
+)
+def test_a_wrong_port_names_the_server_and_what_to_check(office, world, side, place):
+    settings = connection(world, office.alice)["settings"]
+    settings[side] = {"host": "localhost", **place(world.ports)}
+    change = {"settings": {side: settings[side]}, "secret": {"password": PASSWORD}}
+    for answer in (
+        connect(office, world, settings=settings),
+        office.alice_("PATCH", f"/mailboxes/{office.mailbox_id}", change),
+    ):
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["field"] == f"settings.{side}"
+        assert "Check host and port, and security" in answer.json()["fix"]
+
+
+def closed():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def test_an_address_is_connected_once(office, world):
