@@ -10,6 +10,9 @@ import msgspec
 from shared.contract import ProblemResource
 from shared.errors import RateLimited, Temporary, ZalionError
 
+LONGEST_DETAIL, LONGEST_FIELD = 1000, 100
+"""Characters: both may repeat names that the caller gave, of any length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -25,10 +28,10 @@ def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
     resource = ProblemResource(
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=_cut(error.detail, LONGEST_DETAIL),
         code=error.code,
         correlation_id=correlation_id,
-        field=error.field,
+        field=error.field and _cut(error.field, LONGEST_FIELD),
         fix=error.fix,
     )
     headers = {"X-Correlation-Id": correlation_id}
@@ -42,6 +45,10 @@ def problem(error: ZalionError, correlation_id: str) -> func.HttpResponse:
         headers=headers,
         mimetype="application/problem+json",
     )
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def encoded(answer: Answer, correlation_id: str) -> func.HttpResponse:

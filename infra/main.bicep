@@ -49,6 +49,7 @@ var queueContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var secretsOfficer = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 var purgeOperator = 'a68e7c17-0ab2-4c09-9a58-125dae29748c'
+var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: 'id-${name}-${suffix}'
@@ -249,9 +250,11 @@ module grants 'roles.bicep' = {
     hostAccount: host.name
     dataAccount: data.name
     vaultName: vault.name
+    insightsName: insights.name
     hostRoles: [blobOwner, queueContributor, tableContributor]
     dataRoles: [blobContributor, queueContributor, tableContributor]
     vaultRoles: [secretsOfficer, purgeOperator]
+    insightsRoles: [metricsPublisher] // its keys are off (DisableLocalAuth)
   }
 }
 

@@ -1,7 +1,7 @@
 """Secrets that a user typed: sorted by provider, tried by signing in, and only then kept."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from shared import audit, renewing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import Secret, misfit
-from shared.errors import Conflict, InvalidRequest, ZalionError
+from shared.errors import Conflict, InvalidRequest, Temporary, ZalionError
 from shared.grants import spare_of
 from shared.model import Grant, Mailbox
 from shared.providers.base import Bearer, Credential, OAuth, Password, Provider
@@ -27,7 +27,7 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
     names = [name for name in sides if app.provider(name).oauth is None]
     if given and not names:
         raise InvalidRequest("This provider takes no secret: its users sign in there.", field="secret")
-    named = bool(given) and set(given) <= set(names)
+    named = _is_by_name(names, given)
     secrets_: dict[str, Secret] = {}
     for name in names:
         path = f"secret.{name}" if named else "secret"
@@ -46,6 +46,15 @@ def sorted_out(app: App, mailbox: Mailbox, given: Mapping[str, Any]) -> dict[str
         fix = 'Give each side its own: {"imap": {...}, "smtp": {...}}.'
         raise InvalidRequest("One refresh token cannot serve two sides.", field="secret", fix=fix)
     return secrets_
+
+
+def _is_by_name(names: Sequence[str], given: Mapping[str, Any]) -> bool:
+    """Whether there is one for each provider. Raises InvalidRequest for a provider that needs none."""
+    others = [name for name in given if name not in names]
+    if others and len(others) < len(given):
+        fix = f"Known: {', '.join(names)}."
+        raise InvalidRequest("This mailbox needs no secret for that.", field=f"secret.{others[0]}", fix=fix)
+    return bool(given) and not others
 
 
 @contextmanager
@@ -169,12 +178,21 @@ def try_out(
     power: str,
     credential: Callable[[], Credential] | None,
 ) -> None:
-    """Sign in on one side; without a credential with the stored grant. Raises what the provider says."""
-    session = getattr(app.provider(name), power)(app.connection(org_id, mailbox, name, credential))
+    """Sign in on one side; without a credential with the stored grant.
+
+    Raises what the provider says, with the place of these settings in a request.
+    """
+    provider = app.provider(name)
     try:
-        session.check()
-    finally:
-        session.close()
+        session = getattr(provider, power)(app.connection(org_id, mailbox, name, credential))
+        with closing(session):
+            session.check()
+    except ZalionError as error:
+        if error.field in {one.name for one in provider.form}:
+            error.field = f"settings.{name}.{error.field}"
+        elif isinstance(error, Temporary):  # whichever of them it is
+            error.field = error.field or f"settings.{name}"
+        raise
 
 
 def _tried(

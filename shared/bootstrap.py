@@ -6,6 +6,7 @@ not when the worker starts (docs/decisions/002).
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 
@@ -26,23 +27,28 @@ def _now() -> datetime:
 
 @cache
 def settings() -> Settings:
-    """Read and check the settings, once. Raises SettingsError naming every wrong one."""
-    found = load()
+    """Read and check the settings, once. Raises SettingsError naming every wrong one, and tells the log.
+
+    It does so for each call: Azure keeps no line of ours from outside an invocation, such as the import.
+    """
+    try:
+        found = load()
+    except SettingsError as error:
+        logs.configure("INFO")
+        logs.log("settings.wrong", level=logging.CRITICAL, error=error)
+        raise
     logs.configure(found.log_level)
     return found
 
 
 def start() -> None:
-    """Check the settings when the process starts, and tell the log by name what is wrong.
+    """Check the settings when the process starts.
 
     The import goes on, so that the host can show every function, and every request (`/api/health`, too) is
     answered that the service is not configured.
     """
-    try:
+    with suppress(SettingsError):  # `settings` has told the log
         settings()
-    except SettingsError as error:
-        logs.configure("INFO")
-        logs.log("settings.wrong", level=logging.CRITICAL, error=error)
 
 
 @cache

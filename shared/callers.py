@@ -3,9 +3,13 @@
 The organisation comes from the token alone; no request can name another one.
 """
 
+import math
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Literal
 
 import jwt
@@ -16,6 +20,16 @@ from shared.errors import InvalidRequest, NotAllowed, Temporary, ZalionError
 Role = Literal["admin", "member", "platform"]
 ALGORITHMS = ["RS256"]
 LEEWAY_SECONDS = 30
+
+FRESH, KEPT = 300.0, 3600.0
+"""Seconds after which keys are fetched anew, and for which they serve where they cannot be had."""
+
+TIMEOUT = 5.0
+"""Seconds without a word from the issuer."""
+
+AGAIN, RETRY = 30.0, 10.0
+"""Seconds before keys are fetched once more, after a fetch that succeeded and after one that failed."""
+
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -41,18 +55,64 @@ class Caller:
             raise NotAllowed(f"This needs the role {' or '.join(roles)}.")
 
 
+class _Keys:
+    """An issuer's public keys, safe to share between threads.
+
+    One asks for new ones; who shows a known one meanwhile waits for nobody, and nobody asks again at once.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT)
+        self._lock = threading.Lock()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._asked = -math.inf
+        self._failed: Exception | None = None
+
+    def find(self, kid: str) -> jwt.PyJWK | None:
+        """Return a key, None if the issuer has no such. Raises Temporary where that cannot be known."""
+        if self._is_due(kid) and self._lock.acquire(blocking=self._known(kid) is None):
+            try:
+                if self._is_due(kid):  # else somebody was faster
+                    self._fetch()
+            finally:
+                self._lock.release()
+        found = self._known(kid)
+        if found is None and self._failed:
+            raise Temporary(
+                "The keys of the token issuer cannot be fetched.", retry_after=RETRY
+            ) from self._failed
+        return found
+
+    def _known(self, kid: str) -> jwt.PyJWK | None:
+        return self._keys.get(kid) if time.monotonic() < self._fetched + KEPT else None
+
+    def _is_due(self, kid: str) -> bool:
+        now, pause = time.monotonic(), RETRY if self._failed else AGAIN
+        return now >= self._asked + pause and (kid not in self._keys or now >= self._fetched + FRESH)
+
+    def _fetch(self) -> None:
+        """Replace the keys, unless the issuer does not answer, or with something else than keys."""
+        try:
+            self._keys = {str(key.key_id): key for key in self._client.get_signing_keys()}
+        except (jwt.PyJWTError, OSError, HTTPException, ValueError) as error:
+            self._failed = error
+        else:
+            self._fetched, self._failed = time.monotonic(), None
+        self._asked = time.monotonic()
+
+
 class Tokens:
     """Checks bearer tokens against one issuer.
 
     Args:
         issuer, audience: exact values of `iss` and `aud`.
-        jwks_url: where the issuer publishes its keys; cached five minutes, a cooldown between refetches.
+        jwks_url: where the issuer publishes its keys.
     """
 
     def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._keys = jwt.PyJWKClient(jwks_url, cache_jwk_set=True, lifespan=300, timeout=5)
+        self._keys = _Keys(jwks_url)
 
     def caller(self, authorization: str | None) -> Caller:
         """Return who the `Authorization` header speaks for. Raises Unauthenticated or Temporary."""
@@ -63,7 +123,9 @@ class Tokens:
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:
-            key = self._keys.get_signing_key_from_jwt(token)
+            key = self._keys.find(str(jwt.get_unverified_header(token).get("kid")))
+            if key is None:
+                raise Unauthenticated("The token is not valid.")
             return jwt.decode(
                 token,
                 key,
@@ -73,8 +135,6 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iat", "aud", "iss"], "strict_aud": True},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            raise Temporary("The keys of the token issuer cannot be fetched.", retry_after=10) from error
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired.", fix="Get a new token.") from error
         except jwt.PyJWTError as error:

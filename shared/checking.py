@@ -22,6 +22,8 @@ HEALTH_LASTS = timedelta(seconds=5)
 https://learn.microsoft.com/azure/key-vault/general/service-limits#secrets-managed-storage-account-keys-and-vault-transactions
 """
 
+AGAIN = "Test again in a few minutes; if it still fails, ask who runs the mail server what its answer means."
+
 
 def health(app: App) -> Health:
     """Ask every part whether it answers, and count poisoned jobs. No secrets, no customer data.
@@ -160,7 +162,7 @@ def _tried(name: str, good: str, attempt: Callable[[], None]) -> CheckResource:
     try:
         attempt()
     except ZalionError as error:
-        return CheckResource(name=name, status="failed", detail=error.detail, fix=error.fix)
+        return CheckResource(name=name, status="failed", detail=error.detail, fix=error.fix or AGAIN)
     return CheckResource(name=name, status="ok", detail=good)
 
 

@@ -73,7 +73,7 @@ def changed(app: App, caller: Caller, old: Mailbox, body: PatchMailbox) -> Mailb
             raise InvalidRequest("This mailbox does not use that provider.", field=f"settings.{name}")
         own = {field.name for field in app.provider(name).form if field.level == "mailbox"}
         kept = {key: value for key, value in old.settings[name].items() if key in own}
-        settings[name] = _checked(app, caller, name, old.address, kept | values, kept)
+        settings[name] = _checked(app, caller, name, old.address, values, kept)
         given_anew = body.secret is not UNSET
         adopting.check_kept(app.provider(name), old.settings[name], settings[name], given_anew=given_anew)
     return replace(old, **given, settings=settings, schedule=scheduling.new_token())
@@ -138,13 +138,18 @@ def _checked(
     caller: Caller,
     name: str,
     address: str,
-    given: Mapping[str, Any],
+    given: Any,
     old: Mapping[str, Any] = MappingProxyType({}),
 ) -> Mapping[str, Any]:
-    """Check a mailbox's own settings, and what only an administrator may choose; `old` may stay."""
+    """Check a mailbox's own settings, and what only an administrator may choose; `old` may stay.
+
+    What is `given` replaces the old ones by name.
+    """
     form, path = app.provider(name).form, f"settings.{name}"
+    if not isinstance(given, dict):
+        raise InvalidRequest("This must be an object.", field=path)
     decided = approved(app, caller.org_id, name, address).settings
-    checked = forms.check(form, given, path=path, decided=decided)
+    checked = forms.check(form, {**old, **given}, path=path, decided=decided)
     for one in form:
         allowed = (one.default, old.get(one.name, one.default))
         if one.admin_only and checked.get(one.name) not in allowed and "admin" not in caller.roles:

@@ -25,6 +25,9 @@ Token = Annotated[str, Meta(max_length=16_000, pattern=r"^[ -~]*$(?!\n)")]
 AuthservId = Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$(?!\n)")]
 CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
 Settings = dict[str, dict[str, Any]]
+GivenSettings = dict[str, Any]
+"""By provider's name, whose place a refusal is to name: `choosing` checks them."""
+
 Time = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339; answers are in UTC."""
 
@@ -37,7 +40,10 @@ class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_o
 
 
 def misfit(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Return what is wrong with a value, and its place, in msgspec's words: they never repeat the value."""
+    """Return what is wrong with a value, and its place, in msgspec's words.
+
+    They repeat the names of unknown fields, and what is none of the values of a choice.
+    """
     detail, _, place = str(error).partition(" - at `$")
     unknown = re.search(r"field `([^`]*)`", detail)
     return f"{detail}.", ".".join(filter(None, (place.rstrip("`").lstrip("."), unknown and unknown[1])))
@@ -180,7 +186,7 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     address: MailAddress
     receives_with: Id | None = None
     sends_with: Id | None = None
-    settings: Settings = {}
+    settings: GivenSettings = {}
     secret: dict[str, Any] = {}
     name: Name = ""
     owner: MailAddress | None = None
@@ -235,7 +241,7 @@ class PatchMailbox(Body, frozen=True, kw_only=True):
     poll_seconds: PollSeconds | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
     authserv_id: AuthservId | UnsetType | None = UNSET
-    settings: Settings | UnsetType = UNSET
+    settings: GivenSettings | UnsetType = UNSET
     secret: dict[str, Any] | UnsetType = UNSET
 
 

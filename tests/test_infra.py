@@ -16,7 +16,8 @@ pytestmark = pytest.mark.fast
 INFRA = Path(__file__).parents[1] / "infra"
 README = (INFRA / "README.md").read_text()
 MAIN = (INFRA / "main.bicep").read_text()
-EVERYTHING = MAIN + (INFRA / "roles.bicep").read_text()
+ROLES = (INFRA / "roles.bicep").read_text()
+EVERYTHING = MAIN + ROLES
 
 
 def test_every_setting_that_the_code_reads_is_set():
@@ -70,6 +71,16 @@ def test_no_shared_key_and_no_public_access_anywhere():
     assert MAIN.count("allowBlobPublicAccess: false") == accounts
     assert "listKeys(" not in EVERYTHING
     assert "AccountKey" not in EVERYTHING
+
+
+def test_what_has_its_keys_switched_off_is_open_to_the_apps_identity():
+    """Application Insights takes nothing without a key but from a Monitoring Metrics Publisher."""
+    assert "DisableLocalAuth: true" in MAIN
+    [publisher] = re.findall(r"^var (\w+) = '3913510d-42f4-4e42-8a64-420c390055eb'$", MAIN, re.MULTILINE)
+    assert f"insightsRoles: [{publisher}]" in MAIN
+    assert "insightsName: insights.name" in MAIN
+    assert re.search(r"for role in insightsRoles: \{\n  scope: insights\n", ROLES)
+    assert re.search(r"resource insights '[^']+' existing = \{\n  name: insightsName\n", ROLES)
 
 
 def test_whatever_is_logged_as_an_error_raises_the_alert():

@@ -1,6 +1,8 @@
 """The contract says what is really answered, also where that is no JSON."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +75,16 @@ def every_operation():
     for path, item in openapi.document()["paths"].items():
         for method, described in item.items():
             yield f"{method} {path}", described
+
+
+def test_a_page_of_another_origin_may_read_every_header_that_the_contract_names():
+    """https://fetch.spec.whatwg.org/#http-access-control-expose-headers; browsers follow `Location` themselves."""
+    host = json.loads((Path(__file__).parents[1] / "host.json").read_text())
+    exposed = host["extensions"]["http"]["customHeaders"]["Access-Control-Expose-Headers"].split(", ")
+    answers = [answer for _, described in every_operation() for answer in described["responses"].values()]
+    named = {name for answer in answers for name in answer.get("headers", {})}
+    assert named - {"Location"} <= {*exposed}
+    assert "Content-Disposition" in exposed
 
 
 def schema_of(method, path, name):

@@ -9,8 +9,8 @@ from threading import Thread
 from typing import Any
 
 from shared import deadline
-from shared.errors import InvalidRequest, Temporary
-from shared.providers.silence import SILENT
+from shared.errors import InvalidRequest
+from shared.providers.silence import unreached
 
 LOOKED_UP = 20.0
 """Seconds for a name's addresses: of three name servers two may be dead, and the system gives each five."""
@@ -70,10 +70,10 @@ def resolve(name: str, port: int, seconds: float) -> list[Address]:
     try:
         found = _told(name, port, min(seconds, max(deadline.left(), 0)))
     except TimeoutError as error:
-        raise Temporary(SILENT) from error
+        raise unreached() from error
     except socket.gaierror as error:
         if error.errno not in _NO_SUCH_NAME:
-            raise Temporary(SILENT) from error
+            raise unreached() from error
         raise InvalidRequest(REFUSED, field="host", fix=REFUSED_FIX) from error
     return [(family, str(address[0])) for family, _, _, _, address in found]
 

@@ -179,7 +179,7 @@ def connect(
             return sock
     if time.monotonic() >= until and deadline.left() > 0:
         silence.SILENCES.silent(place)
-    raise Temporary(SILENT)
+    raise silence.unreached()
 
 
 def _connected(family: socket.AddressFamily, address: tuple[str, int], timeout: float) -> Socket:
@@ -208,14 +208,14 @@ def translated() -> Iterator[None]:
         ) from error
     except ssl.SSLError as error:
         if error.reason not in _TLS_TOO_OLD:
-            raise Temporary(SILENT) from error
+            raise silence.unreached() from error
         raise InvalidRequest(
             "The server does not speak TLS 1.2 or newer on this port.",
             field="security",
             fix="Try the other security setting with its port, or have TLS 1.2 enabled on the server.",
         ) from error
     except OSError as error:
-        raise Temporary(SILENT) from error
+        raise silence.unreached() from error
 
 
 def no_starttls() -> ZalionError:

@@ -21,9 +21,18 @@ REMEMBERED = 300.0
 """Seconds after which a single silence counts no more."""
 
 SILENT = "The mail server could not be reached or stopped answering."
+CHECK = (
+    "Check host and port, and security where it is asked for (tls: 993, 995, 465; starttls: 143, 110, 587). "
+    "If they are right, wait until the server answers."
+)
 
 Place = tuple[str, int, str]
 """Host, port and how it is spoken to: a TLS port is silent to who waits for a plain greeting, and well."""
+
+
+def unreached(retry_after: float = 30) -> Temporary:
+    """Make the error for a server that does not answer, be it away or spoken to in the wrong way."""
+    return Temporary(SILENT, retry_after=retry_after, fix=CHECK)
 
 
 @dataclass
@@ -39,7 +48,7 @@ class Silences:
         """Raise Temporary where it is of no use to try now."""
         times, until = self._known.get(place, (0, 0.0))
         if times >= IN_A_ROW and (rest := until - time.monotonic()) > 0:
-            raise Temporary(SILENT, retry_after=rest)
+            raise unreached(rest)
 
     def silent(self, place: Place) -> None:
         """Note that a connection waited in vain to be let in."""

@@ -1,6 +1,7 @@
 """What callers get wrong: a problem that names the field, and nothing is lost."""
 
 import base64
+import socket
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,7 +9,7 @@ import requests
 
 from shared.contract import MOST_RECIPIENTS
 from tests.api.conftest import Client, connection, draft, key, open_office, until
-from tests.scenes import someone
+from tests.scenes import PASSWORD, someone
 
 LIMIT = 35_000_000
 """MAX_MAIL_BYTES where nobody sets it: octets of a mail as it leaves."""
@@ -238,6 +239,14 @@ def connect(office, world, **changes):
         ({"secret": {"password": "wrong"}}, 409, "consent_required", None),
         ({"secret": {}}, 400, "invalid_request", "secret"),
         ({"secret": {"pasword": "x"}}, 400, "invalid_request", "secret.pasword"),
+        (
+            {"secret": {"imap": {"password": "a"}, "smpt": {"password": "a"}}},
+            400,
+            "invalid_request",
+            "secret.smpt",
+        ),
+        ({"secret": {"imap": {"password": "a"}}}, 400, "invalid_request", "secret.smtp"),
+        ({"secret": {"imap": {"password": "a"}, "smtp": 1}}, 400, "invalid_request", "secret.smtp"),
         ({"receivesWith": "pigeon"}, 400, "invalid_request", None),
         ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
         ({"address": "nobody"}, 400, "invalid_request", "address"),
@@ -251,6 +260,9 @@ def connect(office, world, **changes):
         ({"owner": "bob@imap.example"}, 403, "not_allowed", "owner"),
         ({"settings": {"pop3": {}}}, 400, "invalid_request", "settings.pop3"),
         ({"settings": {"imap": {}, "smtp": {}}}, 400, "invalid_request", "settings.imap.host"),
+        ({"settings": {"imap": {"host": "x.example"}, "smtp": 1}}, 400, "invalid_request", "settings.smtp"),
+        ({"settings": {"imap": None}}, 400, "invalid_request", "settings.imap"),
+        ({"settings": []}, 400, "invalid_request", "settings"),
     ],
 )
 def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, status, code, field):
@@ -259,6 +271,29 @@ def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, sta
     assert answer.json()["code"] == code
     if field:
         assert answer.json()["field"] == field
+
+
+def test_changed_settings_of_the_wrong_kind_name_their_provider(office):
+    answer = office.alice_("PATCH", f"/mailboxes/{office.mailbox_id}", {"settings": {"smtp": ["x"]}})
+    assert (answer.status_code, answer.json()["field"]) == (400, "settings.smtp"), answer.text
+
+
+def test_the_secret_of_a_provider_that_the_mailbox_does_not_use_is_told_which_it_uses(office, world):
+    answer = connect(office, world, secret={"imap": {"password": "a"}, "smpt": {"password": "a"}})
+    assert answer.json()["fix"] == "Known: imap, smtp."
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/cases/C-5", {"members": [], "x" * 1_000_000: 1}),
+        ("/integrations/imap", {"approved": True, "settings": {"x" * 1_000_000: 1}}),
+    ],
+)
+def test_a_refusal_repeats_no_name_of_any_length(office, path, body):
+    answer = office.admin("PUT", path, body)
+    assert (answer.status_code, len(answer.content) < 3000) == (400, True)
+    assert "xxx" in answer.json()["field"]
 
 
 def test_where_a_mailboxs_history_starts_is_answered_in_utc(office, world):
@@ -299,6 +334,37 @@ def test_an_internal_host_is_refused(office, world, host):
     assert answer.status_code in {400, 503}, answer.text
     assert "127." not in answer.json()["detail"]
     assert "169.254" not in answer.json()["detail"]
+    if answer.status_code == 400:
+        assert answer.json()["field"] in {"settings.imap.host", "settings.imap.port"}
+
+
+@pytest.mark.parametrize(
+    ("side", "place"),
+    [
+        ("imap", lambda ports: {"port": closed(), "security": "tls"}),
+        ("imap", lambda ports: {"port": ports["smtp"], "security": "starttls"}),
+        ("smtp", lambda ports: {"port": closed(), "security": "starttls"}),
+        ("smtp", lambda ports: {"port": ports["imap"], "security": "starttls"}),
+        ("smtp", lambda ports: {"port": ports["imaps"], "security": "tls"}),
+    ],
+)
+def test_a_wrong_port_names_the_server_and_what_to_check(office, world, side, place):
+    settings = connection(world, office.alice)["settings"]
+    settings[side] = {"host": "localhost", **place(world.ports)}
+    change = {"settings": {side: settings[side]}, "secret": {"password": PASSWORD}}
+    for answer in (
+        connect(office, world, settings=settings),
+        office.alice_("PATCH", f"/mailboxes/{office.mailbox_id}", change),
+    ):
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["field"] == f"settings.{side}"
+        assert "Check host and port, and security" in answer.json()["fix"]
+
+
+def closed():
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def test_an_address_is_connected_once(office, world):

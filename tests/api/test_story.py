@@ -39,6 +39,7 @@ def test_send_receive_and_read_over_http(office):
     assert part.content.decode() == "Preisliste äöü"
     assert part.headers["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in part.headers["Content-Security-Policy"]
+    assert "Content-Disposition" in part.headers["Access-Control-Expose-Headers"]
     assert office.alice_("GET", f"{path}/attachments/99").status_code == 404
     assert office.bob("GET", path).status_code == 403
 

@@ -18,11 +18,11 @@ from shared.providers.base import Password
 from shared.providers.http import Api
 from shared.providers.imap import ImapMailbox
 from shared.providers.pop3 import Pop3Receiver
-from shared.providers.silence import IN_A_ROW, PAUSE, SILENCES, Silences
+from shared.providers.silence import CHECK, IN_A_ROW, PAUSE, SILENCES, Silences
 from shared.providers.smtp import SmtpSender
 from shared.providers.sockets import Turn, let_in
 from tests.providers.parts import connection
-from tests.providers.scripted import DRIP, HANG, Scripted, ScriptedImap, ScriptedSmtp
+from tests.providers.scripted import DRIP, HANG, Scripted, ScriptedImap, ScriptedPop3, ScriptedSmtp
 
 QUICK = network.Timeouts(1, 0.2, 0.2, 0.4)
 PATIENT = network.Timeouts(0.4, 0.2, 0.2)
@@ -668,3 +668,21 @@ def test_a_password_may_have_any_letters(server):
         session = power(account.connection(port, credential=lambda: who))
         session.check()
         session.close()
+
+
+@pytest.mark.parametrize(
+    ("client", "other"),
+    [
+        (ImapMailbox, ScriptedPop3),
+        (ImapMailbox, ScriptedSmtp),
+        (Pop3Receiver, ScriptedImap),
+        (Pop3Receiver, ScriptedSmtp),
+        (SmtpSender, ScriptedImap),
+        (SmtpSender, ScriptedPop3),
+    ],
+)
+def test_a_server_that_speaks_something_else_is_told_as_a_wrong_port(tls, client, other):
+    with other(tls, {}) as away, pytest.raises(Temporary) as caught:
+        client(connection(away.port)).check()
+    assert (type(caught.value), caught.value.fix) == (Temporary, CHECK)
+    assert not any("secret" in line or "AUTH" in line for line in away.said)

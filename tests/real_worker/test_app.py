@@ -117,11 +117,34 @@ def test_a_deployment_without_settings_tells_its_log_which_and_callers_only_that
     )
     assert run.stdout.count("500 ") == run.stdout.count('"misconfigured"') == 2, run.stderr
     assert "settings.wrong" in run.stdout
-    critical = json.loads(run.stderr.splitlines()[0])
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    critical = lines[0]
     assert (critical["event"], critical["level"]) == ("settings.wrong", "CRITICAL")
+    # Azure drops what is logged at the import; a request's lines arrive
+    told = [line for line in lines if line["event"] == "settings.wrong" and "correlation_id" in line]
+    assert [line["error"]["detail"] for line in told] == [critical["error"]["detail"]] * 2
     for name in ("KEY_VAULT_URL", "AUTH_ISSUER"):
         assert f"{name} is missing" in critical["error"]["detail"]
         assert name not in run.stdout
+
+
+def test_a_job_that_finds_no_settings_tells_the_log_which():
+    script = (
+        "from types import SimpleNamespace\n"
+        "from handlers.jobs import sync_job\n"
+        "sync_job._function.get_user_function()(SimpleNamespace(get_body=lambda: b'{}'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    line = json.loads(run.stderr.splitlines()[0])
+    assert (line["event"], "AUTH_ISSUER is missing" in line["error"]["detail"]) == ("settings.wrong", True)
 
 
 def test_a_tick_whose_store_does_not_answer_is_in_our_log_as_an_error_and_told_to_the_host():

@@ -1,5 +1,6 @@
 """Health and the doctor: each failure is named with its fix."""
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -98,6 +99,30 @@ def test_the_doctor_finds_what_is_well_and_leaves_one_copy(scene):
     assert len(scene.alice.inbox("Sent")) == 1
     assert scene.sync()["ignore"] == 2
     assert scene.timeline() == []
+
+
+@pytest.mark.parametrize("side", ["imap", "smtp"])
+def test_every_failed_check_has_a_fix_and_a_wrong_port_says_what_to_check(scene, side):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = {"host": "localhost", "port": server.getsockname()[1], "security": "tls"}
+    settings = {**scene.mailbox.settings, side: nobody}
+    scene.app.records.commit(scene.org_id, Save(replace(scene.mailbox, settings=settings)))
+    failed = {name: check.fix for name, check in examined(scene).items() if check.status == "failed"}
+    assert "Check host and port" in failed["sign_in_receiving" if side == "imap" else "sign_in_sending"]
+    assert all(failed.values()), failed
+
+
+def test_a_server_that_asks_to_try_later_is_a_failed_check_with_a_fix(scene):
+    with ScriptedImap(
+        scene.world.authority.server_context(), {}, greeting="* BYE [UNAVAILABLE] later"
+    ) as imap:
+        place = {"host": "localhost", "port": imap.port, "security": "tls"}
+        settings = {**scene.mailbox.settings, "imap": place}
+        scene.app.records.commit(scene.org_id, Save(replace(scene.mailbox, settings=settings)))
+        check = examined(scene)["sign_in_receiving"]
+    assert check.status == "failed"
+    assert "later" in check.detail
+    assert check.fix == checking.AGAIN
 
 
 def examined(scene):

@@ -5,7 +5,7 @@ import re
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
 from shared.errors import ConsentRequired, Rejected, Temporary, ZalionError
-from shared.providers import network, wording
+from shared.providers import silence, wording
 from shared.providers.base import Credential
 
 FIX = "Check name and password and sign in again; some providers ask for an app password."
@@ -20,6 +20,9 @@ _NOT_NOW = {"UNAVAILABLE", "INUSE", "LIMIT"}, re.compile(r"(?i)try again|tempora
 _BROKE = {"SERVERBUG", "UNAVAILABLE"}, re.compile(r"(?i)serverbug|unavailable|server error|internal")
 
 _TELLING = _NOT_LET_IN | _GONE[0] | _NOT_NOW[0] | _BROKE[0]
+
+_NO_WORDS = "None"
+"""What imaplib quotes where the first line is no greeting, such as POP3's."""
 
 _BAD = re.compile(r"BAD \[b['\"](.*)['\"]\]")
 
@@ -53,8 +56,8 @@ def at_sign_in(error: LoginError, credential: Credential) -> ZalionError:
 def of_goodbye(error: IMAPClientError, credential: Credential | None = None) -> ZalionError:
     """Say why the server ended the session, or did not begin one: words alone may be about anything."""
     words = _words(error, credential)
-    if words.startswith(("socket error", "unexpected")):
-        return Temporary(network.SILENT)
+    if words.startswith(("socket error", "unexpected", _NO_WORDS)):
+        return silence.unreached()
     if _code(words) in _NOT_LET_IN:
         return ConsentRequired(f"The mail server refused the sign-in: {words}", fix=FIX)
     return wording.later(words)

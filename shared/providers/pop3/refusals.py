@@ -4,7 +4,7 @@ import poplib
 import re
 
 from shared.errors import Rejected, Temporary, ZalionError
-from shared.providers import network, wording
+from shared.providers import silence, wording
 from shared.providers.base import Credential
 
 USE_IMAP = "Use IMAP with this server."
@@ -52,15 +52,20 @@ class HungUp(Temporary):
 def refusal(words: str, *, of_mail: bool = False) -> ZalionError | None:
     """Make the error for words after which the session is of no use."""
     if of_mail and words in _LOST:
-        return HungUp(network.SILENT)
+        return HungUp(silence.SILENT)
     whole = _IN_USE if of_mail else _NOT_NOW
     return broken(words) or (wording.later(words) if whole.search(words) else None)
+
+
+def no_pop3() -> Temporary:
+    """Make the error for a server that speaks something else."""
+    return Temporary("The server's answer is not POP3.", fix=silence.CHECK)
 
 
 def broken(words: str) -> ZalionError | None:
     """Make the error for what the library says where the server's answer did not end well."""
     if words in _LOST:
-        return Temporary(network.SILENT)
+        return silence.unreached()
     if words in _TOO_LARGE:
         return Rejected("The server's answer is too large to be read.", fix=USE_IMAP)
     return None

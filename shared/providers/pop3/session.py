@@ -19,6 +19,7 @@ from shared.providers.pop3.refusals import (
     Muted,
     Refused,
     Silent,
+    no_pop3,
     refusal,
     words_of,
 )
@@ -181,7 +182,7 @@ class Session:
             raise self._unwilling(words_of(error), needs) from error
         except (ValueError, LookupError) as error:  # the library's parser tripped
             self._drop()
-            raise Temporary("The server's answer is not POP3.") from error
+            raise no_pop3() from error
         except ZalionError as error:
             self._drop()
             if needs == "TOP" and isinstance(error.__cause__, ConnectionError):

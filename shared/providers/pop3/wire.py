@@ -8,7 +8,7 @@ from typing import Any
 from shared.errors import ConsentRequired
 from shared.providers import network, sasl, sockets, wording
 from shared.providers.base import Bearer, Credential, Password
-from shared.providers.pop3.refusals import broken, refusal, words_of
+from shared.providers.pop3.refusals import broken, no_pop3, refusal, words_of
 from shared.providers.reopening import Delayed
 
 LARGEST = 160_000_000
@@ -25,6 +25,9 @@ poplib._MAXLINE = SHORT  # type: ignore[attr-defined]  # noqa: SLF001 - 2,048 br
 _FIX = "Check name and password and sign in again; some providers ask for an app password."
 _DELAY, _LONGEST_DELAY = 60, 3600
 """Seconds until the next sign-in, where a server does not say how many, and at most."""
+
+_ELSE = ("220", "* ")
+"""How servers for SMTP and IMAP greet."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -86,6 +89,8 @@ def opened(server: network.Server, timeouts: network.Timeouts, largest: int, cre
                 _start_tls(client)
         except poplib.error_proto as error:
             words = words_of(error)
+            if words.startswith(_ELSE):
+                raise no_pop3() from error
             raise refusal(words) or wording.later(words) from error
         _sign_in(client, credential)
         stack.pop_all()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared.errors import ConsentRequired, Rejected, Temporary, ZalionError
-from shared.providers import network, wording
+from shared.providers import network, silence, wording
 
 _TOO_LONG = "Line too long."
 """What smtplib says of an answer beyond 8,192 octets, in the place of a server's words, which are bytes."""
@@ -29,7 +29,7 @@ def certain() -> Iterator[None]:
             raise no_session(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPResponseException as error:
             if error.smtp_error == _TOO_LONG:
-                raise Temporary("The server's answer is not SMTP.") from error
+                raise _no_smtp() from error
             raise refusal(error.smtp_code, wording.clean(error.smtp_error)) from error
 
 
@@ -37,10 +37,14 @@ def no_session(code: int, words: bytes | str) -> ZalionError:
     """Say why a session did not begin (RFC 5321 §3.1): it is us who were refused for now, and no mail."""
     said = f"{code} {wording.clean(words)}"
     if code // 100 not in {4, 5}:
-        return Temporary("The server's answer is not SMTP.")
+        return _no_smtp()
     if wording.too_often(said) or code // 100 == 4:  # noqa: PLR2004 - RFC 5321 §4.2.1
         return wording.later(said)
     return Temporary(f"The mail server begins no session with us: {said}")
+
+
+def _no_smtp() -> Temporary:
+    return Temporary("The server's answer is not SMTP.", fix=silence.CHECK)
 
 
 def refusal(code: int, words: str) -> ZalionError:
@@ -54,4 +58,4 @@ def refusal(code: int, words: str) -> ZalionError:
         case 5:
             fix = SIZE_FIX if code in _TOO_LARGE else None
             return Rejected(f"The mail server refused: {said}", fix=fix)
-    return Temporary("The server's answer is not SMTP.")
+    return _no_smtp()
