@@ -1,7 +1,8 @@
 """HTML of strangers: made harmless for display, or turned into plain text. Pure.
 
 html5ever (inside nh3) parses as browsers do; what it gets is tidied and within limits, so it is fast (50,000
-nested elements took seconds). Sanitising happens when a mail is shown, so that a better rule also protects old mail.
+nested elements took seconds). Sanitising happens when a mail is shown, so that a better rule also protects
+old mail.
 """
 
 import re
