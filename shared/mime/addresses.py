@@ -6,7 +6,7 @@ believes the wrong half (CVE-2023-27043). Here what stands in angle brackets is 
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from shared.errors import InvalidRequest
 from shared.mime.charsets import clean, decode_words
@@ -25,6 +25,12 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', 
 _COMMENT = re.compile(r"\([^()]*\)")
 _LOCAL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_APART = r'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\)'  # quoted strings and comments
+_MAILBOX = re.compile(
+    rf'((?:[^"<>(),:;\\]++|{_APART})*+)(?:<([^<>]*+)>((?:\s++|(?!"){_APART})*+))?', re.DOTALL
+)
+_LETTERS = r"[\w\u00a1-\U0010ffff-]++"
+_SPEC = re.compile(rf'(?!.*=\?)[^\s"(),:;<>@\[\]\\]++@({_LETTERS}(?:\.{_LETTERS})*+)')
 _DOTS = re.compile("[\u3002\uff0e\uff61]")  # IDNA's other full stops (RFC 3490 section 3.1)
 
 
@@ -38,6 +44,29 @@ def read(values: Iterable[str]) -> tuple[Address, ...]:
             if len(found) >= MOST_ADDRESSES:
                 return tuple(found[:MOST_ADDRESSES])
     return tuple(found)
+
+
+def author(values: Sequence[str]) -> Address | None:
+    """Read From: its one address, where every reader finds the same; else None.
+
+    The receiving system judges the domain that it finds there itself (RFC 7489 §6.6.1). So one mailbox in
+    plain form counts (RFC 5322 §3.4): no encoded word, comment or white space inside the address, no group,
+    no second address beside it, but the same one, which Outlook writes daily.
+    """
+    found, mailbox = read(values), _MAILBOX.fullmatch(values[0].strip()) if len(values) == 1 else None
+    if not mailbox or len(found) != 1:
+        return None
+    words = re.sub(_APART, lambda apart: apart[0][0].replace("(", " "), mailbox[1], flags=re.DOTALL).strip()
+    spec = words if mailbox[2] is None else mailbox[2].strip()
+    plain = _SPEC.fullmatch(spec)
+    alone = "@" not in words or words.strip("'").lower() == spec.lower()
+    same = plain is not None and found[0].address == _address(spec, "").address
+    return found[0] if plain and alone and same and _is_itself(plain[1]) else None
+
+
+def _is_itself(domain: str) -> bool:
+    """Whether a domain is looked up as it is written: what only looks like a letter is another in DNS."""
+    return unicodedata.is_normalized("NFKC", domain) and not _DOTS.search(domain) and clean(domain) == domain
 
 
 def _mailboxes(value: str) -> Iterator[tuple[str, list[str]]]:

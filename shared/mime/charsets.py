@@ -25,8 +25,9 @@ _ALIASES = {
     "mac-cyrillic": "maccyrillic",
     "utf-8mb4": "utf-8",
 }
-# Codecs that decode text into other text: utf-7 smuggles markup past filters, punycode takes quadratic time.
-_REFUSED = {"utf-7", "punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"}
+# Codecs that decode text into other text: utf-7 smuggles markup past filters, punycode takes quadratic time,
+# the escapes make half characters, which no store takes.
+_REFUSED = {"utf-7", "punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"}
 
 DETECTABLE = 32
 """Octets below which guessing a charset is worse than windows-1252."""
@@ -44,9 +45,11 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 def decode(data: bytes, charset: str | None) -> tuple[str, str | None]:
     """Decode text: as declared, else UTF-8, else as detected, else windows-1252 with replacements.
 
-    Returns the text (no NUL, no byte order mark) and a note when the declaration did not hold.
+    Returns the text (no NUL, no byte order mark, no half character) and a note when the declaration did not
+    hold.
     """
     text, note = _decode(data, charset)
+    text = text.encode("utf-8", "replace").decode()  # whatever else a codec may give, text can be stored
     return text.removeprefix("\ufeff").replace("\x00", ""), note
 
 
@@ -88,7 +91,7 @@ def _codec(charset: str) -> str | None:
         b"".decode(codec.name)  # LookupError for codecs that are no text encodings, such as zlib
     except (LookupError, ValueError):
         return None
-    return None if codec.name in _REFUSED else codec.name
+    return None if codec.name.replace("_", "-") in _REFUSED else codec.name
 
 
 def _detected(data: bytes) -> str:

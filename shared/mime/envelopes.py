@@ -31,6 +31,7 @@ FEW = 5
 _FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r*\n|\r|\Z)")
 _CONTENT = re.compile(rb"(?:MIME-Version|Content-[!-9;-~]+)[ \t]*:", re.IGNORECASE)
+_AUTHOR = re.compile(rb"(?<![^\r\n])From[ \t]*:[^\r\n]*", re.IGNORECASE)
 _GOES_ON = re.compile(_FIELD.pattern + rb"(?!//)")  # a URL is text
 _NEXT = re.compile(rb"[\r\n](?=[!-9;-~]{1,200}[ \t]*:)")
 _BLANK = re.compile(rb"\n\r*\n|\r\r")
@@ -66,7 +67,7 @@ def _lines(raw: bytes) -> tuple[list[tuple[int, bytes]], int]:
     """Return the lines before the first empty one, and where the text after it starts.
 
     Of more than 256 kB these are the first, and those of the last 64 kB: relays put what they add above
-    what the writer said.
+    what the writer said. Every From is among them: a mail has one author, or none.
     """
     lines: list[tuple[int, bytes]] = []
     place = 0
@@ -77,7 +78,12 @@ def _lines(raw: bytes) -> tuple[list[tuple[int, bytes]], int]:
         place = match.end()
     blank = _BLANK.search(raw, max(place - 2, 0))
     end = blank.start() if blank else len(raw)
-    lines += _headers_from(raw, max(place, end - LARGEST_TAIL), end)
+    tail = max(place, end - LARGEST_TAIL)
+    last = next((start for start, line in reversed(lines) if line[:1] not in (b" ", b"\t")), 0)
+    lines += (
+        [(found.start(), found[0]) for found in _AUTHOR.finditer(raw, last, tail)] if place < tail else []
+    )
+    lines += _headers_from(raw, tail, end)
     return lines, blank.end() if blank else len(raw)
 
 
@@ -98,8 +104,11 @@ def _goes_on(lines: Sequence[tuple[int, bytes]], place: int) -> bool:
 def _keep(found: dict[str, list[str]], name: str, value: bytearray) -> None:
     if name:
         limit = LARGEST_STRUCTURAL if name.startswith("content-") else LARGEST_HEADER
+        gap, limit = (
+            ("", limit) if name != "from" else (" ", len(value))
+        )  # what is left out could be an author
         kept = value[-limit:] if name in _NEAREST_LAST else value[:limit]
-        found.setdefault(name, []).append(header_text(bytes(kept)).replace("\x00", "").strip())
+        found.setdefault(name, []).append(header_text(bytes(kept)).replace("\x00", gap).strip())
 
 
 def first(headers: Headers, name: str) -> str:
@@ -175,7 +184,6 @@ def envelope(
         received_at: when the provider took it in (aware); the Date header stands in.
     """
     headers, _ = split(header_bytes)
-    senders = addresses.read(headers.get("from", ()))
     references, in_reply_to = thread_ids(headers)
     sent_at = date(first(headers, "date"))
     return Envelope(
@@ -183,7 +191,7 @@ def envelope(
         message_id=next(iter(message_ids(first(headers, "message-id"))), None),
         references=references,
         in_reply_to=in_reply_to,
-        sender=senders[0] if len(senders) == 1 and len(headers["from"]) == 1 else None,
+        sender=addresses.author(headers.get("from", ())),
         recipients=addresses.read((*headers.get("to", ()), *headers.get("cc", ()))),
         subject=subject(headers),
         sent_at=sent_at,

@@ -1,7 +1,8 @@
 """HTML of strangers: made harmless for display, or turned into plain text. Pure.
 
-html5ever (inside nh3) parses as browsers do; the limits keep it fast (50,000 nested elements take
-seconds). Sanitising happens when a mail is shown, so that a better rule also protects old mail.
+html5ever (inside nh3) parses as browsers do; what it gets is tidied and within limits, so it is fast (50,000
+nested elements took seconds). Sanitising happens when a mail is shown, so that a better rule also protects
+old mail.
 """
 
 import re
@@ -9,10 +10,10 @@ from html import unescape
 
 import nh3
 
+from shared.mime.tidying import DROPPED, KEPT, tidy
+
 LARGEST = 2_000_000
 """Characters; larger HTML is not shown, its text is."""
-
-DEEPEST = 500
 
 MOST_REFERENCES = 100_000
 """Ampersands, and letters that begin in UTF-8 as a hard space does; html5ever takes quadratic time for both.
@@ -20,34 +21,14 @@ MOST_REFERENCES = 100_000
 A million: 9 s (nh3 0.3.8, 2026-11-24).
 """
 
-MOST_ATTRIBUTES = 1000
-"""Of one element; html5ever compares each with all before it (80,000: 1.8 s, nh3 0.3.8, 2026-11-26)."""
+MOST_SHOWN = 3 * LARGEST
+"""Characters of sanitised HTML: links and wrong attributes grow in it."""
 
 _REFERENCE = re.compile("[&\x80-\xbf]")
-_VALUE = r"""(?:"[^"]*"?|'[^']*'?|[^\t\n\f\r >]+)"""
-_ATTRIBUTE = rf"[\t\n\f\r /]*[^\t\n\f\r />][^\t\n\f\r />=]*(?:[\t\n\f\r ]*=[\t\n\f\r ]*{_VALUE})?"
-_ELEMENT = re.compile(rf"(?=(<[a-zA-Z][^\t\n\f\r />]*(?:{_ATTRIBUTE}){{0,{MOST_ATTRIBUTES}}}))")
-"""Wherever an element might begin: comments and scripts are not told apart, and could hide one from us."""
-
 _NUMBER = re.compile(r"&#[0-9]{9,};?")
 """No character; `int`, to which `unescape` gives it, raises for more than 4,300 digits."""
 
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 # ruff: noqa: SIM905 - the lists below read better than a page of quotes
-# Never nest, or are closed by their next sibling (HTML living standard, "optional tags")
-_FLAT = frozenset(
-    "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th option"
-    " thead tbody tfoot colgroup html head body".split()
-)
-_DROPPED = frozenset(
-    "script style title template noscript svg math textarea select button iframe object applet"
-    " frameset".split()
-)
-_TAGS = frozenset(
-    "a abbr b blockquote br caption center cite code col colgroup dd del div dl dt em font h1 h2 h3 h4 h5"
-    " h6 hr i img ins kbd li ol p pre q s samp small span strike strong sub sup table tbody td tfoot th"
-    " thead tr tt u ul var".split()
-)
 _TABLE = {"align", "valign", "width", "height", "bgcolor"}
 _ATTRIBUTES = {
     "*": {"style", "dir", "lang", "title", "align"},
@@ -83,12 +64,10 @@ def sanitise(html: str, *, remote_images: bool = False) -> str:
     Links keep http, https, mailto and tel, images `cid:`; images from the net only if `remote_images`.
     Render it in a sandboxed frame all the same.
     """
-    if too_much(html):
-        return ""
-    return nh3.clean(
-        _encodable(html),
-        tags=set(_TAGS),
-        clean_content_tags=set(_DROPPED),
+    clean = nh3.clean(
+        _tidied(html) or "",
+        tags=set(KEPT),
+        clean_content_tags=set(DROPPED),
         attributes=_ATTRIBUTES,
         attribute_filter=_with_images if remote_images else _without_images,
         url_schemes={"http", "https", "mailto", "tel", "cid"},
@@ -97,6 +76,7 @@ def sanitise(html: str, *, remote_images: bool = False) -> str:
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
+    return clean if len(clean) <= MOST_SHOWN else ""
 
 
 def _with_images(element: str, attribute: str, value: str) -> str | None:
@@ -113,41 +93,21 @@ def _without_images(element: str, attribute: str, value: str) -> str | None:
     return _with_images(element, attribute, value)
 
 
-def too_much(html: str) -> bool:
-    """Whether HTML is beyond what can be sanitised quickly."""
-    if len(html) > LARGEST or len(_REFERENCE.findall(html)) > MOST_REFERENCES or _crowded(html):
-        return True
-    depth = 0
-    for closing, name in _TAG.findall(html):
-        if name.lower() not in _FLAT:
-            depth = max(0, depth + (-1 if closing else 1))
-            if depth > DEEPEST:
-                return True
-    return False
-
-
-def _crowded(html: str) -> bool:
-    """Whether an element has too many attributes, or so many begin in each other that reading all is work."""
-    work = 0
-    for element in _ELEMENT.finditer(html):
-        length = len(element[1])
-        work += length
-        many = length > 2 * MOST_ATTRIBUTES and len(re.findall(_ATTRIBUTE, element[1])) > MOST_ATTRIBUTES
-        if many or work > 2 * LARGEST:
-            return True
-    return False
+def _tidied(html: str) -> str | None:
+    """Return HTML as it can be sanitised quickly; None for what is beyond that."""
+    tidied = tidy(_encodable(html)) if len(html) <= LARGEST else None
+    return tidied if tidied is not None and len(_REFERENCE.findall(tidied)) <= MOST_REFERENCES else None
 
 
 def text_of(html: str) -> str:
     """Return a plain text rendering, for mails without a text part; never raises."""
-    if too_much(html):
+    tidied = _tidied(html)
+    if tidied is None:
         words = _NUMBER.sub("\ufffd", re.sub(r"<[^<>]{0,2000}>", " ", html[:LARGEST]))
         return _squeezed(unescape(words))
-    tidy = nh3.clean(
-        _encodable(html), tags=_BREAKS | {"td", "th"}, clean_content_tags=set(_DROPPED), attributes={}
-    )
+    clean = nh3.clean(tidied, tags=_BREAKS | {"td", "th"}, clean_content_tags=set(DROPPED), attributes={})
     # nh3's output is well-formed, so a pattern may read it; the stdlib's parser takes quadratic time
-    words = re.sub(r"[ \t\r\n\f]+", " ", tidy)
+    words = re.sub(r"[ \t\r\n\f]+", " ", clean)
     return _squeezed(unescape(_CLEAN_TAG.sub(_rendered, words)))
 
 

@@ -76,3 +76,55 @@ def test_a_name_in_a_comment_counts():
     assert mime.parse(b"From: a@x.example (Alice)\r\n\r\n").sender.name == "Alice"
     assert mime.parse(b"From: <a@x.example> (=?utf-8?q?Al=C3=ADce?=)\r\n\r\n").sender.name == "Alíce"
     assert len(mime.parse(b"From: a@x.example (" + b"A" * 5000 + b")\r\n\r\n").sender.name) == 320
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        ("anna@s.example", "anna@s.example"),
+        ("\r\n <Anna@S.Example>", "anna@s.example"),
+        ("< anna@s.example >", "anna@s.example"),
+        ("Anna (Sales (North)) <anna@s.example> (x)", "anna@s.example"),
+        ('"Smith, \\"A\\" <a@b>" <o\'neil+t=1@s.example>', "o'neil+t=1@s.example"),
+        ("[A] B. | =?utf-8?q?a=40b=2C?= <anna@s.example>", "anna@s.example"),
+        ("anna@s.example <anna@s.example>", "anna@s.example"),
+        ("'anna@s.example' <Anna@s.example>", "anna@s.example"),
+        ("名前 <anna@münchen.example>", "anna@xn--mnchen-3ya.example"),
+    ],
+)
+def test_a_sender_is_one_address_in_plain_form(header, address):
+    assert mime.envelope(f"From: {header}\r\n\r\n".encode(), ref="1").sender.address == address
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<=?utf-8?q?anna@s.example?=>", "=?utf-8?q?anna@s.example?=", "<=?utf-8?q?anna?=@s.example>", "<anna@s.exa mple>", "anna@s.\r\n example",
+        "anna @s.example", "anna@s.exam\x00ple", "anna@s.exam\x01ple", "anna@s.exam\ufeffple", "anna@\uff53.example", "anna@s\u3002example",
+        "anna@s.example.", "<anna@s.example(@evil.example)>", "anna(@evil.example)@s.example", "<@evil.example:anna@s.example>",
+        "<<anna@s.example>>", "G: anna@s.example;", "x, <anna@s.example>", "evil.example; <anna@s.example>", "\\<anna@s.example>",
+        "eve@evil.example <anna@s.example>", "<anna@s.example> eve@evil.example", '<anna@s.example> "eve@evil.example"',
+        "=?utf-8?q?eve@evil.example,?= <anna@s.example>", f"<anna@s.example>, <eve@{'e' * 400}.example>", "<anna@s.example>,",
+        '(") <eve@evil.example> (") <anna@s.example>', "(<) <eve@evil.example> ()) <anna@s.example>", '"anna@s.example',
+        '<"> <anna@s.example> "@evil.example>', f"<anna@s.example> {'(x)' * 22_000}, <eve@evil.example>",
+    ],
+)  # fmt: skip
+def test_where_the_receiving_system_may_find_another_sender_there_is_none(header):
+    """What it judged was perhaps another domain than ours (RFC 7489 §6.6.1)."""
+    raw = f"Authentication-Results: mx; dmarc=none\r\nFrom: {header}\r\n\r\n".encode()
+    envelope = mime.envelope(raw, ref="1")
+    assert envelope.sender is None
+    assert mime.authentication(envelope, "mx") == "fail"
+
+
+@pytest.mark.parametrize("folded", ["", "\r\n"])
+def test_a_second_author_among_very_many_headers_is_seen(folded):
+    above, below = "X: y\r\n" * 60_000, "X: y\r\n" * 20_000
+    other = f"From:{folded} <eve@evil.example>\r\n"
+    for raw in (
+        f"{above}{other}{below}From: anna@s.example",
+        f"From: anna@s.example\r\n{above}{other}{below}",
+    ):
+        assert mime.envelope(f"{raw}\r\n\r\n".encode(), ref="1").sender is None
+    goes_on = "From: <anna@s.example>" + "\r\n (x)" * 60_000 + "\r\n , <eve@evil.example>\r\n" + below
+    assert mime.envelope(f"{goes_on}\r\n".encode(), ref="1").sender is None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,8 @@ NAMES = [b"From", b"To", b"Subject", b"Date", b"Message-ID", b"References", b"In
 SCRAPS = [b"=?utf-8?q?", b"?=", b"=?", b"<", b">", b'"', b"(", b")", b";", b"*0*=", b"=", b"''", b"\r\n ", b"\r\n", b"\n\n", b"\x00",
           b"\xff\xfe", b"@", b":", b",", b"multipart/mixed; boundary=", b"message/rfc822", b"charset=", b"name*", b"name*1*=%ff",
           b"base64", b"--", b"\\", b"a@b.example", b"Tue, 31 Feb 99999 25:61:61 +9999", b"utf-7", b"\xe2\x80\xae", b"dmarc=fail",
-          b"multipart/report; report-type=delivery-status", b"message/delivery-status", b"Final-Recipient: rfc822;", b"\x85", b"a"]  # fmt: skip
+          b"multipart/report; report-type=delivery-status", b"message/delivery-status", b"Final-Recipient: rfc822;", b"\x85", b"a",
+          b"=?unicode-escape?q?=5Cud800?=", b"; charset=raw_unicode_escape\r\n\r\n", b"\\ud800"]  # fmt: skip
 
 
 def read_everything(raw: bytes) -> None:
@@ -28,9 +30,8 @@ def read_everything(raw: bytes) -> None:
     mime.fingerprint(envelope)
     mime.synthetic_id(envelope)
     mime.base_subject(envelope.subject)
-    mime.report(raw)
-    mime.reported_ids(raw)
     parsed = mime.parse(raw)
+    msgspec.json.encode((envelope, parsed, mime.report(raw), mime.reported_ids(raw)))  # as all is stored
     mime.sanitise(parsed.html or "")
     for listed in parsed.attachments[:5]:
         found, content = mime.attachment(raw, listed.index)

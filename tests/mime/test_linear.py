@@ -5,6 +5,7 @@ is none). The cap is ten times what the worst of them takes, and what was quadra
 """
 
 import itertools
+import resource
 import signal
 import subprocess
 import sys
@@ -20,12 +21,16 @@ pytestmark = pytest.mark.fast
 CAP = 4
 """Seconds of work for one mail."""
 
+MEMORY = 2_000_000_000
+"""Octets of address space for all of them."""
+
 LONG = 30_000
 HEADERS = [b"From", b"To", b"Cc", b"Bcc", b"Reply-To", b"Subject", b"Date", b"Message-ID", b"References", b"In-Reply-To",
            b"Received", b"Content-Type", b"Content-Disposition", b"Authentication-Results", b"Auto-Submitted",
            b"X-Auto-Response-Suppress", b"X-Failed-Recipients", b"Original-Message-ID", b"Final-Recipient", b"Diagnostic-Code"]  # fmt: skip
 FILLINGS = [b" ", b"\t", b"\r\n ", b"\n\t", b"@", b" @", b"@\t", b"<", b"<@", b"<a@b> ", b"(", b"(a)", b'"', b'"" ', b"\\", b",", b";", b"a=b;",
             b"=?", b"=?a?q?", b"?= ", b"a"]  # fmt: skip
+FORMATTING = b"".join(b"<b title=%d>" % n for n in range(490))
 BOUNCE = b"From: MAILER-DAEMON@x.example\r\nReturn-Path: <>\r\nContent-Type: "
 OTHERS = {
     "a long name for many": (b"To: (=?" + b"a" * LONG + b")" + b"<@>" * (LONG // 3) + b"\r\n") * 4 + b"\r\nx",
@@ -46,6 +51,24 @@ OTHERS = {
     + b'text/html\r\n\r\n<!-- <a b="--><p '
     + b" ".join(b"a%d" % n for n in range(250_000))
     + b'> <!-- " -->',
+    "formatting that begins again": BOUNCE
+    + b"text/html\r\n\r\n<p>"
+    + FORMATTING
+    + b"</p>"
+    + b"<p>x" * 40_000,
+    "formatting that is open": BOUNCE + b"text/html\r\n\r\n<p>" + FORMATTING + b"<div>x</div>" * 40_000,
+    "formatting that a cell cannot close": BOUNCE
+    + b"text/html\r\n\r\n<div>%s<table><td>%s</table></div>" % (FORMATTING, b"</b>" * 490)
+    + b"<p>x" * 40_000,
+    "end tags of nothing": BOUNCE + b"text/html\r\n\r\n" + b"<div></zz>" * 150_000,
+    "end tags in attributes": BOUNCE + b"text/html\r\n\r\n" + b'<div title="</div>">' * 90_000,
+    "end tags in comments": BOUNCE + b"text/html\r\n\r\n" + b"<div><!--</div>-->" * 100_000,
+    "end tags in scripts": BOUNCE
+    + b"text/html\r\n\r\n"
+    + b"<div><script><!--<script></script></div></script>" * 40_000,
+    "items and terms in each other": BOUNCE + b"text/html\r\n\r\n" + b"<li><dd>" * 100_000,
+    "text between cells": BOUNCE + b"text/html\r\n\r\n<table>" + b"x<i></i>" * 200_000,
+    "blanks in many elements": BOUNCE + b"text/html\r\n\r\n" + b"<a " * 1000 + b" " * 1_900_000,
     "elements in each other's names": BOUNCE + b"text/html\r\n\r\n" + b"<p" * 900_000,
 }
 
@@ -72,6 +95,7 @@ def test_mails_made_to_hurt_are_little_work():
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for name, raw in mails():
         print(name, flush=True)
         signal.setitimer(signal.ITIMER_VIRTUAL, CAP)  # the signal ends the process, whatever it is in

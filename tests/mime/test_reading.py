@@ -1,7 +1,9 @@
 """What the corpus does not say: reports as receivers give them, kinds, downloads, replies."""
 
+import codecs
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from shared import mime
@@ -174,3 +176,35 @@ def test_a_whole_mail_is_downloaded_as_a_file():
 )  # fmt: skip
 def test_a_reply_is_shown_without_its_quote(text, reply):
     assert mime.plain(text) == reply
+
+
+def half(data: bytes, errors: str = "strict") -> tuple[str, int]:
+    return "\ud800" * bool(data), len(data)
+
+
+@pytest.fixture
+def halves():
+    """A codec that gives halves of characters, as none that comes with Python 3.13 and is not refused does."""
+
+    def search(name: str) -> codecs.CodecInfo | None:
+        return codecs.CodecInfo(codecs.utf_8_encode, half, name="halves") if name == "halves" else None
+
+    codecs.register(search)
+    yield
+    codecs.unregister(search)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["unicode-escape", "unicode_escape", "raw-unicode-escape", "Raw_Unicode_Escape", "utf-7", "halves"],
+)
+@pytest.mark.usefixtures("halves")
+def test_no_charset_makes_half_characters_which_no_store_takes(charset):
+    word = f"=?{charset}?q?Hi=5Cud800+2AA-?="
+    file = f"Content-Type: a/b; name=\"{word}\"; name*={charset}''%5Cud800+2AA-"
+    raw = f"""From: {word} <a@x.example>\r\nSubject: {word}\r\nContent-Type: multipart/mixed; boundary=b\r\n
+--b\r\nContent-Type: text/plain; charset={charset}\r\n\r\nHi \\ud800 +2AA-\r\n--b\r\n{file}\r\n\r\nx\r\n--b--\r\n"""
+    parsed = mime.parse(raw.encode())
+    assert len(parsed.attachments) == 1
+    assert parsed.sender.address == "a@x.example"
+    assert msgspec.json.encode((parsed, mime.envelope(raw.encode(), ref="1")))

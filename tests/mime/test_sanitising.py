@@ -81,6 +81,37 @@ def test_ordinary_formatting_stays():
 
 
 @pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        ("<b><i>x</b>y</i>", "<b><i>x</i></b>y"),
+        ("<p>x<p>y", "<p>x</p><p>y</p>"),
+        ("<ul><li>x<ul><li>y</ul><li>z</ul>", "<ul><li>x<ul><li>y</li></ul></li><li>z</li></ul>"),
+        ("<table><tr><td>x<td><table><tr><td>y</table>z<tr><td>w</table>",
+         "<table><tbody><tr><td>x</td><td><table><tbody><tr><td>y</td></tr></tbody></table>z</td></tr><tr><td>w</td></tr></tbody></table>"),
+        ("<font><table><tr><td>x</font>y</td></tr></table>", "<font><table><tbody><tr><td>xy</td></tr></tbody></table></font>"),
+        ("<dl><dt>x<dd>y<dt>z</dl>", "<dl><dt>x</dt><dd>y</dd><dt>z</dt></dl>"),
+        ("a < b <<!-- -->b>x</b> <!-- <i> -->y<![if !mso]>z</>", "a &lt; b &lt;b&gt;x yz"),
+        ("<style><!-- p > b {} --></style><o:p>x</o:p><svg/>y", "xy"),
+        ("<p title='>'>x</p><img alt=\"<b>\">", '<p title="&gt;">x</p><img alt="&lt;b&gt;">'),
+        ("x<script>y", "x"),
+        ("x<button>y", "xy"),
+    ],
+)  # fmt: skip
+def test_what_is_left_open_is_closed_in_order(html, shown):
+    assert mime.sanitise(html) == shown
+
+
+def test_paragraphs_cells_and_items_left_open_are_not_nested():
+    for html in (
+        "<p>x" * 2000,
+        "<ul>" + "<li>x" * 2000,
+        "<table>" + "<tr><td>x" * 2000,
+        "<a name=x>y" * 2000,
+    ):
+        assert mime.sanitise(html).count("x") + mime.sanitise(html).count("y") >= 2000
+
+
+@pytest.mark.parametrize(
     "html",
     ["<div>" * 50_000, "<b>" * 400_000, "x" * 2_000_001, "&" * 1_000_000, "<table><tr><td>" * 501],
     ids=["nested", "bold", "long", "ampersands", "tables"],

@@ -44,6 +44,20 @@ def test_the_same_notice_ten_times_files_once(scene, arrived):
     assert len(ids(scene)) == 2
 
 
+@pytest.mark.parametrize("charset", ["unicode-escape", "raw_unicode_escape"])
+def test_a_charset_that_makes_half_characters_stops_no_mailbox(scene, arrived, charset):
+    raw = (
+        f"From: =?{charset}?q?=5Cud800?= <{scene.supplier.address}>\r\nTo: {scene.alice.address}\r\n"
+        f"Subject: =?{charset}?q?Re:_Offer=5Cud800?=\r\nDate: Thu, 26 Nov 2026 10:00:00 +0000\r\n"
+        f"Message-ID: <half@supplier.example>\r\nIn-Reply-To: {message_from_bytes(arrived)['Message-ID']}\r\n"
+        f"Content-Type: text/plain; charset={charset}\r\n\r\nHi \\ud800\r\n"
+    )
+    scene.alice.receive(raw.encode())
+    behind = reply(scene, arrived)
+    scene.sync()
+    assert {"<half@supplier.example>", behind} <= {*ids(scene)}
+
+
 @pytest.mark.every_provider
 def test_the_same_delivery_ten_times_sends_once(scene):
     message = scene.send()

@@ -48,8 +48,9 @@ UNREAD_LABELS = frozenset({"SPAM", "TRASH", "DRAFT", "CHAT"})
 def envelope(item: Mapping[str, Any]) -> Envelope:
     """Make an envelope of a message in the format `metadata`."""
     labels = item.get("labelIds", ())
+    headers = [{**one, "value": _quoted(one)} for one in item.get("payload", {}).get("headers", ())]
     return mime.envelope(
-        reports.block(item.get("payload", {}).get("headers", ())) + b"\r\n",
+        reports.block(headers) + b"\r\n",
         ref=item["id"],
         folder=_folder(labels),
         is_sent="SENT" in labels,
@@ -57,6 +58,14 @@ def envelope(item: Mapping[str, Any]) -> Envelope:
         received_at=datetime.fromtimestamp(int(item["internalDate"]) / 1000, UTC),
         thread=item.get("threadId"),
     )
+
+
+def _quoted(header: Mapping[str, str]) -> str:
+    """Return a value; with the quotation marks that a sender's name needs since Gmail decoded it."""
+    words, angle, rest = header["value"].rpartition("<")
+    name = words.strip().replace("\\", "\\\\")
+    bare = header["name"].lower() == "from" and name and not {'"', "@", "<"} & {*name}
+    return f'"{name}" <{rest}' if bare and angle else header["value"]
 
 
 def readable(item: Mapping[str, Any]) -> bool:
