@@ -27,7 +27,7 @@ _LOCAL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _APART = r'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\)'  # quoted strings and comments
 _MAILBOX = re.compile(
-    rf'((?:[^"<>(),:;\\]++|{_APART})*+)(?:<([^<>]*+)>((?:\s++|(?!"){_APART})*+))?', re.DOTALL
+    rf'((?:[^"<>():;\\]++|{_APART})*+)(?:<([^<>]*+)>((?:\s++|(?!"){_APART})*+))?', re.DOTALL
 )
 _LETTERS = r"[\w\u00a1-\U0010ffff-]++"
 _SPEC = re.compile(rf'(?!.*=\?)[^\s"(),:;<>@\[\]\\]++@({_LETTERS}(?:\.{_LETTERS})*+)')
@@ -51,7 +51,8 @@ def author(values: Sequence[str]) -> Address | None:
 
     The receiving system judges the domain that it finds there itself (RFC 7489 §6.6.1). So one mailbox in
     plain form counts (RFC 5322 §3.4): no encoded word, comment or white space inside the address, no group,
-    no second address beside it, but the same one, which Outlook writes daily.
+    no second address beside it, but the same one, which Outlook writes daily. A comma in a name, which wants
+    quotation marks and often has none, makes no second address.
     """
     found, mailbox = read(values), _MAILBOX.fullmatch(values[0].strip()) if len(values) == 1 else None
     if not mailbox or len(found) != 1:
