@@ -13,7 +13,7 @@ from sandbox.bounces import delivery_report
 from sandbox.clerk import NAME
 
 AS_READ = SMTP.clone(refold_source="none")
-"""How mails are read that are written again: the stdlib would fold their long headers anew, and change them."""
+"""How mails are read that are written again: the stdlib else folds long headers anew, and changes them."""
 
 
 def head(raw: bytes) -> Message:

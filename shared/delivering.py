@@ -35,7 +35,7 @@ from shared.model import (
     Message,
     Problem,
 )
-from shared.promises import LAST_TRY, PAUSES
+from shared.promises import LAST_TRY, PAUSES, arrived
 from shared.providers.base import NOBODY, Receipt
 from shared.relaying import Counting
 from shared.storage.base import Move, Remove, Save
@@ -65,8 +65,8 @@ def deliver(app: App, job: Job) -> None:
     delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
-        case "queued" | "sending" if message.value.deliveries and not waits:
-            delivery.sent(Receipt(), copied=False)  # a copy in somebody's mailbox proves that it left
+        case "queued" | "sending" if arrived(message.value) and not waits:
+            delivery.sent(Receipt(), copied=False)
         case "queued" if not waits and delivery.too_old(
             LAST_TRY
         ):  # before whatever it is that workers die of

@@ -154,7 +154,7 @@ class Promised:
 
     def _end(self, state: MessageState, problem: Problem) -> None:
         def change(message: Message) -> Message | None:
-            if not self.ours(message) or message.deliveries:  # somebody has got it: the next look says so
+            if not self.ours(message) or arrived(message):  # somebody has got it: the next look says so
                 return None
             return replace(message, state=state, error=problem, next_at=None)
 
@@ -217,6 +217,11 @@ class Promised:
             case_id=message.case_id,
             email_id=message.id,
         )
+
+
+def arrived(message: Message) -> bool:
+    """Whether a copy in somebody's mailbox proves that it left: not where no hand-over of it ever began."""
+    return bool(message.claim and message.deliveries)
 
 
 def partly(refused: Mapping[str, str]) -> Problem | None:

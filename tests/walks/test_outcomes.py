@@ -8,7 +8,7 @@ import pytest
 
 from shared import integrating, scheduling, working
 from shared.contract import Person, PutIntegration
-from shared.errors import ConsentRequired, OutcomeUnknown, Raced, RateLimited, Temporary
+from shared.errors import ConsentRequired, OutcomeUnknown, Raced, RateLimited, Rejected, Temporary
 from shared.model import Mailbox, Message, OutboxItem, Tally
 from shared.promises import Promised
 from shared.rules import AgainstRules
@@ -117,6 +117,23 @@ def test_a_mail_that_waits_and_has_arrived_all_the_same_is_not_sent_again(stage,
     later(stage, minutes=20)
     assert stage.email(message.id).state == "sent"
     assert len(mail.left) == before
+
+
+@pytest.mark.parametrize(("fault", "state", "times"), [("", "sent", 1), ("before", "failed", 0)])
+def test_a_copy_that_somebody_has_before_any_hand_over_began_proves_nothing(
+    stage, mail, carol, fault, state, times
+):
+    _, planted = carol
+    message = stage.send()
+    if fault:
+        mail.fails[fault] = [Rejected("550 No such user.")]
+    planted(message)
+    stage.work()
+    found = stage.email(message.id)
+    assert (found.state, len(mail.left)) == (state, times)
+    assert found.deliveries
+    later(stage, minutes=20)
+    assert (stage.email(message.id).state, open_(stage)) == (state, [])
 
 
 def days_of_bugs(stage, hours=30):
