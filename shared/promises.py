@@ -182,12 +182,23 @@ class Promised:
         self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
         self._swept(at)
 
-    def later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
-        """The same step again after a pause."""
+    def later(
+        self,
+        pause: timedelta,
+        wanted: Callable[[Message], bool] = lambda _: True,
+        why: ZalionError | None = None,
+    ) -> None:
+        """The same step again after a pause; `why` is shown meanwhile, but hides nobody it did not reach."""
         at = self.app.clock() + pause
-        self.surely(
-            lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
-        )
+
+        def change(message: Message) -> Message | None:
+            if not wanted(message):
+                return None
+            told = message.error is not None and message.error.code == PARTLY
+            error = Problem(why.code, why.detail, why.fix) if why and not told else message.error
+            return replace(message, next_at=at, error=error)
+
+        self.surely(change, Save(self.item(at)))
         self._swept(at)
 
     def _swept(self, at: datetime) -> None:

@@ -6,9 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from shared import integrating, scheduling, working
+from shared import disconnecting, integrating, scheduling, working
 from shared.contract import Person, PutIntegration
-from shared.errors import ConsentRequired, OutcomeUnknown, Raced, RateLimited, Rejected, Temporary
+from shared.errors import (
+    ConsentRequired,
+    InvalidRequest,
+    OutcomeUnknown,
+    Raced,
+    RateLimited,
+    Rejected,
+    Temporary,
+)
 from shared.model import Mailbox, Message, OutboxItem, Tally
 from shared.promises import Promised
 from shared.rules import AgainstRules
@@ -134,6 +142,38 @@ def test_a_copy_that_somebody_has_before_any_hand_over_began_proves_nothing(
     assert found.deliveries
     later(stage, minutes=20)
     assert (stage.email(message.id).state, open_(stage)) == (state, [])
+
+
+def test_a_begun_mail_whose_mailbox_is_gone_is_uncertain_at_the_first_look(stage, mail):
+    message = stage.send()
+    mail.fails["lost"] = [ValueError("a bug")]
+    for text in stage.waiting():
+        with suppress(RuntimeError):
+            working.run(stage.app, text)
+    disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+    stage.work()
+    assert stage.email(message.id).state == "sending", "its worker may still be at it"
+    later(stage, minutes=20)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code) == ("uncertain", "outcome_unknown")
+    assert open_(stage) == []
+
+
+def test_what_keeps_us_from_looking_for_a_begun_mail_is_shown_until_its_copy_is_found(stage, mail):
+    message = stage.send()
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    mail.fails["find_sent"] = [InvalidRequest("Expired certificate.", fix="Renew it.")]
+    stage.work()
+    found = stage.email(message.id)
+    assert (found.state, found.error.detail, found.error.fix) == (
+        "sending",
+        "Expired certificate.",
+        "Renew it.",
+    )
+    mail.arrive(stage.raw(message), is_sent=True)
+    later(stage, minutes=20)
+    found = stage.email(message.id)
+    assert (found.state, found.error) == ("sent", None)
 
 
 def days_of_bugs(stage, hours=30):
