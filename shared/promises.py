@@ -196,7 +196,7 @@ class Promised:
                 return None
             told = message.error is not None and message.error.code == PARTLY
             error = Problem(why.code, why.detail, why.fix) if why and not told else message.error
-            return replace(message, next_at=at, error=error)
+            return replace(message, next_at=at, attempts=message.attempts + 1, error=error)
 
         self.surely(change, Save(self.item(at)))
         self._swept(at)

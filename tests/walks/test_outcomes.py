@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared import disconnecting, integrating, scheduling, working
+from shared import disconnecting, integrating, scheduling, views, working
 from shared.contract import Person, PutIntegration
 from shared.errors import (
     ConsentRequired,
@@ -174,6 +174,29 @@ def test_what_keeps_us_from_looking_for_a_begun_mail_is_shown_until_its_copy_is_
     later(stage, minutes=20)
     found = stage.email(message.id)
     assert (found.state, found.error) == ("sent", None)
+
+
+def test_a_full_mailbox_gets_the_copy_ever_more_rarely_and_the_mail_says_that_it_is_missing(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [RateLimited("Quota exceeded.", retry_after=300) for _ in range(1000)]
+    message = stage.sent()
+    assert (message.state, message.error) == ("sent", None)
+    for _ in range(26 * 6):
+        later(stage, minutes=10)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code, len(mail.left)) == ("sent", "copy_missing", 1)
+    assert "Quota exceeded." in found.error.detail
+    assert found.error.fix
+    assert open_(stage) == []
+    assert 20 < 1000 - len(mail.fails["keep_sent"]) < 35
+
+
+def test_a_copy_that_is_refused_for_good_is_told_at_the_mail_which_stays_sent(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [Rejected("Not here.", fix="Name a folder.")]
+    message = stage.sent()
+    shown = views.email(stage.email(message.id))
+    assert (shown.state, shown.error.code, shown.error.fix) == ("sent", "copy_missing", "Name a folder.")
 
 
 def days_of_bugs(stage, hours=30):
