@@ -12,6 +12,7 @@ from shared.providers.base import Field
 REFERENCE = "#/components/schemas/{name}"
 
 PROBLEMS = (
+    "copy_missing",
     "delegation",
     "delegation_left",
     "disconnected",

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
+from email.policy import SMTP
 from email.utils import getaddresses
 
 from sandbox.bounces import delivery_report
 from sandbox.clerk import NAME
+
+AS_READ = SMTP.clone(refold_source="none")
+"""How mails are read that are written again: the stdlib else folds long headers anew, and changes them."""
 
 
 def head(raw: bytes) -> Message:

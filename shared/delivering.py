@@ -35,7 +35,7 @@ from shared.model import (
     Message,
     Problem,
 )
-from shared.promises import LAST_TRY, PAUSES
+from shared.promises import LAST_TRY, PAUSES, arrived
 from shared.providers.base import NOBODY, Receipt
 from shared.relaying import Counting
 from shared.storage.base import Move, Remove, Save
@@ -65,8 +65,8 @@ def deliver(app: App, job: Job) -> None:
     delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
-        case "queued" | "sending" if message.value.deliveries and not waits:
-            delivery.sent(Receipt(), copied=False)  # a copy in somebody's mailbox proves that it left
+        case "queued" | "sending" if arrived(message.value) and not waits:
+            delivery.sent(Receipt(), copied=False)
         case "queued" if not waits and delivery.too_old(
             LAST_TRY
         ):  # before whatever it is that workers die of
@@ -110,14 +110,21 @@ class _Delivery(Finishing):
 
     counting: Counting | None = None
 
+    @property
+    def _connected(self) -> Mailbox | None:
+        """The mailbox, unless it is gone."""
+        box = self.mailbox
+        return box.value if box and box.value.state != "disconnected" else None
+
     def hand_over(self) -> None:
         """Send, and turn whatever comes of it into the message's state."""
-        if self.mailbox is None or self.mailbox.value.state == "disconnected":
+        mailbox = self._connected
+        if mailbox is None:
             self.fail(Problem("disconnected", "The mailbox was disconnected before the mail left."))
             return
         try:
-            self.counting = relaying.judge(self.app, self.org_id, self.mailbox.value, self.message.value)
-            receipt, copied = self._leave(self.mailbox.value)
+            self.counting = relaying.judge(self.app, self.org_id, mailbox, self.message.value)
+            receipt, copied = self._leave(mailbox)
         except (Raced, Busy):
             raise  # another worker was faster, or has its turn; the queue tries again
         except OutcomeUnknown as error:
@@ -139,6 +146,10 @@ class _Delivery(Finishing):
 
         What is too old is `uncertain` until one does: a look that breaks keeps nobody in the dark for ever.
         """
+        mailbox = self._connected
+        if mailbox is None:
+            self.uncertain(error)
+            return
         if error is None and self.too_old():
             self.uncertain(None)
         try:
@@ -151,14 +162,14 @@ class _Delivery(Finishing):
             if self.too_old():
                 self.uncertain(error or problem)
             else:
-                self.later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours)
+                self.later(COPY_APPEARS if isinstance(problem, Busy) else PAUSES[1], self.ours, problem)
             return
         if copy:
             self.sent(copy, copied=True)
         elif slow:
             self.later(COPY_APPEARS, self.ours)
-        elif error is None and self.message.value.draft and self.mailbox and not self.too_old():
-            self._leave_again(self.mailbox.value)
+        elif error is None and self.message.value.draft and not self.too_old():
+            self._leave_again(mailbox)
         else:
             self.uncertain(error)
 
@@ -179,7 +190,7 @@ class _Delivery(Finishing):
             self.uncertain(NotFound(DRAFT_GONE.detail))
         except ZalionError as error:
             self.refused_in(error)
-            self.later(COPY_APPEARS, self.ours)
+            self.later(COPY_APPEARS, self.ours, error)
         else:
             self.sent(receipt, copied=copied)
 

@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.keeping import bytes_of
-from shared.model import Alias, Delivery, Mailbox, Message, digest
+from shared.model import Alias, Delivery, Mailbox, Message, Problem, digest
 from shared.promises import PARTLY, PAUSES, Promised, partly
 from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Add, Remove, Save, Stored, Write
@@ -99,24 +99,30 @@ class Finishing(Promised):
 
         A copy is put into Sent, once, for senders whose server does not.
         """
-        copy = None
+        copy = missing = None
         try:
             if self.mailbox and self.app.has_sent_folder(self.mailbox.value):
                 copy = self._kept(self.mailbox.value)
         except (Temporary, ConsentRequired, Conflict) as error:
             self.refused_in(error)
             if not self.too_old():
-                self.later(PAUSES[1])
+                self.later(PAUSES[min(self.message.value.attempts + 1, len(PAUSES) - 1)])
                 return
-            self.note("message.copy_missing")
-        except (Rejected, Unsupported, InvalidRequest, NotFound):
-            self.note("message.copy_missing")
+            missing = self._missing(error)
+        except (Rejected, Unsupported, InvalidRequest, NotFound) as error:
+            missing = self._missing(error)
         is_sign = copy is not None and copy.message_id == self.message.value.planned_id
         if not is_sign and not self._look_for(self.message.value.message_id):
             self.later(PAUSES[1])
             return
         delivered = Delivery(self.mailbox.value.id, copy.ref) if self.mailbox and copy else None
-        self.surely(lambda message: _with_copy(message, delivered), Remove(self.item()))
+        self.surely(lambda message: _with_copy(message, delivered, missing), Remove(self.item()))
+
+    def _missing(self, error: ZalionError) -> Problem:
+        """Put on record that Sent has no copy, and never will; returns what tells it."""
+        self.note("message.copy_missing")
+        detail = f"It was sent, but Sent has no copy of it. {error.detail}"
+        return Problem("copy_missing", detail, error.fix or "Do not send it again; the case has its text.")
 
     def refused_in(self, error: ZalionError) -> None:
         """Mark the mailbox where its server or provider lets us in no longer."""
@@ -163,15 +169,16 @@ def _as_sent(message: Message, receipt: Receipt, final: str | None, filing_until
         message,
         state="failed" if message.state == "failed" else "sent",
         next_at=filing_until,
+        attempts=0,
         error=message.error if message.state == "failed" else partly(receipt.refused) or known,
         message_id=final or planned,
         references=(*message.references, planned) if final and planned else message.references,
     )
 
 
-def _with_copy(message: Message, delivery: Delivery | None) -> Message:
+def _with_copy(message: Message, delivery: Delivery | None, missing: Problem | None) -> Message:
     """The message once its copy is filed, or never will be."""
-    message = replace(message, next_at=None)
+    message = replace(message, next_at=None, error=message.error or missing)
     if delivery is None or delivery.mailbox_id in {known.mailbox_id for known in message.deliveries}:
         return message
     return replace(message, deliveries=(*message.deliveries, delivery))

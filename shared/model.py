@@ -620,7 +620,7 @@ class Message:
         envelope_to: for outgoing mail all recipients, Bcc included.
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
             while `sent`, from when on another worker may file the copy, None once that is done.
-        attempts: hand-overs tried.
+        attempts: hand-overs tried; while `sent`, filings of its copy.
         claim: made by the worker that took the last step for itself.
         counted_at: when it was last counted, where the organisation's rules count mails.
         draft: what the provider calls the draft that leaves as this mail, as it was when it was promised.

@@ -154,7 +154,7 @@ class Promised:
 
     def _end(self, state: MessageState, problem: Problem) -> None:
         def change(message: Message) -> Message | None:
-            if not self.ours(message) or message.deliveries:  # somebody has got it: the next look says so
+            if not self.ours(message) or arrived(message):  # somebody has got it: the next look says so
                 return None
             return replace(message, state=state, error=problem, next_at=None)
 
@@ -182,12 +182,23 @@ class Promised:
         self.surely(change, Save(self.item(at)), self.event("message.postponed", error.code))
         self._swept(at)
 
-    def later(self, pause: timedelta, wanted: Callable[[Message], bool] = lambda _: True) -> None:
-        """The same step again after a pause."""
+    def later(
+        self,
+        pause: timedelta,
+        wanted: Callable[[Message], bool] = lambda _: True,
+        why: ZalionError | None = None,
+    ) -> None:
+        """The same step again after a pause; `why` is shown meanwhile, but hides nobody it did not reach."""
         at = self.app.clock() + pause
-        self.surely(
-            lambda message: replace(message, next_at=at) if wanted(message) else None, Save(self.item(at))
-        )
+
+        def change(message: Message) -> Message | None:
+            if not wanted(message):
+                return None
+            told = message.error is not None and message.error.code == PARTLY
+            error = Problem(why.code, why.detail, why.fix) if why and not told else message.error
+            return replace(message, next_at=at, attempts=message.attempts + 1, error=error)
+
+        self.surely(change, Save(self.item(at)))
         self._swept(at)
 
     def _swept(self, at: datetime) -> None:
@@ -217,6 +228,11 @@ class Promised:
             case_id=message.case_id,
             email_id=message.id,
         )
+
+
+def arrived(message: Message) -> bool:
+    """Whether a copy in somebody's mailbox proves that it left: not where no hand-over of it ever began."""
+    return bool(message.claim and message.deliveries)
 
 
 def partly(refused: Mapping[str, str]) -> Problem | None:

@@ -133,8 +133,9 @@ def promise_sweep(app: App, org_id: str, at: datetime) -> None:
 
 
 def _poll(app: App, due: Due, now: datetime) -> None:
-    """Missed slots are not made up for: one look sees everything."""
-    following = max(due.at + timedelta(seconds=due.every), now + MINUTE)
+    """Missed slots are not made up for, one look sees everything; mailboxes keep their own minutes."""
+    interval = timedelta(seconds=due.every)
+    following = due.at + interval * ((now - due.at) // interval + 1)
     jobs.put(
         app,
         Job("sync", due.org_id, due.id, token=due.token, every=due.every, next=following.isoformat()),

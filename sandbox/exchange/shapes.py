@@ -1,8 +1,6 @@
 """What EWS shows of folders, mails and attachments: the properties a request names, in the schema's order."""
 
 import base64
-import email
-import email.policy
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 
@@ -10,6 +8,7 @@ from sandbox.exchange.mailbox import Mailbox, class_of
 from sandbox.exchange.properties import PROPERTIES, attachment, bytes_of, extended, instant, value_of, view_of
 from sandbox.exchange.soap import Element, EwsError, find, find_all, local, t, yes
 from sandbox.graph.mailbox import Folder, Item
+from sandbox.mail import AS_READ
 
 CONTENT = {"item:MimeContent", "item:Body", "item:UniqueBody", "item:TextBody", "item:NormalizedBody"}
 NOT_IN_LISTS = (
@@ -128,7 +127,7 @@ def show_attachment(item: Item, part: EmailMessage, number: int, shape: Shape) -
     """Return an attachment with its content. An attached mail is an item of its own, text and all."""
     made = attachment(item, part, number)
     if part.get_content_type() == "message/rfc822":
-        raw = part.get_content().as_bytes(policy=email.policy.SMTP)
+        raw = part.get_content().as_bytes(policy=AS_READ)
         inner = Item("", "", raw, item.received_at, 0)
         asked = Shape("Default", shape.fields | {"item:Body"}, shape.extended)  # it cannot be left out
         made.append(show_item(Mailbox(""), inner, asked))

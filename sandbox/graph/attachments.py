@@ -5,7 +5,6 @@ https://learn.microsoft.com/graph/outlook-large-attachments
 
 import base64
 import email
-import email.policy
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from sandbox.graph.mailbox import Item
 from sandbox.graph.permissions import READ, WRITE
 from sandbox.graph.problems import GraphError
 from sandbox.graph.showing import attachment_json, attachments
+from sandbox.mail import AS_READ
 from sandbox.web import Reply, Request
 
 MOST = 4 * 1024 * 1024
@@ -88,7 +88,7 @@ def expanded(call: Call, item: Item) -> list[dict[str, Any]]:
 
 def grow(item: Item, shown: Mapping[str, Any]) -> None:
     """Add a file to a message."""
-    message = email.message_from_bytes(item.raw, policy=email.policy.SMTP)
+    message = email.message_from_bytes(item.raw, policy=AS_READ)
     attach(message, shown)
     item.raw = message.as_bytes()
 

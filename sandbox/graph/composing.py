@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any
 
+from sandbox.mail import AS_READ
+
 PEOPLE = {"To": "toRecipients", "Cc": "ccRecipients", "Bcc": "bccRecipients", "Reply-To": "replyTo"}
 
 
@@ -36,7 +38,7 @@ def compose(sender: str, body: Mapping[str, Any]) -> EmailMessage:
 
 def rewritten(raw: bytes, body: Mapping[str, Any]) -> bytes:
     """Return a draft with what a PATCH names replaced."""
-    message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    message = email.message_from_bytes(raw, policy=AS_READ)
     headers = {"Subject": body.get("subject"), "Message-ID": body.get("internetMessageId")}
     for name, key in PEOPLE.items():
         if key in body:

@@ -5,7 +5,6 @@ Raw bytes are the truth of every item; what Graph shows as JSON is read from the
 
 import base64
 import email
-import email.policy
 import hashlib
 import itertools
 import secrets
@@ -16,6 +15,8 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from functools import lru_cache
 from typing import Literal
+
+from sandbox.mail import AS_READ
 
 ROOT = "msgfolderroot"
 WELL_KNOWN = {
@@ -69,7 +70,7 @@ class Item:
 @lru_cache(512)
 def parsed(raw: bytes) -> EmailMessage:
     """Parse a mail; once, as it takes long."""
-    return email.message_from_bytes(raw, policy=email.policy.default)
+    return email.message_from_bytes(raw, policy=AS_READ)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ _ID = re.compile(r"<[!-;=?-~]{1,990}>")
 _TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset=\"?[\w:.+-]{1,40}\"?)?", re.ASCII)
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 _CHUNK = 60
+_LINE = 76
+"""With the blank that begins it: an encoded word has at most 75 (RFC 2047 section 2)."""
 _MARK = re.compile(r"[\x20-\x7e]{1,60}")
 
 _PEOPLE_BESIDE = ("Reply-To", "Disposition-Notification-To")
@@ -142,7 +144,7 @@ def _subject(subject: str) -> str:
     if len(subject) > envelopes.LONGEST_LINE:
         raise InvalidRequest(f"At most {envelopes.LONGEST_LINE} characters.", field="subject")
     plain = subject.isascii() and all(len(word) <= _CHUNK for word in subject.split())
-    header = Header(subject, "us-ascii" if plain else "utf-8", header_name="Subject", maxlinelen=78)
+    header = Header(subject, "us-ascii" if plain else "utf-8", header_name="Subject", maxlinelen=_LINE)
     return header.encode(linesep="\r\n")
 
 

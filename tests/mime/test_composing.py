@@ -1,12 +1,13 @@
 """What we send, to the octet; and what must never get into it."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from email import policy
 from email.parser import BytesParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared import mime
@@ -275,6 +276,8 @@ LINES = st.text(
 
 @settings(max_examples=150, deadline=None)
 @given(subject=LINES, name=LINES, file=LINES)
+@example(subject="日本語" * 60, name="日本語" * 60, file="x")
+@example(subject="ü " + "x" * 198, name="ü " + "x" * 198, file="x")
 def test_any_line_of_text_survives_the_journey(subject, name, file):
     """Spaces are collapsed and letters composed (NFC); nothing else changes on the way."""
     files = (mime.Part(f"x{file}.pdf", "application/pdf", b"%PDF"),)
@@ -282,6 +285,8 @@ def test_any_line_of_text_survives_the_journey(subject, name, file):
     raw = mime.compose(draft)
     parsed = mime.parse(raw)
     assert max(len(line) for line in raw.split(b"\r\n")) <= 998
+    words = re.findall(rb"=\?[^? ]+\?[bqBQ]\?[^? ]*\?=", raw.partition(b"\r\n\r\n")[0])
+    assert max(map(len, words), default=0) <= 75, "RFC 2047 section 2"
     assert mime.fingerprint(mime.envelope(raw, ref="")) == mime.fingerprint_of(
         draft.sender.address, draft.date, draft.subject
     )

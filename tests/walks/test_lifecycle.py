@@ -58,6 +58,15 @@ def test_after_a_long_night_one_poll_makes_up_for_all_missed_ones(scene):
     assert due(scene)[0].at > scene.clock() - timedelta(minutes=1)  # kept to the minute
 
 
+def test_an_outage_does_not_bring_all_polls_into_the_same_minute(scene):
+    scene.work()
+    [before] = due(scene)
+    pass_time(scene, minutes=257)
+    [after] = due(scene)
+    assert timedelta() < after.at - scene.clock() < timedelta(seconds=before.every)
+    assert (after.at - before.at) % timedelta(seconds=before.every) == timedelta()
+
+
 def test_a_changed_interval_starts_a_new_chain_and_the_old_one_is_cut(scene):
     scene.work()
     patch(scene, poll_seconds=3600)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from sandbox.mail import without
 from shared import scheduling
 from shared.contract import NewAttachment, Person
 from shared.errors import InvalidRequest, Temporary
@@ -56,9 +57,9 @@ def conversation(office, item):
     return item.conversation
 
 
-def attachment(size, name="plan.bin"):
+def attachment(size, name="plan.bin", content_type="application/octet-stream"):
     content = base64.b64encode(bytes(range(256)) * (size // 256)).decode()
-    return NewAttachment(name=name, content_type="application/octet-stream", content_base64=content)
+    return NewAttachment(name=name, content_type=content_type, content_base64=content)
 
 
 # Threads
@@ -221,6 +222,21 @@ def test_large_attachments_go_through_an_upload_session_where_that_was_granted(r
     assert found["plan.bin"] == base64.b64decode(files[0].content_base64)
     [copy] = copies(roomy, message)
     assert roomy.email(message.id).deliveries[0].ref == copy.id
+
+
+def test_a_large_mail_leaves_with_the_headers_that_were_composed_and_goes_to_nobody_in_a_name(roomy):
+    stranger = someone(roomy.world, "stranger", "supplier.example")
+    to = [Person(address=roomy.supplier.address, name=f"Mü <{stranger.address}>, H")]
+    table = attachment(3_300_032, "table.csv", "text/csv; charset=cp1252")
+    first = sent(roomy)
+    assert len(first.message_id) >= 80
+    message = sent(roomy, to=to, attachments=[table], in_reply_to=first.id)
+    copy = next(item for item in copies(roomy, message) if item.message["Message-ID"] == message.message_id)
+    left, composed = without(copy.raw, "Thread-Index"), roomy.raw(message)
+    assert left.partition(b"\r\n\r\n")[0] == composed.partition(b"\r\n\r\n")[0]
+    assert stranger.inbox() == []
+    [file] = copy.message.iter_attachments()
+    assert file.get_content_charset() == "cp1252"
 
 
 def test_a_large_mail_that_broke_off_leaves_no_draft_behind_when_it_is_sent_again(roomy):

@@ -6,9 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from shared import integrating, scheduling, working
+from shared import disconnecting, integrating, scheduling, views, working
 from shared.contract import Person, PutIntegration
-from shared.errors import ConsentRequired, OutcomeUnknown, Raced, RateLimited, Temporary
+from shared.errors import (
+    ConsentRequired,
+    InvalidRequest,
+    OutcomeUnknown,
+    Raced,
+    RateLimited,
+    Rejected,
+    Temporary,
+)
 from shared.model import Mailbox, Message, OutboxItem, Tally
 from shared.promises import Promised
 from shared.rules import AgainstRules
@@ -117,6 +125,78 @@ def test_a_mail_that_waits_and_has_arrived_all_the_same_is_not_sent_again(stage,
     later(stage, minutes=20)
     assert stage.email(message.id).state == "sent"
     assert len(mail.left) == before
+
+
+@pytest.mark.parametrize(("fault", "state", "times"), [("", "sent", 1), ("before", "failed", 0)])
+def test_a_copy_that_somebody_has_before_any_hand_over_began_proves_nothing(
+    stage, mail, carol, fault, state, times
+):
+    _, planted = carol
+    message = stage.send()
+    if fault:
+        mail.fails[fault] = [Rejected("550 No such user.")]
+    planted(message)
+    stage.work()
+    found = stage.email(message.id)
+    assert (found.state, len(mail.left)) == (state, times)
+    assert found.deliveries
+    later(stage, minutes=20)
+    assert (stage.email(message.id).state, open_(stage)) == (state, [])
+
+
+def test_a_begun_mail_whose_mailbox_is_gone_is_uncertain_at_the_first_look(stage, mail):
+    message = stage.send()
+    mail.fails["lost"] = [ValueError("a bug")]
+    for text in stage.waiting():
+        with suppress(RuntimeError):
+            working.run(stage.app, text)
+    disconnecting.disconnect(stage.app, stage.caller, stage.mailbox.id)
+    stage.work()
+    assert stage.email(message.id).state == "sending", "its worker may still be at it"
+    later(stage, minutes=20)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code) == ("uncertain", "outcome_unknown")
+    assert open_(stage) == []
+
+
+def test_what_keeps_us_from_looking_for_a_begun_mail_is_shown_until_its_copy_is_found(stage, mail):
+    message = stage.send()
+    mail.fails["lost"] = [OutcomeUnknown("Broken.")]
+    mail.fails["find_sent"] = [InvalidRequest("Expired certificate.", fix="Renew it.")]
+    stage.work()
+    found = stage.email(message.id)
+    assert (found.state, found.error.detail, found.error.fix) == (
+        "sending",
+        "Expired certificate.",
+        "Renew it.",
+    )
+    mail.arrive(stage.raw(message), is_sent=True)
+    later(stage, minutes=20)
+    found = stage.email(message.id)
+    assert (found.state, found.error) == ("sent", None)
+
+
+def test_a_full_mailbox_gets_the_copy_ever_more_rarely_and_the_mail_says_that_it_is_missing(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [RateLimited("Quota exceeded.", retry_after=300) for _ in range(1000)]
+    message = stage.sent()
+    assert (message.state, message.error) == ("sent", None)
+    for _ in range(26 * 6):
+        later(stage, minutes=10)
+    found = stage.email(message.id)
+    assert (found.state, found.error.code, len(mail.left)) == ("sent", "copy_missing", 1)
+    assert "Quota exceeded." in found.error.detail
+    assert found.error.fix
+    assert open_(stage) == []
+    assert 20 < 1000 - len(mail.fails["keep_sent"]) < 35
+
+
+def test_a_copy_that_is_refused_for_good_is_told_at_the_mail_which_stays_sent(stage, mail):
+    mail.files = False
+    mail.fails["keep_sent"] = [Rejected("Not here.", fix="Name a folder.")]
+    message = stage.sent()
+    shown = views.email(stage.email(message.id))
+    assert (shown.state, shown.error.code, shown.error.fix) == ("sent", "copy_missing", "Name a folder.")
 
 
 def days_of_bugs(stage, hours=30):

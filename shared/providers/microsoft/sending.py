@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.message import Message
 from typing import cast
 
 from shared import mime
@@ -45,6 +46,9 @@ DIRECT = 3 * 1000 * 1000
 """Octets up to which a file is attached without an upload session."""
 
 _PLAIN = {"Content-Type": "text/plain"}
+
+_AS_COMPOSED = email.policy.SMTP.clone(refold_source="none")
+"""The stdlib would fold long headers anew: a name could become a recipient, an id an encoded word."""
 
 
 def largest(settings: Mapping[str, object]) -> int:
@@ -208,7 +212,7 @@ def _prolonged(index: str) -> str:
 
 def _taken_apart(raw: bytes) -> tuple[bytes, list[_File]]:
     """Take the attached files out of a mail of our own composer."""
-    message = email.message_from_bytes(raw, policy=email.policy.SMTP)
+    message = email.message_from_bytes(raw, policy=_AS_COMPOSED)
     if message.get_content_type() != "multipart/mixed":
         return raw, []
     parts = list(message.iter_parts())
@@ -217,9 +221,14 @@ def _taken_apart(raw: bytes) -> tuple[bytes, list[_File]]:
     taken = [
         _File(
             part.get_filename() or "file",
-            part.get_content_type(),
+            _content_type(part),
             cast("bytes", part.get_payload(decode=True)),
         )
         for part in files
     ]
     return message.as_bytes(), taken
+
+
+def _content_type(part: Message) -> str:
+    charset = part.get_content_charset()
+    return part.get_content_type() + (f"; charset={charset}" if charset else "")
