@@ -109,7 +109,9 @@ class Finishing(Promised):
                 self.later(PAUSES[min(self.message.value.attempts + 1, len(PAUSES) - 1)])
                 return
             missing = self._missing(error)
-        except (Rejected, Unsupported, InvalidRequest, NotFound) as error:
+        except Unsupported:  # so it is with all mails of this mailbox, which says so: `can`
+            self.note("message.copy_missing")
+        except (Rejected, InvalidRequest, NotFound) as error:
             missing = self._missing(error)
         is_sign = copy is not None and copy.message_id == self.message.value.planned_id
         if not is_sign and not self._look_for(self.message.value.message_id):
