@@ -33,9 +33,10 @@ from shared.providers.network import Timeouts
 from shared.providers.positions import LONGEST
 from shared.providers.silence import SILENCES
 from tests.providers.parts import connection, mail
-from tests.providers.scripted import CLOSE, HANG, ScriptedImap
+from tests.providers.scripted import CLOSE, ENDLESS, HANG, ScriptedImap
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+QUICK = Timeouts(1, 0.3, 1)
 BEARER = Bearer("alice@imap.example", "t0ken")
 
 
@@ -44,10 +45,19 @@ def odd(tls):
     """Make a server with other answers, and a mailbox on it."""
     opened = []
 
-    def make(replies=None, *, security="tls", credential=None, settings=None, use=ImapMailbox, **options):
+    def make(
+        replies=None,
+        *,
+        security="tls",
+        credential=None,
+        settings=None,
+        use=ImapMailbox,
+        timeouts=None,
+        **options,
+    ):
         server = ScriptedImap(tls if security == "tls" else None, replies, **options)
         box = use(
-            connection(server.port, security, credential=credential, **(settings or {})), Timeouts(1, 0.3, 1)
+            connection(server.port, security, credential=credential, **(settings or {})), timeouts or QUICK
         )
         opened.extend([server, box])
         return server, box
@@ -1084,6 +1094,58 @@ class TestRefusals:
         server, box = odd({"LIST": lines, 'EXAMINE "?Locked': reply})
         assert [envelope.folder for envelope in box.look(["<7@odd.example>"])] == ["INBOX"]
         assert not any("Root" in line for line in server.said)
+
+
+class TestLargeAnswers:
+    """The rest of one that is given up is never taken for the next one's answer."""
+
+    PATIENT = Timeouts(5, 5, 20)
+
+    @pytest.mark.parametrize(
+        ("command", "line"),
+        [
+            ("CAPABILITY", "* X"),
+            ("STATUS", "* 1 FETCH (FLAGS (x))"),
+            ("STATUS", "* STATUS {1}\r\nx"),
+            ("UID FETCH", "* 1 FETCH (FLAGS (" + "x" * 2000 + "))"),
+        ],
+    )
+    def test_one_without_an_end_is_read_for_a_while_only(self, odd, command, line):
+        _, box = odd({command: ENDLESS + line}, timeouts=self.PATIENT)
+        with pytest.raises(Temporary, match="too large"):  # noqa: PT012 - whichever comes to it
+            box.check()
+            box.examine("INBOX")
+            box.items([7], ["FLAGS"])
+
+    @pytest.mark.parametrize("octets", [32_000_001, 10**13, 10**20])
+    def test_a_literal_that_nobody_can_hold_is_not_asked_for(self, odd, octets):
+        server, box = odd(
+            {"STATUS": [f"* STATUS {{{octets}}}\nx", "* STATUS INBOX (UIDVALIDITY 1 UIDNEXT 8)\n%t OK done"]}
+        )
+        with pytest.raises(Temporary, match="too large"):
+            box.check()
+        box.check()
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
+
+    def test_what_a_search_finds_may_be_a_million_mails_in_one_line(self, odd):
+        uids = range(1_000_000, 1_900_000)
+        _, box = odd(
+            {"UID SEARCH": f"* SEARCH {' '.join(map(str, uids))}\n%t OK done"}, timeouts=self.PATIENT
+        )
+        box.examine("INBOX")
+        assert box.find("ALL") == [*uids]
+
+    def test_more_in_one_line_than_is_read_ends_the_session(self, odd):
+        server, box = odd(
+            {"UID SEARCH": [f"* SEARCH {'1000000 ' * 1_100_000}\n%t OK done", "* SEARCH 7\n%t OK done"]},
+            timeouts=self.PATIENT,
+        )
+        box.examine("INBOX")
+        with pytest.raises(Temporary, match="too large"):
+            box.find("ALL")
+        box.examine("INBOX")
+        assert box.find("ALL") == [7]
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
 
 
 class TestFolderNames:
