@@ -472,7 +472,7 @@ class TestBrokenMail:
         status = '("MESSAGE" "DELIVERY-STATUS" NIL NIL NIL "BASE64" 5)'
         answers = {
             "UID FETCH.*BODYSTRUCTURE": f"* 1 FETCH (UID 7 BODYSTRUCTURE ({status} {status} REPORT))\n%t OK done",
-            r"UID FETCH.*BODY\.PEEK\[1\]": '* 1 FETCH (UID 7 BODY[1] "UmVwb" BODY[2] "WDogeQ==")\n%t OK done',
+            r"UID FETCH.*BODY\.PEEK\[1\]": '* 1 FETCH (UID 7 BODY[1]<0> "UmVwb" BODY[2]<0> "WDogeQ==")\n%t OK done',
         }
         _, box = odd(answers)
         [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
