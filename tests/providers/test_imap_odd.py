@@ -1235,6 +1235,64 @@ class TestSentFolder:
         assert any('STATUS "B" (UIDVALIDITY' in line for line in server.said)
         assert not any('STATUS "A" (UIDVALIDITY' in line for line in server.said)
 
+    @pytest.mark.parametrize("refused", [False, True])
+    @pytest.mark.parametrize(
+        ("told", "own", "bosses"),
+        [
+            ('(("INBOX." ".")) (("user." ".")) (("shared." "."))', "INBOX.Sent", "user.boss.Sent"),
+            ('(("" ".")) NIL (("#shared." "."))', "Sent", "#shared.team.Sent"),
+            ('(("INBOX." ".")) (("user." ".")) (("" "."))', "INBOX.Sent", "team.Sent"),
+            ("NIL NIL NIL", "INBOX.Sent", ""),
+            ("nonsense", "INBOX.Sent", ""),
+        ],
+    )
+    def test_another_persons_is_never_taken_for_the_own_one_nor_looked_into(
+        self, odd, told, own, bosses, refused
+    ):
+        names = [own, "INBOX", *([bosses] if bosses else [])]
+        lines = "".join(f'* LIST () "." "{name}"\n' for name in names)
+        count = "%t NO Permission denied" if refused else f'* STATUS "{bosses}" (MESSAGES 900)\n%t OK done'
+        server, box = odd(
+            {
+                "LIST": f"{lines}%t OK done",
+                "NAMESPACE": f"* NAMESPACE {told}\n%t OK done",
+                f'STATUS "{re.escape(bosses)}" .MESSAGES': count,
+                f'STATUS "{re.escape(own)}" .MESSAGES': f'* STATUS "{own}" (MESSAGES 3)\n%t OK done',
+                "APPEND": "+ go on",
+            },
+            capabilities="IMAP4rev1 AUTH=PLAIN NAMESPACE",
+        )
+        box.keep_sent(b"x", SINCE)
+        assert [*box.look(["<7@odd.example>"])]
+        asked = [line for line in server.said if re.search(r"APPEND|EXAMINE", line)]
+        assert f'APPEND "{own}"' in asked[0]
+        assert not bosses or not any(bosses in line for line in asked)
+        assert sum("NAMESPACE" in line for line in server.said) == 1
+        assert {name: "sent" if name == own else None for name in names if name != "INBOX"} == {
+            one.name: one.role for one in box.folders() if one.name != "INBOX"
+        }
+
+    def test_another_persons_folder_that_was_chosen_is_looked_into(self, odd):
+        lines = '* LIST () "." "user.boss.Orders"\n* LIST () "." INBOX\n%t OK done'
+        told = '* NAMESPACE (("INBOX." ".")) (("user." ".")) NIL\n%t OK done'
+        server, box = odd(
+            {"LIST": lines, "NAMESPACE": told},
+            capabilities="IMAP4rev1 AUTH=PLAIN NAMESPACE",
+            settings={"folders": ["user.boss.Orders"]},
+        )
+        assert [*box.look(["<7@odd.example>"])]
+        assert any('EXAMINE "user.boss.Orders"' in line for line in server.said)
+
+    def test_of_two_the_one_that_may_be_listed_only_is_not_in_use(self, odd):
+        lines = '* LIST () "." "INBOX.Sent"\n* LIST () "." "user.boss.Sent"\n* LIST () "." INBOX\n%t OK done'
+        counts = {
+            'STATUS "user.boss.Sent" .MESSAGES': "%t NO Permission denied",
+            'STATUS "INBOX.Sent" .MESSAGES': '* STATUS "INBOX.Sent" (MESSAGES 3)\n%t OK done',
+        }
+        _, box = odd({"LIST": lines, **counts})
+        box.check()
+        assert box.sent() == "INBOX.Sent"
+
     def test_a_server_without_uidplus_keeps_a_copy_whose_ref_is_not_known(self, odd):
         lines = '* LIST (\\Sent) "/" Sent\n%t OK done'
         _, box = odd({"LIST": lines, "APPEND": "+ go on\n%t OK appended"})

@@ -212,7 +212,7 @@ class ImapMailbox(Batches):
         Returns or raises the error for too much that is kept back, as `_all_new` does.
         """
         full: Full | None = None
-        folders = [folder for folder in self.folders() if folder.name not in read]
+        folders = [folder for folder in self.looked_into() if folder.name not in read]
         position.forget({*position.owed} - {folder.name for folder in folders})
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):
