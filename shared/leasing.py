@@ -201,7 +201,8 @@ def interrupted(app: App, org_id: str, mailbox_id: str, **changes: Any) -> list[
     if stored is None:
         return []
     more = stored.value.more or bool(stored.value.holder)  # it may leave what it learnt beside the record
-    return [Move(stored, replace(stored.value, holder="", until=None, more=more, **changes))]
+    ended = replace(stored.value, holder="", until=None, more=more, passed=())
+    return [Move(stored, replace(ended, **changes))]
 
 
 def interrupting(app: App, org_id: str, mailbox_id: str, changes: Mapping[str, Any], *writes: Write) -> None:

@@ -358,6 +358,7 @@ class SyncState:
         more: there are further ones, for which this record has no room: each is a `Late`.
         withheld: those of them for which the provider kept mails back -> since when, in how many looks.
         stuck, tries: the mail whose fetching failed last, and how often in a row.
+        passed: digests of the refs that a look was done with in a page it broke off; the next passes them.
         rest_until: nobody looks at the mailbox until then: its provider asked us to wait, or its owner needs
             what is left of the quota.
     """
@@ -378,6 +379,7 @@ class SyncState:
     withheld: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     stuck: str = ""
     tries: int = 0
+    passed: tuple[str, ...] = ()
     rest_until: datetime | None = None
     problem: Problem | None = None
 

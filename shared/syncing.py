@@ -29,7 +29,7 @@ from shared.explaining import explain
 from shared.filing import Filer
 from shared.jobs import Job
 from shared.leasing import LEASE, Lease, LeaseLost
-from shared.model import Envelope, Mailbox, Problem
+from shared.model import Envelope, Mailbox, Problem, digest
 from shared.providers.base import Cursor, Receiver
 from shared.seeing import Seen
 from shared.storage.base import Add
@@ -53,6 +53,9 @@ WITHHELD, WITHHELD_LOOKS = timedelta(days=2), 10
 
 NAMED = 3
 """So many folders that are missing are named; a mailbox may have fifty."""
+
+MOST_PASSED = 400
+"""Of so many mails of a page that is broken off is noted that we are done with them; the largest has 200."""
 
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
@@ -110,12 +113,14 @@ class _Run:
     refused: int = 0
     missing: tuple[str, ...] = ()
     filed: set[str] = field(default_factory=set)
+    passed: dict[str, None] = field(default_factory=dict)
     late: bool = False
     unfinished: bool = False
     rests: float = 0
 
     def __post_init__(self) -> None:
         self.ends_at = self.app.clock() + LONGEST
+        self.passed = dict.fromkeys(self.lease.held.value.passed)
 
     def everything(self, receiver: Receiver) -> None:
         """Walk the pages, then the late evidence, until nobody asks for another look, or time is up."""
@@ -137,16 +142,8 @@ class _Run:
             if self.unfinished:
                 self._go_on_later(cursor, filer)
                 return
-            done = {
-                "cursor": cursor,
-                "newest": filer.seen.newest,
-                "synced_at": self.app.clock(),
-                "problem": self._missing() or self._withheld(),
-                "stuck": "",
-                "tries": 0,
-                "rest_until": None,
-            }
-            if self.lease.release(self._read("done"), **done):
+            done = {"synced_at": self.app.clock(), "passed": (), "rest_until": None}
+            if self.lease.release(self._read("done"), **self._so_far(cursor, filer), **done):
                 return
 
     def _missing(self) -> Problem | None:
@@ -170,15 +167,14 @@ class _Run:
         delay = GO_ON_DELAY + self.rests
         jobs.put(self.app, Job("sync", self.org_id, self.mailbox.id, actor=self.actor), delay=delay)
         until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
-        progress = {
-            "cursor": cursor,
-            "newest": filer.seen.newest,
-            "problem": self._missing() or self._withheld(),
-            "stuck": "",
-            "tries": 0,
-            "rest_until": until,
-        }
+        passed = tuple(self.passed)[-MOST_PASSED:]
+        progress = {**self._so_far(cursor, filer), "passed": passed, "rest_until": until}
         self.lease.give_back(self._read("unfinished"), **progress)
+
+    def _so_far(self, cursor: Cursor | None, filer: Filer) -> dict[str, Any]:
+        """What is noted of a look that no mail broke."""
+        problem = self._missing() or self._withheld()
+        return {"cursor": cursor, "newest": filer.seen.newest, "problem": problem, "stuck": "", "tries": 0}
 
     def fail(self, error: ZalionError) -> None:
         """Note why the look ended early, and give the lease back whatever was asked for meanwhile."""
@@ -219,7 +215,8 @@ class _Run:
             return self._walk(receiver, filer)
         except CursorExpired as expired:
             event = self._event("mailbox.restarted", "done", detail=expired.detail)
-            self.lease.save(event, cursor=expired.resume, restarted_at=self.app.clock())
+            self.passed.clear()
+            self.lease.save(event, cursor=expired.resume, passed=(), restarted_at=self.app.clock())
         try:
             return self._walk(receiver, filer)
         except CursorExpired as expired:
@@ -245,13 +242,21 @@ class _Run:
         return cursor
 
     def _whole(self, filer: Filer, envelopes: Sequence[Envelope]) -> bool:
-        """Handle a page, unless that takes too long: what was filed of it is known the next time."""
-        latest = self.app.clock() + LONGEST
-        for envelope in envelopes:
+        """Handle a page, unless that takes too long: then the next look passes what this one is done with.
+
+        Of a report about other mail, which had to be fetched to know that, nothing else is kept.
+        """
+        latest, refs = self.app.clock() + LONGEST, [digest(envelope.ref) for envelope in envelopes]
+        for envelope, ref in zip(envelopes, refs, strict=True):
+            if ref in self.passed:
+                filer.seen.passed_over(envelope)
+                continue
             if self.app.clock() > latest:
                 self.unfinished = True
                 return False
             self._handle(filer, envelope)
+            self.passed[ref] = None
+        self.passed = {ref: None for ref in self.passed if ref not in refs}
         return True
 
     def _handle(self, filer: Filer, envelope: Envelope) -> None:

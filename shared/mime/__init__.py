@@ -13,9 +13,12 @@ from shared.mime.html import sanitise, text_of
 from shared.mime.parsing import Parsed, attachment, files, parse
 from shared.mime.quotes import plain
 from shared.mime.reports import (
+    LONGEST_PART,
+    MOST_PARTS,
     OURS,
     Recipient,
     Report,
+    beginning,
     has_returned_headers,
     quoted_id,
     report,
@@ -27,6 +30,8 @@ from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_f
 from shared.mime.verdicts import NAMELESS, authentication
 
 __all__ = [
+    "LONGEST_PART",
+    "MOST_PARTS",
     "NAMELESS",
     "NOBODY",
     "OURS",
@@ -39,6 +44,7 @@ __all__ = [
     "attachment",
     "authentication",
     "base_subject",
+    "beginning",
     "check_address",
     "check_name",
     "classify",

@@ -7,6 +7,7 @@ block structure, so fields are regrouped by recipient; fields of different recip
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from shared.identity import BEGINNING, is_like_ours
 from shared.mime import addresses, envelopes
@@ -16,6 +17,12 @@ from shared.mime.parsing import parse
 from shared.mime.structure import Part, parts
 
 LONGEST_DIAGNOSTIC = 500
+
+MOST_PARTS, LONGEST_PART = 8, 64 * 1024
+"""So many parts of a report are read, and so many octets of each: two, of some kB, tell what it is about."""
+
+LONGEST, MOST_BLOCKS = 256 * 1024, 1000
+"""So much is read of all of them together: a block a recipient. A stranger's report may have any size."""
 
 OURS = BEGINNING
 """What a server that searches can be asked for, to learn whether a bounce quotes a Message-ID of ours."""
@@ -127,9 +134,15 @@ def quoted_id(text: bytes) -> str | None:
 def returned_headers(raw: bytes) -> bytes:
     """Return the fields of a report and the headers of the mail it returns; empty where there are none."""
     leaves = list(parts(raw, []))
-    fields = list(_content(leaves, _STATUSES | _DISPOSITIONS))
-    returned = [content[: envelopes.split(content)[1]] for content in _content(leaves, _RETURNED)]
-    return b"\n\n".join([*fields, *returned])
+    fields = islice(_content(leaves, _STATUSES | _DISPOSITIONS), MOST_PARTS)
+    returned = islice(_content(leaves, _RETURNED), MOST_PARTS)
+    heads = (head[: envelopes.split(head)[1]] for head in map(beginning, returned))
+    return b"\n\n".join([*map(beginning, fields), *heads])
+
+
+def beginning(part: bytes) -> bytes:
+    """Return as much of a part as is read, which ends with a whole line."""
+    return part if len(part) < LONGEST_PART else part[:LONGEST_PART].rpartition(b"\n")[0]
 
 
 def has_returned_headers(raw: bytes) -> bool:
@@ -144,6 +157,10 @@ def _content(leaves: list[Part], types: set[str]) -> Iterator[bytes]:
 
 def _blocks(data: bytes) -> Iterator[envelopes.Headers]:
     """Yield header blocks; a second recipient starts a new one even where the blank line is missing."""
+    return islice(_all_blocks(data[:LONGEST]), MOST_BLOCKS)
+
+
+def _all_blocks(data: bytes) -> Iterator[envelopes.Headers]:
     lines: list[bytes] = []
     seen: set[str] = set()
     for line in [*data.splitlines(), b""]:

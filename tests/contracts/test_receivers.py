@@ -252,6 +252,17 @@ class TestFetch:
         assert b"<ours@imap.example>" in headers
         assert b"SECRET" not in headers
 
+    def test_of_a_large_report_of_many_parts_no_more_than_the_beginnings_of_a_few_is_read(
+        self, stage, receiver
+    ):
+        fields = (
+            b"--b\r\nContent-Type: message/delivery-status\r\n\r\n" + (b"X: " + b"y" * 90 + b"\r\n") * 1000
+        )
+        stage.put(REPORT.removesuffix(b"--b--\r\n") + fields * 2 * mime.MOST_PARTS + b"--b--\r\n")
+        headers = receiver.returned_headers(only(receiver).ref)
+        assert b"Action: failed" in headers
+        assert len(headers) <= (2 * mime.MOST_PARTS + 1) * mime.LONGEST_PART
+
 
 class TestLook:
     @needs_folders

@@ -116,3 +116,35 @@ def test_html_and_text_too_large_to_show_are_cut_with_a_note():
     text = mime.parse(b"Subject: x\r\n\r\n" + b"x" * 3_000_000)
     assert len(text.text) == 2_000_000
     assert "the text is too long to be shown whole" in text.notes
+
+
+@pytest.mark.parametrize("fields", [b"a:\n\n", b"a:\n", b"Final-Recipient: rfc822; a@b.example\n"])
+def test_a_large_report_costs_no_more_than_its_beginning(fields):
+    block = fields * 2_000_000
+    head = b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+    raw = head + b"--b\r\nContent-Type: message/delivery-status\r\n\r\n" + block
+    start = time.thread_time()
+    mime.reported_ids(block)
+    mime.returned_references(block)
+    assert time.thread_time() - start < 1
+    assert len(mime.returned_headers(raw)) <= mime.LONGEST_PART
+
+
+def test_a_report_about_hundreds_of_recipients_tells_of_all_and_which_mail_it_is():
+    each = "Final-Recipient: rfc822; person{n}@b.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+    status = "Reporting-MTA: dns; x\r\n\r\n" + "".join(each.format(n=n) for n in range(600))
+    raw = (
+        "From: mailer-daemon@b.example\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+        f"--b\r\nContent-Type: message/delivery-status\r\n\r\n{status}\r\n"
+        "--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <ours@x.example>\r\n\r\n--b--\r\n"
+    ).encode()
+    found = mime.report(raw)
+    assert found.message_ids == ("<ours@x.example>",)
+    assert len(found.recipients) == 600
+
+
+def test_of_a_part_that_is_read_in_part_no_line_is_cut():
+    line = b"Message-ID: <" + b"x" * 50 + b"@x.example>\r\n"
+    assert mime.beginning(line) == line
+    assert {*mime.beginning(line * 2000).splitlines(keepends=True)} <= {line, line.removesuffix(b"\n")}

@@ -17,6 +17,9 @@ HALF = "<half>"
 DRIP = "<drip>"
 """One byte, and another before anybody loses patience, for ever."""
 
+ENDLESS = "<endless>"
+"""The line after it, over and over, as far as a test can wait for the end."""
+
 
 Reply = str | list[str] | Callable[[str], str]
 
@@ -30,10 +33,12 @@ class Scripted:
 
     Attributes:
         said: every line that clients said.
+        told: so many octets of an endless answer they heard, or were on their way.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, greeting: str) -> None:
         self.said: list[str] = []
+        self.told = 0
         self._tls, self._greeting = tls, greeting
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -89,6 +94,12 @@ class Scripted:
             pass
         while answer == DRIP and not self._ended.wait(0.05):
             connection.sendall(b"+")
+        if answer.startswith(ENDLESS):
+            many = (answer.removeprefix(ENDLESS) + "\r\n").encode() * 1000
+            for _ in range(64_000_000 // len(many)):
+                connection.sendall(many)
+                self.told += len(many)
+            return False
         if answer in {HANG, HALF, CLOSE, DRIP}:
             return False
         if answer:

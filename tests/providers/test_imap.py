@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import mime
 from shared.errors import ConsentRequired, CursorExpired, InvalidRequest, NotFound, Temporary
 from shared.providers.base import Bearer, Cursor, Folder, Password, Query
 from shared.providers.imap import CHUNK, ImapMailbox
@@ -431,7 +432,16 @@ class TestReports:
         assert b"Final-Recipient: rfc822; nobody@supplier.example" in headers
         assert b"Message-ID: <ours@imap.example>" in headers
         assert b"SECRET" not in headers
-        assert wire.lines(r"\(BODY\.PEEK\[1\.2\] BODY\.PEEK\[1\.3\.HEADER\]\)")
+        assert wire.lines(r"\(BODY\.PEEK\[1\.2\]<0\.65536> BODY\.PEEK\[1\.3\.HEADER\]<0\.65536>\)")
+
+    def test_of_a_large_one_the_beginnings_of_a_few_parts_are_read(self, alice, box, wire):
+        part = b"--b\r\nContent-Type: message/delivery-status\r\n\r\n" + b"X: y\r\n\r\n" * 25_000
+        head = b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+        alice.put(b"MIME-Version: 1.0\r\n" + head + part * 20 + b"--b--\r\n")
+        [found], _ = read(box)
+        assert len(box.returned_headers(found.ref)) < 9 * 65_536
+        [asked] = wire.lines(r"BODY\.PEEK\[1\]")
+        assert asked.count("PEEK") == mime.MOST_PARTS
 
     def test_encoded_parts_are_decoded(self, alice, box):
         encoded = b"TWVzc2FnZS1JRDogPG91cnNAaW1hcC5leGFtcGxlPg=="

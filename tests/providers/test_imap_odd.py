@@ -33,9 +33,10 @@ from shared.providers.network import Timeouts
 from shared.providers.positions import LONGEST
 from shared.providers.silence import SILENCES
 from tests.providers.parts import connection, mail
-from tests.providers.scripted import CLOSE, HANG, ScriptedImap
+from tests.providers.scripted import CLOSE, ENDLESS, HANG, ScriptedImap
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+QUICK = Timeouts(1, 0.3, 1)
 BEARER = Bearer("alice@imap.example", "t0ken")
 
 
@@ -44,10 +45,19 @@ def odd(tls):
     """Make a server with other answers, and a mailbox on it."""
     opened = []
 
-    def make(replies=None, *, security="tls", credential=None, settings=None, use=ImapMailbox, **options):
+    def make(
+        replies=None,
+        *,
+        security="tls",
+        credential=None,
+        settings=None,
+        use=ImapMailbox,
+        timeouts=None,
+        **options,
+    ):
         server = ScriptedImap(tls if security == "tls" else None, replies, **options)
         box = use(
-            connection(server.port, security, credential=credential, **(settings or {})), Timeouts(1, 0.3, 1)
+            connection(server.port, security, credential=credential, **(settings or {})), timeouts or QUICK
         )
         opened.extend([server, box])
         return server, box
@@ -462,7 +472,7 @@ class TestBrokenMail:
         status = '("MESSAGE" "DELIVERY-STATUS" NIL NIL NIL "BASE64" 5)'
         answers = {
             "UID FETCH.*BODYSTRUCTURE": f"* 1 FETCH (UID 7 BODYSTRUCTURE ({status} {status} REPORT))\n%t OK done",
-            r"UID FETCH.*BODY\.PEEK\[1\]": '* 1 FETCH (UID 7 BODY[1] "UmVwb" BODY[2] "WDogeQ==")\n%t OK done',
+            r"UID FETCH.*BODY\.PEEK\[1\]": '* 1 FETCH (UID 7 BODY[1]<0> "UmVwb" BODY[2]<0> "WDogeQ==")\n%t OK done',
         }
         _, box = odd(answers)
         [ref] = [envelope.ref for page in box.pages(None, SINCE) for envelope in page.envelopes]
@@ -1086,6 +1096,58 @@ class TestRefusals:
         assert not any("Root" in line for line in server.said)
 
 
+class TestLargeAnswers:
+    """The rest of one that is given up is never taken for the next one's answer."""
+
+    PATIENT = Timeouts(5, 5, 20)
+
+    @pytest.mark.parametrize(
+        ("command", "line"),
+        [
+            ("CAPABILITY", "* X"),
+            ("STATUS", "* 1 FETCH (FLAGS (x))"),
+            ("STATUS", "* STATUS {1}\r\nx"),
+            ("UID FETCH", "* 1 FETCH (FLAGS (" + "x" * 2000 + "))"),
+        ],
+    )
+    def test_one_without_an_end_is_read_for_a_while_only(self, odd, command, line):
+        _, box = odd({command: ENDLESS + line}, timeouts=self.PATIENT)
+        with pytest.raises(Temporary, match="too large"):  # noqa: PT012 - whichever comes to it
+            box.check()
+            box.examine("INBOX")
+            box.items([7], ["FLAGS"])
+
+    @pytest.mark.parametrize("octets", [32_000_001, 10**13, 10**20])
+    def test_a_literal_that_nobody_can_hold_is_not_asked_for(self, odd, octets):
+        server, box = odd(
+            {"STATUS": [f"* STATUS {{{octets}}}\nx", "* STATUS INBOX (UIDVALIDITY 1 UIDNEXT 8)\n%t OK done"]}
+        )
+        with pytest.raises(Temporary, match="too large"):
+            box.check()
+        box.check()
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
+
+    def test_what_a_search_finds_may_be_a_million_mails_in_one_line(self, odd):
+        uids = range(1_000_000, 1_900_000)
+        _, box = odd(
+            {"UID SEARCH": f"* SEARCH {' '.join(map(str, uids))}\n%t OK done"}, timeouts=self.PATIENT
+        )
+        box.examine("INBOX")
+        assert box.find("ALL") == [*uids]
+
+    def test_more_in_one_line_than_is_read_ends_the_session(self, odd):
+        server, box = odd(
+            {"UID SEARCH": [f"* SEARCH {'1000000 ' * 1_100_000}\n%t OK done", "* SEARCH 7\n%t OK done"]},
+            timeouts=self.PATIENT,
+        )
+        box.examine("INBOX")
+        with pytest.raises(Temporary, match="too large"):
+            box.find("ALL")
+        box.examine("INBOX")
+        assert box.find("ALL") == [7]
+        assert sum("AUTHENTICATE" in line for line in server.said) == 2
+
+
 class TestFolderNames:
     """What servers call their folders although RFC 3501 §5.1.3 does not let them."""
 
@@ -1172,6 +1234,64 @@ class TestSentFolder:
         box.check()
         assert any('STATUS "B" (UIDVALIDITY' in line for line in server.said)
         assert not any('STATUS "A" (UIDVALIDITY' in line for line in server.said)
+
+    @pytest.mark.parametrize("refused", [False, True])
+    @pytest.mark.parametrize(
+        ("told", "own", "bosses"),
+        [
+            ('(("INBOX." ".")) (("user." ".")) (("shared." "."))', "INBOX.Sent", "user.boss.Sent"),
+            ('(("" ".")) NIL (("#shared." "."))', "Sent", "#shared.team.Sent"),
+            ('(("INBOX." ".")) (("user." ".")) (("" "."))', "INBOX.Sent", "team.Sent"),
+            ("NIL NIL NIL", "INBOX.Sent", ""),
+            ("nonsense", "INBOX.Sent", ""),
+        ],
+    )
+    def test_another_persons_is_never_taken_for_the_own_one_nor_looked_into(
+        self, odd, told, own, bosses, refused
+    ):
+        names = [own, "INBOX", *([bosses] if bosses else [])]
+        lines = "".join(f'* LIST () "." "{name}"\n' for name in names)
+        count = "%t NO Permission denied" if refused else f'* STATUS "{bosses}" (MESSAGES 900)\n%t OK done'
+        server, box = odd(
+            {
+                "LIST": f"{lines}%t OK done",
+                "NAMESPACE": f"* NAMESPACE {told}\n%t OK done",
+                f'STATUS "{re.escape(bosses)}" .MESSAGES': count,
+                f'STATUS "{re.escape(own)}" .MESSAGES': f'* STATUS "{own}" (MESSAGES 3)\n%t OK done',
+                "APPEND": "+ go on",
+            },
+            capabilities="IMAP4rev1 AUTH=PLAIN NAMESPACE",
+        )
+        box.keep_sent(b"x", SINCE)
+        assert [*box.look(["<7@odd.example>"])]
+        asked = [line for line in server.said if re.search(r"APPEND|EXAMINE", line)]
+        assert f'APPEND "{own}"' in asked[0]
+        assert not bosses or not any(bosses in line for line in asked)
+        assert sum("NAMESPACE" in line for line in server.said) == 1
+        assert {name: "sent" if name == own else None for name in names if name != "INBOX"} == {
+            one.name: one.role for one in box.folders() if one.name != "INBOX"
+        }
+
+    def test_another_persons_folder_that_was_chosen_is_looked_into(self, odd):
+        lines = '* LIST () "." "user.boss.Orders"\n* LIST () "." INBOX\n%t OK done'
+        told = '* NAMESPACE (("INBOX." ".")) (("user." ".")) NIL\n%t OK done'
+        server, box = odd(
+            {"LIST": lines, "NAMESPACE": told},
+            capabilities="IMAP4rev1 AUTH=PLAIN NAMESPACE",
+            settings={"folders": ["user.boss.Orders"]},
+        )
+        assert [*box.look(["<7@odd.example>"])]
+        assert any('EXAMINE "user.boss.Orders"' in line for line in server.said)
+
+    def test_of_two_the_one_that_may_be_listed_only_is_not_in_use(self, odd):
+        lines = '* LIST () "." "INBOX.Sent"\n* LIST () "." "user.boss.Sent"\n* LIST () "." INBOX\n%t OK done'
+        counts = {
+            'STATUS "user.boss.Sent" .MESSAGES': "%t NO Permission denied",
+            'STATUS "INBOX.Sent" .MESSAGES': '* STATUS "INBOX.Sent" (MESSAGES 3)\n%t OK done',
+        }
+        _, box = odd({"LIST": lines, **counts})
+        box.check()
+        assert box.sent() == "INBOX.Sent"
 
     def test_a_server_without_uidplus_keeps_a_copy_whose_ref_is_not_known(self, odd):
         lines = '* LIST (\\Sent) "/" Sent\n%t OK done'

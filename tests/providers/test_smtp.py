@@ -22,7 +22,7 @@ from shared.providers.base import NOBODY, Bearer, Connection, Password
 from shared.providers.network import Timeouts
 from shared.providers.smtp import SmtpSender
 from tests.providers.parts import PASSWORD, connection, mail
-from tests.providers.scripted import CLOSE, HALF, HANG, ScriptedSmtp
+from tests.providers.scripted import CLOSE, ENDLESS, HALF, HANG, ScriptedSmtp
 
 FROM, TO = "alice@imap.example", "supplier@supplier.example"
 RAW = b"From: alice@imap.example\r\nMessage-ID: <1@imap.example>\r\nSubject: Hi\r\n\r\nText\r\n"
@@ -210,6 +210,13 @@ class TestWhatIsCertain:
             send(sender, commit=commit)
         assert commit.times == 1
         assert server.mail == []
+
+    def test_an_answer_without_an_end_is_read_for_a_while_only(self, odd):
+        for stage, error in [("EHLO", Temporary), ("RCPT", Temporary), ("dot", OutcomeUnknown)]:
+            server, sender = odd({stage: ENDLESS + "250-" + "x" * 100})
+            with pytest.raises(error):
+                sender.send(RAW, FROM, [TO], Commit())
+            assert server.told < 16_000_000
 
     def test_a_no_to_data_is_certain(self, odd):
         _, sender = odd({"DATA": "554 5.7.1 no"})

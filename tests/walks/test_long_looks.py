@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from shared import syncing, working
-from shared.errors import Busy
+from sandbox.bounces import delivery_report
+from shared import connecting, syncing, working
+from shared.contract import PatchMailbox
+from shared.errors import Busy, CursorExpired
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
 from tests.doors import Acting, Crash, Guard, guarded
-from tests.scenes import encoded
+from tests.scenes import encoded, write
 
 ANSWERS = 7
 
@@ -23,11 +25,23 @@ def answers(scene):
     return wanted
 
 
-def slow(scene):
-    """The scene's app, whose mail server needs 90 seconds to give out a mail."""
+def bounces(scene):
+    """Reports about mail that is none of ours, in the mailbox before the supplier's answer."""
+    scene.sent()
+    scene.sync()
+    [raw] = scene.supplier.inbox()
+    foreign = [write(scene.supplier.address, "x@b.example", "Offer", "x").as_bytes() for _ in range(ANSWERS)]
+    scene.alice.receive(*(delivery_report(scene.alice.address, "x@b.example", mail) for mail in foreign))
+    wanted = scene.supplier.reply(raw)["Message-ID"]
+    list(scene.waiting())
+    return wanted
+
+
+def slow(scene, asked="fetch"):
+    """The scene's app, whose mail server needs 90 seconds to give out a mail, or what is asked for."""
 
     def then(name, _):
-        if name == f"{scene.receiver}.fetch":
+        if name == f"{scene.receiver}.{asked}":
             scene.clock.advance(seconds=90)
 
     return guarded(scene.app, Acting(then=then))
@@ -40,6 +54,13 @@ def state(scene):
 def looks(scene):
     rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
     return [row.outcome for row in rows if row.event == "mailbox.read"]
+
+
+def read(scene):
+    """How many mails each look dealt with that found any, since the mail of the case was sent."""
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    counts = [sum(row.counts.values()) for row in rows if row.event == "mailbox.read" and row.counts]
+    return counts[scene.copies :]
 
 
 @pytest.mark.every_provider
@@ -56,6 +77,35 @@ def test_a_look_that_takes_too_long_ends_and_another_job_goes_on(scene):
     assert looks(scene)[before:].count("unfinished") >= 2
     filed = [message.message_id for message in scene.timeline()][1:]
     assert sorted(filed) == sorted(wanted)
+
+
+@pytest.mark.every_provider
+def test_a_page_of_slow_reports_about_other_mail_is_got_through_each_read_once(scene):
+    wanted, guard = bounces(scene), slow(scene, "returned_headers")
+    for _ in range(ANSWERS):
+        working.run(guard, encoded(Job("sync", scene.org_id, scene.mailbox.id)))
+        if looks(scene)[-1] == "done":
+            break
+    assert [message.message_id for message in scene.timeline()][1:] == [wanted]
+    assert sum(read(scene)) == ANSWERS + 1
+    assert len(read(scene)) > 2
+    assert state(scene).passed == ()
+
+
+@pytest.mark.parametrize("how", ["the mailbox is changed", "its cursor expires"])
+def test_what_was_passed_of_a_page_is_handled_again_where_its_look_is_ended_or_begins_anew(scene, how):
+    bounces(scene)
+    working.run(slow(scene, "returned_headers"), encoded(Job("sync", scene.org_id, scene.mailbox.id)))
+    before = sum(read(scene))
+    assert len(state(scene).passed) == before
+    guard = Guard()
+    if how == "its cursor expires":
+        guard = Guard(1, "error", lambda _: CursorExpired("Too old."), only=r"receiver\.pages$")
+    else:
+        connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(folders=[]))
+        assert state(scene).passed == ()
+    scene.sync(app=guarded(scene.app, guard))
+    assert sum(read(scene)) >= before + ANSWERS + 1
 
 
 def test_what_is_left_of_a_long_look_waits_in_the_queue(scene):

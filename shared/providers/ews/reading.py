@@ -149,12 +149,12 @@ class EwsMailbox(Folders, Unmetered):
         yield position.page(found, *missing)
 
     def _named_by(self, attached: Sequence[Element]) -> list[bytes]:
-        """Return fields, or the Message-ID, out of attachments."""
-        lines: list[bytes] = []
-        for one in self.attachments([id_of(each, "AttachmentId") for each in attached]) if attached else ():
+        """Return fields, or the Message-ID, out of attachments, of which a few are read."""
+        lines, ids = list[bytes](), [id_of(each, "AttachmentId") for each in attached[: mime.MOST_PARTS]]
+        for one in self.attachments(ids) if ids else ():
             content, id_ = text(one, "Content"), text(one, "Message/InternetMessageId")
             lines += (
-                [decoded(content).strip(b"\r\n")]
+                [mime.beginning(decoded(content)).strip(b"\r\n")]
                 if content
                 else [f"Message-ID: {id_}".encode()]
                 if id_

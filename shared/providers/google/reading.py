@@ -79,9 +79,10 @@ class GmailMailbox(Answers):
     def returned_headers(self, ref: str) -> bytes:
         """See `Receiver.returned_headers`. Contents are read of parts whose headers do not tell it."""
         payload = self._payload(ref, reports.MASK)
-        report = _joined(reports.blocks(payload))
+        report = _joined(map(mime.beginning, reports.blocks(payload)))
         if not mime.reported_ids(report):
-            report = _joined([report, *(self._content(ref, part) for part in reports.unread(payload))])
+            unread = islice(reports.unread(payload), mime.MOST_PARTS)
+            report = _joined([report, *(mime.beginning(self._content(ref, part)) for part in unread)])
         if not report:
             raise NotFound("This mail holds no report.")
         return report

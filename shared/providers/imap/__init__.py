@@ -7,6 +7,7 @@ does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
@@ -90,20 +91,21 @@ class ImapMailbox(Batches):
         return bytes(raw)
 
     def returned_headers(self, ref: str) -> bytes:
-        """See `Receiver.returned_headers`. The structure tells where they are; nothing else is asked for."""
+        """See `Receiver.returned_headers`. Of the parts that the structure shows the beginnings are read."""
         _, uid = self.enter(ref)
         try:
             structure = self.items([uid], ["BODYSTRUCTURE"]).get(uid, {}).get(b"BODYSTRUCTURE")
         except Rejected as error:
             raise NotFound("The server cannot tell the structure of this mail.") from error
-        sections = dict(reports.sections(structure))
+        sections = dict(islice(reports.sections(structure), mime.MOST_PARTS))
         if not sections:
             return self._returned_in_words(uid, reports.text_decoder(structure))
-        answer = self.items([uid], [f"BODY.PEEK[{section}]" for section in sections]).get(uid)
+        asked = [f"BODY.PEEK[{section}]<0.{mime.LONGEST_PART}>" for section in sections]
+        answer = self.items([uid], asked).get(uid)
         if answer is None:
             raise NotFound("This mail was deleted.")
-        parts = [(answer.get(f"BODY[{section}]".encode()), decode) for section, decode in sections.items()]
-        return b"\r\n\r\n".join(decode(part).strip(b"\r\n") for part, decode in parts if part)
+        parts = [(answer.get(f"BODY[{one}]<0>".encode()), decode) for one, decode in sections.items()]
+        return b"\r\n\r\n".join(decode(mime.beginning(part)).strip(b"\r\n") for part, decode in parts if part)
 
     def _returned_in_words(self, uid: int, decode: Callable[[bytes], bytes] | None) -> bytes:
         """Return the Message-ID of a mail of ours that a bounce in words quotes (qmail, Exim).
@@ -210,7 +212,7 @@ class ImapMailbox(Batches):
         Returns or raises the error for too much that is kept back, as `_all_new` does.
         """
         full: Full | None = None
-        folders = [folder for folder in self.folders() if folder.name not in read]
+        folders = [folder for folder in self.looked_into() if folder.name not in read]
         position.forget({*position.owed} - {folder.name for folder in folders})
         for folder in folders:
             if folder.role in _NOT_MOVED_TO or not self.exists(folder.name):

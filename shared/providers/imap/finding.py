@@ -29,7 +29,7 @@ class ImapFinder(Mailbox, Unmetered):
         """See `Receiver.look`. What is not printable ASCII is no Message-ID (RFC 5322 §3.6.4)."""
         wanted = [id_ for id_ in message_ids if id_.isascii() and id_.isprintable()]
         withheld, mails = set[str](), 0
-        for folder in self.folders() if wanted else ():
+        for folder in self.looked_into() if wanted else ():
             for ids in batched(wanted, IDS_PER_SEARCH, strict=False):
                 try:
                     yield from self._naming(folder, ids)

@@ -1,11 +1,12 @@
 """Which folder is for what: by the settings, else the server's word (RFC 6154), else its name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from shared.errors import Rejected
 from shared.providers.base import Folder
 from shared.providers.imap.headers import Headers
+from shared.providers.imap.namespaces import Namespaces
 
 Role = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"]
 Listed = tuple[Iterable[bytes], bytes | None, str]
@@ -50,18 +51,27 @@ def _named(name: str) -> str:
     return INBOX if name.upper() == INBOX else name
 
 
-def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
-    """Give the folders that can be opened their roles.
+def with_roles(
+    listed: Iterable[Listed], sent: str = "", is_others: Callable[[str], bool] = lambda _: False
+) -> list[Folder]:
+    """Give the folders that can be opened their roles; those of other people have none here.
 
     Args:
         listed: what LIST answered, names decoded.
         sent: the Sent folder's name where somebody configured it; then no other one is.
+        is_others: whether a folder is another's.
     """
     lines = [
         (_named(name), delimiter, {a.decode("latin-1").lower() for a in told})
         for told, delimiter, name in listed
     ]
-    told = {_USES[attribute] for _, _, attributes in lines for attribute in attributes & _USES.keys()}
+    theirs = {name for name, _, _ in lines if name != INBOX and is_others(name)}
+    told = {
+        _USES[attribute]
+        for name, _, attributes in lines
+        for attribute in attributes & _USES.keys()
+        if name not in theirs
+    }
     told |= {"sent"} if sent else set()
     by_name = {
         word.strip(): role for role, words in _NAMES.items() if role not in told for word in words.split("|")
@@ -71,6 +81,7 @@ def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
         last = name.rsplit(delimiter.decode("latin-1"), 1)[-1] if delimiter else name
         use = next((_USES[attribute] for attribute in attributes & _USES.keys()), None)
         role: Role | None = "inbox" if name == INBOX else use or by_name.get(last.casefold())
+        role = None if name in theirs else role
         if sent:
             role = "sent" if name == sent else None if role == "sent" else role
         if not attributes & _CLOSED:
@@ -81,9 +92,27 @@ def with_roles(listed: Iterable[Listed], sent: str = "") -> list[Folder]:
 class Mailbox(Headers):
     """A session that knows its folders."""
 
+    _namespaces: Namespaces | None = None
+
     def folders(self) -> list[Folder]:
-        """See `Searcher.folders`."""
-        return with_roles(self.listed(), self.configured_sent())
+        """See `Searcher.folders`. Those of other people are shown: they can be chosen."""
+        return with_roles(self.listed(), self.configured_sent(), self._is_others)
+
+    def looked_into(self) -> list[Folder]:
+        """Return the folders that mail is looked for in: those of other people where somebody named them."""
+        named = {INBOX, *self.asked_for()}
+        return [one for one in self.folders() if one.name in named or not self._is_others(one.name)]
+
+    def _is_others(self, folder: str) -> bool:
+        """Whether a folder is another's, as far as the server tells: asked once, and only with LIST."""
+        if self._namespaces is None:
+            offered = self.ask(lambda client: client.has_capability("NAMESPACE"))
+            try:
+                told = self.ask(lambda client: client.namespace()) if offered else ()
+            except Rejected:
+                told = ()
+            self._namespaces = Namespaces.of(told) if told else Namespaces()
+        return self._namespaces.is_others(folder)
 
     def configured_sent(self) -> str:
         """Name the Sent folder that the settings name, or ""."""
@@ -120,5 +149,9 @@ class Mailbox(Headers):
         return True
 
     def _count(self, folder: str) -> int:
-        told = self.ask_of(folder, lambda client: client.folder_status(folder, ["MESSAGES"]))
+        """Count its mails; of what may be listed and not read, none are in use."""
+        try:
+            told = self.ask_of(folder, lambda client: client.folder_status(folder, ["MESSAGES"]))
+        except Rejected:
+            return 0
         return int(told.get(b"MESSAGES", 0))

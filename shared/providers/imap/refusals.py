@@ -10,6 +10,9 @@ from shared.providers.base import Credential
 
 FIX = "Check name and password and sign in again; some providers ask for an app password."
 
+TOO_LARGE = "unexpected size of an answer"
+"""What `wire` says in the place of a server's words, and ends the session."""
+
 _CODE = re.compile(r"(?:\* BYE |[a-z ]{1,40} failed: )?\[([a-z-]{1,40})[] ]", re.IGNORECASE)
 """The response code that words begin with. What stands further on is a folder's name, perhaps."""
 
@@ -56,6 +59,8 @@ def at_sign_in(error: LoginError, credential: Credential) -> ZalionError:
 def of_goodbye(error: IMAPClientError, credential: Credential | None = None) -> ZalionError:
     """Say why the server ended the session, or did not begin one: words alone may be about anything."""
     words = _words(error, credential)
+    if words == TOO_LARGE:
+        return Temporary("The server's answer is too large to be read.")
     if words.startswith(("socket error", "unexpected", _NO_WORDS)):
         return silence.unreached()
     if _code(words) in _NOT_LET_IN:

@@ -17,16 +17,43 @@ from shared.providers.imap.items import quoted
 
 logging.getLogger("imapclient").setLevel(logging.INFO)  # at DEBUG it logs what is searched for
 
+SHORT, FETCHED = 8_000_000, 32_000_000
+"""Octets of an answer that are read: to a search a million numbers, to a fetch the headers of 200 mails."""
+
+LINE = 64
+"""Octets that a line counts at least: an answer of short ones takes many times its size in memory."""
+
 
 class Wire(imaplib.IMAP4):
-    """The library below the library, over the guarded way out."""
+    """The library below the library, over the guarded way out, which reads no endless answer."""
 
     def __init__(self, server: network.Server, timeouts: network.Timeouts) -> None:
-        self._server, self._timeouts = server, timeouts
+        self._server, self._timeouts, self._left = server, timeouts, SHORT
         super().__init__(server.name, server.port, timeouts.connect)
 
     def _create_socket(self, _timeout: float) -> Any:
         return self._server.open(self._timeouts)
+
+    def send(self, data: Any) -> None:
+        """Say a command; what is read from now on answers it."""
+        self._left = FETCHED if b" FETCH " in data[:40] else SHORT
+        super().send(data)
+
+    def read(self, size: int) -> bytes:
+        """Read a literal, of which the server has told the size."""
+        self._take(size)
+        return super().read(size)
+
+    def readline(self) -> bytes:
+        """Read a line; the library's own would break at a million octets, and leave its rest unread."""
+        line: bytes = self.file.readline(max(self._left, 0) + 1)  # type: ignore[assignment]
+        self._take(max(len(line), LINE))
+        return line
+
+    def _take(self, octets: int) -> None:
+        self._left -= octets
+        if self._left < 0:
+            raise self.abort(refusals.TOO_LARGE)
 
     def _get_line(self) -> bytes:
         """A goodbye is the last word; where the library waits for leave to go on, it would read on."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared import mime
 from shared.errors import NotFound, Unsupported
 from shared.model import Envelope
 from shared.providers import positions
@@ -48,6 +49,8 @@ Our clock need not be Exchange's either.
 
 MOST_SEEN, TAIL = 2000, 24
 """The end of an id tells mails of one mailbox apart."""
+
+_REPORTS = {"message/delivery-status", "message/disposition-notification", "text/rfc822-headers"}
 
 RECENT = 50
 """So many of the newest Sent mails are looked through for one whose Message-ID was changed."""
@@ -114,17 +117,14 @@ class GraphMailbox(Session, Unmetered):
         expand = "microsoft.graph.itemAttachment/item($select=internetMessageId)"
         path = f"/messages/{segment(ref)}/attachments"
         answer = self.get(path, select="id,name,contentType,size", expand=expand)
-        lines = []
+        lines, left = list[bytes](), mime.MOST_PARTS
         for attachment in answer["value"]:
             item = attachment.get("item") or {}
             if item.get("internetMessageId"):
                 lines.append(f"Message-ID: {item['internetMessageId']}".encode())
-            elif attachment.get("contentType", "").lower() in {
-                "message/delivery-status",
-                "message/disposition-notification",
-                "text/rfc822-headers",
-            }:
-                lines.append(self._call(f"{path}/{segment(attachment['id'])}/$value").body.strip(b"\r\n"))
+            elif left and attachment.get("contentType", "").lower() in _REPORTS:
+                content = self._call(f"{path}/{segment(attachment['id'])}/$value").body
+                lines, left = [*lines, mime.beginning(content).strip(b"\r\n")], left - 1
         if not lines:
             raise NotFound("This mail holds no report.")
         return b"\r\n\r\n".join(lines)

@@ -16,6 +16,22 @@ _SIGNED_IN, _GO_ON = 235, 334
 GOODBYE = 2.0
 """Seconds that a server is given to answer QUIT."""
 
+LONGEST = 64 * 1024
+"""Octets of an answer that are read: a line of it has at most 512 (RFC 5321 §4.5.3.1.5)."""
+
+
+class _Lines:
+    """The lines of answers: who goes on and on in one is taken for one that has hung up."""
+
+    def __init__(self, sock: Any) -> None:
+        self._file, self.left = sock.makefile("rb"), LONGEST
+        self.close = self._file.close
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._file.readline(size)
+        self.left -= len(line)
+        return line if self.left >= 0 else b""
+
 
 class Smtp(smtplib.SMTP):
     """smtplib over the guarded way out, introducing itself without our host's name (RFC 5321 §4.1.3)."""
@@ -28,6 +44,12 @@ class Smtp(smtplib.SMTP):
 
     def _get_socket(self, _host: str, _port: int, _timeout: float) -> Any:  # the library's hook
         return self._server.open(self._timeouts)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read an answer, which has an end."""
+        self.file = lines = self.file or _Lines(self.sock)
+        lines.left = LONGEST
+        return super().getreply()
 
     def set_timeout(self, seconds: float) -> None:
         """Wait so long for each answer from now on."""
