@@ -82,6 +82,8 @@ class Served(Writing):
         boxes = [self._open(named)] if local(id_) == "DistinguishedFolderId" else self._reachable()
         for mailbox in boxes:
             folder = mailbox.place(key)
+            if folder and folder.id in self.exchange.faults.closed:
+                raise EwsError("ErrorAccessDenied", "Access is denied. Check credentials and try again.")
             if folder:
                 return mailbox, folder
         raise EwsError("ErrorFolderNotFound", "The specified folder could not be found in the store.")

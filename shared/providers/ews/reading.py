@@ -19,6 +19,7 @@ from shared.providers.ews.calls import BATCH, Found
 from shared.providers.ews.envelopes import envelope, is_draft
 from shared.providers.ews.folders import Folders, Layout, places
 from shared.providers.ews.position import Position, hashed
+from shared.providers.ews.refusals import NoAccess
 from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
@@ -69,7 +70,12 @@ class EwsMailbox(Folders, Unmetered):
         yield from self._again(position, layout)
         with position.kept():
             for name in layout.watched:
-                yield from self._changes(position, layout, name, since)
+                try:
+                    yield from self._changes(position, layout, name, since)
+                except NoAccess:
+                    if name not in layout.chosen:
+                        raise
+                    yield replace(position.page(), missing=(name,))
         yield from self._sweep(position, layout, started, since)
         yield position.page()
 
