@@ -19,8 +19,8 @@ class Faults:
     """What may go wrong at this Exchange, on a switch; counted ones switch themselves off.
 
     Attributes:
-        throttled: address -> so many of its next requests get ErrorServerBusy, with `back_off` milliseconds
-            where it is not 0.
+        throttled: address -> so many of its next requests get ErrorServerBusy.
+        back_off: milliseconds that ErrorServerBusy names, where it is not 0.
         unavailable: address -> so many of its next requests get 503, with Retry-After.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: likewise, and nothing is done.
@@ -68,6 +68,11 @@ class Faults:
         """Switch everything off."""
         self.__init__()  # type: ignore[misc]  # as new
 
+    def busy(self) -> EwsError:
+        """Make the error of a server that is asked too often."""
+        values = {"BackOffMilliseconds": str(self.back_off)} if self.back_off else {}
+        return EwsError("ErrorServerBusy", "The server cannot service this request right now.", **values)
+
 
 class Mailbox(online.Mailbox):
     """A mailbox.
@@ -76,6 +81,7 @@ class Mailbox(online.Mailbox):
         above: what stands above all folders, the top folder included.
         touched: folder id -> when something in it changed last.
         headers_read: how often more of an item than its id and its time was given out, by immutable id.
+        most_found: so many mails FindItem gives at once (EWSFindCountLimit).
         views: item -> what its properties are shown from.
         kinds: folder id -> what it is for, where that is not as usual.
         blanks: so many octets each sync state is longer than it need be.
@@ -87,6 +93,7 @@ class Mailbox(online.Mailbox):
         self.views: dict[str, Any] = {}
         self.kinds: dict[str, str] = {}
         self.blanks = 0
+        self.most_found = 1000
         self._by_id: dict[str, online.Item] = {}
         self._epoch = secrets.token_hex(4)
         super().__init__(address)

@@ -60,7 +60,10 @@ class EwsMailbox(Folders, Unmetered):
             raise network.no_folder(name, f"folders[{self.chosen().index(name)}]")
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
+        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on.
+
+        That a chosen one may not be opened shows when its turn comes, and then it is named.
+        """
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
         position.begin(started, since)

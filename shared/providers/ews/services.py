@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from exchangelib import services
-from exchangelib.errors import ErrorAccessDenied, ErrorFolderNotFound, EWSError
+from exchangelib.errors import ErrorAccessDenied, ErrorFolderNotFound, ErrorServerBusy, EWSError
 from exchangelib.extended_properties import ExtendedProperty
 from exchangelib.fields import ExtendedPropertyField, FieldPath
 from exchangelib.folders import Folder
@@ -19,7 +19,7 @@ from exchangelib.services.sync_folder_hierarchy import SyncFolder as BaseSync
 from exchangelib.util import TNS
 
 from shared.errors import Temporary
-from shared.providers.ews.xml import Element
+from shared.providers.ews.xml import Element, octets
 
 MOST_PAGES = 200
 """Of a list: 50,000 mails and more. A server that always has one more page would never let go of us."""
@@ -76,6 +76,14 @@ class Plain(EWSAccountService):  # type: ignore[misc]
 
     def _elems_to_objs(self, elems: Iterable[Element]) -> Iterable[Element]:
         return elems
+
+    def _get_exception(self, msg_xml: Element = None, **said: Any) -> Exception:
+        """Keep the pause that a busy server names; the library reads it where the whole request failed."""
+        error: Exception = super()._get_exception(msg_xml=msg_xml, **said)
+        if isinstance(error, ErrorServerBusy) and msg_xml is not None:
+            named = {one.get("Name"): one.text for one in msg_xml.iterfind(f"{{{TNS}}}Value")}
+            error.back_off = octets(named.get("BackOffMilliseconds") or "") / 1000
+        return error
 
 
 class GetItem(Plain, services.GetItem):  # type: ignore[misc]

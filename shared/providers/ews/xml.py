@@ -142,7 +142,7 @@ def moment(value: str) -> datetime | None:
 
 
 def octets(value: str) -> int:
-    """Read a size; 0 for what is none."""
+    """Read a size, or another number; 0 for what is none."""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_SIZE else 0
 
 
