@@ -83,9 +83,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One request of a search: what came into these folders before `until`, from that place on."""
+    """One request of a search, the first or a later one: what came before `until`, from that place on."""
 
     folders: Sequence[Place]
+    number: int = 1
     until: datetime | None = None
     offset: int = 0
 
@@ -103,8 +104,8 @@ class _Step:
         last = page[-1].received_at if page else None
         until = min(last, _LATEST) + _SECOND if last else None
         if until is None or (self.until and until >= self.until):
-            return _Step([folder], self.until, self.offset + len(page))
-        return _Step([folder], until)
+            return _Step([folder], self.number + 1, self.until, self.offset + len(page))
+        return _Step([folder], self.number + 1, until)
 
 
 class Session:
@@ -164,8 +165,8 @@ class Session:
         """
         found: dict[str, Found] = {}
         steps = [_Step(folders)] if folders else []
-        for number, step in enumerate(steps, 1):  # it grows meanwhile
-            if number > MOST_PAGES:
+        for step in steps:  # it grows meanwhile
+            if step.number > MOST_PAGES:
                 raise services.endless()
             pages = self._pages(step, where, words, most or MOST_FOUND)
             for folder, (page, more) in zip(step.folders, pages, strict=True):
