@@ -110,9 +110,8 @@ class TestEnd:
             opened(odd).layout()
         assert odd.calls.total() == MOST_PAGES
 
-    @pytest.mark.parametrize("received", ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday"])
-    def test_a_search_without_an_end_is_left(self, odd, received):
-        odd.endless, odd.received = True, received
+    def test_a_search_without_an_end_is_left(self, odd):
+        odd.endless, odd.received = True, "9999-12-31T23:59:59Z"
         mailbox = opened(odd)
         with pytest.raises(Temporary, match="no end"):
             mailbox.find([mailbox.known("inbox")])
