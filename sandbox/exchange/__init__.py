@@ -201,8 +201,7 @@ class Exchange(WebServer):
         if _counts(faults.unavailable, address):
             return Reply(503, b"Service Unavailable", {"Retry-After": "7", "Content-Type": "text/plain"})
         if _counts(faults.throttled, address):
-            values = {"BackOffMilliseconds": str(faults.back_off)} if faults.back_off else {}
-            raise EwsError("ErrorServerBusy", "The server cannot service this request right now.", **values)
+            raise faults.busy()
         if address in faults.disabled:
             raise EwsError("ErrorAccountDisabled", "Account is disabled.")
         asked = {str(one.get("Id")) for one in soap.find_all(call.body, "m:ItemIds/*")}

@@ -19,8 +19,8 @@ class Faults:
     """What may go wrong at this Exchange, on a switch; counted ones switch themselves off.
 
     Attributes:
-        throttled: address -> so many of its next requests get ErrorServerBusy, with `back_off` milliseconds
-            where it is not 0.
+        throttled: address -> so many of its next requests get ErrorServerBusy.
+        back_off: milliseconds that ErrorServerBusy names, where it is not 0.
         unavailable: address -> so many of its next requests get 503, with Retry-After.
         lost_answers: so many of the next sends are carried out, and the connection then closed.
         lost_before: likewise, and nothing is done.
@@ -35,6 +35,7 @@ class Faults:
         bad_contents: likewise, and its properties are shown.
         breaking: ids of mails with which every GetItem ends in a SOAP fault, whatever else it asks for; with
             `breaking_page` in a page of the web server's.
+        closed: ids of folders that are listed and may not be opened: a colleague's rights end there.
         bare_errors: an error of SyncFolderItems comes without SyncState.
         rewrite_message_id: Exchange puts its own Message-ID in place of ours.
         rewrite_date: Exchange puts the time at which it took the mail in place of ours.
@@ -57,6 +58,7 @@ class Faults:
     bad_contents: dict[str, str] = field(default_factory=dict)
     breaking: set[str] = field(default_factory=set)
     breaking_page: bool = False
+    closed: set[str] = field(default_factory=set)
     bare_errors: bool = False
     rewrite_message_id: bool = False
     rewrite_date: bool = False
@@ -66,6 +68,11 @@ class Faults:
         """Switch everything off."""
         self.__init__()  # type: ignore[misc]  # as new
 
+    def busy(self) -> EwsError:
+        """Make the error of a server that is asked too often."""
+        values = {"BackOffMilliseconds": str(self.back_off)} if self.back_off else {}
+        return EwsError("ErrorServerBusy", "The server cannot service this request right now.", **values)
+
 
 class Mailbox(online.Mailbox):
     """A mailbox.
@@ -74,7 +81,9 @@ class Mailbox(online.Mailbox):
         above: what stands above all folders, the top folder included.
         touched: folder id -> when something in it changed last.
         headers_read: how often more of an item than its id and its time was given out, by immutable id.
+        most_found: so many mails FindItem gives at once (EWSFindCountLimit).
         views: item -> what its properties are shown from.
+        kinds: folder id -> what it is for, where that is not as usual.
         blanks: so many octets each sync state is longer than it need be.
     """
 
@@ -82,7 +91,9 @@ class Mailbox(online.Mailbox):
         self.touched: dict[str, datetime] = {}
         self.headers_read: Counter[str] = Counter()
         self.views: dict[str, Any] = {}
+        self.kinds: dict[str, str] = {}
         self.blanks = 0
+        self.most_found = 1000
         self._by_id: dict[str, online.Item] = {}
         self._epoch = secrets.token_hex(4)
         super().__init__(address)
@@ -157,7 +168,6 @@ class Mailbox(online.Mailbox):
         """When something in it changed last (PidTagLocalCommitTimeMax)."""
         return self.touched.get(folder.id, datetime.now(UTC) - timedelta(days=365))
 
-
-def class_of(folder: online.Folder) -> str:
-    """Return what a folder is for."""
-    return OTHER.get(folder.well_known, MAIL)
+    def class_of(self, folder: online.Folder) -> str:
+        """Return what a folder is for."""
+        return self.kinds.get(folder.id) or OTHER.get(folder.well_known, MAIL)

@@ -65,7 +65,7 @@ class Reading:
             matches = restriction(mailbox, body)
             found = ordered(mailbox, body, [item for item in mailbox.listed(folder.id) if matches(item)])
             shown = [show_item(mailbox, item, shape) for item in found]
-            yield message("FindItem", paged(view, shown, "Items"))
+            yield message("FindItem", paged(view, shown, "Items", mailbox.most_found))
 
     def get_item(self, body: Element) -> Iterator[Element]:
         """GetItem: one answer a mail; each time somebody's text is given out is counted."""

@@ -56,9 +56,10 @@ class Served(Writing):
         do = getattr(self, re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(), None)
         if do is None:
             raise EwsError("ErrorInvalidRequest", f"{name} is not simulated.")
-        planned = self.exchange.faults.errors.get(name)
-        if planned:
-            return self._refused(EwsError(planned.pop(0)))
+        faults = self.exchange.faults
+        if planned := faults.errors.get(name):
+            code = planned.pop(0)
+            return self._refused(faults.busy() if code == "ErrorServerBusy" else EwsError(code))
         try:
             return soap.answer(name, list(do(self.call.body)))
         except EwsError as error:
@@ -82,6 +83,8 @@ class Served(Writing):
         boxes = [self._open(named)] if local(id_) == "DistinguishedFolderId" else self._reachable()
         for mailbox in boxes:
             folder = mailbox.place(key)
+            if folder and folder.id in self.exchange.faults.closed:
+                raise EwsError("ErrorAccessDenied", "Access is denied. Check credentials and try again.")
             if folder:
                 return mailbox, folder
         raise EwsError("ErrorFolderNotFound", "The specified folder could not be found in the store.")

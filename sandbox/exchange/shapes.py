@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 
-from sandbox.exchange.mailbox import Mailbox, class_of
+from sandbox.exchange.mailbox import Mailbox
 from sandbox.exchange.properties import PROPERTIES, attachment, bytes_of, extended, instant, value_of, view_of
 from sandbox.exchange.soap import Element, EwsError, find, find_all, local, t, yes
 from sandbox.graph.mailbox import Folder, Item
@@ -92,12 +92,12 @@ def show_folder(mailbox: Mailbox, folder: Folder, shape: Shape) -> Element:
     kind = {"IPF.Appointment": "CalendarFolder", "IPF.Contact": "ContactsFolder", "IPF.Task": "TasksFolder"}
     shown: list[tuple[str, str, Element | None]] = [
         ("folder:ParentFolderId", "Default", t("ParentFolderId", Id=parent.id) if parent else None),
-        ("folder:FolderClass", "Default", t("FolderClass", class_of(folder))),
+        ("folder:FolderClass", "Default", t("FolderClass", mailbox.class_of(folder))),
         ("folder:DisplayName", "Default", t("DisplayName", folder.name)),
         ("folder:TotalCount", "Default", t("TotalCount", str(len(inside)))),
         ("folder:ChildFolderCount", "Default", t("ChildFolderCount", str(len(mailbox.below(folder))))),
     ]
-    made = t(kind.get(class_of(folder), "Folder"), t("FolderId", Id=folder.id, ChangeKey="AQAAAA=="))
+    made = t(kind.get(mailbox.class_of(folder), "Folder"), t("FolderId", Id=folder.id, ChangeKey="AQAAAA=="))
     made.extend(one for name, base, one in shown if one is not None and shape.wants(name, base))
     for wanted in shape.extended:
         if (wanted.get("PropertyTag") or "").lower() == "0x670a":

@@ -143,6 +143,7 @@ def refused(operation: str, error: EwsError, *content: Element) -> Element:
         m("MessageText", error.text),
         m("ResponseCode", error.code),
         m("DescriptiveLinkKey", "0"),
+        m("MessageXml", *_values(error)) if error.values else None,
         *content,
         ResponseClass="Error",
     )
@@ -150,7 +151,7 @@ def refused(operation: str, error: EwsError, *content: Element) -> Element:
 
 def fault(error: EwsError) -> Reply:
     """Refuse the whole request: a SOAP fault, which Exchange sends with status 500."""
-    values = [t("Value", value, Name=name) for name, value in error.values.items()]
+    values = _values(error)
     inside = [element(ERRORS, "ResponseCode", error.code), element(ERRORS, "Message", error.text)]
     inside += [t("MessageXml", *values)] if values else []
     detail, code = etree.Element("detail"), etree.Element("faultcode")
@@ -159,6 +160,10 @@ def fault(error: EwsError) -> Reply:
     words = etree.Element("faultstring")
     words.text = error.text
     return Reply(500, _envelope(element(SOAP, "Fault", code, words, detail)), dict(HEADERS))
+
+
+def _values(error: EwsError) -> list[Element]:
+    return [t("Value", value, Name=name) for name, value in error.values.items()]
 
 
 def _envelope(inside: Element) -> bytes:

@@ -12,6 +12,7 @@ from sandbox.web import Reply, WebServer
 from shared.errors import ConsentRequired, InvalidRequest, RateLimited, Rejected, Temporary
 from shared.providers.base import Bearer, Password
 from shared.providers.ews.reading import EwsMailbox
+from shared.providers.ews.refusals import BUSY_PAUSE
 from shared.providers.ews.wire import MOST_MARKS, SHORT
 from shared.providers.network import Timeouts
 from tests.providers.exchange_parts import PASSWORD, Box
@@ -234,11 +235,18 @@ class TestLargeAnswers:
 
 
 class TestPatience:
-    def test_a_busy_server_says_how_long(self, box):
-        box.exchange.faults.throttled[box.address] = 1
+    @pytest.mark.parametrize("whole", [True, False])
+    @pytest.mark.parametrize(("said", "pause"), [(1500, 1.5), (0, BUSY_PAUSE)])
+    def test_a_busy_server_says_how_long_or_gets_a_minute(self, box, said, pause, whole):
+        faults = box.exchange.faults
+        faults.back_off = said
+        if whole:
+            faults.throttled[box.address] = 1
+        else:
+            faults.errors["GetFolder"] = ["ErrorServerBusy"]
         with box.asked() as asked, pytest.raises(RateLimited) as caught:
             box.check()
-        assert caught.value.retry_after == 1.5
+        assert caught.value.retry_after == pause
         assert asked[-1] == 1
 
     def test_a_proxy_in_front_says_how_long_too(self, box):

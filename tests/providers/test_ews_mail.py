@@ -376,6 +376,65 @@ class TestReading:
         box.mailbox.add(mail("A reply"), quiet(box, "Suppliers"), at=datetime.now(UTC) - minutes)
         assert [e.subject for e in box.read(json.dumps(position))[0]] == ["A reply"]
 
+    def test_a_folder_out_of_an_imap_profile_is_a_mail_folder(self, box):
+        folder = box.mailbox.add_folder("Suppliers").id
+        box.mailbox.kinds[folder] = "IPF.Imap"
+        box.check(folders=["Suppliers"])
+        _, cursor = box.read()
+        box.mailbox.add(mail("By a rule"), folder)
+        assert [(e.subject, e.folder) for e in box.read(cursor)[0]] == [("By a rule", "Suppliers")]
+
+    def test_a_folder_at_which_the_accounts_rights_end_stops_no_other_and_is_named_where_it_is_chosen(
+        self, box
+    ):
+        projects, suppliers = (box.mailbox.add_folder(name).id for name in ("Projects", "Suppliers"))
+        box.exchange.faults.closed = {projects}
+        _, cursor = box.read()
+        reply = mail("A reply", In_Reply_To=OURS)
+        for folder in ("inbox", projects, suppliers):
+            box.mailbox.add(reply, folder)
+        for chosen, missing in (([], ()), (["Projects"], ("Projects",))):
+            with box.opened(folders=chosen) as receiver:
+                pages = list(receiver.pages(cursor, SINCE))
+                found = [one.folder for page in pages for one in page.envelopes]
+                assert found == ["inbox", "Suppliers"]
+                assert tuple(name for page in pages for name in page.missing) == missing
+                assert [one.folder for one in receiver.look([OURS])] == ["inbox", "Suppliers"]
+            with box.opened(EwsSearcher, folders=chosen) as searcher:
+                assert [one.folder for one in searcher.search(Query()).mails] == ["inbox"]
+        box.exchange.faults.closed.clear()
+        assert [e.folder for e in box.read(pages[-1].cursor, folders=["Projects"])[0]] == ["Projects"]
+
+    @pytest.mark.parametrize("name", ["inbox", "sentitems"])
+    def test_who_may_not_read_inbox_or_sent_needs_consent(self, box, name):
+        cursor = box.read()[1]
+        box.exchange.faults.closed = {box.mailbox.place(name).id}
+        with pytest.raises(ConsentRequired):
+            box.read(cursor)
+        with box.opened() as receiver, pytest.raises(ConsentRequired):
+            list(receiver.look([OURS]))
+
+    @pytest.mark.parametrize("deleted", [True, False])
+    def test_a_list_of_many_pages_misses_no_mail_as_others_are_deleted_or_all_are_of_one_second(
+        self, box, monkeypatch, deleted
+    ):
+        folder, begin = quiet(box, "Suppliers"), datetime.now(UTC) - timedelta(minutes=55)
+        cursor, box.mailbox.most_found = looked(box.read()[1], timedelta(hours=1)), 10
+        apart = timedelta(seconds=deleted)
+        items = [box.mailbox.add(mail(str(n)), folder, at=begin + n * apart) for n in range(35)]
+        listed = box.mailbox.listed
+
+        def gone(folder):
+            if deleted and box.exchange.requests[-1][0] == "FindItem":
+                box.mailbox.remove(items.pop())
+            return listed(folder)
+
+        monkeypatch.setattr(box.mailbox, "listed", gone)
+        with box.asked() as asked:
+            found = {e.subject for e in box.read(cursor)[0]}
+        assert found >= {*map(str, range(len(items)))}
+        assert 3 < asked.count("FindItem") < 6
+
     def test_search_combines_its_terms_and_keeps_to_the_second(self, box):
         now = datetime.now(UTC).replace(microsecond=0)
         for minutes, subject in ((1, "Offer screws"), (3, "Offer nuts"), (9, "Invoice screws")):
@@ -681,6 +740,13 @@ class TestSending:
             box.send(commit=lambda: commits.append(1))
         assert commits == [1]
         assert asked == ["GetFolder", "CreateItem", 2]
+
+    def test_who_may_read_and_not_write_is_told_so_and_the_mailbox_needs_no_consent(self, box):
+        box.exchange.faults.errors["CreateItem"] = ["ErrorAccessDenied"] * 2
+        with pytest.raises(Rejected, match="Sent Items"):
+            box.send()
+        with box.opened() as receiver, pytest.raises(Rejected, match="Sent Items"):
+            receiver.keep_sent(mail(From=box.address), datetime.now(UTC))
 
     def test_sending_as_somebody_else_is_rejected(self, box):
         other = Box(box.exchange, "other")

@@ -10,6 +10,7 @@ from sandbox.web import Reply, WebServer
 from shared import deadline
 from shared.errors import Rejected, Temporary
 from shared.providers.base import Connection, Password
+from shared.providers.ews.folders import places
 from shared.providers.ews.reading import EwsMailbox
 from shared.providers.ews.services import MOST_PAGES
 from shared.providers.network import Timeouts
@@ -54,6 +55,13 @@ class Odd(WebServer):
         folder = f'<t:Folder><t:FolderId Id="f{number}"/><t:FolderClass>IPF.Note</t:FolderClass></t:Folder>'
         return [f"<m:RootFolder {place}><t:Folders>{folder * self.endless}</t:Folders></m:RootFolder>"]
 
+    def find_item(self, said):
+        last = str(not self.endless and "IsLessThan" in said).lower()
+        place = f'IndexedPagingOffset="1" TotalItemsInView="9" IncludesLastItemInRange="{last}"'
+        mail = f'<t:ItemId Id="i1"/><t:DateTimeReceived>{self.received}</t:DateTimeReceived>'
+        page = f"<m:RootFolder {place}><t:Items><t:Message>{mail}</t:Message></t:Items></m:RootFolder>"
+        return [page] * said.count("FolderId ")
+
     def get_folder(self, said):
         found = '<m:Folders><t:Folder><t:FolderId Id="f"/></t:Folder></m:Folders>'
         return [found] * said.count("DistinguishedFolderId ")
@@ -69,6 +77,7 @@ class Odd(WebServer):
 
 OPERATIONS = {
     "FindFolder": Odd.find_folder,
+    "FindItem": Odd.find_item,
     "GetFolder": Odd.get_folder,
     "SyncFolderItems": Odd.sync_folder_items,
     "GetItem": Odd.get_item,
@@ -100,6 +109,18 @@ class TestEnd:
         with pytest.raises(Temporary, match="no end"):
             opened(odd).layout()
         assert odd.calls.total() == MOST_PAGES
+
+    def test_a_search_without_an_end_is_left(self, odd):
+        odd.endless, odd.received = True, "9999-12-31T23:59:59Z"
+        mailbox = opened(odd)
+        with pytest.raises(Temporary, match="no end"):
+            mailbox.find([mailbox.known("inbox")])
+        assert odd.calls.total() == MOST_PAGES
+
+    def test_a_search_of_many_folders_with_two_pages_each_has_an_end(self, odd):
+        found = opened(odd).find(places(map(str, range(MOST_PAGES + 1))))
+        assert len(found) == 1  # the odd server knows no other mail
+        assert odd.calls.total() == MOST_PAGES + 2
 
     @pytest.mark.parametrize("endless", [True, False])
     def test_a_job_ends_although_each_answer_comes_over_another_connection(self, odd, endless):

@@ -473,13 +473,42 @@ class TestDates:
 
 
 @pytest.mark.parametrize(
-    "words", ["Message 1 expunged.", "no such message", "invalid command argument: no such message"]
+    "words",
+    [
+        "Message 1 expunged.",
+        "no such message",
+        "invalid command argument: no such message",
+        "[SYS/TEMP] message not found in storage",
+    ],
 )
-def test_a_mail_that_vanished_is_passed_over(start, words):
-    _, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": f"-ERR {words}"})
-    _, cursor = read(start({"UIDL": "+OK\n."})[1])
-    found, cursor = read(receiver, cursor)
-    assert (found, Position.read(cursor).refused) == (["Hello"], {})
+class TestSaidToBeGone:
+    """A mail that UIDL listed, and that TOP says is gone."""
+
+    @pytest.fixture
+    def told(self, start, words):
+        """The server after a look that it told so, the receiver, and the cursor."""
+        server, receiver = start({"UIDL": "+OK\n1 one\n2 two\n.", "TOP 1 0": f"-ERR {words}"})
+        found, cursor = read(receiver, Position.of([]).cursor)
+        assert found == ["Hello"]
+        return server, receiver, cursor
+
+    def test_it_is_read_once_the_server_shows_it(self, told):
+        server, receiver, cursor = told
+        server.replies["TOP 1 0"] = headers("The order")
+        found, cursor = read(receiver, cursor)
+        assert (found, cursor) == (["The order"], Position.of(["one", "two"]).cursor)
+
+    def test_it_is_forgotten_once_it_is_not_listed_any_more(self, told):
+        server, receiver, cursor = told
+        server.replies["UIDL"] = "+OK\n1 two\n."
+        server.said.clear()
+        assert read(receiver, cursor) == ([], Position.of(["two"]).cursor)
+        assert len(server.asked("TOP")) <= 1
+
+    def test_a_look_for_an_answer_says_that_it_may_be_the_one(self, told):
+        _, receiver, _ = told
+        with pytest.raises(Withheld):
+            list(receiver.look(["<sent@x>"]))
 
 
 class TestRefused:

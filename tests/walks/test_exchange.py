@@ -322,3 +322,42 @@ def test_what_rules_moved_while_other_folders_were_closed_is_found_once_they_are
     assert scene.sync() == {}
     scene.mailbox = others("search")
     assert scene.sync() == {"file": 1}
+
+
+def test_who_may_read_and_not_write_sends_by_another_server_lacks_the_copy_and_reads_on(scene, world):
+    bob = exchange.person(world, "bob", scene.domain)
+    world.dovecot.add_user(bob.address, exchange.PASSWORD)
+    admin = Caller(scene.org_id, "it@exchange.example", frozenset({"admin"}))
+    integrating.put(scene.app, admin, "smtp", PutIntegration(approved=True))
+    places = {
+        "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
+        "ews": {"host": "localhost", "port": world.ports["exchange"], "auth": "basic"},
+    }
+    body = ConnectMailbox(
+        address=bob.address,
+        receives_with="ews",
+        sends_with="smtp",
+        settings=places,
+        secret={"password": exchange.PASSWORD},
+    )
+    scene.alice = bob
+    scene.mailbox = connecting.connect(scene.app, caller(scene.org_id, bob.address), body)
+    platform = Caller(scene.org_id, "", frozenset({"platform"}))
+    casework.put_case(scene.app, platform, "C-1", "Screws", [bob.address])
+    world.exchange.faults.errors["CreateItem"] = ["ErrorAccessDenied"]
+    assert scene.sent().state == "sent"
+    assert "message.copy_missing" in {
+        one.value.event for one in scene.app.records.range(scene.org_id, AuditRecord)
+    }
+    scene.supplier.reply(scene.supplier.inbox()[0])
+    assert scene.sync()["file"] == 1
+
+
+def test_a_folder_at_which_a_colleagues_rights_end_stops_no_mailbox(scene, world):
+    private = scene.alice.box.add_folder("Private").id
+    world.exchange.faults.closed = {private}
+    scene.sent()
+    [arrived] = scene.supplier.inbox()
+    scene.supplier.reply(arrived)
+    scene.alice.box.add(write("x@else.example", scene.alice.address, "Private", "Text").as_bytes(), private)
+    assert scene.sync()["file"] == 1

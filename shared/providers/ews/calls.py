@@ -4,11 +4,12 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import batched
 
 from exchangelib import Account
 from exchangelib.attachments import AttachmentId
+from exchangelib.errors import EWSError
 from exchangelib.fields import FieldOrder, FieldPath
 from exchangelib.items import Message
 from exchangelib.properties import DistinguishedFolderId, FolderId, ItemId, Mailbox
@@ -19,8 +20,20 @@ from shared.errors import NotFound, Rejected, Temporary, ZalionError
 from shared.providers import network
 from shared.providers.base import Connection
 from shared.providers.ews import refusals, services, wire
-from shared.providers.ews.services import ENVELOPE, FOLDER, FOUND, RECEIVED, surely
-from shared.providers.ews.xml import Element, Where, Words, decoded, extended, finished, id_of, moment, text
+from shared.providers.ews.services import ENVELOPE, FOLDER, FOUND, MOST_PAGES, NOT_SEARCHED, RECEIVED, surely
+from shared.providers.ews.xml import (
+    Element,
+    Where,
+    Words,
+    before,
+    both,
+    decoded,
+    extended,
+    finished,
+    id_of,
+    moment,
+    text,
+)
 from shared.providers.transport import LARGEST, TooMuch
 
 BATCH = 100
@@ -31,6 +44,9 @@ JUDGED = 10
 
 MOST_FOUND = 1000
 """EWSFindCountLimit's default."""
+
+_SECOND = timedelta(seconds=1)
+_LATEST = datetime.max.replace(tzinfo=UTC) - _SECOND
 
 type Place = FolderId | DistinguishedFolderId
 
@@ -63,6 +79,33 @@ class Changes:
     created: tuple[Found, ...]
     state: str
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One request of a search, the first or a later one: what came before `until`, from that place on."""
+
+    folders: Sequence[Place]
+    number: int = 1
+    until: datetime | None = None
+    offset: int = 0
+
+    def within(self, where: Where | None) -> Where | None:
+        """Return the condition of this request."""
+        if not self.until:
+            return where
+        return Where(both(where.condition, before(self.until)) if where else before(self.until))
+
+    def following(self, folder: Place, page: Sequence[Found]) -> "_Step":
+        """Return the step after this page of a folder: by time, as each mail that goes away moves places.
+
+        Exchange tells whole seconds: the last one is asked for again. If nothing else came, go by place.
+        """
+        last = page[-1].received_at if page else None
+        until = min(last, _LATEST) + _SECOND if last else None
+        if until is None or (self.until and until >= self.until):
+            return _Step([folder], self.number + 1, self.until, self.offset + len(page))
+        return _Step([folder], self.number + 1, until)
 
 
 class Session:
@@ -116,24 +159,41 @@ class Session:
     def find(
         self, folders: Sequence[Place], where: Where | None = None, *, words: str = "", most: int = 0
     ) -> list[Found]:
-        """Return the mails of these folders that match: all, or the `most` newest of each."""
-        if not folders:
-            return []
+        """Return the mails of these folders that match: all, or the `most` newest of each.
+
+        One that may not be searched, or is gone, is passed over, unless it was named as `known` does.
+        """
+        found: dict[str, Found] = {}
+        steps = [_Step(folders)] if folders else []
+        for step in steps:  # it grows meanwhile
+            if step.number > MOST_PAGES:
+                raise services.endless()
+            pages = self._pages(step, where, words, most or MOST_FOUND)
+            for folder, (page, more) in zip(step.folders, pages, strict=True):
+                found |= {one.id: one for one in page}
+                if more and not most:
+                    steps.append(step.following(folder, page))
+        return [*found.values()]
+
+    def _pages(
+        self, step: "_Step", where: Where | None, words: str, size: int
+    ) -> list[tuple[list[Found], bool]]:
+        """Ask for a page of each folder: its mails, newest first, and whether it has more."""
         options = {
             "additional_fields": FOUND,
-            "restriction": where,
+            "restriction": step.within(where),
             "order_fields": [FieldOrder(RECEIVED[0], reverse=True)],
             "query_string": Words(words) if words else None,
             "shape": "IdOnly",
             "depth": "Shallow",
             "calendar_view": None,
-            "page_size": most or MOST_FOUND,
-            "offset": 0,
+            "page_size": size,
+            "offset": step.offset,
         }
         with self._speaking() as account:
-            service = services.FindItem(account=account)
-            found = service.first(folders, **options) if most else service.all(folders, **options)
-            return [_found(one) for one in surely(found)]
+            told = services.FindItem(account=account).pages(step.folders, **options)
+            named = zip(step.folders, told, strict=True)
+            return [([*map(_found, _searched(folder, page))], more) for folder, (page, more) in named]
 
     def available(
         self, ids: Sequence[str], known: Collection[str] = ()
@@ -176,15 +236,15 @@ class Session:
             return list(surely(found))
 
     def create(self, raw: bytes) -> None:
-        """Send a mail, and have a copy put into Sent Items."""
-        with self._speaking() as account:
+        """Send a mail, and have a copy put into Sent Items. Raises Rejected for who may not."""
+        with _writing(), self._speaking() as account:
             item, folder = Message(account=account, mime_content=raw), self.known("sentitems")
             service = services.CreateItem(account=account)
             list(surely(service.ask([item], folder, "SendAndSaveCopy", "SendToNone")))
 
     def file(self, raw: bytes, folder: Place) -> str:
-        """Put a mail into a folder, as read; returns its id."""
-        with self._speaking() as account:
+        """Put a mail into a folder, as read; returns its id. Raises Rejected for who may not."""
+        with _writing(), self._speaking() as account:
             [made] = surely(services.CreateItem(account=account).save(finished(raw), folder))
             return id_of(made, "ItemId")
 
@@ -253,6 +313,18 @@ class Session:
             yield self._account
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say that the account may only read: who may not open the mailbox at all is told so when it is read."""
+    try:
+        yield
+    except refusals.NoAccess as error:
+        raise Rejected(
+            "The account may not put mail into this mailbox's Sent Items.",
+            fix="Ask IT for the right to write there, or sign in as the mailbox's user.",
+        ) from error
+
+
 def _halves(ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     middle = len(ids) // 2
     return ids[:middle], ids[middle:]
@@ -267,6 +339,16 @@ def _folder(element: Element) -> Folder:
         text(element, "DistinguishedFolderId"),
         moment(extended(element)),
     )
+
+
+def _searched(folder: Place, page: list[Element] | EWSError) -> list[Element]:
+    """Return what was found in a folder: nothing in one of somebody's own that may not be searched."""
+    if not isinstance(page, EWSError):
+        return page
+    if isinstance(folder, DistinguishedFolderId) or not isinstance(page, NOT_SEARCHED):
+        raise page
+    logs.log("folder.not_searched", level=logging.WARNING, provider="ews", code=type(page).__name__)
+    return []
 
 
 def _found(element: Element) -> Found:

@@ -23,7 +23,8 @@ SKIPPED = {"drafts", "deleteditems", "junkemail", "outbox"}
 """Unfinished, deleted or unwanted mail, in them or in a folder below."""
 
 FOLLOWED = ("sentitems", "inbox")
-MAIL = "IPF.Note"
+MAIL = ("ipf.note", "ipf.imap")
+"""Classes of mail folders: the second one's were dragged or imported from an IMAP profile of Outlook's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Layout:
     @property
     def everything(self) -> list[Place]:
         """Return all that may be looked into."""
-        return places(id_ for id_, name in self.names.items() if not self.closed or name in self.watched)
+        others = [id_ for id_, name in self.names.items() if name not in self.watched]
+        return [*self.watched.values(), *places([] if self.closed else others)]
 
 
 class Folders(Session):
@@ -73,7 +75,7 @@ class Folders(Session):
         by_id = {one.id: one for one in every}
         found = []
         for one in every:
-            if not one.kind or one.kind.startswith(MAIL):
+            if not one.kind or one.kind.lower().startswith(MAIL):
                 way = _way(one, by_id)
                 path = "/".join(above.name for above in way)
                 found.append((path, one, {roles.get(above.id, "") for above in way}))

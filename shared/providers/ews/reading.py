@@ -19,6 +19,7 @@ from shared.providers.ews.calls import BATCH, Found
 from shared.providers.ews.envelopes import envelope, is_draft
 from shared.providers.ews.folders import Folders, Layout, places
 from shared.providers.ews.position import Position, hashed
+from shared.providers.ews.refusals import NoAccess
 from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
@@ -59,7 +60,10 @@ class EwsMailbox(Folders, Unmetered):
             raise network.no_folder(name, f"folders[{self.chosen().index(name)}]")
 
     def pages(self, cursor: Cursor | None, since: datetime) -> Iterator[Page]:
-        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on."""
+        """See `Receiver.pages`. A folder that the cursor does not know is read from `since` on.
+
+        That a chosen one may not be opened shows when its turn comes, and then it is named.
+        """
         position, started, since = Position.of(cursor), datetime.now(UTC), since.replace(microsecond=0)
         layout = self.layout()
         position.begin(started, since)
@@ -69,7 +73,12 @@ class EwsMailbox(Folders, Unmetered):
         yield from self._again(position, layout)
         with position.kept():
             for name in layout.watched:
-                yield from self._changes(position, layout, name, since)
+                try:
+                    yield from self._changes(position, layout, name, since)
+                except NoAccess:
+                    if name not in layout.chosen:
+                        raise
+                    yield replace(position.page(), missing=(name,))
         yield from self._sweep(position, layout, started, since)
         yield position.page()
 

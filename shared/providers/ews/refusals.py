@@ -49,6 +49,10 @@ class Broke(Temporary):
     """The server itself fails at what it was asked: perhaps at one mail of many."""
 
 
+class NoAccess(ConsentRequired):
+    """The account may not do this where it asked to: in one folder, or in the whole mailbox."""
+
+
 class Policy(FailFast):  # type: ignore[misc]  # the library has no types
     """Never waits, never tries again: the queue does. Statuses are read here, before the library guesses."""
 
@@ -180,6 +184,11 @@ def _too_often(code: str) -> ZalionError:
     return RateLimited(f"The Exchange server limits us ({code}).", retry_after=BUSY_PAUSE)
 
 
+def _no_access(code: str) -> ZalionError:
+    fix = "Ask IT for full access to it, or sign in as its user."
+    return NoAccess(f"The account may not open this mailbox ({code}).", fix=fix)
+
+
 def _no_mailbox(code: str) -> ZalionError:
     return InvalidRequest(f"This server has no such mailbox ({code}).", field="address", fix=_MOVED)
 
@@ -193,9 +202,7 @@ _BY_CODE: Mapping[str, Callable[[str], ZalionError]] = {
     "ErrorImpersonateUserDenied": _impersonation,
     "ErrorImpersonationDenied": _impersonation,
     "ErrorImpersonationFailed": _impersonation,
-    "ErrorAccessDenied": _consent(
-        "The account may not open this mailbox", "Ask IT for full access to it, or sign in as its user."
-    ),
+    "ErrorAccessDenied": _no_access,
     "ErrorAccountDisabled": _disabled,
     "ErrorPasswordExpired": _disabled,
     "ErrorPasswordChangeRequired": _disabled,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from exchangelib import services
-from exchangelib.errors import EWSError
+from exchangelib.errors import ErrorAccessDenied, ErrorFolderNotFound, ErrorServerBusy, EWSError
 from exchangelib.extended_properties import ExtendedProperty
 from exchangelib.fields import ExtendedPropertyField, FieldPath
 from exchangelib.folders import Folder
@@ -19,10 +19,13 @@ from exchangelib.services.sync_folder_hierarchy import SyncFolder as BaseSync
 from exchangelib.util import TNS
 
 from shared.errors import Temporary
-from shared.providers.ews.xml import Element
+from shared.providers.ews.xml import Element, octets
 
 MOST_PAGES = 200
 """Of a list: 50,000 mails and more. A server that always has one more page would never let go of us."""
+
+NOT_SEARCHED = (ErrorAccessDenied, ErrorFolderNotFound)
+"""What may be said of one folder: a colleague's rights may end at it, or it has just been deleted."""
 
 
 class TransportHeaders(ExtendedProperty):  # type: ignore[misc]  # the library has no types
@@ -74,6 +77,14 @@ class Plain(EWSAccountService):  # type: ignore[misc]
     def _elems_to_objs(self, elems: Iterable[Element]) -> Iterable[Element]:
         return elems
 
+    def _get_exception(self, msg_xml: Element = None, **said: Any) -> Exception:
+        """Keep the pause that a busy server names; the library reads it where the whole request failed."""
+        error: Exception = super()._get_exception(msg_xml=msg_xml, **said)
+        if isinstance(error, ErrorServerBusy) and msg_xml is not None:
+            named = {one.get("Name"): one.text for one in msg_xml.iterfind(f"{{{TNS}}}Value")}
+            error.back_off = octets(named.get("BackOffMilliseconds") or "") / 1000
+        return error
+
 
 class GetItem(Plain, services.GetItem):  # type: ignore[misc]
     """See `Plain`."""
@@ -100,8 +111,19 @@ class CreateItem(Plain, services.CreateItem):  # type: ignore[misc]
         return list(self._get_elements(payload=payload))
 
 
-class Paged(Plain):
-    """A service whose answers come in pages."""
+class FindItem(Plain, services.FindItem):  # type: ignore[misc]
+    """See `Plain`."""
+
+    ERRORS_TO_CATCH_IN_RESPONSE = (*Plain.ERRORS_TO_CATCH_IN_RESPONSE, *NOT_SEARCHED)
+
+    def pages(self, folders: Sequence[Any], **options: Any) -> list[tuple[list[Element] | EWSError, bool]]:
+        """Return a page of each folder, in one request, or what is said of it; and whether it has more."""
+        told = self._get_pages(self.get_payload, {**options, "folders": folders}, len(folders))
+        return [(_items(page), following is not None) for page, following in told]
+
+
+class FindFolder(Plain, services.FindFolder):  # type: ignore[misc]
+    """See `Plain`."""
 
     def all(self, folders: Sequence[Any], **options: Any) -> Iterator[Element]:
         """Yield everything, in as many requests as it takes. Raises Temporary beyond `MOST_PAGES`."""
@@ -109,32 +131,10 @@ class Paged(Plain):
 
         def payload(**asked: Any) -> Any:
             if next(pages) > MOST_PAGES:
-                raise Temporary("The Exchange server's list has no end.", retry_after=300)
+                raise endless()
             return self.get_payload(**asked)
 
         yield from self._paged_call(payload, None, folders, **options)
-
-    def first(self, folders: Sequence[Any], **options: Any) -> list[Element]:
-        """Return the first page of each folder, in one request."""
-        pages = self._get_pages(self.get_payload, {**options, "folders": folders}, len(folders))
-        found: list[Element] = []
-        for page, _ in pages:
-            found += (
-                [page]
-                if isinstance(page, Exception)
-                else page.iterfind(f"{{{TNS}}}Items/*")
-                if page is not None
-                else []
-            )
-        return found
-
-
-class FindItem(Paged, services.FindItem):  # type: ignore[misc]
-    """See `Paged`."""
-
-
-class FindFolder(Paged, services.FindFolder):  # type: ignore[misc]
-    """See `Paged`."""
 
 
 class SyncFolderItems(Plain, services.SyncFolderItems):  # type: ignore[misc]
@@ -147,9 +147,20 @@ class SyncFolderItems(Plain, services.SyncFolderItems):  # type: ignore[misc]
         return super()._get_element_container(message=message, name=name)
 
 
+def endless() -> Temporary:
+    """Make the error for a list of more than `MOST_PAGES`."""
+    return Temporary("The Exchange server's list has no end.", retry_after=300)
+
+
 def surely(found: Iterable[Element]) -> Iterator[Element]:
     """Yield the elements; raise what stands in place of one."""
     for one in found:
         if isinstance(one, Exception):
             raise one
         yield one
+
+
+def _items(page: Element) -> list[Element] | EWSError:
+    if isinstance(page, EWSError):
+        return page
+    return list(page.iterfind(f"{{{TNS}}}Items/*")) if page is not None else []

@@ -19,7 +19,7 @@ from exchangelib.version import EXCHANGE_2016, Version
 from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
 from shared.providers import hosts, network, transport
 from shared.providers.base import Connection, Password
-from shared.providers.ews.refusals import Broken, Policy
+from shared.providers.ews.refusals import BUSY_PAUSE, Broken, Policy
 
 TITLE = "The Exchange server"
 PATH = "/EWS/Exchange.asmx"
@@ -79,6 +79,8 @@ class Link(Protocol):  # type: ignore[misc]  # the library has no types
     """exchangelib's protocol for one session: its own adapter, user agent and timeout."""
 
     USERAGENT = USER_AGENT
+    RETRY_WAIT = BUSY_PAUSE
+    """What the library says that a busy server asked for, where that named no pause."""
 
     def __init__(self, config: Configuration, adapter: Adapter, timeout: float) -> None:
         super().__init__(config=config)

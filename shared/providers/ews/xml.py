@@ -52,7 +52,12 @@ def equal(field: str, value: str) -> Element:
 
 def since_then(at: datetime) -> Element:
     """Say that Exchange took a mail in at this time or later."""
-    return _compared("t:IsGreaterThanOrEqualTo", RECEIVED, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return _compared("t:IsGreaterThanOrEqualTo", RECEIVED, _written(at))
+
+
+def before(at: datetime) -> Element:
+    """Say that Exchange took a mail in before this time."""
+    return _compared("t:IsLessThan", RECEIVED, _written(at))
 
 
 def holding(field: str, value: str, *, any_case: bool = False) -> Element:
@@ -74,6 +79,10 @@ def either(conditions: Sequence[Element]) -> Element:
 def both(one: Element, other: Element) -> Element:
     """Say that both hold."""
     return _element("t:And", one, other)
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _compared(how: str, field: str, value: str) -> Element:
@@ -133,7 +142,7 @@ def moment(value: str) -> datetime | None:
 
 
 def octets(value: str) -> int:
-    """Read a size; 0 for what is none."""
+    """Read a size, or another number; 0 for what is none."""
     return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_SIZE else 0
 
 

@@ -128,10 +128,10 @@ class Pop3Receiver(Unmetered):
             return
         for uidl in self._newest_first(self._session.uidls())[:LOOKED_THROUGH]:
             try:
-                mail = None if (ended := self._position.ended_at(uidl)) else self._mail(uidl)
+                mail = None if self._position.ended_at(uidl) else self._mail(uidl)
             except Refused:
-                mail, ended = None, True
-            refused += ended
+                mail = None
+            refused += mail is None
             if mail and not wanted.isdisjoint((mail.envelope.message_id, *mail.envelope.references)):
                 yield mail.envelope
         if refused:
@@ -216,7 +216,7 @@ class Pop3Receiver(Unmetered):
         why: ZalionError | None = None
         for place, uidl in enumerate(uidls):
             try:
-                found += filter(None, [self._mail(uidl)])
+                found.append(self._mail(uidl))
             except Refused as refusal:
                 refused[uidl] = refusal
             except (Shut, Muted) as stop:
@@ -282,18 +282,16 @@ class Pop3Receiver(Unmetered):
     def _arrival(self, uidl: str) -> datetime | None:
         """When a mail came, else its Date, else `_NEVER`; None for one that is refused: it may be new."""
         try:
-            mail = self._mail(uidl)
+            return _received(self._mail(uidl).envelope)
         except Refused:
             return None
-        return _received(mail.envelope) if mail else _NEVER
 
     def _came(self, uidl: str) -> datetime | None:
         """When a mail came by the server's own word; None where there is none, whatever its Date claims."""
         try:
-            mail = self._mail(uidl)
+            return self._mail(uidl).came
         except Refused:
             return None
-        return mail.came if mail else None
 
     def _newest_first(self, uidls: Sequence[str]) -> Sequence[str]:
         """Most servers list the oldest first and some the newest (RFC 1939 says nothing): the ends tell."""
@@ -305,15 +303,17 @@ class Pop3Receiver(Unmetered):
         told = filter(None, map(self._came, uidls[:JUDGED]))
         return next(told, None) or self._arrival(uidls[0]) or _NEVER
 
-    def _mail(self, uidl: str) -> _Mail | None:
-        """Read a mail's headers; None for one that another session deleted. Raises Refused, and notes it."""
+    def _mail(self, uidl: str) -> _Mail:
+        """Read a mail's headers. Raises Refused, and notes it.
+
+        Also for one that is said to be gone, as it was just listed: some servers say so while they rebuild
+        an index. What is really gone the next session does not list, and then it is forgotten.
+        """
         try:
             block = self._session.top(uidl, 0)
-        except NotFound:
-            return None
-        except Refused as refusal:
-            self._refused[uidl] = refusal
-            raise
+        except (NotFound, Refused) as error:
+            refusal = self._refused[uidl] = error if isinstance(error, Refused) else Refused(error.detail)
+            raise refusal from error
         came = mime.arrival(block)
         return _Mail(mime.envelope(block, ref=uidl, folder="INBOX", received_at=came), came)
 
