@@ -22,9 +22,12 @@ def head(raw: bytes) -> Message:
 
 
 def recipients(message: Message) -> list[str]:
-    """Return every address a mail goes to, in lower case."""
+    """Return every address a mail goes to, once, as it is spelled first."""
     values = [str(value) for name in ("To", "Cc", "Bcc") for value in message.get_all(name, [])]
-    return list(dict.fromkeys(address.lower() for _, address in getaddresses(values) if address))
+    named: dict[str, str] = {}
+    for _, address in getaddresses(values):
+        named.setdefault(address.lower(), address)
+    return list(filter(None, named.values()))
 
 
 def without(raw: bytes, *names: str) -> bytes:

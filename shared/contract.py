@@ -54,7 +54,7 @@ class Resource(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Person(Body, frozen=True, kw_only=True):
-    """A mail address, with a name where there is one."""
+    """A mail address, spelled as it was written, with a name where there is one. Compare in lower case."""
 
     address: MailAddress
     name: Name = ""

@@ -201,11 +201,11 @@ class _Delivery(Finishing):
         if old.draft:
             with self.app.drafting(self.org_id, mailbox) as drafter:
                 raw = bytes_of(self.app, self.org_id, old)
-                return drafter.send(old.draft, raw, old.envelope_to, let_go), True
+                return drafter.send(old.draft, raw, old.leaves_to, let_go), True
         with self.app.sending(self.org_id, mailbox, self.riding) as sender:
             self.raw = bytes_of(self.app, self.org_id, old)
             sent_from = old.sender.address if old.sender else ""
-            return sender.send(self.raw, sent_from, old.envelope_to, let_go), sender.files_copy
+            return sender.send(self.raw, sent_from, old.leaves_to, let_go), sender.files_copy
 
     def _let_go(self, mailbox: Mailbox, refused: Mapping[str, str] = NOBODY) -> None:
         """Begin the hand-over, and count it where mails are: who leaves at the same moment takes turns."""

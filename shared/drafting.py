@@ -38,7 +38,7 @@ def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, 
             app, "draft.put", actor=caller.email, mailbox_id=mailbox.id, case_id=case_id, email_id=message.id
         )
         app.records.commit(caller.org_id, place.thread, event)  # first: a copy must find its conversation
-        receipt = drafter.put(outgoing.raw, message.envelope_to)
+        receipt = drafter.put(outgoing.raw, message.leaves_to)
     ref, thread = receipt.ref or "", place.conversation_id
     kept = MailboxDraft(message.id, mailbox.id, ref, thread, place.answers, place.references)
     hint = [Save(ThreadHint(mailbox.id, receipt.thread, kept.conversation_id))] if receipt.thread else []

@@ -144,7 +144,7 @@ def _few_enough(recipients: int) -> None:
 
 def _people(people: Sequence[Person], field: str) -> tuple[Address, ...]:
     return tuple(
-        Address(mime.check_address(person.address, f"{field}[{place}].address"), person.name)
+        mime.check_person(person.address, f"{field}[{place}].address", person.name)
         for place, person in enumerate(people)
     )
 

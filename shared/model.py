@@ -1,7 +1,7 @@
 """The nouns of the domain: frozen records, no behaviour beyond their own keys. Pure.
 
-Times are aware UTC. Addresses are lower-case A-label addr-specs; names are decoded text. A
-`Message-ID` is kept with its angle brackets.
+Times are aware UTC. Addresses are lower-case A-label addr-specs (beside one that is another's stands how
+he spells it); names are decoded text. A `Message-ID` is kept with its angle brackets.
 """
 
 import hashlib
@@ -33,10 +33,22 @@ def digest(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One mail address. `name` may be empty."""
+    """One mail address. `name` may be empty.
+
+    Attributes:
+        address: in lower case: what everything compares, as hardly any server tells `A@` from `a@`.
+        spelled: with the part before the @ as it was written (RFC 5321 §2.4: for its own server alone to
+            judge), where that differs.
+    """
 
     address: str
     name: str = ""
+    spelled: str = field(default="", compare=False)
+
+    @property
+    def shown(self) -> str:
+        """The address for people and servers: as it was written."""
+        return self.spelled or self.address
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,6 +632,7 @@ class Message:
         html: HTML as received (sanitised when shown), or None likewise.
         body: what such a text is read from (`keeping.texts_of`): a record beside it, or what `raw` names.
         envelope_to: for outgoing mail all recipients, Bcc included.
+        spelled_to: the same as they are spelled, where that differs.
         next_at: while `queued`, the earliest next attempt; while `sending`, when it counts as dead;
             while `sent`, from when on another worker may file the copy, None once that is done.
         attempts: hand-overs tried; while `sent`, filings of its copy.
@@ -657,6 +670,7 @@ class Message:
     deliveries: tuple[Delivery, ...] = ()
     mailbox_id: str | None = None
     envelope_to: tuple[str, ...] = ()
+    spelled_to: tuple[str, ...] = ()
     next_at: datetime | None = None
     attempts: int = 0
     claim: str = ""
@@ -664,6 +678,11 @@ class Message:
     draft: str | None = None
     new_participant: bool = False
     error: Problem | None = None
+
+    @property
+    def leaves_to(self) -> tuple[str, ...]:
+        """All recipients as a server is told of them."""
+        return self.spelled_to or self.envelope_to
 
     @property
     def planned_id(self) -> str | None:

@@ -168,6 +168,9 @@ def _message(
     """Show the caller what was composed, as any reader of the mail will see it."""
     parsed = mime.parse(raw)
     everyone = (*draft.to, *draft.cc, *draft.bcc)
+    spelled = {person.address: person.shown for person in reversed(everyone)}
+    envelope_to = tuple(dict.fromkeys(person.address for person in everyone))
+    spelled_to = tuple(spelled[address] for address in envelope_to)
     return Message(
         id=signed.email_id,
         case_id=place.case_id,
@@ -192,7 +195,8 @@ def _message(
         html=parsed.html,
         attachments=tuple[Attachment, ...](parsed.attachments),
         mailbox_id=place.mailbox.id,
-        envelope_to=tuple(dict.fromkeys(person.address for person in everyone)),
+        envelope_to=envelope_to,
+        spelled_to=spelled_to if spelled_to != envelope_to else (),
         draft=draft.written.ref if draft.written else None,
     )
 

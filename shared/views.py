@@ -216,11 +216,11 @@ def audit(record: AuditRecord) -> c.AuditResource:
 
 def people(addresses: Sequence[Address]) -> list[c.Person]:
     """Show addresses."""
-    return [c.Person(address=person.address, name=person.name) for person in addresses]
+    return [c.Person(address=person.shown, name=person.name) for person in addresses]
 
 
 def _person(address: Address | None) -> c.Person | None:
-    return c.Person(address=address.address, name=address.name) if address else None
+    return c.Person(address=address.shown, name=address.name) if address else None
 
 
 def _evidence(evidence: Evidence) -> c.EvidenceResource:

@@ -4,7 +4,7 @@ Nothing here does I/O, and nothing raises on what a stranger mailed; `compose` a
 raise InvalidRequest on what a caller typed.
 """
 
-from shared.mime.addresses import check_address, check_name
+from shared.mime.addresses import check_address, check_name, check_person
 from shared.mime.classifying import classify, is_automatic
 from shared.mime.composing import NOBODY, Outgoing, Part, compose
 from shared.mime.envelopes import arrival, envelope, is_from, with_bcc, written_by, written_to
@@ -47,6 +47,7 @@ __all__ = [
     "beginning",
     "check_address",
     "check_name",
+    "check_person",
     "classify",
     "compose",
     "download_headers",

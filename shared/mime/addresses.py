@@ -114,8 +114,14 @@ def _address(spec: str, name: str) -> Address:
     spec = clean(_COMMENT.sub("", decode_words(spec))).strip("<> ,;")
     local, _, domain = spec.rpartition("@")
     domain = "".join(domain.split()).rstrip(".>")
-    address = f"{local.strip()}@{_ascii(domain) or domain.lower()}".lower()
-    return Address(address, "" if name.lower() in {spec.lower(), f"'{spec.lower()}'"} else name)
+    name = "" if name.lower() in {spec.lower(), f"'{spec.lower()}'"} else name
+    return _spelled(local.strip(), _ascii(domain) or domain.lower(), name)
+
+
+def _spelled(local: str, domain: str, name: str) -> Address:
+    spelled = f"{local}@{domain}"
+    address = spelled.lower()
+    return Address(address, name, spelled if spelled != address else "")
 
 
 def _ascii(domain: str) -> str | None:
@@ -146,7 +152,7 @@ def written(values: Iterable[str], field: str) -> tuple[Address, ...]:
     Raises InvalidRequest naming `field` for what is no address.
     """
     return tuple(
-        Address(check_address(spec, field), name)
+        check_person(spec, field, name)
         for value in values
         for name, specs in _mailboxes(value)
         for spec in specs
@@ -154,7 +160,12 @@ def written(values: Iterable[str], field: str) -> tuple[Address, ...]:
 
 
 def check_address(text: str, field: str) -> str:
-    """Check one addr-spec that a user typed, and return it in lower case with an A-label domain.
+    """Check one addr-spec that a user typed, and return it in lower case. As `check_person`."""
+    return check_person(text, field).address
+
+
+def check_person(text: str, field: str, name: str = "") -> Address:
+    """Check one addr-spec that a user typed, and return it with an A-label domain, also as it is spelled.
 
     Lengths are those of RFC 5321 section 4.5.3.1: local part 64, domain 255, all 254 octets. Raises
     InvalidRequest naming `field`; also for quoted and non-ASCII local parts (SMTPUTF8, RFC 6531),
@@ -172,10 +183,10 @@ def check_address(text: str, field: str) -> str:
     ascii_domain = _ascii(domain)
     if not ascii_domain or "." not in ascii_domain or ascii_domain.rpartition(".")[2].isdigit():
         raise InvalidRequest("The domain after the @ is not valid.", field=field)
-    address = f"{local.lower()}@{ascii_domain}"
-    if len(local) > 64 or len(address) > 254:  # noqa: PLR2004 - RFC 5321 §4.5.3.1.1, .3
+    person = _spelled(local, ascii_domain, name)
+    if len(local) > 64 or len(person.address) > 254:  # noqa: PLR2004 - RFC 5321 §4.5.3.1.1, .3
         raise InvalidRequest("The address is too long (RFC 5321 section 4.5.3.1).", field=field)
-    return address
+    return person
 
 
 def check_name(text: str, field: str) -> str:

@@ -156,7 +156,7 @@ def _people(people: Sequence[Address], field: str) -> str:
 
 
 def _person(person: Address, field: str) -> str:
-    address = addresses.check_address(person.address, f"{field}.address")
+    address = addresses.check_person(person.shown, f"{field}.address").shown
     name = addresses.check_name(person.name, f"{field}.name")
     if not name.isascii():
         name = Header(name, "utf-8", maxlinelen=72).encode(linesep="\r\n")
@@ -240,9 +240,9 @@ def _verify(raw: bytes, draft: Outgoing, names: set[str]) -> None:
     headers, _ = envelopes.split(raw)
     envelope = envelopes.envelope(raw, ref="")
     everyone = (draft.sender, *draft.to, *draft.cc)
-    meant = [addresses.check_address(person.address, "to") for person in everyone]
+    meant = [addresses.check_person(person.shown, "to").shown for person in everyone]
     people = (*filter(None, [envelope.sender]), *envelope.recipients)
-    read = [person.address for person in people]
+    read = [person.shown for person in people]
     same = (envelope.subject, envelope.message_id) == (clean(draft.subject), draft.message_id)
     single = all(len(values) == 1 for values in headers.values())
     if not (single and same and set(headers) == names and read == meant):

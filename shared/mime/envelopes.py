@@ -243,5 +243,5 @@ def content(raw: bytes) -> bytes:
 def with_bcc(raw: bytes, envelope_to: Sequence[str]) -> bytes:
     """Name the hidden recipients in the mail, for systems that take recipients from there only."""
     shown = {person.address for person in envelope(raw, ref="").recipients}
-    hidden = [address for address in envelope_to if address not in shown]
+    hidden = [address for address in envelope_to if address.lower() not in shown]
     return b"Bcc: " + ",\r\n ".join(hidden).encode() + b"\r\n" + raw if hidden else raw

@@ -44,6 +44,17 @@ def test_send_receive_and_read_over_http(office):
     assert office.bob("GET", path).status_code == 403
 
 
+def test_an_address_is_shown_as_it_is_spelled_and_the_repeated_request_is_the_same(office):
+    spelled = office.supplier.address.replace("@", "+AbC9xQ@")
+    once, mail = key(), draft(office, to=[{"address": spelled}])
+    email = office.alice_("POST", "/cases/C-1/emails", mail, headers=once).json()
+    again = office.alice_("POST", "/cases/C-1/emails", mail, headers=once).json()
+    path = f"/cases/C-1/emails/{email['id']}"
+    for shown in (email, again, office.alice_("GET", path).json()):
+        assert (shown["id"], shown["to"]) == (email["id"], [{"address": spelled, "name": ""}])
+    until(lambda: office.alice_("GET", path).json()["state"] == "sent")
+
+
 def test_pages_follow_each_other_by_signed_cursors(office):
     for number in range(3):
         draft_ = draft(office, subject=f"Page {number}")

@@ -4,6 +4,7 @@ import pytest
 
 from shared import mime
 from shared.errors import InvalidRequest
+from shared.model import Address
 
 pytestmark = pytest.mark.fast
 
@@ -24,6 +25,22 @@ pytestmark = pytest.mark.fast
 )
 def test_a_good_address_is_normalised(typed, kept):
     assert mime.check_address(typed, "to") == kept
+
+
+@pytest.mark.parametrize(
+    ("typed", "key", "spelled"),
+    [
+        ("Reply+AbC9xQ@Supplier.Example", "reply+abc9xq@supplier.example", "Reply+AbC9xQ@supplier.example"),
+        ("Info@MÜNCHEN.example", "info@xn--mnchen-3ya.example", "Info@xn--mnchen-3ya.example"),
+        ("info@Supplier.Example", "info@supplier.example", ""),
+    ],
+)
+def test_the_part_before_the_at_sign_is_kept_as_it_was_written_beside_what_is_compared(typed, key, spelled):
+    [read] = mime.parse(f"To: Ann <{typed}>\r\n\r\n".encode()).to
+    checked = mime.check_person(typed, "to", "Ann")
+    for person in (read, checked, mime.envelope(f"From: Ann <{typed}>\r\n\r\n".encode(), ref="1").sender):
+        assert (person.address, person.spelled, person.shown) == (key, spelled, spelled or key)
+        assert person == Address(key, "Ann")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,15 @@ def test_a_plain_mail_is_written_like_this():
     assert mime.compose(DRAFT) == crlf(GOLDEN)
 
 
+def test_recipients_are_written_as_they_are_spelled_and_named_as_hidden_by_whom_they_are():
+    ann, bob = (mime.check_person(f"{name}+AbC9xQ@X.example", "to") for name in ("Ann", "Bob"))
+    raw = mime.compose(replace(DRAFT, to=(ann,), cc=(bob,)))
+    assert b"\r\nTo: Ann+AbC9xQ@x.example\r\nCc: Bob+AbC9xQ@x.example\r\n" in raw
+    assert mime.with_bcc(raw, [ann.shown, bob.shown]) == raw
+    assert mime.with_bcc(raw, [ann.shown, bob.address]) == raw
+    assert mime.with_bcc(raw, [ann.shown, "Eve@x.example"]) == b"Bcc: Eve@x.example\r\n" + raw
+
+
 def test_texts_and_files_are_written_like_this():
     part = mime.Part("Übersicht 2026.pdf", "application/pdf", b"%PDF")
     raw = mime.compose(replace(DRAFT, text="Grüße", html="<p>Grüße</p>", attachments=(part,)))

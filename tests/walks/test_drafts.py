@@ -196,6 +196,17 @@ def test_a_draft_is_sent_from_the_case_as_its_owner_left_it(stage):
     assert [message.direction for message in stage.timeline()] == ["out", "in"]
 
 
+def test_the_readers_of_a_draft_are_spelled_in_gmail_and_on_the_way_as_they_were_named(stage):
+    shown, hidden = (one.address.replace("@", "+AbC9xQ@") for one in (stage.supplier, stage.person("hidden")))
+    draft_id, draft = drafted(stage, to=[Person(address=shown)], bcc=[Person(address=hidden)])
+    assert f"Bcc: {hidden}\r\n".encode() in draft.raw
+    before = len(stage.world.post.transactions)
+    send(stage, draft_id)
+    assert left(stage) == (1, 1, 0)
+    assert {to for one in stage.world.post.transactions[before:] for to in one.envelope_to} == {shown, hidden}
+    assert f"To: {shown}\r\n".encode() in stage.supplier.inbox()[0]
+
+
 def test_a_draft_that_answers_is_sent_as_an_answer(stage):
     stage.sent()
     answer = stage.supplier.reply(stage.supplier.inbox()[0])

@@ -1,15 +1,18 @@
 """Promises: the same key, other bodies, refusals, the unknowable window."""
 
+import email.policy
 from dataclasses import replace
 from datetime import timedelta
+from email import message_from_bytes
 
 import pytest
 
-from shared import disconnecting, jobs, scheduling
+from shared import disconnecting, jobs, scheduling, views
 from shared.contract import Person
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from shared.keeping import MOST_RECIPIENTS
 from tests.doors import Guard, dying, guarded
-from tests.scenes import caller
+from tests.scenes import caller, someone, write
 
 
 @pytest.mark.every_provider
@@ -171,10 +174,73 @@ def test_after_a_day_of_temporary_refusals_it_fails_visibly(scene):
     assert failed.error.code == "gave_up"
 
 
+def portal(scene, spelled, answered):
+    """A mail as a supplier's portal writes it, from an address of its own."""
+    headers = {"In-Reply-To": answered, "References": answered}
+    mail = write(spelled, scene.alice.address, "Re: Offer 4711", "Here it is.", **headers)
+    scene.supplier.submit(mail.as_bytes(policy=email.policy.SMTP), [scene.alice.address], spelled)
+    scene.sync()
+    return views.email(scene.timeline()[-1])
+
+
+@pytest.mark.every_provider
+def test_who_spells_his_address_in_capitals_is_answered_so_and_known_however_he_writes(scene):
+    first, world = scene.sent(), scene.world
+    named, hidden = (
+        someone(world, name, "supplier.example").address.replace("@", "+AbC9xQ@") for name in "nh"
+    )
+    spelled = scene.supplier.address.replace("@", "+Reply.AbC9xQ@")
+    answer = portal(scene, spelled, first.message_id)
+    assert (answer.sender.address, answer.new_participant) == (spelled, True)
+
+    before = len(world.post.transactions)
+    people = {"to": [answer.sender], "cc": [Person(address=named)], "bcc": [Person(address=hidden)]}
+    message = scene.sent(in_reply_to=answer.id, **people)
+    assert (message.state, message.error) == ("sent", None)
+    told = {to for one in world.post.transactions[before:] for to in one.envelope_to}
+    assert told == {spelled, named, hidden}
+    there = message_from_bytes(scene.supplier.inbox()[-1])
+    assert (there["To"], there["Cc"], there["Bcc"]) == (spelled, named, None)
+    shown = views.email(message)
+    assert [person.address for person in (*shown.to, *shown.cc, *shown.bcc)] == [spelled, named, hidden]
+    assert message.envelope_to == (spelled.lower(), named.lower(), hidden.lower())
+
+    again = portal(scene, spelled.lower(), message.message_id)
+    assert (again.sender.address, again.new_participant) == (spelled.lower(), False)
+
+
+@pytest.mark.every_provider
+def test_a_bounce_names_who_is_spelled_in_capitals(scene):
+    message = scene.sent(to=[Person(address="Bounce+AbC9xQ@supplier.example")])
+    scene.sync()
+    bounced = scene.email(message.id)
+    assert bounced.state == "failed"
+    assert "bounce+abc9xq@supplier.example" in bounced.error.detail
+
+
+def test_a_refused_recipient_is_named_as_he_is_spelled(scene):
+    people = [Person(address=scene.supplier.address), Person(address="NoBody@supplier.example")]
+    message = scene.sent(to=people)
+    assert (message.state, message.error.code) == ("sent", "partly_refused")
+    assert message.error.detail.startswith("NoBody@supplier.example: 550")
+
+
+def test_more_recipients_than_the_timeline_lists_are_told_as_they_are_spelled(scene):
+    people = [scene.supplier.address.replace("@", f"+AbC{number}@") for number in range(MOST_RECIPIENTS + 1)]
+    message = scene.sent(to=[Person(address=one) for one in people])
+    assert len(message.to) == MOST_RECIPIENTS
+    assert scene.world.post.transactions[-1].envelope_to == tuple(people)
+
+
+def test_who_is_named_twice_gets_one_copy_as_he_is_spelled_first(scene):
+    spelled = scene.supplier.address.replace("@", "+AbC@")
+    scene.sent(to=[Person(address=spelled)], bcc=[Person(address=spelled.lower())])
+    assert scene.world.post.transactions[-1].envelope_to == (spelled,)
+    assert len(scene.supplier.inbox()) == 1
+
+
 @pytest.mark.every_provider
 def test_bcc_reaches_its_reader_and_no_header(scene):
-    from tests.scenes import someone
-
     hidden = someone(scene.world, "hidden", "supplier.example")
     message = scene.sent(bcc=[Person(address=hidden.address)])
     assert len(hidden.inbox()) == 1
