@@ -97,6 +97,19 @@ def test_every_route_states_its_authorization_level(name: str):
     assert rules.unstated_levels(sources()[name]) == []
 
 
+def without_settings(script):
+    """Run it as a process that has no settings."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_a_deployment_without_settings_tells_its_log_which_and_callers_only_that_it_is_so():
     script = (
         "import azure.functions as func, function_app\n"
@@ -106,15 +119,7 @@ def test_a_deployment_without_settings_tells_its_log_which_and_callers_only_that
         "    answer = respond(request, lambda call: None, who, None)\n"
         "    print(answer.status_code, answer.get_body().decode())"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = without_settings(script)
     assert run.stdout.count("500 ") == run.stdout.count('"misconfigured"') == 2, run.stderr
     assert "settings.wrong" in run.stdout
     lines = [json.loads(line) for line in run.stderr.splitlines()]
@@ -134,15 +139,7 @@ def test_a_job_that_finds_no_settings_tells_the_log_which():
         "from handlers.jobs import sync_job\n"
         "sync_job._function.get_user_function()(SimpleNamespace(get_body=lambda: b'{}'))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = without_settings(script)
     line = json.loads(run.stderr.splitlines()[0])
     assert (line["event"], "AUTH_ISSUER is missing" in line["error"]["detail"]) == ("settings.wrong", True)
 

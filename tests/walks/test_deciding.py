@@ -319,16 +319,20 @@ def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, ar
     assert guard.count(f"{scene.receiver}.fetch") == 0
 
 
-@pytest.mark.parametrize("name", ["M=C3=BCller=2C_Anna", "Sales=3A_x=5C", "=3A=29_=28_Anna=3B"])
-def test_a_known_senders_name_may_hold_whatever_it_likes(scene, arrived, name):
+def as_author(scene, arrived, author, text):
+    """Have somebody answer an answer of the supplier's, as whom his From says."""
     answer = scene.supplier.reply(arrived)
     scene.sync()
-    raw = write(
-        "x", scene.alice.address, "Re: Offer 4711", "Again", **{"In-Reply-To": answer["Message-ID"]}
-    ).as_bytes(policy=email.policy.SMTP)
-    author = f"From: =?utf-8?q?{name}?= <{scene.supplier.address}>".encode()
-    scene.alice.receive(raw.replace(b"From: x", author))
+    related = {"In-Reply-To": answer["Message-ID"]}
+    mail = write("x", scene.alice.address, "Re: Offer 4711", text, **related)
+    raw = mail.as_bytes(policy=email.policy.SMTP)
+    scene.alice.receive(raw.replace(b"From: x", f"From: {author.format(scene.supplier.address)}".encode()))
     scene.sync()
+
+
+@pytest.mark.parametrize("name", ["M=C3=BCller=2C_Anna", "Sales=3A_x=5C", "=3A=29_=28_Anna=3B"])
+def test_a_known_senders_name_may_hold_whatever_it_likes(scene, arrived, name):
+    as_author(scene, arrived, f"=?utf-8?q?{name}?= <{{}}>", "Again")
     assert "Again" in (newest(scene).text or "")
     assert newest(scene).sender.address == scene.supplier.address
 
@@ -338,14 +342,7 @@ def test_a_known_senders_name_may_hold_whatever_it_likes(scene, arrived, name):
     "author", ["<=?utf-8?q?{}?=>", '(") <eve@evil.example> (") <{}>', "eve@evil.example, x: <{}>;"]
 )
 def test_a_sender_whom_the_receiving_system_may_have_read_otherwise_waits_for_review(scene, arrived, author):
-    answer = scene.supplier.reply(arrived)
-    scene.sync()
-    raw = write(
-        "x", scene.alice.address, "Re: Offer 4711", "Our new IBAN", **{"In-Reply-To": answer["Message-ID"]}
-    ).as_bytes(policy=email.policy.SMTP)
-    forged = raw.replace(b"From: x", f"From: {author.format(scene.supplier.address)}".encode())
-    scene.alice.receive(forged)
-    scene.sync()
+    as_author(scene, arrived, author, "Our new IBAN")
     assert "IBAN" not in "".join(message.text or "" for message in scene.timeline())
     assert [review.reason for review in scene.reviews()] == [
         "The receiving mail system could not verify the sender; the address may be forged."
