@@ -11,9 +11,10 @@ from shared import audit, renewing
 from shared.app import App
 from shared.callers import Caller
 from shared.contract import Secret, misfit
-from shared.errors import Conflict, InvalidRequest, Temporary, ZalionError
+from shared.errors import Conflict, InvalidRequest, ZalionError
 from shared.grants import spare_of
 from shared.model import Grant, Mailbox
+from shared.providers import silence
 from shared.providers.base import Bearer, Credential, OAuth, Password, Provider
 from shared.storage.base import Save, Write
 
@@ -190,7 +191,7 @@ def try_out(
     except ZalionError as error:
         if error.field in {one.name for one in provider.form}:
             error.field = f"settings.{name}.{error.field}"
-        elif isinstance(error, Temporary):  # whichever of them it is
+        elif error.fix == silence.CHECK:  # whichever of them it is
             error.field = error.field or f"settings.{name}"
         raise
 

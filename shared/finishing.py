@@ -19,7 +19,7 @@ from shared.errors import (
 from shared.jobs import Job
 from shared.keeping import bytes_of
 from shared.model import Alias, Delivery, Mailbox, Message, Problem, digest
-from shared.promises import PARTLY, PAUSES, Promised, partly
+from shared.promises import COPY_MISSING, PARTLY, PAUSES, Promised, partly
 from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Add, Remove, Save, Stored, Write
 
@@ -109,8 +109,11 @@ class Finishing(Promised):
                 self.later(PAUSES[min(self.message.value.attempts + 1, len(PAUSES) - 1)])
                 return
             missing = self._missing(error)
-        except Unsupported:  # so it is with all mails of this mailbox, which says so: `can`
-            self.note("message.copy_missing")
+        except Unsupported as error:
+            if self._keeps_copies():
+                missing = self._missing(error)
+            else:  # so it is with all mails of this mailbox, which says so: `can`
+                self.note("message.copy_missing")
         except (Rejected, InvalidRequest, NotFound) as error:
             missing = self._missing(error)
         is_sign = copy is not None and copy.message_id == self.message.value.planned_id
@@ -123,8 +126,13 @@ class Finishing(Promised):
     def _missing(self, error: ZalionError) -> Problem:
         """Put on record that Sent has no copy, and never will; returns what tells it."""
         self.note("message.copy_missing")
-        detail = f"It was sent, but Sent has no copy of it. {error.detail}"
-        return Problem("copy_missing", detail, error.fix or "Do not send it again; the case has its text.")
+        detail = f"It was sent, but no copy of it could be put into Sent. {error.detail}"
+        return Problem(COPY_MISSING, detail, error.fix or "Do not send it again; the case has its text.")
+
+    def _keeps_copies(self) -> bool:
+        """Whether what receives takes copies at all."""
+        name = self.mailbox.value.receives_with if self.mailbox else None
+        return name is not None and self.app.provider(name).keeps_copies
 
     def refused_in(self, error: ZalionError) -> None:
         """Mark the mailbox where its server or provider lets us in no longer."""

@@ -30,7 +30,7 @@ TRIES, PAUSE = 5, 0.2
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
-PARTLY = "partly_refused"
+PARTLY, COPY_MISSING = "partly_refused", "copy_missing"
 
 UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 
@@ -55,19 +55,22 @@ class Promised:
         self.found = _claim(self.message.value)
 
     def begin(self, refused: Mapping[str, str], *counting: Write, counted_at: datetime | None = None) -> None:
-        """`queued -> sending`, or Raced.
+        """`queued -> sending`, or Raced. What anybody has of a mail that never left proves nothing.
 
         Args:
             refused: recipients that will not get it, with the server's words.
             counting: counts it as of `counted_at`, where that is counted.
         """
+        old = self.message.value
+        planted = old.deliveries if old.state == "queued" else ()
         self.take(
             HANDOVER,
             *counting,
             state="sending",
-            attempts=self.message.value.attempts + 1,
+            attempts=old.attempts + 1,
             counted_at=counted_at,
             error=partly(refused),
+            deliveries=tuple(replace(fact, unproven=True) for fact in planted) or old.deliveries,
         )
 
     def take(self, span: timedelta, *writes: Write, **changes: Any) -> None:
@@ -231,8 +234,8 @@ class Promised:
 
 
 def arrived(message: Message) -> bool:
-    """Whether a copy in somebody's mailbox proves that it left: not where no hand-over of it ever began."""
-    return bool(message.claim and message.deliveries)
+    """Whether a copy in somebody's mailbox proves that it left: only while a hand-over is under way."""
+    return message.state == "sending" and any(not fact.unproven for fact in message.deliveries)
 
 
 def partly(refused: Mapping[str, str]) -> Problem | None:

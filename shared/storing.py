@@ -19,6 +19,7 @@ from shared.errors import NotFound, Raced
 from shared.keeping import bytes_of, indexed, pack, received
 from shared.knowing import Knowledge, find
 from shared.model import Alias, Conversation, Delivery, Envelope, Mailbox, Message, OutboxItem, ThreadHint
+from shared.promises import COPY_MISSING
 from shared.providers.base import Receiver
 from shared.seeing import Seen
 from shared.storage.base import Add, Move, Save, Stored, Write
@@ -191,11 +192,17 @@ class Storing:
             new = with_fact(new, seen)
         if message.state == "uncertain":
             new = replace(new, state="sent", error=None)
+        if message.error and message.error.code == COPY_MISSING and self._is_own(envelope, message):
+            new = replace(new, error=None)
         own = envelope.is_sent and envelope.sender and envelope.sender.address == self.mailbox.address
         if own and message.direction == "in":  # a colleague's copy of it was seen first
             sent = replace(new, direction="out", state="sent", mailbox_id=self.mailbox.id)
             new = bouncing.as_marked(self.app, self.org_id, sent)
         return new
+
+    def _is_own(self, envelope: Envelope, message: Message) -> bool:
+        """Whether it lies in the Sent of the mailbox that it left from."""
+        return envelope.is_sent and message.mailbox_id == self.mailbox.id
 
     def _fact(self, envelope: Envelope, message: Message) -> Delivery:
         """Make the fact of a copy; of a mail of ours it says under which id this mailbox has it."""

@@ -139,5 +139,5 @@ def with_fake(app: App, mail: FakeMail) -> App:
     def made(_: Connection) -> Any:
         return mail
 
-    fake = Provider("fake", "Fake", (), receiver=made, sender=made, sent_folder=made)
+    fake = Provider("fake", "Fake", (), receiver=made, sender=made, sent_folder=made, keeps_copies=True)
     return replace(app, provider=lambda name: fake if name == "fake" else app.provider(name))

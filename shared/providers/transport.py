@@ -45,19 +45,21 @@ class TooMuch(Rejected):
 
 
 @contextmanager
-def translated(title: str) -> Iterator[None]:
-    """Turn what `requests` raises into NotSent (no connection was made) or Temporary."""
+def translated(title: str, fix: str | None = None) -> Iterator[None]:
+    """Turn what `requests` raises into NotSent (no connection was made) or Temporary, with this fix."""
     import requests
 
     try:
         yield
     except requests.exceptions.ConnectTimeout as error:
-        raise NotSent(f"{title} cannot be reached.", retry_after=60) from error
+        raise NotSent(f"{title} cannot be reached.", retry_after=60, fix=fix) from error
     except requests.exceptions.ConnectionError as error:  # TLS may break after the request went out, too
         made = not any(sign in repr(error) for sign in _NEVER_MADE)
-        raise (Temporary if made else NotSent)(f"{title} cannot be reached.", retry_after=60) from error
+        raise (Temporary if made else NotSent)(
+            f"{title} cannot be reached.", retry_after=60, fix=fix
+        ) from error
     except requests.RequestException as error:
-        raise Temporary(f"{title} stopped answering.", retry_after=60) from error
+        raise Temporary(f"{title} stopped answering.", retry_after=60, fix=fix) from error
 
 
 @contextmanager

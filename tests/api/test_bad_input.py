@@ -361,6 +361,20 @@ def test_a_wrong_port_names_the_server_and_what_to_check(office, world, side, pl
         assert "Check host and port, and security" in answer.json()["fix"]
 
 
+def test_a_wrong_address_of_exchange_names_the_server_and_what_to_check(office, world):
+    office.admin("PUT", "/integrations/ews", {"approved": True})
+    body = {
+        **connection(world, office.alice),
+        "address": "new@imap.example",
+        "receivesWith": "ews",
+        "sendsWith": "ews",
+        "settings": {"ews": {"host": "localhost", "port": closed()}},
+    }
+    answer = office.alice_("POST", "/mailboxes", body)
+    assert (answer.status_code, answer.json()["field"]) == (503, "settings.ews"), answer.text
+    assert "Check host and port" in answer.json()["fix"]
+
+
 def closed():
     """A port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -16,6 +16,7 @@ from shared.errors import (
     RateLimited,
     Rejected,
     Temporary,
+    Unsupported,
 )
 from shared.model import Mailbox, Message, OutboxItem, Tally
 from shared.promises import Promised
@@ -127,21 +128,37 @@ def test_a_mail_that_waits_and_has_arrived_all_the_same_is_not_sent_again(stage,
     assert len(mail.left) == before
 
 
-@pytest.mark.parametrize(("fault", "state", "times"), [("", "sent", 1), ("before", "failed", 0)])
+@pytest.mark.parametrize(
+    ("fault", "error", "state", "times"),
+    [
+        ("", None, "sent", 1),
+        ("before", Rejected("550 No such user."), "failed", 0),
+        ("lost", Rejected("554 Spam."), "failed", 0),
+        ("lost", OutcomeUnknown("It broke."), "uncertain", 0),
+    ],
+)
 def test_a_copy_that_somebody_has_before_any_hand_over_began_proves_nothing(
-    stage, mail, carol, fault, state, times
+    stage, mail, carol, fault, error, state, times
 ):
     _, planted = carol
     message = stage.send()
-    if fault:
-        mail.fails[fault] = [Rejected("550 No such user.")]
+    mail.fails[fault] = [error]
     planted(message)
     stage.work()
-    found = stage.email(message.id)
-    assert (found.state, len(mail.left)) == (state, times)
-    assert found.deliveries
+    assert stage.email(message.id).deliveries
+    for _ in range(2):
+        later(stage, minutes=20)
+        assert (stage.email(message.id).state, len(mail.left), open_(stage)) == (state, times, [])
+
+
+def test_what_somebody_has_of_a_mail_that_was_put_off_keeps_it_from_no_later_attempt(stage, mail, carol):
+    _, planted = carol
+    message = stage.send()
+    mail.fails["lost"] = [Temporary("451 Greylisted.")]
+    stage.work()
+    planted(message)
     later(stage, minutes=20)
-    assert (stage.email(message.id).state, open_(stage)) == (state, [])
+    assert (stage.email(message.id).state, len(mail.left)) == ("sent", 1)
 
 
 def test_a_begun_mail_whose_mailbox_is_gone_is_uncertain_at_the_first_look(stage, mail):
@@ -191,12 +208,18 @@ def test_a_full_mailbox_gets_the_copy_ever_more_rarely_and_the_mail_says_that_it
     assert 20 < 1000 - len(mail.fails["keep_sent"]) < 35
 
 
-def test_a_copy_that_is_refused_for_good_is_told_at_the_mail_which_stays_sent(stage, mail):
+@pytest.mark.parametrize("error", [Rejected, Unsupported])
+def test_a_copy_that_is_refused_for_good_is_told_until_it_lies_in_sent_at_the_mail_which_stays_sent(
+    stage, mail, error
+):
     mail.files = False
-    mail.fails["keep_sent"] = [Rejected("Not here.", fix="Name a folder.")]
+    mail.fails["keep_sent"] = [error("Not here.", fix="Name a folder.")]
     message = stage.sent()
     shown = views.email(stage.email(message.id))
     assert (shown.state, shown.error.code, shown.error.fix) == ("sent", "copy_missing", "Name a folder.")
+    mail.arrive(stage.raw(message), is_sent=True)
+    stage.sync()
+    assert stage.email(message.id).error is None
 
 
 def days_of_bugs(stage, hours=30):

@@ -17,7 +17,7 @@ from exchangelib.transport import DEFAULT_HEADERS, get_auth_instance
 from exchangelib.version import EXCHANGE_2016, Version
 
 from shared.errors import ConsentRequired, InvalidRequest, Rejected, ZalionError
-from shared.providers import hosts, network, transport
+from shared.providers import hosts, network, silence, transport
 from shared.providers.base import Connection, Password
 from shared.providers.ews.refusals import BUSY_PAUSE, Broken, Policy
 
@@ -57,7 +57,7 @@ class Adapter:
         """Make one request. Raises Broken."""
         options |= {"stream": True, "timeout": (self._timeouts.connect, self._timeouts.read)}
         try:
-            with transport.translated(TITLE):
+            with transport.translated(TITLE, silence.CHECK):
                 response = self._inner.send(request, **options)
                 if response.status_code == HTTPStatus.UNAUTHORIZED:
                     _small(response)  # NTLM reads it, after it has looked at the connection's certificate
@@ -172,7 +172,7 @@ def _small(response: Any) -> None:
     def iter_content(*args: Any, **options: Any) -> Iterator[bytes]:
         size = 0
         try:
-            with transport.translated(TITLE):
+            with transport.translated(TITLE, silence.CHECK):
                 for part in whole(*args, **options):
                     size += len(part)
                     if size > REFUSAL:
