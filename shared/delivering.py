@@ -65,7 +65,7 @@ def deliver(app: App, job: Job) -> None:
     delivery = _Delivery(app, org_id, message, stored)
     waits = message.value.next_at is not None and message.value.next_at > app.clock()
     match message.value.state:
-        case "sending" if arrived(message.value) and not waits:
+        case "queued" | "sending" if arrived(message.value) and not waits:
             delivery.sent(Receipt(), copied=False)
         case "queued" if not waits and delivery.too_old(
             LAST_TRY

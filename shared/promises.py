@@ -55,14 +55,14 @@ class Promised:
         self.found = _claim(self.message.value)
 
     def begin(self, refused: Mapping[str, str], *counting: Write, counted_at: datetime | None = None) -> None:
-        """`queued -> sending`, or Raced. What anybody has of a mail that never left proves nothing.
+        """`queued -> sending`, or Raced. What anybody has of it before the first time proves nothing.
 
         Args:
             refused: recipients that will not get it, with the server's words.
             counting: counts it as of `counted_at`, where that is counted.
         """
         old = self.message.value
-        planted = old.deliveries if old.state == "queued" else ()
+        planted = () if old.claim else old.deliveries
         self.take(
             HANDOVER,
             *counting,
@@ -234,8 +234,8 @@ class Promised:
 
 
 def arrived(message: Message) -> bool:
-    """Whether a copy in somebody's mailbox proves that it left: only while a hand-over is under way."""
-    return message.state == "sending" and any(not fact.unproven for fact in message.deliveries)
+    """Whether a copy proves that it left: one that somebody has since its hand-over first began."""
+    return bool(message.claim) and any(not fact.unproven for fact in message.deliveries)
 
 
 def partly(refused: Mapping[str, str]) -> Problem | None:
