@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.web import Reply
 from shared import looking
 from shared.errors import ConsentRequired, Temporary
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests import microsoft
-from tests.microsoft import faults
+from tests.microsoft import faults, in_place_of
 from tests.scenes import write
 
 NOW = datetime.now(UTC)
@@ -207,6 +208,21 @@ def test_more_mails_of_one_second_than_a_page_holds_are_all_seen(office, box, fi
         box.add(mail(office, first if number % 22 == 0 else None, f"b{number}"), "Burst", at=at)
     office.sync()
     assert len(texts(office, first)) == 5
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"<html>Back soon</html>", {"Content-Type": "Text/HTML"}),
+        Reply(302, b"", {"Location": "https://login.proxy.example/"}),
+    ],
+)
+def test_what_something_on_the_way_answers_for_a_mail_is_not_filed_as_the_mail(office, box, first, reply):
+    box.add(mail(office, first, "True"))
+    with in_place_of(office.world.graph, "/$value", reply), pytest.raises(Temporary):
+        office.sync()
+    office.sync()
+    assert texts(office, first) == ["True"]
 
 
 # Lost sync states

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from http import HTTPStatus
 from typing import cast
 
 from shared import mime
@@ -141,15 +142,17 @@ class GraphSender(Session):
     def _hand_over(
         self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
     ) -> Receipt:
-        """The one request that makes the mail leave. What Graph answers with an error did not leave."""
+        """The one request that makes the mail leave: 202. What Graph answers with an error did not leave."""
         commit()
         try:
             with handing_over("Microsoft"):
-                self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
+                answer = self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
         except NotFound as error:
             if ref:  # its owner has sent it, or thrown it away, at this very moment
                 raise OutcomeUnknown("The draft was gone when it was to leave.") from error
             raise Rejected("Microsoft no longer knows this mailbox.") from error
+        if answer.status != HTTPStatus.ACCEPTED:
+            raise OutcomeUnknown("Microsoft did not say that it has taken the mail.")
         return Receipt(ref=ref)
 
     def _remove_drafts(self, raw: bytes) -> None:
