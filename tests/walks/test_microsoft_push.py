@@ -485,6 +485,19 @@ def test_a_push_that_cannot_be_made_anew_is_made_within_an_hour(office, how):
     assert (new.silent, office.record(box).push.id) == (False, new.id)
 
 
+def test_a_refused_push_does_not_cost_the_mailbox_its_second_chance_to_sign_in(office):
+    """Graph refuses one subscription too many, and an hour later a single call is refused by mistake."""
+    _, box = office.colleague("crowd")
+    with faults(office.world.graph.faults, subscriptions=0), pytest.raises(ConsentRequired):
+        subscribing.subscribe(office.app, office.org_id, box.id, "ended")
+    office.clock.advance(minutes=50)
+    office.world.graph.fail_next(1, 401, body={"error": {"code": "InvalidAuthenticationToken"}})
+    with pytest.raises(Temporary):
+        office.sync(box)
+    office.sync(box)
+    assert (office.record(box).state, office.state(box).problem) == ("active", None)
+
+
 def letter(office, to, subject):
     return write("x@supplier.example", to.address, f"News {subject}", "x").as_bytes(policy=email.policy.SMTP)
 
