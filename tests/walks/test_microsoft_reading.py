@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.graph.mailbox import Mailbox
 from sandbox.web import Reply
 from shared import looking
 from shared.errors import ConsentRequired, Temporary
@@ -228,7 +229,7 @@ def test_what_something_on_the_way_answers_for_a_mail_is_not_filed_as_the_mail(o
 # Lost sync states
 
 
-@pytest.mark.parametrize("fault", ["410", "syncStateNotFound"])
+@pytest.mark.parametrize("fault", ["410", "syncStateNotFound", "ErrorInvalidMailboxItemId"])
 def test_a_lost_sync_state_starts_over_without_loss_or_double(office, box, first, fault):
     box.add(mail(office, first, "Before"))
     office.sync()
@@ -239,6 +240,19 @@ def test_a_lost_sync_state_starts_over_without_loss_or_double(office, box, first
     office.sync()
     assert texts(office, first) == ["After", "Before", "Meanwhile"]
     assert office.state().restarted_at is not None
+    assert office.state().problem is None
+
+
+def test_a_mailbox_that_was_made_anew_is_read_on_and_says_nothing_is_wrong(office, box, first, monkeypatch):
+    """The same user, but other folders: Graph finds nothing under the links that it gave."""
+    box.add(mail(office, first, "Before"))
+    office.sync()
+    anew = Mailbox(office.alice.address)
+    monkeypatch.setitem(office.world.graph._mailboxes, anew.address, anew)
+    for text in ("After", "Later"):
+        anew.add(mail(office, first, text))
+        office.sync()
+    assert texts(office, first) == ["After", "Before", "Later"]
     assert office.state().problem is None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.errors import NotFound, Unsupported
+from shared.errors import CursorExpired, NotFound, Rejected, Unsupported
 from shared.model import Envelope
 from shared.providers import positions
 from shared.providers.base import Cursor, Page, Receipt, Unmetered
@@ -207,7 +207,7 @@ class GraphMailbox(Session, Unmetered):
 
     def _stragglers(self, position: Position, folder: str) -> Iterator[Page]:
         """Yield what delta knows and the sweep did not see. Raises CursorExpired."""
-        page = self.asked("GET", position.links[folder])
+        page = self._followed(position.links[folder])
         while True:
             new = position.news([item for item in page["value"] if "@removed" not in item])
             position.links[folder] = page.get("@odata.deltaLink") or page["@odata.nextLink"]
@@ -215,6 +215,13 @@ class GraphMailbox(Session, Unmetered):
             if "@odata.deltaLink" in page:
                 return
             page = self.asked("GET", page["@odata.nextLink"])
+
+    def _followed(self, link: str) -> Any:
+        """Return what a kept link leads to. Where it leads nowhere the mailbox was made anew, or restored."""
+        try:
+            return self.asked("GET", link)
+        except (NotFound, Rejected) as error:
+            raise CursorExpired("Microsoft no longer knows a folder of this mailbox.") from error
 
     def _baseline(self, folder: str, at: datetime) -> str:
         """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
