@@ -256,6 +256,18 @@ def test_a_mailbox_that_was_made_anew_is_read_on_and_says_nothing_is_wrong(offic
     assert office.state().problem is None
 
 
+def test_an_old_mail_that_comes_out_of_junk_after_a_lost_sync_state_is_found(office, box, first):
+    record = office.record()
+    office.app.records.commit(office.org_id, Save(replace(record, since=NOW - timedelta(days=1))))
+    item = box.add(mail(office, first, "Not junk"), "junkemail", at=NOW - timedelta(hours=1))
+    office.world.graph.faults.expired_deltas = ["410"]
+    office.sync()
+    box.move(item, "inbox")
+    office.sync()
+    assert texts(office, first) == ["Not junk"]
+    office.app.records.commit(office.org_id, Save(record))
+
+
 @pytest.mark.usefixtures("crowded")
 def test_after_weeks_offline_everything_since_is_filed_once_whatever_became_of_the_sync_state(
     office, box, first

@@ -59,7 +59,7 @@ class Position(positions.Position):
 
     Attributes:
         folders: id -> role of the well-known folders, learnt once.
-        links: folder id -> its deltaLink.
+        links: folder id -> where delta of it goes on.
         swept: from when on the mailbox is still to be swept.
         seen: the mails of the last minutes that were dealt with: end of the id -> when they were received.
     """
@@ -95,9 +95,8 @@ class GraphMailbox(Session, Unmetered):
         position, started = Position.of(cursor), datetime.now(UTC)
         if not position.links:
             position.folders, position.swept = self._roles(), since
-            for role in ("sent", "inbox"):
-                folder = next(id_ for id_, known in position.folders.items() if known == role)
-                position.links[folder] = self._baseline(folder, started)
+            watched = {id_: role for id_, role in position.folders.items() if role in {"sent", "inbox"}}
+            position.links = {folder: self._beginning(folder, since) for folder in watched}
         yield from self._sweep(position, since)
         position.swept = started
         for folder in position.links:
@@ -223,17 +222,12 @@ class GraphMailbox(Session, Unmetered):
         except (NotFound, Rejected) as error:
             raise CursorExpired("Microsoft no longer knows a folder of this mailbox.") from error
 
-    def _baseline(self, folder: str, at: datetime) -> str:
-        """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
-        page = self.get(
-            f"/mailFolders/{segment(folder)}/messages/delta",
-            select=FIELDS,
-            changeType="created",
-            filter=f"receivedDateTime ge {moment(at)}",
-        )
-        while "@odata.deltaLink" not in page:
-            page = self.asked("GET", page["@odata.nextLink"])
-        return str(page["@odata.deltaLink"])
+    def _beginning(self, folder: str, since: datetime) -> str:
+        """Return where delta of a folder begins: with all that it holds, or a mail that is moved there later
+        would be outside of what is told.
+        """
+        asked = f"$select={FIELDS}&$filter=receivedDateTime%20ge%20{moment(since)}&$top={PAGE}"
+        return f"{self.path}/mailFolders/{segment(folder)}/messages/delta?changeType=created&{asked}"
 
     def _about(self, message_id: str) -> Iterator[list[dict[str, Any]]]:
         """Yield the mail with this Message-ID, what answers it, and the rest of their threads."""
