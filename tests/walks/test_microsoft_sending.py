@@ -320,6 +320,15 @@ def test_a_large_mail_that_is_put_off_leaves_no_draft_that_its_owner_could_send(
     assert (roomy.email(message.id).state, arrived(roomy, message)) == ("sent", 1)
 
 
+def test_a_text_above_one_request_is_refused_before_anything_is_promised(roomy):
+    """Files have an upload session; the rest of a mail has not."""
+    before = len(roomy.timeline())
+    long = {"html": "<p>" + "ü" * 900_000, "text": "ä" * 300_000}
+    with pytest.raises(InvalidRequest) as caught:
+        roomy.send(**long, attachments=[attachment(100_000)])
+    assert (caught.value.field, len(roomy.timeline())) == ("html", before)
+
+
 def test_a_large_mail_that_is_refused_leaves_no_draft(roomy):
     message = large(roomy)
     roomy.world.graph.faults.largest = 1_000_000

@@ -223,8 +223,9 @@ class GraphMailbox(Session, Unmetered):
             raise CursorExpired("Microsoft no longer knows a folder of this mailbox.") from error
 
     def _beginning(self, folder: str, since: datetime) -> str:
-        """Return where delta of a folder begins: with all that it holds, or a mail that is moved there later
-        would be outside of what is told.
+        """Return where delta of a folder begins.
+
+        With all since then: what is older than the filter says is not told when it is moved there.
         """
         asked = f"$select={FIELDS}&$filter=receivedDateTime%20ge%20{moment(since)}&$top={PAGE}"
         return f"{self.path}/mailFolders/{segment(folder)}/messages/delta?changeType=created&{asked}"

@@ -31,6 +31,9 @@ SMALL = REQUEST * 3 // 4 - 50_000
 ROOM = 80_000
 """Octets of the headers we add: 300 hidden recipients, and the thread's index."""
 
+LARGEST_TEXT = SMALL - ROOM
+"""Octets of a mail without its files: that part of it is one request, whatever was granted."""
+
 HEADER, CHILD, LONGEST_INDEX = 22, 5, 1000
 """Octets of a conversation's index, of what each answer adds to it, and of the longest we prolong."""
 
@@ -54,7 +57,7 @@ _AS_COMPOSED = email.policy.SMTP.clone(refold_source="none")
 
 def largest(settings: Mapping[str, object]) -> int:
     """Return how large a mail may be; beyond one request only with the extra permission."""
-    return (LARGE if settings.get("largeAttachments") else SMALL) - ROOM
+    return LARGE - ROOM if settings.get("largeAttachments") else LARGEST_TEXT
 
 
 class GraphSender(Session):
