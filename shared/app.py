@@ -184,6 +184,8 @@ class App:
             with self._turn(org_id, mailbox.id, name, lane, leaving):
                 yield session
         except ConsentRequired as refusal:
+            if power == "pusher" and refusal.reason == "no_access":
+                raise  # a mailbox has too many pushes, or may have none: the token is good
             if sign_in.refused():
                 # what we remembered may be outdated by a reconnect elsewhere: only a fresh one counts
                 raise Temporary("The sign-in is being read again.", retry_after=1) from refusal

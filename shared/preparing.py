@@ -93,6 +93,7 @@ def compose(
     limit = _largest(app, place.mailbox)
     if len(raw) > limit:
         raise _too_large(limit)
+    _check_text(app, place.mailbox, outgoing, len(raw))
     print_ = mime.fingerprint_of(outgoing.sender.address, outgoing.date, outgoing.subject)
     return Outgoing(
         place,
@@ -113,6 +114,16 @@ def _too_large(limit: int) -> InvalidRequest:
     most, on_windows = (f"{files * 10 // mega / 10} MB" for mega in (1_000_000, 1_048_576))
     told = f"Files and text of a mail may have {most} together ({on_windows} as Windows counts)."
     return InvalidRequest(told, field="attachments", fix="Send fewer or smaller files, or a link to them.")
+
+
+def _check_text(app: App, mailbox: Mailbox, outgoing: mime.Outgoing, size: int) -> None:
+    """Raise InvalidRequest where a mail of this size is too large for its provider even without its files."""
+    limit = app.provider(mailbox.sends_with or "").largest_text
+    if limit is None or size <= limit or len(mime.compose(replace(outgoing, attachments=()))) <= limit:
+        return
+    field = "html" if len(outgoing.html or "") > len(outgoing.text or "") else "text"
+    told = f"The text of a mail, as it is sent, may have {limit // 100_000 / 10} MB here."
+    raise InvalidRequest(told, field=field, fix="Shorten the text, or send a part of it as a file.")
 
 
 def _largest(app: App, mailbox: Mailbox) -> int:

@@ -203,10 +203,12 @@ class _Run:
         return self.app.clock() + timedelta(seconds=error.retry_after)
 
     def mind_push(self, *, pushed: bool) -> None:
-        """Have the mailbox's push seen to, where this look has shown the need."""
-        event = subscribing.needs(
-            self.app, self.mailbox, pushed=pushed, late=self.late, found=bool(self.counts)
-        )
+        """Have the mailbox's push seen to, where this look has shown the need.
+
+        What a look finds that is one of many, catching up, tells nothing of push.
+        """
+        late = self.late and not self.unfinished
+        event = subscribing.needs(self.app, self.mailbox, pushed=pushed, late=late, found=bool(self.counts))
         if event:
             jobs.put(self.app, Job("subscribe", self.org_id, self.mailbox.id, event=event))
 
@@ -265,7 +267,8 @@ class _Run:
         self.counts[outcome] += 1
         if outcome == "file":
             self.filed.add(envelope.ref)
-        self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
+        if self.lease.held.value.synced_at:  # before the first whole look all mail is old
+            self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
     def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
         """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""

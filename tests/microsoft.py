@@ -155,6 +155,17 @@ def office(world: Any, **options: Any) -> MicrosoftScene:
     return scene
 
 
+@contextmanager
+def in_place_of(server: Any, path: str, reply: Reply) -> Iterator[None]:
+    """Have something on the way to a simulator answer whatever asks for paths that end like this."""
+    answer = server.answer
+    server.answer = lambda request: reply if request.path.endswith(path) else answer(request)
+    try:
+        yield
+    finally:
+        del server.answer
+
+
 @dataclass
 class Gauge:
     """Stands in front of a simulator: counts the calls under a path, and the most at once.

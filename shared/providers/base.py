@@ -535,6 +535,7 @@ class Provider:
         stamps: who writes the Authentication-Results of all mail that comes in, as `mime.authentication`
             takes it; None where that differs from server to server.
         largest: settings of a mailbox -> octets of the largest message it can send; None: no such limit.
+        largest_text: octets of the largest message without its files; None: no such limit.
         files_copy: settings of a mailbox -> whether a copy of what it sends lies in Sent by itself.
         keeps_copies: whether its Sent folder takes a copy of what left through another provider.
         may_draft: settings of a mailbox -> whether it lets us use its drafts, where there is a drafter.
@@ -557,6 +558,7 @@ class Provider:
     silence: Silence = Silence()
     stamps: str | None = None
     largest: Callable[[Mapping[str, object]], int] | None = None
+    largest_text: int | None = None
     files_copy: Callable[[Mapping[str, object]], bool] = lambda _: True
     keeps_copies: bool = False
     may_draft: Callable[[Mapping[str, object]], bool] = lambda _: True

@@ -42,6 +42,15 @@ class Answer:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return _mended(self.body)
 
+    @property
+    def astray(self) -> bool:
+        """Whether something on the way answered, and no API: with a redirect, or a page for people.
+
+        Google's 308 names no other place: it asks for the rest of an upload.
+        """
+        page = self.headers.get("content-type", "").lower().startswith("text/html")
+        return page or (self.status >= HTTPStatus.MULTIPLE_CHOICES and "location" in self.headers)
+
     def pause(self, default: float = 60.0) -> float:
         """Seconds to wait: `Retry-After` (RFC 9110 section 10.2.3), else `default`."""
         return _pause(self.headers.get("retry-after", ""), default)
@@ -163,6 +172,8 @@ class Api:
             answer = _read(response, self.title)
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise self.refusal(answer)
+        if answer.astray:
+            raise Temporary(f"{self.title} gave an answer that is none.", retry_after=60)
         return answer
 
 

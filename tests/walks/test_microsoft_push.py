@@ -440,6 +440,35 @@ def test_a_shared_mailbox_whose_valid_subscription_stays_silent_is_polled_and_it
     assert (shown(office, box).push, shown(office, box).problem) == ("live", None)
 
 
+def test_a_back_fill_of_many_looks_is_nothing_that_push_has_missed(office, monkeypatch):
+    """All its mail is old, and each full page takes Graph so long that a job looks no further."""
+    graph, answer, person = office.world.graph, office.world.graph.answer, office.person("bulk")
+    monkeypatch.setattr(graph, "contract", None)  # it would hold each of the mails against it
+    start = datetime.now(UTC) - timedelta(days=2)
+    for number in range(320):
+        person.box.add(letter(office, person, number), "archive", at=start + timedelta(minutes=number))
+
+    def slow(request):
+        reply = answer(request)
+        if request.path.endswith("/messages") and len(reply.body["value"]) == 50:
+            office.clock.advance(minutes=4.5)
+        return reply
+
+    monkeypatch.setattr(graph, "answer", slow)
+    since = datetime.now(UTC) - timedelta(days=3)
+    box = connect(office.world, office.app, office.org_id, person, since=since)
+    office.settle()
+    for _ in range(8):
+        office.sync(box)
+        office.work()
+    looks = [row.outcome for row in events(office, "mailbox.read") if row.mailbox_id == box.id]
+    assert looks.count("unfinished") > 2 * subscribing.MOST_MISSED
+    assert office.state(box).synced_at
+    changes = [row.outcome for row in events(office, "push.changed") if row.mailbox_id == box.id]
+    assert changes == ["kept"]
+    assert (office.record(box).push.missed, shown(office, box).problem) == (0, None)
+
+
 @pytest.mark.parametrize("why", ["paused", "signed out"])
 def test_a_push_that_ended_while_nobody_looked_is_made_anew_when_the_mailbox_is_followed_again(office, why):
     person, box = office.colleague("away")
@@ -483,6 +512,19 @@ def test_a_push_that_cannot_be_made_anew_is_made_within_an_hour(office, how):
     office.poll(minutes=61)
     [new] = office.subscriptions(person.address)
     assert (new.silent, office.record(box).push.id) == (False, new.id)
+
+
+def test_a_refused_push_does_not_cost_the_mailbox_its_second_chance_to_sign_in(office):
+    """Graph refuses one subscription too many, and an hour later a single call is refused by mistake."""
+    _, box = office.colleague("crowd")
+    with faults(office.world.graph.faults, subscriptions=0), pytest.raises(ConsentRequired):
+        subscribing.subscribe(office.app, office.org_id, box.id, "ended")
+    office.clock.advance(minutes=50)
+    office.world.graph.fail_next(1, 401, body={"error": {"code": "InvalidAuthenticationToken"}})
+    with pytest.raises(Temporary):
+        office.sync(box)
+    office.sync(box)
+    assert (office.record(box).state, office.state(box).problem) == ("active", None)
 
 
 def letter(office, to, subject):

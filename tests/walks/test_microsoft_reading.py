@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.graph.mailbox import Mailbox
+from sandbox.web import Reply
 from shared import looking
 from shared.errors import ConsentRequired, Temporary
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests import microsoft
-from tests.microsoft import faults
+from tests.microsoft import faults, in_place_of
 from tests.scenes import write
 
 NOW = datetime.now(UTC)
@@ -209,10 +211,25 @@ def test_more_mails_of_one_second_than_a_page_holds_are_all_seen(office, box, fi
     assert len(texts(office, first)) == 5
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"<html>Back soon</html>", {"Content-Type": "Text/HTML"}),
+        Reply(302, b"", {"Location": "https://login.proxy.example/"}),
+    ],
+)
+def test_what_something_on_the_way_answers_for_a_mail_is_not_filed_as_the_mail(office, box, first, reply):
+    box.add(mail(office, first, "True"))
+    with in_place_of(office.world.graph, "/$value", reply), pytest.raises(Temporary):
+        office.sync()
+    office.sync()
+    assert texts(office, first) == ["True"]
+
+
 # Lost sync states
 
 
-@pytest.mark.parametrize("fault", ["410", "syncStateNotFound"])
+@pytest.mark.parametrize("fault", ["410", "syncStateNotFound", "ErrorInvalidMailboxItemId"])
 def test_a_lost_sync_state_starts_over_without_loss_or_double(office, box, first, fault):
     box.add(mail(office, first, "Before"))
     office.sync()
@@ -224,6 +241,31 @@ def test_a_lost_sync_state_starts_over_without_loss_or_double(office, box, first
     assert texts(office, first) == ["After", "Before", "Meanwhile"]
     assert office.state().restarted_at is not None
     assert office.state().problem is None
+
+
+def test_a_mailbox_that_was_made_anew_is_read_on_and_says_nothing_is_wrong(office, box, first, monkeypatch):
+    """The same user, but other folders: Graph finds nothing under the links that it gave."""
+    box.add(mail(office, first, "Before"))
+    office.sync()
+    anew = Mailbox(office.alice.address)
+    monkeypatch.setitem(office.world.graph._mailboxes, anew.address, anew)
+    for text in ("After", "Later"):
+        anew.add(mail(office, first, text))
+        office.sync()
+    assert texts(office, first) == ["After", "Before", "Later"]
+    assert office.state().problem is None
+
+
+def test_an_old_mail_that_comes_out_of_junk_after_a_lost_sync_state_is_found(office, box, first):
+    record = office.record()
+    office.app.records.commit(office.org_id, Save(replace(record, since=NOW - timedelta(days=1))))
+    item = box.add(mail(office, first, "Not junk"), "junkemail", at=NOW - timedelta(hours=1))
+    office.world.graph.faults.expired_deltas = ["410"]
+    office.sync()
+    box.move(item, "inbox")
+    office.sync()
+    assert texts(office, first) == ["Not junk"]
+    office.app.records.commit(office.org_id, Save(record))
 
 
 @pytest.mark.usefixtures("crowded")

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from sandbox.mail import without
+from sandbox.web import Reply
 from shared import scheduling
 from shared.contract import NewAttachment, Person
 from shared.errors import InvalidRequest, Temporary
@@ -15,7 +16,7 @@ from shared.model import Alias, ThreadHint, digest
 from shared.providers.microsoft.sending import LONGEST_INDEX, ROOM, SMALL
 from tests import microsoft
 from tests.doors import Acting, Guard, guarded
-from tests.microsoft import connect, faults
+from tests.microsoft import connect, faults, in_place_of
 from tests.scenes import someone
 
 
@@ -319,6 +320,15 @@ def test_a_large_mail_that_is_put_off_leaves_no_draft_that_its_owner_could_send(
     assert (roomy.email(message.id).state, arrived(roomy, message)) == ("sent", 1)
 
 
+def test_a_text_above_one_request_is_refused_before_anything_is_promised(roomy):
+    """Files have an upload session; the rest of a mail has not."""
+    before = len(roomy.timeline())
+    long = {"html": "<p>" + "ü" * 900_000, "text": "ä" * 300_000}
+    with pytest.raises(InvalidRequest) as caught:
+        roomy.send(**long, attachments=[attachment(100_000)])
+    assert (caught.value.field, len(roomy.timeline())) == ("html", before)
+
+
 def test_a_large_mail_that_is_refused_leaves_no_draft(roomy):
     message = large(roomy)
     roomy.world.graph.faults.largest = 1_000_000
@@ -420,6 +430,22 @@ def test_a_send_that_never_arrived_at_microsoft_is_uncertain_and_never_sent_by_i
     assert office.email(message.id).error.fix
     assert copies(office, message) == []
     assert not any(message.message_id.encode() in raw for raw in office.supplier.inbox())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"<html>Back soon</html>", {"Content-Type": "text/html; charset=utf-8"}),
+        Reply(302, None, {"Location": "https://login.proxy.example/"}),
+        Reply(200, b"", {"Content-Type": "text/plain"}),
+    ],
+)
+def test_what_something_on_the_way_answers_to_a_send_counts_as_no_acceptance(office, reply):
+    with in_place_of(office.world.graph, "/sendMail", reply):
+        message = sent(office)
+    for _ in range(3):
+        later(office)
+    assert office.email(message.id).state == "uncertain"
 
 
 def test_what_microsoft_puts_off_leaves_later_and_once(office):

@@ -8,7 +8,7 @@ from shared.providers.microsoft.entra import Entra
 from shared.providers.microsoft.pushing import GraphPusher, notices
 from shared.providers.microsoft.reading import GraphMailbox
 from shared.providers.microsoft.searching import GraphSearcher
-from shared.providers.microsoft.sending import GraphSender, largest
+from shared.providers.microsoft.sending import LARGEST_TEXT, GraphSender, largest
 
 
 def _it(name: str, purpose: str, type_: Literal["string", "boolean", "date"] = "string") -> Field:
@@ -63,6 +63,7 @@ PROVIDER = Provider(
     ),
     stamps=NAMELESS,
     largest=largest,
+    largest_text=LARGEST_TEXT,
     takes_turns=True,
     reads_whole=True,
 )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared import mime
-from shared.errors import NotFound, Unsupported
+from shared.errors import CursorExpired, NotFound, Rejected, Unsupported
 from shared.model import Envelope
 from shared.providers import positions
 from shared.providers.base import Cursor, Page, Receipt, Unmetered
@@ -62,7 +62,7 @@ class Position(positions.Position):
 
     Attributes:
         folders: id -> role of the well-known folders, learnt once.
-        links: folder id -> its deltaLink.
+        links: folder id -> where delta of it goes on.
         swept: from when on the mailbox is still to be swept.
         seen: the mails of the last minutes that were dealt with: end of the id -> when they were received.
     """
@@ -98,9 +98,8 @@ class GraphMailbox(Session, Unmetered):
         position, started = Position.of(cursor), datetime.now(UTC)
         if not position.links:
             position.folders, position.swept = self._roles(), since
-            for role in ("sent", "inbox"):
-                folder = next(id_ for id_, known in position.folders.items() if known == role)
-                position.links[folder] = self._baseline(folder, started)
+            watched = {id_: role for id_, role in position.folders.items() if role in {"sent", "inbox"}}
+            position.links = {folder: self._beginning(folder, since) for folder in watched}
         yield from self._sweep(position, since)
         position.swept = started
         for folder in position.links:
@@ -207,7 +206,7 @@ class GraphMailbox(Session, Unmetered):
 
     def _stragglers(self, position: Position, folder: str) -> Iterator[Page]:
         """Yield what delta knows and the sweep did not see. Raises CursorExpired."""
-        page = self.asked("GET", position.links[folder])
+        page = self._followed(position.links[folder])
         while True:
             new = position.news([item for item in page["value"] if "@removed" not in item])
             position.links[folder] = page.get("@odata.deltaLink") or page["@odata.nextLink"]
@@ -216,17 +215,20 @@ class GraphMailbox(Session, Unmetered):
                 return
             page = self.asked("GET", page["@odata.nextLink"])
 
-    def _baseline(self, folder: str, at: datetime) -> str:
-        """Return a deltaLink that means "from now on": there is no such thing, so nearly nothing is read."""
-        page = self.get(
-            f"/mailFolders/{segment(folder)}/messages/delta",
-            select=FIELDS,
-            changeType="created",
-            filter=f"receivedDateTime ge {moment(at)}",
-        )
-        while "@odata.deltaLink" not in page:
-            page = self.asked("GET", page["@odata.nextLink"])
-        return str(page["@odata.deltaLink"])
+    def _followed(self, link: str) -> Any:
+        """Return what a kept link leads to. Where it leads nowhere the mailbox was made anew, or restored."""
+        try:
+            return self.asked("GET", link)
+        except (NotFound, Rejected) as error:
+            raise CursorExpired("Microsoft no longer knows a folder of this mailbox.") from error
+
+    def _beginning(self, folder: str, since: datetime) -> str:
+        """Return where delta of a folder begins.
+
+        With all since then: what is older than the filter says is not told when it is moved there.
+        """
+        asked = f"$select={FIELDS}&$filter=receivedDateTime%20ge%20{moment(since)}&$top={PAGE}"
+        return f"{self.path}/mailFolders/{segment(folder)}/messages/delta?changeType=created&{asked}"
 
     def _about(self, message_id: str) -> Iterator[list[dict[str, Any]]]:
         """Yield the mail with this Message-ID, what answers it, and the rest of their threads."""

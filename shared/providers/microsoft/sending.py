@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from http import HTTPStatus
 from typing import cast
 
 from shared import mime
@@ -29,6 +30,9 @@ SMALL = REQUEST * 3 // 4 - 50_000
 
 ROOM = 80_000
 """Octets of the headers we add: 300 hidden recipients, and the thread's index."""
+
+LARGEST_TEXT = SMALL - ROOM
+"""Octets of a mail without its files: that part of it is one request, whatever was granted."""
 
 HEADER, CHILD, LONGEST_INDEX = 22, 5, 1000
 """Octets of a conversation's index, of what each answer adds to it, and of the longest we prolong."""
@@ -53,7 +57,7 @@ _AS_COMPOSED = email.policy.SMTP.clone(refold_source="none")
 
 def largest(settings: Mapping[str, object]) -> int:
     """Return how large a mail may be; beyond one request only with the extra permission."""
-    return (LARGE if settings.get("largeAttachments") else SMALL) - ROOM
+    return LARGE - ROOM if settings.get("largeAttachments") else LARGEST_TEXT
 
 
 class GraphSender(Session):
@@ -141,15 +145,17 @@ class GraphSender(Session):
     def _hand_over(
         self, path: str, body: bytes, commit: Callable[[], None], ref: str | None = None
     ) -> Receipt:
-        """The one request that makes the mail leave. What Graph answers with an error did not leave."""
+        """The one request that makes the mail leave: 202. What Graph answers with an error did not leave."""
         commit()
         try:
             with handing_over("Microsoft"):
-                self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
+                answer = self.api.call("POST", self.path + path, body=body, headers=_PLAIN)
         except NotFound as error:
             if ref:  # its owner has sent it, or thrown it away, at this very moment
                 raise OutcomeUnknown("The draft was gone when it was to leave.") from error
             raise Rejected("Microsoft no longer knows this mailbox.") from error
+        if answer.status != HTTPStatus.ACCEPTED:
+            raise OutcomeUnknown("Microsoft did not say that it has taken the mail.")
         return Receipt(ref=ref)
 
     def _remove_drafts(self, raw: bytes) -> None:
