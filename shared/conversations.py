@@ -51,8 +51,10 @@ IGNORE = Decision("ignore")
 
 TAKEN = "Message-ID already used by another mail"
 
+FORGED = "The receiving mail system could not verify the sender; the address may be forged."
 STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
 ELSEWHERE = "It answers a mail of the conversation that this mailbox does not have, and proves nothing else."
+UNCLEAR = "Its From line names nobody, or can be read in more than one way."
 UNPROVEN = "This report names a mail of the conversation, but nothing in it proves that it had that mail."
 
 
@@ -177,7 +179,7 @@ def _doubt(envelope: Envelope, lookup: Lookup, match: Match, own: str, authserv_
     name a private mail in a case of his own, and what answers it would be filed there (decision 022).
     """
     if not envelope.is_sent and mime.authentication(envelope, authserv_id) == "fail":
-        return "The receiving mail system could not verify the sender; the address may be forged."
+        return FORGED if envelope.sender else UNCLEAR
     if match.secret:
         return ""
     if match.elsewhere:

@@ -37,7 +37,7 @@ class Filer(Storing):
         One of `ignore`, `known`, `learnt` (a copy that taught us a further Message-ID), `file`,
         `review`, `lost` (gone before it could be fetched). Safe to repeat.
         """
-        envelope = as_proven(envelope, self.mailbox.address)
+        envelope = mime.as_judged(as_proven(envelope, self.mailbox.address), self.believed)
         for _ in range(TRIES):
             report = self._report(envelope)
             decision = decide(

@@ -27,7 +27,7 @@ from shared.mime.reports import (
     returned_references,
 )
 from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
-from shared.mime.verdicts import NAMELESS, authentication
+from shared.mime.verdicts import NAMELESS, as_judged, authentication
 
 __all__ = [
     "LONGEST_PART",
@@ -41,6 +41,7 @@ __all__ = [
     "Recipient",
     "Report",
     "arrival",
+    "as_judged",
     "attachment",
     "authentication",
     "base_subject",

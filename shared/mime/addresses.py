@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from shared.errors import InvalidRequest
 from shared.mime.charsets import clean, decode_words
-from shared.model import Address
+from shared.model import Address, Envelope
 
 MOST_ADDRESSES = 2000
 LONGEST_ADDRESS = 320
@@ -59,10 +59,28 @@ def author(values: Sequence[str]) -> Address | None:
         return None
     words = re.sub(_APART, lambda apart: apart[0][0].replace("(", " "), mailbox[1], flags=re.DOTALL).strip()
     spec = words if mailbox[2] is None else mailbox[2].strip()
-    plain = _SPEC.fullmatch(spec)
     alone = "@" not in words or words.strip("'").lower() == spec.lower()
-    same = plain is not None and found[0].address == _address(spec, "").address
-    return found[0] if plain and alone and same and _is_itself(plain[1]) else None
+    return found[0] if alone and _is_plain(spec, found[0]) else None
+
+
+def claimed(envelope: Envelope) -> Address | None:
+    """Return the sender; else the address in From's only angle brackets, if that is in plain form.
+
+    Another reader may find another one beside it: `Shop @ Firma <info@firma.example>` is not valid, but
+    usual, and what an API tells decoded reads so, too. So who needs to know asks `mime.authentication`.
+    """
+    values = envelope.headers.get("from", ())
+    if envelope.sender or len(values) != 1:
+        return envelope.sender
+    found, specs = read(values), re.findall(r"<([^<>]*+)>", values[0])
+    is_one = len(found) == len(specs) == 1
+    return found[0] if is_one and _is_plain(specs[0].strip(), found[0]) else None
+
+
+def _is_plain(spec: str, person: Address) -> bool:
+    """Whether every reader of this finds this person's address in it."""
+    plain = _SPEC.fullmatch(spec)
+    return plain is not None and person.address == _address(spec, "").address and _is_itself(plain[1])
 
 
 def _is_itself(domain: str) -> bool:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from datetime import datetime
 
+from shared.mime.addresses import claimed
 from shared.mime.charsets import clean
 from shared.mime.envelopes import LONGEST_LINE
 from shared.model import Envelope, digest
@@ -36,7 +37,8 @@ def fingerprint(envelope: Envelope) -> str:
 
     From address, Date to the second and subject; not the Message-ID, Received or [list tags].
     """
-    sender = envelope.sender.address if envelope.sender else " ".join(envelope.headers.get("from", ()))
+    person = claimed(envelope)
+    sender = person.address if person else " ".join(envelope.headers.get("from", ()))
     seconds = str(int(envelope.sent_at.timestamp())) if envelope.sent_at else ""
     return digest(sender.lower(), seconds, _untagged(envelope.subject))
 

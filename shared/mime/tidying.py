@@ -44,16 +44,23 @@ DROPPED = frozenset(
 )
 """With what they contain."""
 
+_DIVISIONS = frozenset(
+    "address article aside details dialog dir fieldset figcaption figure footer form header hgroup listing"
+    " main menu nav plaintext search section summary xmp".split()
+)
+"""Written as div, which keeps their words apart from what is around them as they do."""
+
 _RAW = frozenset("script style title noscript textarea iframe".split())
 """Without an end tag, they go on to the end."""
 
 _VOID = frozenset("br col hr img".split())
 _FORMATTING = frozenset("a b code em font i s small strike strong tt u".split())
 _CELLS = frozenset("table td th caption".split())
-_BLOCKS = frozenset("blockquote center dd div dl dt h1 h2 h3 h4 h5 h6 li ol pre ul".split())
+_BLOCKS = frozenset("blockquote center dd div dl dt h1 h2 h3 h4 h5 h6 li ol pre ul".split()) | _DIVISIONS
 _PARTS = tuple(frozenset(level.split()) for level in ("tbody thead tfoot colgroup caption", "tr", "td th"))
 
 _STRUCTURE = frozenset({"table", "col"}).union(*_PARTS)
+_IN_TABLE = _STRUCTURE - {"table"}
 _BETWEEN = _STRUCTURE - {"td", "th", "caption"}
 
 _ENDED: dict[str, tuple[frozenset[str], ...]] = {
@@ -111,6 +118,8 @@ def _tags(html: str, write: Callable[[str], None]) -> Iterator[tuple[str, str, s
             name = markup[2].lower()
             if name in KEPT:
                 yield markup[0], markup[1], name, markup[3]
+            elif name in _DIVISIONS:
+                yield f"<div{markup[3]}>", markup[1], name, markup[3]
             elif name in DROPPED and not markup[1] and name not in endless and not markup[3].endswith("/"):
                 end = re.compile(rf"</{name}(?=[\t\n\f\r />])", re.IGNORECASE).search(html, place)
                 place = end.start() if end else len(html) if name in _RAW else place
@@ -134,7 +143,9 @@ class _Page:
             self._count(misplaced=True)
 
     def start(self, name: str, tag: str) -> None:
-        """Write a start tag, after the end tags of what it ends."""
+        """Write a start tag, after the end tags of what it ends; nothing where browsers ignore it."""
+        if (name in _IN_TABLE and not self._places["table"]) or (name == "form" and self._is_between()):
+            return
         for names in _ENDED.get(name, ()):
             self._end(names, _BOUNDS.get(name, _CELLS))
         self._count(misplaced=name not in _STRUCTURE)
@@ -148,9 +159,14 @@ class _Page:
             raise _TooMuch
 
     def end(self, name: str) -> None:
-        """Write an end tag, after those of all that is open within; nothing for what is not open."""
+        """Write an end tag, after those of all that is open within.
+
+        Of what is not open a paragraph and a line break leave their gap, as in browsers; all else nothing.
+        """
         self._count()
-        self._end((name,), _BOUNDS.get(name, _CELLS))
+        if not self._end((name,), _BOUNDS.get(name, _CELLS)) and name in {"br", "p"}:
+            self.start(name, f"<{name}>")
+            self._end((name,), ())
 
     def close(self, count: int) -> None:
         """Write end tags until so many elements are open."""
@@ -158,19 +174,24 @@ class _Page:
             name, cost = self._open.pop()
             self._places[name].pop()
             self._cost -= cost
-            self.out.append(f"</{name}>")
+            self.out.append(f"</{'div' if name in _DIVISIONS else name}>")
 
-    def _end(self, names: Iterable[str], bounds: Iterable[str]) -> None:
+    def _end(self, names: Iterable[str], bounds: Iterable[str]) -> bool:
+        """Close the nearest of these elements, if one is open within the bounds; return whether one was."""
         place = self._nearest(names)
-        if place >= 0 and place > self._nearest(bounds):
+        if is_open := place > self._nearest(bounds):
             self.close(place)
+        return is_open
 
     def _nearest(self, names: Iterable[str]) -> int:
         return max((self._places[name][-1] for name in names if self._places[name]), default=-1)
 
     def _count(self, *, misplaced: bool = False) -> None:
         """All formatting that is open begins again where the parser ended what is around it."""
-        moved = misplaced and self._open and self._open[-1][0] in _BETWEEN
-        self._again += self._cost + (_MISPLACED if moved else 0)
+        self._again += self._cost + (_MISPLACED if misplaced and self._is_between() else 0)
         if self._again > MOST_AGAIN:
             raise _TooMuch
+
+    def _is_between(self) -> bool:
+        """Whether we are in a table, but in no cell."""
+        return bool(self._open) and self._open[-1][0] in _BETWEEN

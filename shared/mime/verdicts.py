@@ -6,10 +6,10 @@ stranger who adds it harms only himself.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from shared.mime.addresses import read
+from shared.mime.addresses import claimed, read
 from shared.model import Envelope, Verdict
 
 NAMELESS = "-"
@@ -42,12 +42,23 @@ def authentication(envelope: Envelope, authserv_id: str | None) -> Verdict:
     """Return the verdict on the From address.
 
     Args:
-        envelope: its headers; not exactly one From address is a fail.
+        envelope: its headers; not exactly one From address is a fail. So is one that other readers may not
+            find, but where it passes: then the receiving system found the mail to be its domain's.
         authserv_id: the only writer believed to say pass, or NAMELESS; None: a pass is no more than unknown.
     """
-    if envelope.sender is None:
-        return "fail"
-    domain = envelope.sender.address.rpartition("@")[2]
+    person = claimed(envelope)
+    verdict = _verdict(envelope, person.address.rpartition("@")[2], authserv_id) if person else "fail"
+    return verdict if envelope.sender or verdict == "pass" else "fail"
+
+
+def as_judged(envelope: Envelope, authserv_id: str | None) -> Envelope:
+    """Name the sender whom other readers may not find where the verdict, as above, is a pass."""
+    if envelope.sender or authentication(envelope, authserv_id) != "pass":
+        return envelope
+    return replace(envelope, sender=claimed(envelope))
+
+
+def _verdict(envelope: Envelope, domain: str, authserv_id: str | None) -> Verdict:
     believed: list[_Result] = []
     headers = _headers(envelope)
     for writer, results in islice(headers, 1) if authserv_id == NAMELESS else headers:

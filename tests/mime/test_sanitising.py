@@ -1,5 +1,6 @@
 """HTML of strangers: what must be gone, what must stay, and that it is fast."""
 
+import re
 import time
 from html.parser import HTMLParser
 
@@ -95,10 +96,26 @@ def test_ordinary_formatting_stays():
         ("<p title='>'>x</p><img alt=\"<b>\">", '<p title="&gt;">x</p><img alt="&lt;b&gt;">'),
         ("x<script>y", "x"),
         ("x<button>y", "xy"),
+        ("Menge: 12</br>500 EUR", "Menge: 12<br>500 EUR"),
+        ("Position 1: 4</p>20 Stück", "Position 1: 4<p></p>20 Stück"),
+        ("<b><p>Preis:</b> 100</p>200 Stück", "<b><p>Preis:</p></b> 100<p></p>200 Stück"),
     ],
 )  # fmt: skip
 def test_what_is_left_open_is_closed_in_order(html, shown):
     assert mime.sanitise(html) == shown
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "12</br>500", "<td>12</p>500</td>", "<b><p>Preis:</b> 12</p>500", "<p>12<form>500</form>", "<address>12</address>500",
+        "12<main>500</main>", "<p>12<section title=x>500</section>", "<article>12</article><article>500</article>",
+        "<table><form><tr><td>12<td>500</form></table>", "<blockquote>12<td></blockquote>500", "<p>12<header/>500",
+    ],
+)  # fmt: skip
+def test_what_browsers_show_apart_is_not_glued(html):
+    shown, text = re.sub("<[^>]+>", " ", mime.sanitise(html)), mime.text_of(html)
+    assert re.findall("[0-9]+", shown) == re.findall("[0-9]+", text) == ["12", "500"]
 
 
 def test_paragraphs_cells_and_items_left_open_are_not_nested():

@@ -82,6 +82,29 @@ def test_not_exactly_one_from_fails(sender):
     assert verdict(pinned=None, sender=sender) == "fail"
 
 
+@pytest.mark.parametrize(
+    "name", ["Müller @ Firma", "Shop @ Firma GmbH & Co. KG", "Jira: Einkauf", "a@b.example"]
+)
+def test_of_a_sender_whom_others_may_not_find_only_a_pass_of_his_own_domain_counts(name):
+    sender = f"From: {name} <sam@supplier.example>\r\n"
+    for proof in (
+        "dmarc=pass header.from=supplier.example",
+        "dmarc=none; dkim=pass header.d=supplier.example",
+    ):
+        assert verdict(f"{MX}; {proof}", sender=sender) == "pass"
+        assert verdict(f"{MX}; {proof}", sender=sender, pinned=None) == "fail"
+        assert verdict(f"evil.example; {proof}", sender=sender) == "fail"
+    for other in ("dmarc=pass header.from=b.example", "dmarc=none header.from=supplier.example", "dkim=pass header.d=b.example",
+                  "dmarc=fail header.from=supplier.example; arc=pass", "spf=none"):  # fmt: skip
+        assert verdict(f"{MX}; {other}", sender=sender) == "fail"
+    for two in (
+        "<eve@supplier.example> <sam@supplier.example>",
+        "eve@evil.example, <sam@supplier.example>",
+        "sam@supplier.example.",
+    ):
+        assert verdict(f"{MX}; dmarc=pass header.from=supplier.example", sender=f"From: {two}\r\n") == "fail"
+
+
 EXCHANGE = (
     "spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=supplier.example; dkim=pass (signature was verified)"
     " header.d=supplier.example;dmarc=pass action=none header.from=supplier.example;compauth=pass reason=100"

@@ -302,8 +302,6 @@ def test_a_dismissed_mail_stays_dismissed(scene, held):
 
 
 def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):
-    stamps = scene.app.provider(scene.mailbox.receives_with).stamps or "mx.imap.example"
-    writer = "" if stamps == NAMELESS else f"{stamps}; "
     raw = write(
         scene.supplier.address,
         scene.alice.address,
@@ -311,7 +309,7 @@ def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, ar
         "Pay here",
         **{
             "In-Reply-To": message_from_bytes(arrived)["Message-ID"],
-            "Authentication-Results": f"{writer}dmarc=fail header.from=supplier.example",
+            "Authentication-Results": stamped(scene, "dmarc=fail header.from=supplier.example"),
         },
     ).as_bytes(policy=email.policy.SMTP)
     scene.alice.receive(raw)
@@ -319,11 +317,19 @@ def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, ar
     assert guard.count(f"{scene.receiver}.fetch") == 0
 
 
-def as_author(scene, arrived, author, text):
-    """Have somebody answer an answer of the supplier's, as whom his From says."""
+def stamped(scene, results):
+    """Say it as the server whose word is believed."""
+    stamps = scene.app.provider(scene.mailbox.receives_with).stamps or "mx.imap.example"
+    return results if stamps == NAMELESS else f"{stamps}; {results}"
+
+
+def as_author(scene, arrived, author, text, results=""):
+    """Have somebody answer an answer of the supplier's, as whom his From says; with what the server found."""
     answer = scene.supplier.reply(arrived)
     scene.sync()
     related = {"In-Reply-To": answer["Message-ID"]}
+    if results:
+        related["Authentication-Results"] = stamped(scene, results)
     mail = write("x", scene.alice.address, "Re: Offer 4711", text, **related)
     raw = mail.as_bytes(policy=email.policy.SMTP)
     scene.alice.receive(raw.replace(b"From: x", f"From: {author.format(scene.supplier.address)}".encode()))
@@ -337,6 +343,14 @@ def test_a_known_senders_name_may_hold_whatever_it_likes(scene, arrived, name):
     assert newest(scene).sender.address == scene.supplier.address
 
 
+@pytest.mark.only("google")  # it names itself, tells names decoded, and its simulator reads no From
+@pytest.mark.parametrize("name", ["=?utf-8?q?M=C3=BCller_=40_Firma?=", "Shop @ Firma", "Jira: Einkauf"])
+def test_a_sender_whom_the_receiving_system_found_genuine_is_filed_however_he_is_named(scene, arrived, name):
+    as_author(scene, arrived, f"{name} <{{}}>", "Again", "dmarc=pass header.from=supplier.example")
+    assert "Again" in (newest(scene).text or "")
+    assert newest(scene).sender.address == scene.supplier.address
+
+
 @pytest.mark.only("imap", "pop3")  # the others' simulators read From by the standard library, and tell that
 @pytest.mark.parametrize(
     "author", ["<=?utf-8?q?{}?=>", '(") <eve@evil.example> (") <{}>', "eve@evil.example, x: <{}>;"]
@@ -345,7 +359,7 @@ def test_a_sender_whom_the_receiving_system_may_have_read_otherwise_waits_for_re
     as_author(scene, arrived, author, "Our new IBAN")
     assert "IBAN" not in "".join(message.text or "" for message in scene.timeline())
     assert [review.reason for review in scene.reviews()] == [
-        "The receiving mail system could not verify the sender; the address may be forged."
+        "Its From line names nobody, or can be read in more than one way."
     ]
 
 
