@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 DEEPEST = 500
-"""Elements in each other, but for those of which a few at most can be in each such one (`_FLAT`)."""
 
 MOST_ATTRIBUTES = 1000
 """Of one element; html5ever compares each with all before it (80,000: 1.8 s, nh3 0.3.8, 2026-11-26)."""
@@ -62,15 +61,10 @@ _PARTS = tuple(frozenset(level.split()) for level in ("tbody thead tfoot colgrou
 
 _STRUCTURE = frozenset({"table", "col"}).union(*_PARTS)
 _IN_TABLE = _STRUCTURE - {"table"}
-_CLOSED = frozenset({"td", "th", "caption"})
-"""In these no formatting of around them begins again."""
-
-_BETWEEN = _STRUCTURE - _CLOSED
-_FLAT = frozenset({"p", "li", "dd", "dt"}).union(*_PARTS)
+_BETWEEN = _STRUCTURE - {"td", "th", "caption"}
 
 _ENDED: dict[str, tuple[frozenset[str], ...]] = {
     "a": (frozenset({"a"}),),
-    "table": (frozenset({"table"}),),
     "p": (frozenset({"p"}),),
     "li": (frozenset({"li"}),),
     **dict.fromkeys(("dd", "dt"), (frozenset({"dd", "dt"}),)),
@@ -134,13 +128,13 @@ def _tags(html: str, write: Callable[[str], None]) -> Iterator[tuple[str, str, s
 
 
 class _Page:
-    """What was written, and which elements are open: name and what begins again behind it, in characters."""
+    """What was written, and which elements are open: name and what it costs where it begins again."""
 
     def __init__(self) -> None:
         self.out = list[str]()
         self._open: list[tuple[str, int]] = []
         self._places: defaultdict[str, list[int]] = defaultdict(list)
-        self._cost = self._again = self._depth = 0
+        self._cost = self._again = 0
 
     def text(self, text: str) -> None:
         """Write text."""
@@ -153,19 +147,15 @@ class _Page:
         if (name in _IN_TABLE and not self._places["table"]) or (name == "form" and self._is_between()):
             return
         for names in _ENDED.get(name, ()):
-            self._end(names, _CLOSED if name == "table" else _BOUNDS.get(name, _CELLS))
-        if name not in _STRUCTURE:
-            self._count(misplaced=True)
+            self._end(names, _BOUNDS.get(name, _CELLS))
+        self._count(misplaced=name not in _STRUCTURE)
         self.out.append(tag)
         if name not in _VOID:
-            self._open_one(name, len(tag) + _ELEMENT if name in _FORMATTING else 0)
-
-    def _open_one(self, name: str, cost: int) -> None:
-        self._places[name].append(len(self._open))
-        self._open.append((name, self._cost))
-        self._cost = 0 if name in _CLOSED else self._cost + cost
-        self._depth += name not in _FLAT
-        if self._depth > DEEPEST:
+            cost = len(tag) + _ELEMENT if name in _FORMATTING else 0
+            self._cost += cost
+            self._places[name].append(len(self._open))
+            self._open.append((name, cost))
+        if len(self._open) > DEEPEST:
             raise _TooMuch
 
     def end(self, name: str) -> None:
@@ -173,8 +163,7 @@ class _Page:
 
         Of what is not open a paragraph and a line break leave their gap, as in browsers; all else nothing.
         """
-        if name not in _STRUCTURE:
-            self._count()
+        self._count()
         if not self._end((name,), _BOUNDS.get(name, _CELLS)) and name in {"br", "p"}:
             self.start(name, f"<{name}>")
             self._end((name,), ())
@@ -182,9 +171,9 @@ class _Page:
     def close(self, count: int) -> None:
         """Write end tags until so many elements are open."""
         while len(self._open) > count:
-            name, self._cost = self._open.pop()
+            name, cost = self._open.pop()
             self._places[name].pop()
-            self._depth -= name not in _FLAT
+            self._cost -= cost
             self.out.append(f"</{'div' if name in _DIVISIONS else name}>")
 
     def _end(self, names: Iterable[str], bounds: Iterable[str]) -> bool:

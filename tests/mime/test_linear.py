@@ -60,15 +60,6 @@ OTHERS = {
     "formatting that a cell cannot close": BOUNCE
     + b"text/html\r\n\r\n<div>%s<table><td>%s</table></div>" % (FORMATTING, b"</b>" * 490)
     + b"<p>x" * 40_000,
-    "formatting that begins again in what is no cell": BOUNCE
-    + b"text/html\r\n\r\n<p>"
-    + FORMATTING
-    + b"<table><tr><table></table><td>"
-    + b"<div>x</div>" * 40_000,
-    "everything in each other": BOUNCE
-    + b"text/html\r\n\r\n"
-    + b"<table><tbody><tr><td><p><li><p><dd><p>" * 499
-    + b"<p>x<b>" * 40_000,
     "end tags of nothing": BOUNCE + b"text/html\r\n\r\n" + b"<div></zz>" * 150_000,
     "end tags in attributes": BOUNCE + b"text/html\r\n\r\n" + b'<div title="</div>">' * 90_000,
     "end tags in comments": BOUNCE + b"text/html\r\n\r\n" + b"<div><!--</div>-->" * 100_000,
