@@ -145,7 +145,7 @@ class Busy(Temporary):
 class Withheld(Temporary):
     """The provider keeps `mails` mails from a look, alone and while it works; it gave the others before.
 
-    What answers `message_ids` may be among them.
+    A folder that it does not open counts as one of them. What answers `message_ids` may be among them.
     """
 
     code = "withheld"

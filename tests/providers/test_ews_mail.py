@@ -18,8 +18,8 @@ from shared.errors import (
     Temporary,
     Withheld,
 )
-from shared.providers.base import Query
-from shared.providers.ews.position import Position
+from shared.providers.base import Query, given
+from shared.providers.ews.position import MOST_SHUT, Position
 from shared.providers.ews.searching import EwsSearcher
 from shared.providers.ews.sending import EwsSender
 from shared.providers.ews.wire import MOST_MARKS
@@ -399,11 +399,97 @@ class TestReading:
                 found = [one.folder for page in pages for one in page.envelopes]
                 assert found == ["inbox", "Suppliers"]
                 assert tuple(name for page in pages for name in page.missing) == missing
-                assert [one.folder for one in receiver.look([OURS])] == ["inbox", "Suppliers"]
+                assert [one.folder for one in given(receiver.look([OURS]))] == ["inbox", "Suppliers"]
             with box.opened(EwsSearcher, folders=chosen) as searcher:
                 assert [one.folder for one in searcher.search(Query()).mails] == ["inbox"]
         box.exchange.faults.closed.clear()
         assert [e.folder for e in box.read(pages[-1].cursor, folders=["Projects"])[0]] == ["Projects"]
+
+    @pytest.mark.parametrize("chosen", [[], ["Suppliers"], ["Projects"]])
+    def test_what_came_while_a_folder_could_not_be_opened_is_found_once_it_can(self, box, chosen):
+        projects, suppliers = quiet(box, "Projects"), box.mailbox.add_folder("Suppliers").id
+        cursor = looked(box.read(folders=chosen)[1], timedelta(hours=1))
+        box.exchange.faults.closed = {projects}
+        half_an_hour = datetime.now(UTC) - timedelta(minutes=30)
+        items = [box.mailbox.add(mail(str(n), In_Reply_To=OURS), projects, at=half_an_hour) for n in range(3)]
+        for _ in range(3):
+            found, cursor = box.read(cursor, folders=chosen)
+            assert found == []
+        box.mailbox.touched[projects] = half_an_hour
+        box.exchange.faults.closed.clear()
+        box.mailbox.add(mail("Elsewhere", In_Reply_To=OURS), suppliers)
+        found, cursor = box.read(cursor, folders=chosen)
+        assert {e.subject for e in found} == {"0", "1", "2", "Elsewhere"}
+        assert len(found) == len(items) + 1
+        assert (box.read(cursor, folders=chosen)[0], Position.of(cursor).shut) == ([], {})
+
+    def test_a_look_that_ends_among_the_mails_of_a_folder_that_opened_again_goes_on_where_it_ended(self, box):
+        projects = quiet(box, "Projects")
+        cursor = looked(box.read()[1], timedelta(hours=1))
+        box.exchange.faults.closed = {projects}
+        begin = datetime.now(UTC) - timedelta(minutes=30)
+        for number in range(250):
+            box.mailbox.add(mail(str(number)), projects, at=begin + number * timedelta(seconds=1))
+        for _ in range(2):
+            _, cursor = box.read(cursor)
+        box.exchange.faults.closed.clear()
+        with box.opened() as receiver:
+            first = next(receiver.pages(cursor, SINCE))
+        found, cursor = box.read(first.cursor)
+        assert [e.subject for e in (*first.envelopes, *found)] == [str(number) for number in range(250)]
+        assert (box.read(cursor)[0], Position.of(cursor).shut) == ([], {})
+
+    def test_a_folder_that_stays_shut_costs_nothing_after_a_while_and_is_forgotten_with_its_deletion(
+        self, box
+    ):
+        private = box.mailbox.add_folder("Private")
+        box.mailbox.add(mail("Not ours to see"), private.id)
+        box.exchange.faults.closed = {private.id}
+        _, cursor = box.read()
+        box.mailbox.touched[private.id] = datetime.now(UTC) - timedelta(days=3)
+        with box.opened() as receiver:
+            shut = [page.cursor for page in receiver.pages(cursor, SINCE)]
+            with pytest.raises(Withheld) as caught:
+                list(receiver.look([OURS]))
+            assert (caught.value.message_ids, caught.value.mails) == ({OURS}, 1)
+        later = json.loads(shut[-1])
+        [(folder, (after, noticed))] = later["shut"].items()
+        later["shut"] = {folder: (after, noticed - WAITED - 1)}
+        with box.asked() as asked, box.opened() as receiver:
+            assert [page.envelopes for page in receiver.pages(json.dumps(later), SINCE)] == [()]
+        assert asked == ["FindFolder", "SyncFolderItems", "SyncFolderItems", 3]
+        with box.opened() as receiver:
+            pages = [*receiver.pages(json.dumps(later), SINCE)]
+            assert [*receiver.look([OURS])] == []
+        del box.mailbox.folders[private.id]
+        assert Position.of(box.read(pages[-1].cursor)[1]).shut == {}
+
+    def test_what_came_to_a_chosen_folder_that_could_not_be_opened_is_found_once_it_is_chosen_no_more(
+        self, box
+    ):
+        projects = quiet(box, "Projects")
+        cursor = looked(box.read(folders=["Projects"])[1], timedelta(hours=1))
+        box.exchange.faults.closed = {projects}
+        box.mailbox.add(mail("A reply"), projects, at=datetime.now(UTC) - timedelta(minutes=30))
+        for _ in range(2):
+            _, cursor = box.read(cursor, folders=["Projects"])
+        _, cursor = box.read(cursor)
+        box.exchange.faults.closed.clear()
+        found, cursor = box.read(cursor)
+        assert [e.subject for e in found] == ["A reply"]
+        assert (box.read(cursor)[0], Position.of(cursor).shut) == ([], {})
+
+    def test_many_folders_that_cannot_be_opened_leave_the_cursor_small(self, box):
+        folders = [box.mailbox.add_folder(f"Project {number}").id for number in range(MOST_SHUT + 20)]
+        box.mailbox.touched.update(dict.fromkeys(folders, datetime.now(UTC)))
+        box.exchange.faults.closed = {*folders[:MOST_SHUT]}
+        _, cursor = box.read()
+        assert (len(Position.of(cursor).shut), len(cursor) < LONGEST // 8) == (MOST_SHUT, True)
+        box.mailbox.add(mail("A reply"), folders[0])
+        box.exchange.faults.closed = {*folders[20:]}
+        found, cursor = box.read(cursor)
+        assert [e.subject for e in found] == ["A reply"]
+        assert len(Position.of(cursor).shut) <= MOST_SHUT
 
     @pytest.mark.parametrize("name", ["inbox", "sentitems"])
     def test_who_may_not_read_inbox_or_sent_needs_consent(self, box, name):

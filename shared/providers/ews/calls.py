@@ -4,36 +4,24 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import batched
 
 from exchangelib import Account
 from exchangelib.attachments import AttachmentId
-from exchangelib.errors import EWSError
-from exchangelib.fields import FieldOrder, FieldPath
+from exchangelib.fields import FieldPath
 from exchangelib.items import Message
-from exchangelib.properties import DistinguishedFolderId, FolderId, ItemId, Mailbox
+from exchangelib.properties import DistinguishedFolderId, ItemId, Mailbox
 from exchangelib.util import TNS
 
 from shared import logs
 from shared.errors import NotFound, Rejected, Temporary, ZalionError
 from shared.providers import network
 from shared.providers.base import Connection
-from shared.providers.ews import refusals, services, wire
-from shared.providers.ews.services import ENVELOPE, FOLDER, FOUND, MOST_PAGES, NOT_SEARCHED, RECEIVED, surely
-from shared.providers.ews.xml import (
-    Element,
-    Where,
-    Words,
-    before,
-    both,
-    decoded,
-    extended,
-    finished,
-    id_of,
-    moment,
-    text,
-)
+from shared.providers.ews import finding, refusals, services, wire
+from shared.providers.ews.finding import MOST_FOUND, Found, Place, found_in
+from shared.providers.ews.services import ENVELOPE, FOLDER, FOUND, surely
+from shared.providers.ews.xml import Element, Where, decoded, extended, finished, id_of, moment, text
 from shared.providers.transport import LARGEST, TooMuch
 
 BATCH = 100
@@ -41,23 +29,6 @@ BATCH = 100
 
 JUDGED = 10
 """So many of the newest mails of Inbox and of Sent tell whether Exchange gives any mail at all."""
-
-MOST_FOUND = 1000
-"""EWSFindCountLimit's default."""
-
-_SECOND = timedelta(seconds=1)
-_LATEST = datetime.max.replace(tzinfo=UTC) - _SECOND
-
-type Place = FolderId | DistinguishedFolderId
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A mail's id, when Exchange took it in, and the id of the folder it lies in."""
-
-    id: str
-    received_at: datetime | None
-    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +50,6 @@ class Changes:
     created: tuple[Found, ...]
     state: str
     complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One request of a search, the first or a later one: what came before `until`, from that place on."""
-
-    folders: Sequence[Place]
-    number: int = 1
-    until: datetime | None = None
-    offset: int = 0
-
-    def within(self, where: Where | None) -> Where | None:
-        """Return the condition of this request."""
-        if not self.until:
-            return where
-        return Where(both(where.condition, before(self.until)) if where else before(self.until))
-
-    def following(self, folder: Place, page: Sequence[Found]) -> "_Step":
-        """Return the step after this page of a folder: by time, as each mail that goes away moves places.
-
-        Exchange tells whole seconds: the last one is asked for again. If nothing else came, go by place.
-        """
-        last = page[-1].received_at if page else None
-        until = min(last, _LATEST) + _SECOND if last else None
-        if until is None or (self.until and until >= self.until):
-            return _Step([folder], self.number + 1, self.until, self.offset + len(page))
-        return _Step([folder], self.number + 1, until)
 
 
 class Session:
@@ -153,47 +97,19 @@ class Session:
         with self._speaking() as account:
             service = services.SyncFolderItems(account=account)
             found = list(surely(service.ask(folder, "IdOnly", FOUND, state, None, most, None)))
-        created = tuple(_found(one[0]) for one in found if one.tag == f"{{{TNS}}}Create")
+        created = tuple(found_in(one[0]) for one in found if one.tag == f"{{{TNS}}}Create")
         return Changes(created, service.sync_state or "", service.includes_last_item_in_range)
+
+    def find_in(self, folders: Sequence[Place], where: Where | None = None) -> tuple[list[Found], set[str]]:
+        """Return the mails of these folders that match, and the ids of those that may not be searched now."""
+        return finding.find(self._speaking, folders, where)
 
     def find(
         self, folders: Sequence[Place], where: Where | None = None, *, words: str = "", most: int = 0
     ) -> list[Found]:
-        """Return the mails of these folders that match: all, or the `most` newest of each.
-
-        One that may not be searched, or is gone, is passed over, unless it was named as `known` does.
-        """
-        found: dict[str, Found] = {}
-        steps = [_Step(folders)] if folders else []
-        for step in steps:  # it grows meanwhile
-            if step.number > MOST_PAGES:
-                raise services.endless()
-            pages = self._pages(step, where, words, most or MOST_FOUND)
-            for folder, (page, more) in zip(step.folders, pages, strict=True):
-                found |= {one.id: one for one in page}
-                if more and not most:
-                    steps.append(step.following(folder, page))
-        return [*found.values()]
-
-    def _pages(
-        self, step: "_Step", where: Where | None, words: str, size: int
-    ) -> list[tuple[list[Found], bool]]:
-        """Ask for a page of each folder: its mails, newest first, and whether it has more."""
-        options = {
-            "additional_fields": FOUND,
-            "restriction": step.within(where),
-            "order_fields": [FieldOrder(RECEIVED[0], reverse=True)],
-            "query_string": Words(words) if words else None,
-            "shape": "IdOnly",
-            "depth": "Shallow",
-            "calendar_view": None,
-            "page_size": size,
-            "offset": step.offset,
-        }
-        with self._speaking() as account:
-            told = services.FindItem(account=account).pages(step.folders, **options)
-            named = zip(step.folders, told, strict=True)
-            return [([*map(_found, _searched(folder, page))], more) for folder, (page, more) in named]
+        """Return the mails of these folders that match: all, or the `most` newest of each."""
+        found, _ = finding.find(self._speaking, folders, where, words=words, most=most)
+        return found
 
     def available(
         self, ids: Sequence[str], known: Collection[str] = ()
@@ -339,18 +255,3 @@ def _folder(element: Element) -> Folder:
         text(element, "DistinguishedFolderId"),
         moment(extended(element)),
     )
-
-
-def _searched(folder: Place, page: list[Element] | EWSError) -> list[Element]:
-    """Return what was found in a folder: nothing in one of somebody's own that may not be searched."""
-    if not isinstance(page, EWSError):
-        return page
-    if isinstance(folder, DistinguishedFolderId) or not isinstance(page, NOT_SEARCHED):
-        raise page
-    logs.log("folder.not_searched", level=logging.WARNING, provider="ews", code=type(page).__name__)
-    return []
-
-
-def _found(element: Element) -> Found:
-    received_at, folder = moment(text(element, "DateTimeReceived")), id_of(element, "ParentFolderId")
-    return Found(id_of(element, "ItemId"), received_at, folder)

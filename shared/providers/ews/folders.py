@@ -7,7 +7,8 @@ from typing import cast
 
 from exchangelib.properties import FolderId
 
-from shared.providers.ews.calls import Folder, Place, Session
+from shared.providers.ews.calls import Folder, Session
+from shared.providers.ews.finding import Place
 
 ROLES = {
     "inbox": "inbox",
@@ -49,10 +50,15 @@ class Layout:
     bounded: bool
     closed: bool
 
-    def changed(self, since: datetime, followed: Collection[str]) -> list[str]:
-        """Return the ids of the folders but the followed ones where something changed since, or may have."""
-        others = [one for one in self.mail if self.names[one.id] not in followed]
-        return [one.id for one in others if one.changed_at is None or one.changed_at >= since]
+    def changed(self, since: datetime, but: Collection[str]) -> list[str]:
+        """Return the ids of those of `others` where something changed since, or may have."""
+        others = {*self.others(but)}
+        changed = [one for one in self.mail if one.changed_at is None or one.changed_at >= since]
+        return [one.id for one in changed if one.id in others]
+
+    def others(self, but: Collection[str]) -> list[str]:
+        """Return the ids of the folders but those with these names."""
+        return [one.id for one in self.mail if self.names[one.id] not in but]
 
     @property
     def everything(self) -> list[Place]:

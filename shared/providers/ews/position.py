@@ -1,6 +1,7 @@
 """Where the last look at a mailbox at Exchange stopped: the cursor, from the inside."""
 
 import hashlib
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ MOST_SEEN = 1000
 MOST_STATES = 100_000
 """Characters of all sync states together: half of a cursor (`positions.LONGEST`). One has some hundreds or
 thousands, and nothing says how many it may have."""
+
+MOST_SHUT = 500
+"""So many folders are known to be shut: some are for good, and nothing says how many those may be."""
 
 BEFORE = timedelta(days=1)
 """So long before it was refused for the first time a mail may have come in."""
@@ -40,6 +44,8 @@ class Position(positions.Position, positions.Patient):
             the time at which it came in. It moves with each page: a look that ends early has come that far.
         places: refused mail -> the folder, hashed, in which it was ours to read; none where it quotes our id.
         closed: whether the other folders were not to be looked into by the last look.
+        shut: folder, hashed, that may not be searched -> from when on its mail is to be found once it opens
+            again, and when that was noticed (both in seconds since 1970).
     """
 
     provider: ClassVar[str] = "ews"
@@ -53,6 +59,7 @@ class Position(positions.Position, positions.Patient):
     sweep_from: datetime | None = None
     places: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    shut: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def begin(self, started: datetime, since: datetime) -> None:
         """Begin a look; the first one goes through the other folders from `since` on.
@@ -71,6 +78,8 @@ class Position(positions.Position, positions.Patient):
         if self.closed and not layout.closed:
             self.look_back(since)
         self.closed = layout.closed
+        there = {*map(hashed, layout.names)}
+        self.shut = {one: times for one, times in self.shut.items() if one in there}
         self.states = {name: state for name, state in self.states.items() if name in layout.watched}
         missing = {name: self.chosen[name] for name in layout.missing if name in self.chosen}
         self.chosen = missing | {name: hashed(id_) for name, id_ in layout.chosen.items()}
@@ -91,6 +100,7 @@ class Position(positions.Position, positions.Patient):
 
         Where the state after them has no room, the sweep goes on: from `since`, if there are further ones.
         """
+        self.shut.pop(self.chosen.get(name, ""), None)
         others = sum(len(state) for one, state in self.states.items() if one != name)
         self.states[name] = changes.state if others + len(changes.state) <= MOST_STATES else ""
         if self.by_time(name):
@@ -137,13 +147,41 @@ class Position(positions.Position, positions.Patient):
         """Count mails as given out that a sweep may find."""
         self.seen = [*self.seen, *map(hashed, ids)][-MOST_SEEN:]
 
-    def passed(self, until: datetime, ids: Iterable[str]) -> None:
-        """Count mails of a sweep as given out, and all that came until then."""
+    def shut_out(self, folders: Iterable[str], after: datetime) -> None:
+        """Note folders that may not be searched: what came since then is still to be found in them."""
+        times = int(after.timestamp()), int(time.time())
+        known = self.shut | {one: self.shut.get(one, times) for one in map(hashed, folders)}
+        self.shut = dict([*known.items()][-MOST_SHUT:])
+
+    def shut_lately(self) -> set[str]:
+        """Return the folders, hashed, that are shut for no longer than a refused mail is asked for."""
+        return {one for one, (_, noticed) in self.shut.items() if time.time() <= noticed + positions.WAITED}
+
+    def to_search(self, layout: Layout, after: datetime) -> list[str]:
+        """Return the folders in which mail may have come since then, or that may have opened again.
+
+        One that is shut for long is asked for where others are, or it changed: it costs no request.
+        """
+        changed = layout.changed(after, self.followed())
+        again = self.shut if changed else self.shut_lately()
+        ids = dict.fromkeys(
+            [*changed, *(id_ for id_ in layout.others(self.followed()) if hashed(id_) in again)]
+        )
+        ours = self.ours(layout)
+        return [id_ for id_ in ids if not layout.closed or hashed(id_) in ours]
+
+    def passed(self, until: datetime, ids: Iterable[str], opened: Iterable[str]) -> None:
+        """Count mails of a sweep as given out, and all that came until then; also to what has `opened`."""
         self.see(ids)
         self.sweep_from = max(self.sweep_from or until, until)
+        for one in self.shut.keys() & {*opened}:
+            after, noticed = self.shut[one]
+            self.shut[one] = max(after, int(until.timestamp())), noticed
 
-    def settle(self, started: datetime, seen: Iterable[str]) -> None:
+    def settle(self, started: datetime, seen: Iterable[str], opened: Iterable[str]) -> None:
         """End the sweep of a look; `seen` may be found by the next one again."""
+        for one in opened:
+            self.shut.pop(one, None)
         self.seen = [*dict.fromkeys(seen)][-MOST_SEEN:]
         self.sweep_from, self.swept = self.swept, started
 

@@ -5,7 +5,7 @@ folders changed, and FindItem searches those: for all that is new, or, where fol
 quotes a Message-ID of ours.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -15,24 +15,24 @@ from shared.errors import NotFound, RateLimited, Temporary, Withheld
 from shared.model import Envelope
 from shared.providers import network
 from shared.providers.base import Cursor, Page, Receipt, Unmetered
-from shared.providers.ews.calls import BATCH, Found
+from shared.providers.ews.calls import BATCH
 from shared.providers.ews.envelopes import envelope, is_draft
-from shared.providers.ews.folders import Folders, Layout, places
+from shared.providers.ews.finding import Found
+from shared.providers.ews.folders import Layout
 from shared.providers.ews.position import Position, hashed
 from shared.providers.ews.refusals import NoAccess
+from shared.providers.ews.sweeping import Sweeping
 from shared.providers.ews.xml import (
     IN_REPLY_TO,
     MESSAGE_ID,
     REFERENCES,
     Element,
     Where,
-    both,
     decoded,
     either,
     equal,
     holding,
     id_of,
-    since_then,
     text,
 )
 
@@ -50,8 +50,11 @@ _REPORTS = {"message/delivery-status", "message/disposition-notification", "text
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class EwsMailbox(Folders, Unmetered):
+class EwsMailbox(Sweeping, Unmetered):
     """Receiver and SentFolder of `base` over EWS."""
+
+    _shut_lately: Collection[str] = ()
+    """Folders, hashed, that `pages` may not search and that may open again."""
 
     def check(self) -> None:
         """See `Receiver.check`."""
@@ -78,6 +81,7 @@ class EwsMailbox(Folders, Unmetered):
                 except NoAccess:
                     if name not in layout.chosen:
                         raise
+                    position.shut_out([layout.chosen[name]], _behind(position, started, since))
                     yield replace(position.page(), missing=(name,))
         yield from self._sweep(position, layout, started, since)
         yield position.page()
@@ -102,7 +106,7 @@ class EwsMailbox(Folders, Unmetered):
         return b"\r\n\r\n".join(lines)
 
     def look(self, message_ids: Sequence[str]) -> Iterator[Envelope]:
-        """See `Receiver.look`."""
+        """See `Receiver.look`. A folder that is shut for long is passed over."""
         wanted = [id_ for id_ in message_ids if id_.isprintable()]
         if not wanted:
             return
@@ -112,13 +116,13 @@ class EwsMailbox(Folders, Unmetered):
             for condition in (equal(MESSAGE_ID, id_), equal(IN_REPLY_TO, id_), holding(REFERENCES, id_))
         ]
         layout = self.layout()
-        found = self.find(layout.everything, Where(either(conditions)))
+        found, shut = self.find_in(layout.everything, Where(either(conditions)))
         items, refused = self.available([each.id for each in found])
         for one in _shown(items, layout):
             if not {*wanted}.isdisjoint((one.message_id, *one.references)):
                 yield one
-        if refused:
-            raise Withheld(wanted, len(refused))
+        if kept := len(refused) + len({*map(hashed, shut)}.intersection(self._shut_lately)):
+            raise Withheld(wanted, kept)
 
     def find_sent(self, message_id: str) -> Receipt | None:
         """See `SentFolder.find_sent`. A copy under another Message-ID still quotes ours in References.
@@ -195,29 +199,17 @@ class EwsMailbox(Folders, Unmetered):
 
         The position moves with each page: a look that ends between two has lost nothing.
         """
-        after, before = max(since, (position.sweep_from or started) - OVERLAP), position.left_over()
-        found = sorted(self._came(position, layout, after), key=_at)
+        after, before = _behind(position, started, since), position.left_over()
+        came, opened = self.came(position, layout, after)
+        self._shut_lately = position.shut_lately() - opened
+        found = sorted(came, key=_at)
         new = [one for one in found if hashed(one.id) not in position.seen]
         for batch in batched(new, BATCH, strict=False):
             asked = _asked(batch)
             told = self._envelopes(position, asked, layout)
-            position.passed(min(started, _at(batch[-1])), asked)
+            position.passed(min(started, _at(batch[-1])), asked, opened)
             yield position.page(*told)
-        position.settle(started, [*before, *(hashed(one.id) for one in found)])
-
-    def _came(self, position: Position, layout: Layout, after: datetime) -> list[Found]:
-        """Find what came since then to folders that are not followed.
-
-        Where folders were chosen, nothing else of the other ones is ours to read than what quotes an id that
-        begins as ours do: Exchange itself looks for it. A chosen one that was renamed is read whole.
-        """
-        changed, ours = layout.changed(after, position.followed()), position.ours(layout)
-        whole = [one for one in changed if hashed(one) in ours]
-        others = [] if layout.closed else [one for one in changed if one not in whole]
-        quotes = either([holding(field, mime.OURS, any_case=True) for field in (IN_REPLY_TO, REFERENCES)])
-        then = since_then(after)
-        rest = self.find(places(others), Where(both(then, quotes)))
-        return self.find(places(whole), Where(then)) + [replace(one, folder="") for one in rest]
+        position.settle(started, [*before, *(hashed(one.id) for one in found)], opened)
 
     def _envelopes(
         self, position: Position, asked: Mapping[str, str], layout: Layout, folder: str = ""
@@ -236,6 +228,11 @@ def _shown(items: Sequence[Element], layout: Layout, folder: str = "") -> list[E
     """Make envelopes of mails in this folder, or wherever each lies."""
     found = ((folder or layout.names.get(id_of(item, "ParentFolderId"), ""), item) for item in items)
     return [envelope(item, folder=name, sent=name == SENT) for name, item in found if not is_draft(item)]
+
+
+def _behind(position: Position, started: datetime, since: datetime) -> datetime:
+    """Return from when on a look goes through the other folders."""
+    return max(since, (position.sweep_from or started) - OVERLAP)
 
 
 def _asked(found: Iterable[Found]) -> dict[str, str]:

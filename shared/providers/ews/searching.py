@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from shared.errors import InvalidRequest
 from shared.providers.base import Folder, Hits, Query
-from shared.providers.ews.calls import MOST_FOUND, Found
 from shared.providers.ews.envelopes import envelope
+from shared.providers.ews.finding import MOST_FOUND, Found
 from shared.providers.ews.folders import ROLES, Folders
 from shared.providers.ews.xml import id_of
 
