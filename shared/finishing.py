@@ -18,8 +18,8 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.keeping import bytes_of
-from shared.model import Alias, Delivery, Mailbox, Message, Problem, digest
-from shared.promises import COPY_MISSING, PARTLY, PAUSES, Promised, partly
+from shared.model import COPY_MISSING, Alias, Delivery, Mailbox, Message, Problem, digest
+from shared.promises import PARTLY, PAUSES, Promised, partly
 from shared.providers.base import Receipt, SentFolder
 from shared.storage.base import Add, Remove, Save, Stored, Write
 

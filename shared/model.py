@@ -108,6 +108,10 @@ class Evidence:
     notes: tuple[str, ...] = ()
 
 
+COPY_MISSING = "copy_missing"
+"""The problem of a mail that left and of which Sent has no copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What went wrong with a message, in the server's words, and what a human can do."""

@@ -30,7 +30,7 @@ TRIES, PAUSE = 5, 0.2
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60)]
 """Between attempts; people wait for their mail, so it starts faster than RFC 5321 §4.5.4.1 asks of relays."""
 
-PARTLY, COPY_MISSING = "partly_refused", "copy_missing"
+PARTLY = "partly_refused"
 
 UNCERTAIN_FIX = "Ask the recipient, or look into Sent, before sending it again: it may have arrived."
 

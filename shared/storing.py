@@ -18,8 +18,17 @@ from shared.conversations import TAKEN, Decision
 from shared.errors import NotFound, Raced
 from shared.keeping import bytes_of, indexed, pack, received
 from shared.knowing import Knowledge, find
-from shared.model import Alias, Conversation, Delivery, Envelope, Mailbox, Message, OutboxItem, ThreadHint
-from shared.promises import COPY_MISSING
+from shared.model import (
+    COPY_MISSING,
+    Alias,
+    Conversation,
+    Delivery,
+    Envelope,
+    Mailbox,
+    Message,
+    OutboxItem,
+    ThreadHint,
+)
 from shared.providers.base import Receiver
 from shared.seeing import Seen
 from shared.storage.base import Add, Move, Save, Stored, Write

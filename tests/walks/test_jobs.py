@@ -93,7 +93,9 @@ def test_a_customers_server_that_is_down_all_day_poisons_nothing_and_its_polls_g
             clock.advance(minutes=11)
             scheduling.tick(app)
             found = [jobs.read(text) for text in scene.waiting()]
-            [poll] = [one for one in found if one.type == "sync"]  # shortly after midnight a watch comes by, too
+            [poll] = [
+                one for one in found if one.type == "sync"
+            ]  # shortly after midnight a watch comes by, too
             assert poll.token
             working.run(app, encoded(msgspec.structs.replace(poll, attempt=4)))
         working.run(app, job(scene, attempt=4))  # nor does somebody's wish to look now
