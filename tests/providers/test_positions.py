@@ -26,8 +26,8 @@ KEPT = [
         Microsoft({"f": "inbox"}, {"f": "l"}, AT, {"z": 1}),
     ),
     (
-        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"],"refused":{"x":1},"tried":{"x":2},"chosen":{"A":"a"},"sweep_from":"2026-01-02T03:04:05.000678Z","places":{"x":"b"},"closed":true}',
-        Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}, {"A": "a"}, AT, {"x": "b"}, closed=True),
+        '{"states":{"inbox":"s"},"swept":"2026-01-02T03:04:05.000678Z","seen":["q"],"refused":{"x":1},"tried":{"x":2},"chosen":{"A":"a"},"sweep_from":"2026-01-02T03:04:05.000678Z","places":{"x":"b"},"closed":true,"shut":{"y":[3,4]}}',
+        Ews({"inbox": "s"}, AT, ["q"], {"x": 1}, {"x": 2}, {"A": "a"}, AT, {"x": "b"}, True, {"y": (3, 4)}),
     ),
     (
         '{"at":"2026-01-02T03:04:05.000678Z","sent":"","elsewhere":true,"folders":{"A":{"validity":1,"next":2,"modseq":3}},"owed":{"A":[1,{"2":[3,4]},[5]]},"shut":true,"configured":true,"v":1}',
