@@ -88,6 +88,7 @@ def encoded(octets):
     return characters + 2 * -(-characters // 76)
 
 
+@pytest.mark.long
 def test_25_mb_of_files_go_26_mb_do_not_and_the_first_octet_too_many_is_refused_clearly(api, world):
     office = open_office(api, world)
     goes = attached(office, 25_000_000)

@@ -77,6 +77,7 @@ def test_a_send_leaves_and_a_caller_is_answered_all_the_same(hung):
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_another_mailbox_is_looked_into_as_soon_as_the_first_ones_have_waited_in_vain(hung, app):
     def seen_at():
         found = app.records.find(hung.org_id, SyncState, hung.mailbox_id)

@@ -131,6 +131,7 @@ def test_a_signal_finishes_the_running_request_and_exits_with_0(tmp_path: Path, 
     assert answers == ["done"]
 
 
+@pytest.mark.long
 def test_reload_serves_the_new_source_and_survives_a_broken_one(tmp_path: Path, make_app: MakeApp):
     folder = make_app(HELLO.format("one"))
     source = folder / "function_app.py"

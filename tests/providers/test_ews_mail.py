@@ -117,6 +117,7 @@ class TestReading:
         found, _ = box.read(first.cursor)
         assert "By a rule" in [e.subject for e in found]
 
+    @pytest.mark.long
     @pytest.mark.parametrize("long_from", ["the first look", "a later look"])
     def test_a_folder_whose_sync_state_has_no_room_is_read_by_time_and_nothing_is_lost_or_given_out_twice(
         self, box, long_from

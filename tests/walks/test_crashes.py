@@ -67,6 +67,7 @@ def rarely_polled(scene):
     connecting.change(scene.app, scene.caller, scene.mailbox.id, PatchMailbox(poll_seconds=86_400))
 
 
+@pytest.mark.long
 def test_a_sync_ends_the_same_wherever_it_breaks(scene, how, broken_calls):
     scene.sent()
     scene.sync()

@@ -154,6 +154,7 @@ class TestDelegationInPlaceOfAConsent:
         receipt = disconnecting.disconnect(stage.app, caller(org_id, stage.alice.address), other.id)
         assert "google consent (withdrawn at the provider)" in receipt.destroyed
 
+    @pytest.mark.long
     def test_it_ends_the_same_wherever_it_breaks(self, stage, world):
         def act(guard):
             return connected(replace(stage, app=guarded(stage.app, guard)), stage.alice)

@@ -320,6 +320,7 @@ def test_to_be_sure_whose_mailbox_it_is_costs_an_idle_look_no_call_more(stage, w
     assert looked(cursor)[0] == ["getProfile"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("small", [sending.SMALL, 100], ids=["JSON", "upload"])
 def test_each_delegated_call_says_for_which_mailbox_it_is_and_a_persons_none(
     stage, world, monkeypatch, small

@@ -325,6 +325,7 @@ def test_a_watch_that_lasts_less_than_the_pause_between_renewals_is_renewed_at_i
     subscribing.subscribe(stage.app, stage.org_id, stage.mailbox.id, "renew")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("days", "hours"), [(2, 6), (8, 1)])
 def test_a_watch_that_cannot_be_renewed_is_not_tried_with_every_look(world, app, clock, days, hours):
     """For the first two days it still works; after eight it has ended."""

@@ -203,6 +203,7 @@ def test_a_mail_is_counted_once_wherever_its_promise_breaks(scene, rule, how):
     assert k > 6
 
 
+@pytest.mark.long
 def test_a_mail_that_waited_is_counted_once_wherever_its_hand_over_breaks(scene, rule):
     rule(maxPerHour=1_000)
     k, guard = 0, Guard()
