@@ -25,14 +25,13 @@ from shared.errors import (
     Withheld,
     ZalionError,
 )
-from shared.explaining import explain
 from shared.filing import Filer
+from shared.findings import Findings
 from shared.jobs import Job
 from shared.leasing import LEASE, Lease, LeaseLost
 from shared.model import Envelope, Mailbox, Problem, digest
 from shared.providers.base import Cursor, Receiver
 from shared.seeing import Seen
-from shared.storage.base import Add
 
 LOOKED_AT = 2
 """So many late Message-IDs are looked for at once: at Gmail one costs 2,600 of a minute's 6,000 units at most
@@ -50,9 +49,6 @@ OFTEN = timedelta(seconds=15)
 
 WITHHELD, WITHHELD_LOOKS = timedelta(days=2), 10
 """So long, and in so many looks, is looked for what a provider keeps from us: a paused mailbox looks less."""
-
-NAMED = 3
-"""So many folders that are missing are named; a mailbox may have fifty."""
 
 MOST_PASSED = 400
 """Of so many mails of a page that is broken off is noted that we are done with them; the largest has 200."""
@@ -96,7 +92,7 @@ def sync(
         run.fail(ZalionError("An error on our side stopped the last look; we have been told."))
         raise
     run.mind_push(pushed=pushed)
-    return run.counts
+    return run.found.counts
 
 
 @dataclass
@@ -109,9 +105,6 @@ class _Run:
     lease: Lease
     actor: str
     filer: Filer | None = None
-    counts: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    missing: tuple[str, ...] = ()
     filed: set[str] = field(default_factory=set)
     passed: dict[str, None] = field(default_factory=dict)
     late: bool = False
@@ -119,6 +112,7 @@ class _Run:
     rests: float = 0
 
     def __post_init__(self) -> None:
+        self.found = Findings(self.app, self.mailbox, self.actor)
         self.ends_at = self.app.clock() + LONGEST
         self.passed = dict.fromkeys(self.lease.held.value.passed)
 
@@ -143,24 +137,8 @@ class _Run:
                 self._go_on_later(cursor, filer)
                 return
             done = {"synced_at": self.app.clock(), "passed": (), "rest_until": None}
-            if self.lease.release(self._read("done"), **self._so_far(cursor, filer), **done):
+            if self.lease.release(self.found.read("done"), **self._so_far(cursor, filer), **done):
                 return
-
-    def _missing(self) -> Problem | None:
-        """Name the chosen folders that are not there, as many as one reads: only a human can mend that."""
-        if not self.missing:
-            return None
-        named, more = self.missing[:NAMED], self.missing[NAMED:]
-        names = ", ".join([*(f"“{name}”" for name in named), *([f"+{len(more)}"] if more else [])])
-        told = explain("folders_missing", folders=names, mailbox=self.mailbox.id)
-        return Problem(told.key, told.detail, told.fix)
-
-    def _withheld(self) -> Problem | None:
-        """Say that the provider keeps mails from us, while it gives others."""
-        if not self.refused:
-            return None
-        fix = "Zalion asks for them again at each look, for some time. Ask your provider if it stays."
-        return Problem("mail_refused", f"The provider did not give {self.refused} of the mails.", fix)
 
     def _go_on_later(self, cursor: Cursor | None, filer: Filer) -> None:
         """Leave the rest to another job; enqueued first, so that dying here ends nothing."""
@@ -169,12 +147,12 @@ class _Run:
         until = self.app.clock() + timedelta(seconds=self.rests) if self.rests else None
         passed = tuple(self.passed)[-MOST_PASSED:]
         progress = {**self._so_far(cursor, filer), "passed": passed, "rest_until": until}
-        self.lease.give_back(self._read("unfinished"), **progress)
+        self.lease.give_back(self.found.read("unfinished"), **progress)
 
     def _so_far(self, cursor: Cursor | None, filer: Filer) -> dict[str, Any]:
         """What is noted of a look that no mail broke."""
-        problem = self._missing() or self._withheld()
-        return {"cursor": cursor, "newest": filer.seen.newest, "problem": problem, "stuck": "", "tries": 0}
+        told = {"problem": self.found.problem, "stuck": "", "tries": 0}
+        return {"cursor": cursor, "newest": filer.seen.newest, **told}
 
     def fail(self, error: ZalionError) -> None:
         """Note why the look ended early, and give the lease back whatever was asked for meanwhile."""
@@ -184,9 +162,9 @@ class _Run:
             **self._tried(error),
         }
         try:
-            self.lease.give_back(self._read(error.code), **noted)
+            self.lease.give_back(self.found.read(error.code), **noted)
         except LeaseLost:  # what was read until then is on record all the same
-            audit.commit(self.app, self.org_id, self._read("interrupted"))
+            audit.commit(self.app, self.org_id, self.found.read("interrupted"))
 
     def _tried(self, error: ZalionError) -> dict[str, Any]:
         """Which mail broke the look, and how often; what stops the whole mailbox is no fault of its mail."""
@@ -208,7 +186,9 @@ class _Run:
         What a look finds that is one of many, catching up, tells nothing of push.
         """
         late = self.late and not self.unfinished
-        event = subscribing.needs(self.app, self.mailbox, pushed=pushed, late=late, found=bool(self.counts))
+        event = subscribing.needs(
+            self.app, self.mailbox, pushed=pushed, late=late, found=bool(self.found.counts)
+        )
         if event:
             jobs.put(self.app, Job("subscribe", self.org_id, self.mailbox.id, event=event))
 
@@ -216,8 +196,8 @@ class _Run:
         try:
             return self._walk(receiver, filer)
         except CursorExpired as expired:
-            event = self._event("mailbox.restarted", "done", detail=expired.detail)
             self.passed.clear()
+            event = self.found.restarted(expired.detail)
             self.lease.save(event, cursor=expired.resume, passed=(), restarted_at=self.app.clock())
         try:
             return self._walk(receiver, filer)
@@ -226,15 +206,15 @@ class _Run:
 
     def _walk(self, receiver: Receiver, filer: Filer) -> Cursor | None:
         cursor = Cursor(self.lease.held.value.cursor) if self.lease.held.value.cursor else None
-        self.refused, self.missing = 0, ()  # a look that is repeated asks for the same mails
+        self.found.begin_again()
         for page in receiver.pages(cursor, self.mailbox.since):
             if not self._whole(filer, page.envelopes):
                 break
             cursor = page.cursor
-            self.refused += page.refused
-            self.missing += page.missing
+            self.found.refused += page.refused
+            self.found.missing += page.missing
             if page.unreadable:
-                self.lease.save(self._given_up(page.unreadable), cursor=cursor)
+                self.lease.save(self.found.given_up(page.unreadable), cursor=cursor)
             self.rests = page.rest
             if page.rest or self.app.clock() > self.ends_at:
                 self.unfinished = True
@@ -264,7 +244,7 @@ class _Run:
     def _handle(self, filer: Filer, envelope: Envelope) -> None:
         self.lease.keep()
         outcome = filer.handle(envelope)
-        self.counts[outcome] += 1
+        self.found.counts[outcome] += 1
         if outcome == "file":
             self.filed.add(envelope.ref)
         if self.lease.held.value.synced_at:  # before the first whole look all mail is old
@@ -300,8 +280,8 @@ class _Run:
         except _LookBroke as error:
             withheld, broke = frozenset(wanted), error.error
         again = frozenset(id_ for id_ in withheld if not self._hopeless(id_))
-        self.refused += mails if again else 0
-        told = [self._given_up(mails)] if again != withheld else []
+        self.found.refused += mails if again else 0
+        told = [self.found.given_up(mails)] if again != withheld else []
         self.lease.looked_for(wanted, *told, withheld=again)
         if broke and again:
             raise broke
@@ -311,31 +291,6 @@ class _Run:
         """Whether what may answer it was kept from us long enough, and in looks enough, to go on without."""
         since, looks = self.lease.held.value.withheld.get(message_id, (self.app.clock(), 0))
         return looks >= WITHHELD_LOOKS and self.app.clock() - since > WITHHELD
-
-    def _given_up(self, mails: int) -> Add:
-        return self._event(
-            "mailbox.mail_given_up",
-            "unreadable",
-            counts={"unreadable": mails},
-            detail="The mail server has refused to show the headers of this mail to several looks; "
-            "whether it belongs to a case only its owner can see, in the own mail program.",
-        )
-
-    def _read(self, outcome: str) -> Add:
-        return self._event("mailbox.read", outcome, counts=dict(self.counts + Counter(refused=self.refused)))
-
-    def _event(
-        self, event: str, outcome: str, *, counts: dict[str, int] | None = None, detail: str = ""
-    ) -> Add:
-        return audit.entry(
-            self.app,
-            event,
-            actor=self.actor,
-            outcome=outcome,
-            mailbox_id=self.mailbox.id,
-            counts=counts,
-            detail=detail,
-        )
 
 
 class _LookBroke(Exception):
