@@ -1,4 +1,4 @@
-"""The two queues. A job's error becomes its fate: done, later, or poison."""
+"""The two queues; `working` does the job, puts it back for later, or lets it become poison."""
 
 import azure.functions as func
 

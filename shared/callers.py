@@ -7,7 +7,6 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Literal
@@ -159,6 +158,3 @@ def spelled(email: str) -> str:
         return mime.check_address(email, "email")
     except InvalidRequest:
         return email.lower()
-
-
-Check = Callable[[str | None], Caller]

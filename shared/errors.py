@@ -1,4 +1,4 @@
-"""The ten ways something can go wrong, each mapped once to an HTTP problem and once to a job's fate.
+"""The ten ways something can go wrong, each mapped once to an HTTP problem (`working`: to the fate of a job).
 
 Pure. A provider or a store translates its library's exceptions into these in one place; nothing
 above it knows a library's exception. A bug is none of these: it is raised, logged, retried and in
@@ -6,9 +6,7 @@ the end poisoned, where `/api/health` shows it.
 """
 
 from collections.abc import Collection, Mapping
-from typing import ClassVar, Literal
-
-Fate = Literal["done", "later", "look"]
+from typing import ClassVar
 
 
 class ZalionError(Exception):
@@ -23,7 +21,6 @@ class ZalionError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
-    fate: ClassVar[Fate] = "done"
 
     reason: str | None = None
     """Key of its explanation in `explaining`, if it has one: pages show it in the user's language."""
@@ -110,7 +107,6 @@ class Temporary(ZalionError):
     status = 503
     code = "temporary"
     title = "Temporarily not possible"
-    fate = "later"
 
     def __init__(
         self, detail: str, *, retry_after: float = 30, field: str | None = None, fix: str | None = None
@@ -162,7 +158,6 @@ class OutcomeUnknown(ZalionError):
     status = 502
     code = "outcome_unknown"
     title = "The outcome is not known"
-    fate = "look"
 
 
 class CursorExpired(ZalionError):

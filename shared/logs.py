@@ -31,12 +31,10 @@ class Fields(TypedDict, total=False):
     conversation_id: str | None
     count: int
     due: int
-    duration_ms: float
     email_id: str | None
     field: str | None
     file: int
     found: int
-    function: str
     ignore: int
     kind: str
     known: int
@@ -48,7 +46,6 @@ class Fields(TypedDict, total=False):
     org_id: str | None
     outcome: str | None
     provider: str | None
-    queue: str
     retry_after: float
     review: int
     route: str

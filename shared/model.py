@@ -184,7 +184,6 @@ class DomainProof:
 
     domain: str
     token: str
-    asked_at: datetime
     state: Literal["waiting", "proven"] = "waiting"
     proven_at: datetime | None = None
     checked_at: datetime | None = None
@@ -368,7 +367,6 @@ class SyncState:
         until: when the lease runs out.
         again: somebody asked while the lease was held; the holder looks once more.
         watched_until: until then a job is on its way back that asks again, should the holder have died.
-        restarted_at: when a cursor last expired.
         newest: when the newest mail that was seen came in.
         look: Message-IDs that became known late and are still to be looked for.
         more: there are further ones, for which this record has no room: each is a `Late`.
@@ -388,7 +386,6 @@ class SyncState:
     again: bool = False
     watched_until: datetime | None = None
     synced_at: datetime | None = None
-    restarted_at: datetime | None = None
     newest: datetime | None = None
     look: tuple[str, ...] = ()
     more: bool = False
@@ -741,14 +738,13 @@ class OutboxItem:
     email_id: str
     conversation_id: str
     mailbox_id: str
-    accepted_at: datetime
     not_before: datetime
 
     @classmethod
     def of(cls, message: Message, not_before: datetime) -> "OutboxItem":
         """Make the record of a promised message."""
         mailbox_id = message.mailbox_id or ""
-        return cls(message.id, message.conversation_id, mailbox_id, message.received_at, not_before)
+        return cls(message.id, message.conversation_id, mailbox_id, not_before)
 
     @property
     def key(self) -> str:

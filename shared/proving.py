@@ -55,7 +55,7 @@ def _asked(app: App, org_id: str, domain: str, actor: str) -> Stored[DomainProof
     stored = app.records.find(org_id, DomainProof, domain)
     if stored:
         return stored
-    proof = DomainProof(domain, secrets.token_urlsafe(24), app.clock())
+    proof = DomainProof(domain, secrets.token_urlsafe(24))
     with suppress(Raced):  # somebody asked at the same moment
         app.records.commit(org_id, Add(proof), audit.entry(app, "domain.asked", actor=actor, detail=domain))
     return app.records.get(org_id, DomainProof, domain)

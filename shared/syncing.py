@@ -198,7 +198,7 @@ class _Run:
         except CursorExpired as expired:
             self.passed.clear()
             event = self.found.restarted(expired.detail)
-            self.lease.save(event, cursor=expired.resume, passed=(), restarted_at=self.app.clock())
+            self.lease.save(event, cursor=expired.resume, passed=())
         try:
             return self._walk(receiver, filer)
         except CursorExpired as expired:

@@ -23,7 +23,7 @@ How a test drives it:
                                      users[address].suspended, change_password(address, word),
                                      domains[name].blocked_clients, domains[name].session_control
     google.grants                    revoke_project(user, project), end_access(user), revocations
-    google.pubsub                    push_to(url), settle(), release(), told, answers, dropped, retries
+    google.pubsub                    push_to(url), settle(), release(), told, answers, retries
     google.faults                    everything else that may go wrong: faults.py; heal() ends it all
     google.requests                  list[Served(method, user, format, status, units, query)]
     google.skip(seconds)             time passes for watches, tokens and quota

@@ -59,7 +59,6 @@ class PubSub(Courier[Push]):
     Attributes:
         account: the service account that pushes; `sub` is its number.
         told: the data of every acknowledged push.
-        dropped: pushes that the rate of one a second swallowed.
     """
 
     retries = (0.1, 0.3)
@@ -71,7 +70,6 @@ class PubSub(Courier[Push]):
         self.account, self.sub = account, "1" * 21
         self.topics: dict[str, Topic] = {}
         self.told: list[dict[str, Any]] = []
-        self.dropped = 0
         self._faults, self._identity = faults, identity
         self._last: dict[str, float] = {}
         self._ids = random.Random(4711)
@@ -96,7 +94,6 @@ class PubSub(Courier[Push]):
         if found is None or not found.publisher:
             return
         if now - self._last.get(address, -1e9) < self._faults.push_seconds:
-            self.dropped += 1
             return
         self._last[address] = now
         self.send(Push(found, address, history_id, str(self._ids.randrange(10**15, 10**16))))

@@ -10,6 +10,7 @@ from sandbox.graph.mailbox import Mailbox
 from sandbox.web import Reply
 from shared import looking
 from shared.errors import ConsentRequired, Temporary
+from shared.model import AuditRecord
 from shared.providers.base import Query
 from shared.storage.base import Save
 from tests import microsoft
@@ -239,7 +240,8 @@ def test_a_lost_sync_state_starts_over_without_loss_or_double(office, box, first
     box.add(mail(office, first, "After"))
     office.sync()
     assert texts(office, first) == ["After", "Before", "Meanwhile"]
-    assert office.state().restarted_at is not None
+    told = office.app.records.range(office.org_id, AuditRecord)
+    assert "mailbox.restarted" in {row.value.event for row in told}
     assert office.state().problem is None
 
 

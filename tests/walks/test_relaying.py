@@ -378,8 +378,8 @@ class TestProof:
 
 def test_of_an_organisation_with_very_many_domains_each_proven_one_counts(scene, admin, rule):
     now = scene.clock()
-    others = [DomainProof(f"a{number:04}.example", "t", now, "proven", now) for number in range(1_000)]
-    own = DomainProof(scene.alice.address.rpartition("@")[2], "t", now, "proven", now)
+    others = [DomainProof(f"a{number:04}.example", "t", "proven", now) for number in range(1_000)]
+    own = DomainProof(scene.alice.address.rpartition("@")[2], "t", "proven", now)
     for batch in batched([*others, own], 100, strict=False):
         scene.app.records.commit(scene.org_id, *map(Add, batch))
     rule(allowedSenders=[own.domain])

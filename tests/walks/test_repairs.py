@@ -346,7 +346,7 @@ def test_reconnecting_sends_what_waited_at_once(stage, mail):
 
 def test_the_sweep_sees_more_than_one_page(scene):
     far = scene.clock() + timedelta(days=1)
-    items = [OutboxItem(f"{n:013d}-0123456789ab", "c" * 16, "m", far, far) for n in range(1050)]
+    items = [OutboxItem(f"{n:013d}-0123456789ab", "c" * 16, "m", far) for n in range(1050)]
     for start in range(0, len(items), 100):
         batch = [Save(item) for item in items[start : start + 100]]
         scene.app.records.commit(scene.org_id, *batch)
