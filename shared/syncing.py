@@ -6,9 +6,10 @@ moves after its page is filed; everything before that is safe to repeat.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from shared import audit, jobs, subscribing
@@ -18,24 +19,18 @@ from shared.errors import (
     Busy,
     ConsentRequired,
     CursorExpired,
-    NotFound,
     RateLimited,
-    Rejected,
     Temporary,
-    Withheld,
     ZalionError,
 )
 from shared.filing import Filer
 from shared.findings import Findings
 from shared.jobs import Job
+from shared.late_looks import LateLooks
 from shared.leasing import LEASE, Lease, LeaseLost
 from shared.model import Envelope, Mailbox, Problem, digest
 from shared.providers.base import Cursor, Receiver
 from shared.seeing import Seen
-
-LOOKED_AT = 2
-"""So many late Message-IDs are looked for at once: at Gmail one costs 2,600 of a minute's 6,000 units at most
-(`google.answers.EACH`), and more than a minute has would fail each time."""
 
 LONGEST = timedelta(minutes=4)
 """A look that takes longer, or a page, is gone on with by another job: twice this is less than a session
@@ -47,11 +42,8 @@ GO_ON_DELAY = 2
 OFTEN = timedelta(seconds=15)
 """So long may pages without mail go by before the way they have come is written down."""
 
-WITHHELD, WITHHELD_LOOKS = timedelta(days=2), 10
-"""So long, and in so many looks, is looked for what a provider keeps from us: a paused mailbox looks less."""
-
 MOST_PASSED = 400
-"""Of so many mails of a page that is broken off is noted that we are done with them; the largest has 200."""
+"""When a page is broken off, at most so many finished mails are remembered; the largest page has 200."""
 
 PATIENCE = 3
 """So often the fetching of one mail may fail before it is held and its mailbox goes on."""
@@ -117,7 +109,7 @@ class _Run:
         self.passed = dict.fromkeys(self.lease.held.value.passed)
 
     def everything(self, receiver: Receiver) -> None:
-        """Walk the pages, then the late evidence, until nobody asks for another look, or time is up."""
+        """Walk the pages, then look for late answers, until nobody asks for another look, or time is up."""
         state = self.lease.held.value
         hopeless = state.stuck if state.tries >= PATIENCE else ""
         self.filer = filer = Filer(
@@ -130,9 +122,11 @@ class _Run:
             Seen(state.newest, state.newest),
             hopeless,
         )
+        late = LateLooks(self.app, self.lease, receiver, self.found, partial(self._handle_late, filer))
         while True:
             cursor = self._pages(receiver, filer)
-            self._late_evidence(receiver, filer)
+            if not self.unfinished and (rest := late.look(self.ends_at)) is not None:
+                self.unfinished, self.rests = True, rest
             if self.unfinished:
                 self._go_on_later(cursor, filer)
                 return
@@ -183,7 +177,7 @@ class _Run:
     def mind_push(self, *, pushed: bool) -> None:
         """Have the mailbox's push seen to, where this look has shown the need.
 
-        What a look finds that is one of many, catching up, tells nothing of push.
+        A look that is still catching up says nothing about push.
         """
         late = self.late and not self.unfinished
         event = subscribing.needs(
@@ -250,60 +244,6 @@ class _Run:
         if self.lease.held.value.synced_at:  # before the first whole look all mail is old
             self.late |= subscribing.is_late(envelope.received_at, self.app.clock())
 
-    def _late_evidence(self, receiver: Receiver, filer: Filer) -> None:
-        """A Message-ID we learnt late may have been answered before: one look, nothing kept in between."""
-        put_off: set[str] = set()
-        if self.lease.held.value.more:
-            self.lease.looked_for(())  # reads what lies beside the record
-        while wanted := [id_ for id_ in self.lease.held.value.look if id_ not in put_off][:LOOKED_AT]:
-            if self.unfinished:
-                return
-            self.rests = receiver.rest()
-            if self.rests:
-                self.unfinished = True
-                return
-            put_off |= self._looked_for(receiver, filer, wanted)
-            self.unfinished = self.app.clock() > self.ends_at
-
-    def _looked_for(self, receiver: Receiver, filer: Filer, wanted: Sequence[str]) -> frozenset[str]:
-        """Look once; returns what is to be looked for again, because the provider kept mails from us.
-
-        A look that breaks keeps everything from us: it counts, or one mail could break it for ever.
-        """
-        withheld, mails, broke = frozenset[str](), 0, None
-        try:
-            for envelope in _shown(receiver, wanted):
-                if envelope.ref not in self.filed:  # among what answers it, the mail itself is shown, too
-                    self._handle(filer, envelope)
-        except Withheld as error:
-            withheld, mails = error.message_ids, error.mails
-        except _LookBroke as error:
-            withheld, broke = frozenset(wanted), error.error
-        again = frozenset(id_ for id_ in withheld if not self._hopeless(id_))
-        self.found.refused += mails if again else 0
-        told = [self.found.given_up(mails)] if again != withheld else []
-        self.lease.looked_for(wanted, *told, withheld=again)
-        if broke and again:
-            raise broke
-        return again
-
-    def _hopeless(self, message_id: str) -> bool:
-        """Whether what may answer it was kept from us long enough, and in looks enough, to go on without."""
-        since, looks = self.lease.held.value.withheld.get(message_id, (self.app.clock(), 0))
-        return looks >= WITHHELD_LOOKS and self.app.clock() - since > WITHHELD
-
-
-class _LookBroke(Exception):
-    def __init__(self, error: ZalionError) -> None:
-        super().__init__(error.code)
-        self.error = error
-
-
-def _shown(receiver: Receiver, wanted: Sequence[str]) -> Iterator[Envelope]:
-    """Yield what a look shows; what breaks the look itself, and no handling of a mail, is told apart."""
-    try:
-        yield from receiver.look(wanted)
-    except (Withheld, Busy):
-        raise
-    except (Temporary, Rejected, NotFound) as error:
-        raise _LookBroke(error) from error
+    def _handle_late(self, filer: Filer, envelope: Envelope) -> None:
+        if envelope.ref not in self.filed:  # among what answers a mail, the mail itself is shown, too
+            self._handle(filer, envelope)

@@ -22,6 +22,7 @@ from shared.errors import (
     Temporary,
     Withheld,
 )
+from shared.late_looks import AT_ONCE
 from shared.providers import googling
 from shared.providers.base import Bearer, Password, Query, given
 from shared.providers.google import answers, client, listing, reading, reports, spending
@@ -33,7 +34,6 @@ from shared.providers.google.sending import LARGEST, SMALL, _addressed
 from shared.providers.http import Answer
 from shared.providers.positions import ASKED, WAITED
 from shared.providers.transport import NotSent
-from shared.syncing import LOOKED_AT
 from tests.contracts.stages import Google
 from tests.providers.parts import SINCE, id_of, mail, read
 
@@ -685,7 +685,7 @@ class TestLook:
         return [id_of(first), *map(id_of, answers)]
 
     def test_as_many_as_are_looked_for_at_once_fit_into_a_minutes_quota(self, stage, receiver):
-        threads = [self.thread(stage) for _ in range(LOOKED_AT)]
+        threads = [self.thread(stage) for _ in range(AT_ONCE)]
         found = receiver.look([thread[0] for thread in threads])
         assert {one.message_id for one in found} == {id_ for thread in threads for id_ in thread}
 
@@ -737,7 +737,7 @@ class TestLook:
         assert found == [*["Copy"] * 9, "Offer", "Re: Offer"]
         spent = sum(one.units for one in stage.system.requests[before:] if one.user == stage.address)
         assert spent <= answers.EACH
-        assert stage.system.gmail.quota.per_minute >= LOOKED_AT * answers.EACH + spending.ANSWERS
+        assert stage.system.gmail.quota.per_minute >= AT_ONCE * answers.EACH + spending.ANSWERS
 
     def test_no_thread_is_asked_for_twice_in_a_look(self, stage, receiver):
         ids = self.thread(stage, 20)

@@ -17,6 +17,7 @@ from shared import (
     connecting,
     disconnecting,
     integrating,
+    late_looks,
     looking,
     owning,
     presence,
@@ -444,7 +445,7 @@ class TestQuota:
         stage.alice.box.add(late.as_bytes())
         stage.sync()
         monkeypatch.setattr(world.google.gmail.quota, "per_minute", 40)
-        for _ in range(syncing.WITHHELD_LOOKS):
+        for _ in range(late_looks.WITHHELD_LOOKS):
             world.google.skip(61)
             with pytest.raises(RateLimited):
                 syncing.sync(stage.app, stage.org_id, stage.mailbox.id, look=[str(late["Message-ID"])])

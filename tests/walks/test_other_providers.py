@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared import connecting, disconnecting, integrating, leasing, scheduling, syncing
+from shared import connecting, disconnecting, integrating, late_looks, leasing, scheduling, syncing
 from shared.contract import ConnectMailbox, PutIntegration
 from shared.errors import (
     Busy,
@@ -447,7 +447,7 @@ def test_what_a_provider_keeps_from_a_late_look_is_looked_for_again_and_in_the_e
     kept = (("<kept@back>",), "mail_refused", [])
     assert look("<kept@back>", "<other@x>") == kept
     stage.clock.advance(days=3)  # as if paused
-    for _ in range(syncing.WITHHELD_LOOKS - 1):
+    for _ in range(late_looks.WITHHELD_LOOKS - 1):
         assert look() == kept
     assert look() == ((), None, [{"unreadable": 2}])
     state = stage.app.records.get(stage.org_id, SyncState, stage.mailbox.id).value

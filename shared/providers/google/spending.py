@@ -14,7 +14,7 @@ SHARE = 3_500
 """Units of a minute after which a look rests: a page more of case mail, and some mails sent, have room."""
 
 ANSWERS = 800
-"""Units of a minute after which no look for answers begins: one may cost 5,200 (`syncing.LOOKED_AT`)."""
+"""Units of a minute after which no look for answers begins: one may cost 5,200 (`late_looks.AT_ONCE`)."""
 
 MAIL = 20
 """Units of a mail that is read."""
