@@ -295,4 +295,28 @@ resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
   }
 }
 
+// Where the timer does not run nothing is read or sent, and our code has no word to log. The host's own record of
+// each run is there whatever `logLevel` is.
+resource silenceAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
+  name: 'silence-${name}'
+  location: location
+  properties: {
+    displayName: 'The timer does not run'
+    severity: 1
+    enabled: true
+    scopes: [insights.id]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    criteria: {
+      allOf: [{
+        query: 'requests | where name == "tick"'
+        timeAggregation: 'Count'
+        operator: 'LessThan'
+        threshold: 1
+      }]
+    }
+    actions: { actionGroups: [told.id] }
+  }
+}
+
 output url string = 'https://${app.properties.defaultHostName}/api'

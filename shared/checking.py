@@ -22,11 +22,18 @@ HEALTH_LASTS = timedelta(seconds=5)
 https://learn.microsoft.com/azure/key-vault/general/service-limits#secrets-managed-storage-account-keys-and-vault-transactions
 """
 
+OVERDUE = timedelta(minutes=10)
+"""Several ticks: a timer that is late, or a store that was away for a moment, is no news."""
+
 AGAIN = "Test again in a few minutes; if it still fails, ask who runs the mail server what its answer means."
 
 
+_Found = tuple[Literal["ok", "warning"], str, str | None]
+"""How a part does, in which words, and what to do about it."""
+
+
 def health(app: App) -> Health:
-    """Ask every part whether it answers, and count poisoned jobs. No secrets, no customer data.
+    """Ask every part whether it answers, and count what is poisoned or overdue. No secrets, no customer data.
 
     Anybody may ask, and as often as they like: the parts are asked every `HEALTH_LASTS` only.
     """
@@ -40,14 +47,15 @@ def health(app: App) -> Health:
 
 
 def _looked_at(app: App) -> Health:
-    parts: list[tuple[str, Callable[[], None]]] = [
-        ("tables", app.records.ping),
-        ("blobs", app.blobs.ping),
-        ("vault", app.vault.ping),
+    poison: dict[str, int] = {}
+    parts: list[tuple[str, Callable[[], _Found]]] = [
+        ("tables", lambda: _answers(app.records.ping)),
+        ("blobs", lambda: _answers(app.blobs.ping)),
+        ("vault", lambda: _answers(app.vault.ping)),
+        ("queues", lambda: _queues(app, poison)),
+        ("schedule", lambda: _schedule(app)),
     ]
-    checks = [_part(name, ping) for name, ping in parts]
-    poison, queues = _poison(app)
-    checks.append(queues)
+    checks = [_part(name, look) for name, look in parts]
     states = {check.status for check in checks}
     status: Literal["ok", "degraded", "failed"] = (
         "failed" if "failed" in states else "degraded" if "warning" in states else "ok"
@@ -55,24 +63,39 @@ def _looked_at(app: App) -> Health:
     return Health(status=status, checks=checks, poison=poison)
 
 
-def _part(name: str, ping: Callable[[], None]) -> CheckResource:
+def _part(name: str, look: Callable[[], _Found]) -> CheckResource:
     try:
-        ping()
+        status, detail, fix = look()
     except ZalionError as error:
         return CheckResource(name=name, status="failed", detail=error.detail, fix=error.fix)
-    return CheckResource(name=name, status="ok", detail="answers")
+    return CheckResource(name=name, status=status, detail=detail, fix=fix)
 
 
-def _poison(app: App) -> tuple[dict[str, int], CheckResource]:
-    try:
-        counts = {f"{queue}-poison": app.queues.length(f"{queue}-poison") for queue in (SYNC, DELIVER)}
-    except ZalionError as error:
-        return {}, CheckResource(name="queues", status="failed", detail=error.detail, fix=error.fix)
-    if any(counts.values()):
-        fix = "Find the error by the correlation id in the logs; then `python -m tools.requeue` puts it back."
-        detail = "Some jobs failed for good and wait in a poison queue."
-        return counts, CheckResource(name="queues", status="warning", detail=detail, fix=fix)
-    return counts, CheckResource(name="queues", status="ok", detail="no poison")
+def _answers(ping: Callable[[], None]) -> _Found:
+    ping()
+    return "ok", "answers", None
+
+
+def _queues(app: App, poison: dict[str, int]) -> _Found:
+    """Count the failed jobs into `poison`."""
+    poison |= {f"{queue}-poison": app.queues.length(f"{queue}-poison") for queue in (SYNC, DELIVER)}
+    if not any(poison.values()):
+        return "ok", "no poison", None
+    fix = "Find the error by the correlation id in the logs; then `python -m tools.requeue` puts it back."
+    return "warning", "Some jobs failed for good and wait in a poison queue.", fix
+
+
+def _schedule(app: App) -> _Found:
+    """Whether the timer runs: each minute it takes off the schedule what is due.
+
+    A warning only. Were this no readiness, whoever restarts what is not ready would keep it from catching up.
+    """
+    now = app.clock()
+    first = next(app.schedule.until(now - OVERDUE), None)
+    if first is None:
+        return "ok", "nothing is overdue", None
+    fix = "Look in the logs for runs of the timer `tick`, and for `tick.failed` and `tick.postponed`."
+    return "warning", f"Work is {(now - first.at) // timedelta(minutes=1)} minutes overdue.", fix
 
 
 def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = None) -> list[CheckResource]:

@@ -95,7 +95,18 @@ def test_whatever_is_logged_as_an_error_raises_the_alert():
     assert events == set(re.findall(r'message has "([\w.]+)"', query))
     sampling = json.loads((INFRA.parent / "host.json").read_text())["logging"]["applicationInsights"]
     assert "Trace" in sampling["samplingSettings"]["excludedTypes"].split(";")
-    assert "actions: { actionGroups: [told.id] }" in MAIN
+    assert MAIN.count("actions: { actionGroups: [told.id] }") == MAIN.count("/scheduledQueryRules@") == 2
+
+
+def test_a_timer_that_does_not_run_raises_an_alert_whatever_is_logged():
+    rule = re.search(r"^resource silenceAlert .*?^}$", MAIN, re.MULTILINE | re.DOTALL)[0]
+    assert "query: 'requests | where name == \"tick\"'" in rule
+    for line in ("windowSize: 'PT15M'", "operator: 'LessThan'", "threshold: 1", "actionGroups: [told.id]"):
+        assert line in rule
+    assert '@bp.function_name("tick")' in (INFRA.parent / "handlers" / "timers.py").read_text()
+    logging = json.loads((INFRA.parent / "host.json").read_text())["logging"]
+    assert logging["logLevel"]["Host.Results"] == "Information", "else the host keeps no record of a run"
+    assert "Request" in logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
 
 
 def test_braces_and_brackets_are_balanced():

@@ -4,22 +4,25 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from shared import checking, integrating, roundtrip
+from shared import checking, integrating, roundtrip, scheduling
 from shared.contract import PutIntegration
 from shared.errors import RateLimited, Temporary
 from shared.providers.pop3 import Pop3Receiver
-from shared.storage.base import Save
+from shared.storage.base import Due, Save
 from tests import exchange
 from tests.doors import Guard, guarded
 from tests.providers.parts import connection
 from tests.providers.scripted import ScriptedImap, ScriptedPop3, ScriptedSmtp
-from tests.scenes import caller
+from tests.scenes import caller, clear
 
 
-@pytest.mark.parametrize(("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues")])
+@pytest.mark.parametrize(
+    ("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues"), (6, "schedule")]
+)
 def test_a_part_that_does_not_answer_is_named(scene, place, part):
     guard = Guard(place, "error", lambda _: Temporary("It does not answer.", fix="Start it."))
     scene.clock.advance(seconds=10)
@@ -36,11 +39,28 @@ def test_who_asks_again_and_again_asks_the_parts_no_more_often(scene):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: checking.health(app), range(40)))
     assert guard.count("vault.") == 1
-    assert len(guard.calls) == 5
+    assert len(guard.calls) == 6
     assert all(health is found[0] for health in found)
     scene.clock.advance(seconds=5)
     checking.health(app)
     assert guard.count("vault.") == 2
+
+
+def test_work_that_no_timer_has_taken_up_is_shown_and_is_no_reason_to_restart_the_app(scene):
+    def schedule():
+        scene.clock.advance(seconds=10)
+        health = checking.health(scene.app)
+        return health.status, next(check for check in health.checks if check.name == "schedule")
+
+    clear(scene.app)
+    assert schedule()[1].status == "ok"
+    scene.app.schedule.put(Due(scene.clock() - timedelta(hours=3), "outbox", scene.org_id, "-"))
+    status, check = schedule()
+    assert (status, check.status) == ("degraded", "warning")
+    assert check.detail in {"Work is 180 minutes overdue.", "Work is 181 minutes overdue."}
+    assert "tick" in check.fix
+    scheduling.tick(scene.app)
+    assert schedule()[1].status == "ok"
 
 
 def test_the_doctor_names_what_fails_and_how_to_mend_it(scene):
