@@ -285,7 +285,7 @@ resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     windowSize: 'PT5M'
     criteria: {
       allOf: [{
-        query: 'traces | where message has "api.unclear" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "settings.wrong" or message has "sign_in.unclear" or message has "tick.failed"'
+        query: 'traces | where message has "api.unclear" or message has "health.failed" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "settings.wrong" or message has "sign_in.unclear" or message has "tick.failed"'
         timeAggregation: 'Count'
         operator: 'GreaterThan'
         threshold: 0

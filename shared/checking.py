@@ -1,12 +1,13 @@
 """What somebody asks when it does not work: is the service ready, what is wrong with this mailbox?"""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Literal
 
-from shared import audit, resuming
+from shared import audit, logs, resuming
 from shared.app import DELIVER, SYNC, App
-from shared.callers import Caller
+from shared.callers import Caller, Tokens
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
 from shared.errors import ConsentRequired, ZalionError
@@ -32,7 +33,7 @@ _Found = tuple[Literal["ok", "warning"], str, str | None]
 """How a part does, in which words, and what to do about it."""
 
 
-def health(app: App) -> Health:
+def health(app: App, tokens: Tokens) -> Health:
     """Ask every part whether it answers, and count what is poisoned or overdue. No secrets, no customer data.
 
     Anybody may ask, and as often as they like: the parts are asked every `HEALTH_LASTS` only.
@@ -40,22 +41,23 @@ def health(app: App) -> Health:
     known = app.health
     with known.lock:
         if known.until is None or app.clock() >= known.until:
-            known.found = _looked_at(app)
+            known.found = _looked_at(app, tokens)
             known.until = app.clock() + HEALTH_LASTS
         found: Health = known.found
     return found
 
 
-def _looked_at(app: App) -> Health:
+def _looked_at(app: App, tokens: Tokens) -> Health:
     poison: dict[str, int] = {}
-    parts: list[tuple[str, Callable[[], _Found]]] = [
-        ("tables", lambda: _answers(app.records.ping)),
-        ("blobs", lambda: _answers(app.blobs.ping)),
-        ("vault", lambda: _answers(app.vault.ping)),
-        ("queues", lambda: _queues(app, poison)),
-        ("schedule", lambda: _schedule(app)),
+    parts: list[tuple[str, str, Callable[[], _Found]]] = [
+        ("tables", "STORAGE", lambda: _answers(app.records.ping)),
+        ("blobs", "STORAGE", lambda: _answers(app.blobs.ping)),
+        ("vault", "KEY_VAULT_URL and KEY_VAULT_VERIFY_CHALLENGE", lambda: _answers(app.vault.ping)),
+        ("queues", "STORAGE", lambda: _queues(app, poison)),
+        ("schedule", "STORAGE", lambda: _schedule(app)),
+        ("issuer", "AUTH_JWKS_URL", lambda: _issuer(tokens)),
     ]
-    checks = [_part(name, look) for name, look in parts]
+    checks = [_part(*part) for part in parts]
     states = {check.status for check in checks}
     status: Literal["ok", "degraded", "failed"] = (
         "failed" if "failed" in states else "degraded" if "warning" in states else "ok"
@@ -63,11 +65,16 @@ def _looked_at(app: App) -> Health:
     return Health(status=status, checks=checks, poison=poison)
 
 
-def _part(name: str, look: Callable[[], _Found]) -> CheckResource:
+def _part(name: str, settings: str, look: Callable[[], _Found]) -> CheckResource:
+    """Have a look at a part; `settings` say where it is."""
     try:
         status, detail, fix = look()
     except ZalionError as error:
         return CheckResource(name=name, status="failed", detail=error.detail, fix=error.fix)
+    except Exception as error:  # noqa: BLE001 - what no store of ours can mean is a part that is none
+        logs.log("health.failed", level=logging.ERROR, error=error, part=name)
+        fix = f"Check {settings}; the log has more under `health.failed`."
+        return CheckResource(name=name, status="failed", detail="The part is misconfigured.", fix=fix)
     return CheckResource(name=name, status=status, detail=detail, fix=fix)
 
 
@@ -96,6 +103,14 @@ def _schedule(app: App) -> _Found:
         return "ok", "nothing is overdue", None
     fix = "Look in the logs for runs of the timer `tick`, and for `tick.failed` and `tick.postponed`."
     return "warning", f"Work is {(now - first.at) // timedelta(minutes=1)} minutes overdue.", fix
+
+
+def _issuer(tokens: Tokens) -> _Found:
+    """What the last call with a token found out. A warning: known keys may serve on, and no restart helps."""
+    if tokens.cut_off:
+        fix = "See whether AUTH_JWKS_URL is right and can be reached from here."
+        return "warning", "The keys of the token issuer could not be fetched when they were last needed.", fix
+    return "ok", "no failure known", None
 
 
 def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = None) -> list[CheckResource]:

@@ -51,6 +51,7 @@ class Fields(TypedDict, total=False):
     method: str
     org_id: str | None
     outcome: str | None
+    part: str
     provider: str | None
     queue: str
     retry_after: float

@@ -28,7 +28,7 @@ from shared.model import AuditRecord, SyncState
 from shared.shares import JOBS, Shares
 from shared.storage.base import Due, Move, Save
 from tests.doors import Guard, guarded
-from tests.scenes import build, build_behind, encoded
+from tests.scenes import build, build_behind, encoded, health
 from tests.walks.test_relaying import Queued
 
 
@@ -73,18 +73,16 @@ def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
 
 
 def test_after_five_attempts_it_is_poison_and_health_and_a_quiet_log_show_it(scene, caplog):
-    from shared import checking
-
-    before = checking.health(scene.app).poison.get("deliver-poison", 0)
+    before = health(scene.app).poison.get("deliver-poison", 0)
     app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Busy.")))
     with caplog.at_level(logging.ERROR, logger="zalion"):
         working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
     [line] = [line for line in told(caplog) if line["event"] == "job.poisoned"]
     assert line["error"]["detail"] == "Busy."
     scene.clock.advance(seconds=10)
-    health = checking.health(scene.app)
-    assert health.poison["deliver-poison"] == before + 1
-    assert health.status == "degraded"
+    found = health(scene.app)
+    assert found.poison["deliver-poison"] == before + 1
+    assert found.status == "degraded"
     assert in_queue(scene, "deliver-poison") == before + 1
 
 
