@@ -283,6 +283,17 @@ SETTINGS = (
     ),
     Setting(_HOST_FORMS[1], "the host's account, instead of AzureWebJobsStorage", _text, required=False),
     Setting(_HOST_FORMS[2], "the host's blobs, instead of AzureWebJobsStorage", _https, required=False),
+    Setting("AzureWebJobsStorage__queueServiceUri", "its queues, beside its blobs", _https, required=False),
+    Setting("AzureWebJobsStorage__tableServiceUri", "its tables, beside its blobs", _https, required=False),
+    Setting(
+        "AzureWebJobsStorage__clientId", "client id of the identity that may use it", _text, required=False
+    ),
+    Setting(
+        "AzureWebJobsStorage__credential",
+        "makes the Functions host use that identity for its own account",
+        _one_of("managedidentity"),
+        required=False,
+    ),
     Setting("KEY_VAULT_URL", "the vault that keeps every secret", _https),
     Setting(
         "KEY_VAULT_VERIFY_CHALLENGE",
