@@ -142,7 +142,9 @@ def respond(
                     refuse_unknown(req, query)
                 return encoded(handler(Call(app, caller, body_of(req, body), req)), correlation_id)
         except ZalionError as error:
-            logs.log("request.refused", code=error.code, route=handler.__name__)
+            # what is the caller's to mend is told the caller in full; why we could not, whoever runs this
+            ours = None if error.fate == "done" else error
+            logs.log("request.refused", code=error.code, error=ours, route=handler.__name__)
             return _told(req, who, error, correlation_id)
         except Exception as error:  # noqa: BLE001 - the last edge: a bug is logged and answered in our form
             logs.log("request.failed", level=logging.ERROR, error=error, route=handler.__name__)

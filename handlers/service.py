@@ -6,7 +6,7 @@ from handlers import openapi
 from handlers.answers import Answer
 from handlers.calls import Call
 from handlers.http import Reply, Routes
-from shared import checking
+from shared import bootstrap, checking
 from shared.contract import Health
 
 bp = Routes()
@@ -15,7 +15,7 @@ bp = Routes()
 @bp.endpoint("GET", "health", who="anyone", answer=Health, also=(Reply(503, "application/json", Health),))
 def health(call: Call[None]) -> Answer:
     """Readiness by part, and what lies in poison queues; 503 where a part does not answer."""
-    found = checking.health(call.app)
+    found = checking.health(call.app, bootstrap.tokens())
     return Answer(found, status=503 if found.status == "failed" else 200)
 
 

@@ -285,10 +285,34 @@ resource poisonAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
     windowSize: 'PT5M'
     criteria: {
       allOf: [{
-        query: 'traces | where message has "api.unclear" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "settings.wrong" or message has "sign_in.unclear" or message has "tick.failed"'
+        query: 'traces | where message has "api.unclear" or message has "health.failed" or message has "job.failed" or message has "job.poisoned" or message has "registration.refused" or message has "request.failed" or message has "settings.wrong" or message has "sign_in.unclear" or message has "tick.failed"'
         timeAggregation: 'Count'
         operator: 'GreaterThan'
         threshold: 0
+      }]
+    }
+    actions: { actionGroups: [told.id] }
+  }
+}
+
+// Where the timer does not run nothing is read or sent, and our code has no word to log. The host's own record of
+// each run is there whatever `logLevel` is.
+resource silenceAlert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = {
+  name: 'silence-${name}'
+  location: location
+  properties: {
+    displayName: 'The timer does not run'
+    severity: 1
+    enabled: true
+    scopes: [insights.id]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    criteria: {
+      allOf: [{
+        query: 'requests | where name == "tick"'
+        timeAggregation: 'Count'
+        operator: 'LessThan'
+        threshold: 1
       }]
     }
     actions: { actionGroups: [told.id] }

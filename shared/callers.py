@@ -67,6 +67,11 @@ class _Keys:
         self._fetched = self._asked = -math.inf
         self._failed: Exception | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last fetch failed; nothing is fetched for the answer."""
+        return self._failed is not None
+
     def find(self, kid: str) -> jwt.PyJWK | None:
         """Return a key, None if the issuer has no such. Raises Temporary where that cannot be known."""
         if self._is_due(kid) and self._lock.acquire(blocking=self._known(kid) is None):
@@ -112,6 +117,11 @@ class Tokens:
         self._issuer = issuer
         self._audience = audience
         self._keys = _Keys(jwks_url)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the issuer's keys could not be had when they were last needed; it is not asked for that."""
+        return self._keys.failed
 
     def caller(self, authorization: str | None) -> Caller:
         """Return who the `Authorization` header speaks for. Raises Unauthenticated or Temporary."""

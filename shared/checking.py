@@ -1,12 +1,13 @@
 """What somebody asks when it does not work: is the service ready, what is wrong with this mailbox?"""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Literal
 
-from shared import audit, resuming
+from shared import audit, logs, resuming
 from shared.app import DELIVER, SYNC, App
-from shared.callers import Caller
+from shared.callers import Caller, Tokens
 from shared.contract import CheckResource, Health
 from shared.deliverability import Examination
 from shared.errors import ConsentRequired, ZalionError
@@ -22,32 +23,41 @@ HEALTH_LASTS = timedelta(seconds=5)
 https://learn.microsoft.com/azure/key-vault/general/service-limits#secrets-managed-storage-account-keys-and-vault-transactions
 """
 
+OVERDUE = timedelta(minutes=10)
+"""Several ticks: a timer that is late, or a store that was away for a moment, is no news."""
+
 AGAIN = "Test again in a few minutes; if it still fails, ask who runs the mail server what its answer means."
 
 
-def health(app: App) -> Health:
-    """Ask every part whether it answers, and count poisoned jobs. No secrets, no customer data.
+_Found = tuple[Literal["ok", "warning"], str, str | None]
+"""How a part does, in which words, and what to do about it."""
+
+
+def health(app: App, tokens: Tokens) -> Health:
+    """Ask every part whether it answers, and count what is poisoned or overdue. No secrets, no customer data.
 
     Anybody may ask, and as often as they like: the parts are asked every `HEALTH_LASTS` only.
     """
     known = app.health
     with known.lock:
         if known.until is None or app.clock() >= known.until:
-            known.found = _looked_at(app)
+            known.found = _looked_at(app, tokens)
             known.until = app.clock() + HEALTH_LASTS
         found: Health = known.found
     return found
 
 
-def _looked_at(app: App) -> Health:
-    parts: list[tuple[str, Callable[[], None]]] = [
-        ("tables", app.records.ping),
-        ("blobs", app.blobs.ping),
-        ("vault", app.vault.ping),
+def _looked_at(app: App, tokens: Tokens) -> Health:
+    poison: dict[str, int] = {}
+    parts: list[tuple[str, str, Callable[[], _Found]]] = [
+        ("tables", "STORAGE", lambda: _answers(app.records.ping)),
+        ("blobs", "STORAGE", lambda: _answers(app.blobs.ping)),
+        ("vault", "KEY_VAULT_URL and KEY_VAULT_VERIFY_CHALLENGE", lambda: _answers(app.vault.ping)),
+        ("queues", "STORAGE", lambda: _queues(app, poison)),
+        ("schedule", "STORAGE", lambda: _schedule(app)),
+        ("issuer", "AUTH_JWKS_URL", lambda: _issuer(tokens)),
     ]
-    checks = [_part(name, ping) for name, ping in parts]
-    poison, queues = _poison(app)
-    checks.append(queues)
+    checks = [_part(*part) for part in parts]
     states = {check.status for check in checks}
     status: Literal["ok", "degraded", "failed"] = (
         "failed" if "failed" in states else "degraded" if "warning" in states else "ok"
@@ -55,24 +65,52 @@ def _looked_at(app: App) -> Health:
     return Health(status=status, checks=checks, poison=poison)
 
 
-def _part(name: str, ping: Callable[[], None]) -> CheckResource:
+def _part(name: str, settings: str, look: Callable[[], _Found]) -> CheckResource:
+    """Have a look at a part; `settings` say where it is."""
     try:
-        ping()
+        status, detail, fix = look()
     except ZalionError as error:
         return CheckResource(name=name, status="failed", detail=error.detail, fix=error.fix)
-    return CheckResource(name=name, status="ok", detail="answers")
+    except Exception as error:  # noqa: BLE001 - what no store of ours can mean is a part that is none
+        logs.log("health.failed", level=logging.ERROR, error=error, part=name)
+        fix = f"Check {settings}; the log has more under `health.failed`."
+        return CheckResource(name=name, status="failed", detail="The part is misconfigured.", fix=fix)
+    return CheckResource(name=name, status=status, detail=detail, fix=fix)
 
 
-def _poison(app: App) -> tuple[dict[str, int], CheckResource]:
-    try:
-        counts = {f"{queue}-poison": app.queues.length(f"{queue}-poison") for queue in (SYNC, DELIVER)}
-    except ZalionError as error:
-        return {}, CheckResource(name="queues", status="failed", detail=error.detail, fix=error.fix)
-    if any(counts.values()):
-        fix = "Find the error by the correlation id in the logs; then `python -m tools.requeue` puts it back."
-        detail = "Some jobs failed for good and wait in a poison queue."
-        return counts, CheckResource(name="queues", status="warning", detail=detail, fix=fix)
-    return counts, CheckResource(name="queues", status="ok", detail="no poison")
+def _answers(ping: Callable[[], None]) -> _Found:
+    ping()
+    return "ok", "answers", None
+
+
+def _queues(app: App, poison: dict[str, int]) -> _Found:
+    """Count the failed jobs into `poison`."""
+    poison |= {f"{queue}-poison": app.queues.length(f"{queue}-poison") for queue in (SYNC, DELIVER)}
+    if not any(poison.values()):
+        return "ok", "no poison", None
+    fix = "Find the error by the correlation id in the logs; then `python -m tools.requeue` puts it back."
+    return "warning", "Some jobs failed for good and wait in a poison queue.", fix
+
+
+def _schedule(app: App) -> _Found:
+    """Whether the timer runs: each minute it takes off the schedule what is due.
+
+    A warning only. Were this no readiness, whoever restarts what is not ready would keep it from catching up.
+    """
+    now = app.clock()
+    first = next(app.schedule.until(now - OVERDUE), None)
+    if first is None:
+        return "ok", "nothing is overdue", None
+    fix = "Look in the logs for runs of the timer `tick`, and for `tick.failed` and `tick.postponed`."
+    return "warning", f"Work is {(now - first.at) // timedelta(minutes=1)} minutes overdue.", fix
+
+
+def _issuer(tokens: Tokens) -> _Found:
+    """What the last call with a token found out. A warning: known keys may serve on, and no restart helps."""
+    if tokens.cut_off:
+        fix = "See whether AUTH_JWKS_URL is right and can be reached from here."
+        return "warning", "The keys of the token issuer could not be fetched when they were last needed.", fix
+    return "ok", "no failure known", None
 
 
 def doctor(app: App, caller: Caller, mailbox_id: str, selector: str | None = None) -> list[CheckResource]:

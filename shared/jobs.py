@@ -22,6 +22,9 @@ Type = Literal[
     "disconnect",
 ]
 
+OF_A_MAILBOX = frozenset({"sync", "subscribe", "grant", "resume", "disconnect"})
+"""Types whose `id` is a mailbox's."""
+
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
     """One nudge.
@@ -29,8 +32,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     Attributes:
         type: what to look at.
         org_id: whose.
-        id: mailbox (`sync`, `subscribe`, `grant`, `resume`, `disconnect`), provider (`expiry`, `mended`),
-            message (`deliver`), conversation (`carry`) or day (`settle`).
+        id: mailbox (`OF_A_MAILBOX`), provider (`expiry`, `mended`), message (`deliver`), conversation
+            (`carry`) or day (`settle`).
         case_id, conversation_id: where the message of a `deliver` is found; the case may have changed since.
         token, every, next: the poll schedule that sent it, see `scheduling`.
         look: Message-IDs that became known late, to look for once.

@@ -6,6 +6,7 @@ exception is ever handed to `logging`, because foreign ones quote what they were
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from shared.errors import ZalionError
 
 NOISY = ("azure", "urllib3", "msal", "imapclient", "google", "googleapiclient", "exchangelib", "httpx")
 """Libraries that log addresses, URLs with codes, or protocol lines below WARNING."""
+
+_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:@]+@[^\s<>()\[\]\"',;:@]+")
+"""In the words of a mail server, which our errors repeat to the mailbox's owner: `450 4.2.0 <anna@...>`."""
 
 MOST_CAUSES = 5
 MOST_FRAMES = 30
@@ -45,6 +49,7 @@ class Fields(TypedDict, total=False):
     method: str
     org_id: str | None
     outcome: str | None
+    part: str
     provider: str | None
     retry_after: float
     review: int
@@ -73,7 +78,7 @@ def log(
 ) -> None:
     """Log an event (past tense, e.g. `message.sent`) with the bound context.
 
-    `error` is told by class, causes and stack; in words only if it is one of our ten.
+    `error` is told by class, causes and stack; in words, but for addresses, only if it is one of our ten.
     Raises TypeError for a field that is not in `Fields`.
     """
     unknown = fields.keys() - Fields.__annotations__.keys()
@@ -141,7 +146,7 @@ def _described(error: BaseException) -> dict[str, Any]:
         "stack": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     if isinstance(error, ZalionError):
-        described |= {"code": error.code, "detail": str(error)}
+        described |= {"code": error.code, "detail": _ADDRESS.sub("(address)", str(error))}
     return described
 
 

@@ -4,6 +4,7 @@
 The README's table and the completeness tests come from `table()`.
 """
 
+import base64
 import ipaddress
 import os
 import re
@@ -155,6 +156,26 @@ def _web(text: str) -> str:
     return _https(text)
 
 
+def _connection_string(text: str) -> str:
+    """Check what every SDK wants of one: the table SDK is the strictest about `UseDevelopmentStorage`."""
+    if text.lower() == "usedevelopmentstorage=true":
+        return text
+    parts = (part.partition("=") for part in text.rstrip(";").split(";"))
+    given = {name.lower(): value for name, _, value in parts}
+    place = given.get("accountname") or all(given.get(f"{store}endpoint") for store in _STORES)
+    by_key = given.get("accountname") and _is_key(given.get("accountkey", ""))
+    if not all(given.values()) or not (by_key or (place and given.get("sharedaccesssignature"))):
+        raise ValueError("must be a connection string with AccountName and AccountKey")
+    return text
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except ValueError:
+        return False
+
+
 def _items(text: str) -> tuple[str, ...]:
     return tuple(item for item in (part.strip() for part in text.split(",")) if item)
 
@@ -233,6 +254,7 @@ _NAME = r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}"
 _PUBSUB = ("GOOGLE_TOPIC", "GOOGLE_SUBSCRIPTION", "GOOGLE_PUSHER")
 """With one of them missing Gmail would be asked for a push that nobody takes, or none."""
 
+_STORES = ("table", "blob", "queue")
 _STORAGE_URLS = ("STORAGE__tableServiceUri", "STORAGE__blobServiceUri", "STORAGE__queueServiceUri")
 _HOST_FORMS = (
     "AzureWebJobsStorage",
@@ -241,7 +263,7 @@ _HOST_FORMS = (
 )
 
 SETTINGS = (
-    Setting("STORAGE", "connection string of the data account (local)", _text, required=False),
+    Setting("STORAGE", "connection string of the data account (local)", _connection_string, required=False),
     Setting(
         _STORAGE_URLS[0], "the data account's tables, instead of STORAGE (Azure)", _https, required=False
     ),
@@ -261,6 +283,17 @@ SETTINGS = (
     ),
     Setting(_HOST_FORMS[1], "the host's account, instead of AzureWebJobsStorage", _text, required=False),
     Setting(_HOST_FORMS[2], "the host's blobs, instead of AzureWebJobsStorage", _https, required=False),
+    Setting("AzureWebJobsStorage__queueServiceUri", "its queues, beside its blobs", _https, required=False),
+    Setting("AzureWebJobsStorage__tableServiceUri", "its tables, beside its blobs", _https, required=False),
+    Setting(
+        "AzureWebJobsStorage__clientId", "client id of the identity that may use it", _text, required=False
+    ),
+    Setting(
+        "AzureWebJobsStorage__credential",
+        "makes the Functions host use that identity for its own account",
+        _one_of("managedidentity"),
+        required=False,
+    ),
     Setting("KEY_VAULT_URL", "the vault that keeps every secret", _https),
     Setting(
         "KEY_VAULT_VERIFY_CHALLENGE",

@@ -50,7 +50,12 @@ def run(app: App, text: str) -> None:
     own_id = secrets.token_hex(8)
     with logs.bind(correlation_id=own_id), logs.telling("job.failed"):
         job = jobs.read(text)  # a newer version may have written it
-    bound = logs.bind(correlation_id=job.correlation_id or own_id, org_id=job.org_id, job=job.type)
+    bound = logs.bind(
+        correlation_id=job.correlation_id or own_id,
+        org_id=job.org_id,
+        mailbox_id=job.id if job.type in jobs.OF_A_MAILBOX else None,
+        job=job.type,
+    )
     with bound, logs.telling("job.failed"):
         try:
             taken = app.shares.taken(job.org_id, jobs.queue_of(job), JOBS, app.clock)
@@ -61,7 +66,7 @@ def run(app: App, text: str) -> None:
         except Temporary as error:
             _later(app, job, error)
         except ZalionError as error:
-            logs.log("job.ended", code=error.code)
+            logs.log("job.ended", code=error.code, error=error)
 
 
 def _sync(app: App, job: Job) -> None:
@@ -101,7 +106,7 @@ def _back(app: App, job: Job, error: Busy) -> None:
     now = app.clock()
     # one that waits for something longer is no reason to wait as long
     if now < app.put_back.get(same, now) <= now + timedelta(seconds=error.retry_after * 1.3):
-        logs.log("job.merged", mailbox_id=job.id if job.type == "sync" else None)
+        logs.log("job.merged")
         return
     jobs.put(app, job, delay=delay)
     if len(app.put_back) >= MOST_PUT_BACK:
@@ -117,11 +122,11 @@ def _later(app: App, job: Job, error: Temporary) -> None:
     """
     again = msgspec.structs.replace(job, attempt=job.attempt + 1)
     if again.attempt >= ATTEMPTS and job.type in {"sync", "resume"}:
-        logs.log("job.left_to_the_polls", code=error.code, mailbox_id=job.id)
+        logs.log("job.left_to_the_polls", code=error.code, error=error)
         return
     if again.attempt >= ATTEMPTS:
-        logs.log("job.poisoned", level=logging.ERROR, code=error.code)
+        logs.log("job.poisoned", level=logging.ERROR, code=error.code, error=error)
         app.queues.put(f"{jobs.queue_of(job)}-poison", msgspec.json.encode(again).decode())
         return
-    logs.log("job.postponed", code=error.code, attempt=again.attempt)
+    logs.log("job.postponed", code=error.code, attempt=again.attempt, error=error)
     jobs.put(app, again, delay=min(error.retry_after * 2**job.attempt, LONGEST_PAUSE))

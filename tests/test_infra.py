@@ -18,12 +18,25 @@ README = (INFRA / "README.md").read_text()
 MAIN = (INFRA / "main.bicep").read_text()
 ROLES = (INFRA / "roles.bicep").read_text()
 EVERYTHING = MAIN + ROLES
+FULL = re.MULTILINE | re.DOTALL
 
 
-def test_every_setting_that_the_code_reads_is_set():
-    declared = set(re.findall(r"^  ([A-Z]\w+?)(?:__\w+)?: ", MAIN, re.MULTILINE))
-    read = {setting.name.partition("__")[0] for setting in SETTINGS}
-    assert read <= declared
+NOT_IN_AZURE = {"STORAGE", "AzureWebJobsStorage", "AzureWebJobsStorage__accountName"}
+"""Other forms of what is set."""
+
+OF_THE_PLATFORM = {
+    "PYTHON_THREADPOOL_THREAD_COUNT",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+}
+"""The worker and the host read them, and we do not."""
+
+
+def test_the_settings_that_are_set_are_those_that_are_known():
+    declared = set(
+        re.findall(r"^  (\w+): ", re.search(r"^var settings = {\n(.*?)^}", MAIN, FULL)[1], re.MULTILINE)
+    )
+    assert declared == {setting.name for setting in SETTINGS} - NOT_IN_AZURE | OF_THE_PLATFORM
 
 
 def test_the_readme_names_every_parameter():
@@ -95,7 +108,18 @@ def test_whatever_is_logged_as_an_error_raises_the_alert():
     assert events == set(re.findall(r'message has "([\w.]+)"', query))
     sampling = json.loads((INFRA.parent / "host.json").read_text())["logging"]["applicationInsights"]
     assert "Trace" in sampling["samplingSettings"]["excludedTypes"].split(";")
-    assert "actions: { actionGroups: [told.id] }" in MAIN
+    assert MAIN.count("actions: { actionGroups: [told.id] }") == MAIN.count("/scheduledQueryRules@") == 2
+
+
+def test_a_timer_that_does_not_run_raises_an_alert_whatever_is_logged():
+    rule = re.search(r"^resource silenceAlert .*?^}$", MAIN, FULL)[0]
+    assert "query: 'requests | where name == \"tick\"'" in rule
+    for line in ("windowSize: 'PT15M'", "operator: 'LessThan'", "threshold: 1", "actionGroups: [told.id]"):
+        assert line in rule
+    assert '@bp.function_name("tick")' in (INFRA.parent / "handlers" / "timers.py").read_text()
+    logging = json.loads((INFRA.parent / "host.json").read_text())["logging"]
+    assert logging["logLevel"]["Host.Results"] == "Information", "else the host keeps no record of a run"
+    assert "Request" in logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
 
 
 def test_braces_and_brackets_are_balanced():

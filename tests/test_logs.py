@@ -103,6 +103,13 @@ def test_our_own_errors_are_told_in_words_and_their_causes_by_class(caplog: pyte
     assert "hunter2" not in caplog.text
 
 
+def test_no_address_that_a_mail_server_quotes_is_in_our_log(caplog: pytest.LogCaptureFixture) -> None:
+    said = "The mail server asks to try again later: 450 4.2.0 <anna@supplier.example>: greylisted"
+    logs.log("job.postponed", error=Temporary(said))
+    [line] = lines(caplog)
+    assert line["error"]["detail"] == said.replace("anna@supplier.example", "(address)")
+
+
 def test_what_ends_a_job_is_an_error_in_our_log_whatever_it_is(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Temporary), logs.telling("tick.failed"):
         raise Temporary("The store does not let the app in.")

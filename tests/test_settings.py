@@ -7,6 +7,7 @@ import pytest
 
 from shared import settings
 from shared.settings import SettingsError, load
+from shared.storage import blobs, queues, tables
 
 pytestmark = pytest.mark.fast
 
@@ -74,6 +75,45 @@ def test_every_missing_setting_is_named_at_once_with_its_purpose() -> None:
         assert f"{name} is missing: {purpose}" in text
     assert "STORAGE is missing" in text
     assert "AzureWebJobsStorage is missing" in text
+
+
+KEY = "AccountKey=a2V5"
+URLS = ";".join(f"{store}Endpoint=https://data.{store}.example" for store in ("Table", "Blob", "Queue"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "DefaultEndpointsProtocol=https;AccountName=std",
+        f"DefaultEndpointsProtocol=https;{KEY}",
+        "AccountName=std;AccountKey=not base64",
+        f"AccountName=;{KEY}",
+        f"AccountName=std;{KEY};more",
+        "SharedAccessSignature=sv=1",
+        "UseDevelopmentStorage=yes",
+        "https://data.table.core.windows.net",
+    ],
+)
+def test_a_connection_string_that_leads_nowhere_is_named_and_not_repeated(wrong: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**SAMPLE, "STORAGE": wrong})
+    assert "STORAGE must be a connection string" in str(caught.value)
+    assert "std" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "UseDevelopmentStorage=true",
+        f"AccountName=std;{KEY}",
+        f"DefaultEndpointsProtocol=http;AccountName=std;{KEY};{URLS};",
+        f"{URLS};SharedAccessSignature=sv=1&sig=x%3D",
+    ],
+)
+def test_every_form_of_a_connection_string_that_the_sdks_take_is_taken(right: str) -> None:
+    found = load({**SAMPLE, "STORAGE": right}).storage
+    for connect in (tables.connect, blobs.connect, queues.connect):
+        connect(found)
 
 
 def test_two_of_the_three_storage_urls_are_not_enough() -> None:
@@ -147,7 +187,7 @@ def test_private_hosts_are_compared_in_lower_case() -> None:
 
 
 def test_the_connection_string_is_in_no_representation() -> None:
-    found = load({**SAMPLE, "STORAGE": "AccountName=a;AccountKey=topsecret"})
+    found = load({**SAMPLE, "STORAGE": "AccountName=a;AccountKey=topsecretkey"})
     assert "topsecret" not in repr(found)
 
 

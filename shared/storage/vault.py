@@ -76,9 +76,13 @@ class KeyVaultVault:
             self._purge(name)
 
     def ping(self) -> None:
-        """See `Vault.ping`. Asks for a secret that need not exist."""
-        with _settled(), suppress(ResourceNotFoundError):
-            self._client.get_secret("ping")
+        """See `Vault.ping`. Asks for a secret that need not exist; only a vault says that it does not."""
+        with _settled():
+            try:
+                self._client.get_secret("ping")
+            except ResourceNotFoundError as error:
+                if error.error is None or error.error.code != "SecretNotFound":
+                    raise Temporary("What answers is no Key Vault.", fix="Correct KEY_VAULT_URL.") from error
 
     def _set(self, name: str, value: str) -> str:
         version = self._client.set_secret(_checked(name), value).properties.version

@@ -121,7 +121,14 @@ def test_health_and_the_contract_are_open_to_anyone(office, api):
 
     health = requests.get(f"{api}/health", timeout=20).json()
     assert health["status"] in {"ok", "degraded"}
-    assert {check["name"] for check in health["checks"]} == {"tables", "blobs", "vault", "queues"}
+    assert {check["name"] for check in health["checks"]} == {
+        "tables",
+        "blobs",
+        "vault",
+        "queues",
+        "schedule",
+        "issuer",
+    }
     document = requests.get(f"{api}/openapi.json", timeout=20).json()
     assert document["openapi"].startswith("3.1")
     assert "post" in document["paths"]["/cases/{caseId}/emails"]

@@ -144,27 +144,51 @@ def test_a_job_that_finds_no_settings_tells_the_log_which():
     assert (line["event"], "AUTH_ISSUER is missing" in line["error"]["detail"]) == ("settings.wrong", True)
 
 
+NOWHERE = (
+    "AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
+    "QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"
+)
+
+
+def without_a_store(script):
+    """Run it as a process whose store does not answer."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **settings(), "STORAGE": NOWHERE},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_a_tick_whose_store_does_not_answer_is_in_our_log_as_an_error_and_told_to_the_host():
     script = (
         "from types import SimpleNamespace\n"
         "from handlers.timers import tick\n"
         "tick._function.get_user_function()(SimpleNamespace(past_due=False))"
     )
-    nowhere = "AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
-    nowhere += "QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **settings(), "STORAGE": nowhere},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = without_a_store(script)
     line = json.loads(run.stderr.splitlines()[0])
     assert (line["event"], line["level"]) == ("tick.failed", "ERROR")
     assert (line["job"], line["error"]["code"]) == ("tick", "temporary")
     assert "Temporary" in run.stderr.splitlines()[-1]
+
+
+def test_why_a_request_was_refused_is_in_our_log_where_it_is_ours_to_mend_and_else_the_callers_to_read():
+    script = (
+        "import azure.functions as func, function_app\n"
+        "from handlers.http import respond\n"
+        "request = func.HttpRequest('GET', '/', headers={}, body=b'')\n"
+        "for who, handler in (('anyone', lambda call: call.app.records.ping()), ('member', None)):\n"
+        "    respond(request, handler or (lambda call: None), who, None)"
+    )
+    lines = [json.loads(line) for line in without_a_store(script).stderr.splitlines()]
+    ours, theirs = [line for line in lines if line["event"] == "request.refused"]
+    assert (ours["code"], ours["error"]["detail"]) == ("temporary", "Table storage cannot be reached.")
+    assert any("shared/storage/tables.py" in frame for frame in ours["error"]["stack"])
+    assert (theirs["code"], "error" in theirs) == ("unauthenticated", False)
 
 
 def test_importing_the_app_loads_no_provider_and_no_azure_client():

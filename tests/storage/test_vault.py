@@ -165,6 +165,13 @@ def test_an_unreachable_vault_is_temporary(parts: Parts) -> None:
         store.ping()
 
 
+def test_another_server_that_knows_no_such_page_is_no_vault(parts: Parts) -> None:
+    store = KeyVaultVault(vault.connect(parts.issuer.url, azure.identity(None), verify_challenge=False))
+    with pytest.raises(Temporary, match=r"What answers is no Key Vault\.") as caught:
+        store.ping()
+    assert "KEY_VAULT_URL" in str(caught.value.fix)
+
+
 def test_a_vault_whose_challenge_is_for_another_domain_gets_no_token(parts: Parts) -> None:
     store = KeyVaultVault(vault.connect(parts.key_vault.url, azure.identity(None)))
     with pytest.raises(ValueError, match="does not match the requested domain"):

@@ -1,31 +1,38 @@
 """Health and the doctor: each failure is named with its fix."""
 
+import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from shared import checking, integrating, roundtrip
+from sandbox.issuer import AUDIENCE, Issuer
+from shared import bootstrap, checking, integrating, roundtrip, scheduling
+from shared.callers import Tokens
 from shared.contract import PutIntegration
 from shared.errors import RateLimited, Temporary
 from shared.providers.pop3 import Pop3Receiver
-from shared.storage.base import Save
+from shared.settings import load
+from shared.storage.base import Due, Save
 from tests import exchange
 from tests.doors import Guard, guarded
 from tests.providers.parts import connection
 from tests.providers.scripted import ScriptedImap, ScriptedPop3, ScriptedSmtp
-from tests.scenes import caller
+from tests.scenes import caller, clear, health
 
 
-@pytest.mark.parametrize(("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues")])
+@pytest.mark.parametrize(
+    ("place", "part"), [(1, "tables"), (2, "blobs"), (3, "vault"), (4, "queues"), (6, "schedule")]
+)
 def test_a_part_that_does_not_answer_is_named(scene, place, part):
     guard = Guard(place, "error", lambda _: Temporary("It does not answer.", fix="Start it."))
     scene.clock.advance(seconds=10)
-    health = checking.health(guarded(scene.app, guard))
-    assert health.status == "failed"
-    failed = [check for check in health.checks if check.status == "failed"]
+    found = health(guarded(scene.app, guard))
+    assert found.status == "failed"
+    failed = [check for check in found.checks if check.status == "failed"]
     assert [(check.name, check.fix) for check in failed] == [(part, "Start it.")]
 
 
@@ -34,13 +41,64 @@ def test_who_asks_again_and_again_asks_the_parts_no_more_often(scene):
     app = guarded(scene.app, guard)
     scene.clock.advance(seconds=10)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: checking.health(app), range(40)))
+        found = list(pool.map(lambda _: health(app), range(40)))
     assert guard.count("vault.") == 1
-    assert len(guard.calls) == 5
-    assert all(health is found[0] for health in found)
+    assert len(guard.calls) == 6
+    assert all(one is found[0] for one in found)
     scene.clock.advance(seconds=5)
-    checking.health(app)
+    health(app)
     assert guard.count("vault.") == 2
+
+
+def part(found, name):
+    return next(check for check in found.checks if check.name == name)
+
+
+def test_a_part_whose_setting_is_wrong_is_named_with_the_setting_and_what_came_of_it_is_in_the_log(
+    scene, caplog
+):
+    environment = {**scene.world.environment(), "KEY_VAULT_VERIFY_CHALLENGE": "true"}
+    found = health(bootstrap.build(load(environment), scene.clock))
+    assert found.status == "failed"
+    check = part(found, "vault")
+    assert (check.status, check.detail) == ("failed", "The part is misconfigured.")
+    assert "KEY_VAULT_VERIFY_CHALLENGE" in check.fix
+    assert part(found, "tables").status == "ok"
+    [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == "zalion"]
+    assert (line["event"], line["level"], line["part"]) == ("health.failed", "ERROR", "vault")
+    assert line["error"]["class"] == "builtins.ValueError"
+
+
+def test_a_token_issuer_that_did_not_answer_is_named_and_not_asked_again_for_that(scene):
+    issuer = Issuer()
+    tokens = Tokens(issuer.url, AUDIENCE, f"{issuer.url}/jwks.json")
+    issuer.fail_next(1, 503)
+    with pytest.raises(Temporary):
+        tokens.caller(f"Bearer {issuer.issue('org-1', 'anna@imap.example')}")
+    asked = issuer.calls.total()
+    scene.clock.advance(seconds=10)
+    found = checking.health(scene.app, tokens)
+    issuer.stop()
+    assert (found.status, part(found, "issuer").status) == ("degraded", "warning")
+    assert "AUTH_JWKS_URL" in part(found, "issuer").fix
+    assert issuer.calls.total() == asked
+
+
+def test_work_that_no_timer_has_taken_up_is_shown_and_is_no_reason_to_restart_the_app(scene):
+    def schedule():
+        scene.clock.advance(seconds=10)
+        found = health(scene.app)
+        return found.status, part(found, "schedule")
+
+    clear(scene.app)
+    assert schedule()[1].status == "ok"
+    scene.app.schedule.put(Due(scene.clock() - timedelta(hours=3), "outbox", scene.org_id, "-"))
+    status, check = schedule()
+    assert (status, check.status) == ("degraded", "warning")
+    assert check.detail in {"Work is 180 minutes overdue.", "Work is 181 minutes overdue."}
+    assert "tick" in check.fix
+    scheduling.tick(scene.app)
+    assert schedule()[1].status == "ok"
 
 
 def test_the_doctor_names_what_fails_and_how_to_mend_it(scene):

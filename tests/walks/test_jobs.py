@@ -26,9 +26,9 @@ from shared.errors import Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, SyncState
 from shared.shares import JOBS, Shares
-from shared.storage.base import Due, Move
+from shared.storage.base import Due, Move, Save
 from tests.doors import Guard, guarded
-from tests.scenes import build, build_behind, encoded
+from tests.scenes import build, build_behind, encoded, health
 from tests.walks.test_relaying import Queued
 
 
@@ -51,6 +51,10 @@ def next_read(scene, app, guard):
     return place
 
 
+def told(caplog):
+    return [json.loads(record.getMessage()) for record in caplog.records if record.name == "zalion"]
+
+
 def in_queue(scene, name):
     service = QueueServiceClient.from_connection_string(scene.world.environment()["STORAGE"])
     try:
@@ -69,18 +73,37 @@ def test_what_should_be_tried_later_goes_back_as_a_new_message(scene):
 
 
 def test_after_five_attempts_it_is_poison_and_health_and_a_quiet_log_show_it(scene, caplog):
-    from shared import checking
-
-    before = checking.health(scene.app).poison.get("deliver-poison", 0)
+    before = health(scene.app).poison.get("deliver-poison", 0)
     app = guarded(scene.app, Guard(fail_at=1, how="error", error=lambda _: Temporary("Busy.")))
     with caplog.at_level(logging.ERROR, logger="zalion"):
         working.run(app, encoded(Job("carry", scene.org_id, "c" * 16, attempt=4)))
-    assert '"event": "job.poisoned"' in caplog.text
+    [line] = [line for line in told(caplog) if line["event"] == "job.poisoned"]
+    assert line["error"]["detail"] == "Busy."
     scene.clock.advance(seconds=10)
-    health = checking.health(scene.app)
-    assert health.poison["deliver-poison"] == before + 1
-    assert health.status == "degraded"
+    found = health(scene.app)
+    assert found.poison["deliver-poison"] == before + 1
+    assert found.status == "degraded"
     assert in_queue(scene, "deliver-poison") == before + 1
+
+
+def test_what_keeps_a_job_from_its_end_is_in_a_quiet_log_with_its_mailbox_and_the_store(scene, caplog):
+    ended = replace(scene.mailbox, state="disconnected", schedule="-")
+    scene.app.records.commit(scene.org_id, Save(ended))
+    scene.world.vault.forbidden = True
+    try:
+        with caplog.at_level(logging.INFO, logger="zalion"):
+            for attempt in (0, 4):
+                working.run(
+                    scene.app, encoded(Job("disconnect", scene.org_id, scene.mailbox.id, attempt=attempt))
+                )
+    finally:
+        scene.world.vault.forbidden = False
+    lines = [line for line in told(caplog) if line["event"] in {"job.postponed", "job.poisoned"}]
+    assert [line["event"] for line in lines] == ["job.postponed", "job.poisoned"]
+    for line in lines:
+        assert line["mailbox_id"] == scene.mailbox.id
+        assert line["error"]["detail"] == "Key Vault does not let the app in."
+        assert any("shared/storage/vault.py" in frame for frame in line["error"]["stack"])
 
 
 def test_a_customers_server_that_is_down_all_day_poisons_nothing_and_its_polls_go_on(world, app, clock):
@@ -120,7 +143,7 @@ def test_a_job_that_cannot_be_read_is_in_our_log_and_raised_so_that_the_host_ret
 ):
     with caplog.at_level(logging.ERROR, logger="zalion"), pytest.raises(RuntimeError) as caught:
         working.run(scene.app, text)
-    [line] = [json.loads(record.getMessage()) for record in caplog.records if record.name == "zalion"]
+    [line] = told(caplog)
     assert (line["event"], line["level"]) == ("job.failed", "ERROR")
     assert line["correlation_id"] in str(caught.value)
     assert "version" not in str(line)
