@@ -19,7 +19,7 @@ from handlers.calls import Call, Query, body_of, correlation, refuse_unknown
 from shared import bootstrap, deadline, logs, pages
 from shared.app import App
 from shared.callers import Caller
-from shared.errors import ZalionError
+from shared.errors import OutcomeUnknown, Temporary, ZalionError
 from shared.shares import REQUESTS
 
 Who = Literal[
@@ -143,7 +143,7 @@ def respond(
                 return encoded(handler(Call(app, caller, body_of(req, body), req)), correlation_id)
         except ZalionError as error:
             # what is the caller's to mend is told the caller in full; why we could not, whoever runs this
-            ours = None if error.fate == "done" else error
+            ours = error if isinstance(error, Temporary | OutcomeUnknown) else None
             logs.log("request.refused", code=error.code, error=ours, route=handler.__name__)
             return _told(req, who, error, correlation_id)
         except Exception as error:  # noqa: BLE001 - the last edge: a bug is logged and answered in our form

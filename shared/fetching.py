@@ -25,11 +25,12 @@ def fetch(receiver: Receiver, envelope: Envelope) -> bytes:
 def fetch_with_headers(receiver: Receiver, ref: str, held: Review | None = None) -> tuple[Envelope, bytes]:
     """Fetch a mail wherever it lies by now, with what the provider says about it. Raises NotFound.
 
-    Its own headers do not tell when it arrived; a look for its Message-ID does. A held mail that lies
-    elsewhere is never taken for another one under its Message-ID.
+    Its own headers do not tell when it arrived; a look for its Message-ID does. Another mail is never
+    taken for a held one: neither under its Message-ID, nor where servers number anew without saying so.
     """
     try:
         raw = receiver.fetch(ref)
+        envelope = _as_held(mime.envelope(raw, ref=ref, size=len(raw)), held)
     except NotFound:
         if held is None:
             raise
@@ -37,9 +38,15 @@ def fetch_with_headers(receiver: Receiver, ref: str, held: Review | None = None)
         if there is None:
             raise
         return there, receiver.fetch(there.ref)
-    envelope = mime.envelope(raw, ref=ref, size=len(raw))
     same = (found for found in _looked(receiver, envelope.message_id) if found.ref == ref)
     return next(same, envelope), raw
+
+
+def _as_held(envelope: Envelope, held: Review | None) -> Envelope:
+    """Return it. Raises NotFound where another mail was held: one without a Message-ID is known by that."""
+    if held and (envelope.message_id if held.message_id is None else not is_held_as(envelope, held)):
+        raise NotFound("This mail is no longer where it was.")
+    return envelope
 
 
 def _looked(receiver: Receiver, message_id: str | None) -> Iterator[Envelope]:
