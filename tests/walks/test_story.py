@@ -37,9 +37,9 @@ def test_a_mail_goes_out_and_its_reply_and_the_owners_own_answer_come_back_withi
 
     own = write_from_own_program(scene, scene.raw(reply))
     a_poll_goes_by(scene)
-    assert [message.direction for message in scene.timeline()] == ["out", "in", "out"]
-    assert scene.timeline()[2].message_id == own["Message-ID"]
-    assert scene.timeline()[2].origin == "mailbox"
+    assert len(scene.timeline()) == 3
+    [kept] = [message for message in scene.timeline() if message.message_id == own["Message-ID"]]
+    assert (kept.direction, kept.origin) == ("out", "mailbox")
     assert len(scene.alice.inbox("Sent")) == 2
 
 
