@@ -44,7 +44,7 @@ def test_a_mail_goes_out_and_its_reply_and_the_owners_own_answer_come_back_withi
 
 
 def a_poll_goes_by(scene):
-    """Nobody asks for a look, and nothing is pushed."""
+    """Nobody asks for a look: the timer alone does."""
     scene.clock.advance(seconds=scene.mailbox.poll_seconds)
     scheduling.tick(scene.app)
     scene.work()
