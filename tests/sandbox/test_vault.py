@@ -12,6 +12,8 @@ from azure.core.exceptions import (
 from azure.identity import ManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient
 
+from sandbox.vault import PAGE
+
 
 @pytest.fixture
 def client(world):
@@ -47,11 +49,26 @@ def test_a_missing_secret_or_version_is_404(client, name):
         client.get_secret(name, "0" * 32)
 
 
-def test_lists_come_in_pages(client, name):
-    names = {f"{name}-{number}" for number in range(30)}
-    for each in names:
-        client.set_secret(each, "x")
-    assert names <= {each.name for each in client.list_properties_of_secrets()}
+def test_secrets_their_versions_and_deleted_ones_come_in_pages(world, client, name):
+    for number in range(PAGE + 5):
+        world.vault.seed(name, "x")
+        world.vault.seed(f"{name}-{number}", "x")
+        world.vault.seed(f"{name}-gone-{number}", "x")
+        client.begin_delete_secret(f"{name}-gone-{number}")
+    versions = paged(client.list_properties_of_secret_versions(name), "version")
+    assert len({*versions}) == len(versions) == PAGE + 5
+    wanted = {f"{name}-{number}" for number in range(PAGE + 5)}
+    assert wanted <= {*paged(client.list_properties_of_secrets(), "name")}
+    gone = {f"{name}-gone-{number}" for number in range(PAGE + 5)}
+    assert gone <= {*paged(client.list_deleted_secrets(), "name")}
+
+
+def paged(items, attribute):
+    """Read a list that takes more than one page."""
+    pages = [[getattr(each, attribute) for each in page] for page in items.by_page()]
+    assert [len(page) for page in pages[:-1]] == [PAGE] * (len(pages) - 1)
+    assert 0 < len(pages[-1]) <= PAGE < sum(map(len, pages))
+    return [each for page in pages for each in page]
 
 
 def test_properties_change_and_a_disabled_secret_is_403(client, name):

@@ -148,6 +148,7 @@ def test_a_bounce_marks_its_message_failed_with_the_servers_words(scene):
     assert bounced.error
     assert bounced.error.code.startswith("5.")
     assert "bounce@supplier.example" in bounced.error.detail
+    assert "mailbox unavailable" in bounced.error.detail
     assert newest(scene).mail_kind == "bounce"
 
 
@@ -301,7 +302,7 @@ def test_a_dismissed_mail_stays_dismissed(scene, held):
     assert held["Message-ID"] not in ids(scene)
 
 
-def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, arrived, watched, guard):
+def test_a_forged_sender_waits_for_its_owner_although_he_is_a_participant(scene, arrived, watched, guard):
     raw = write(
         scene.supplier.address,
         scene.alice.address,
@@ -315,6 +316,11 @@ def test_a_forged_sender_waits_for_review_although_he_is_a_participant(scene, ar
     scene.alice.receive(raw)
     assert scene.sync(app=watched)["review"] == 1
     assert guard.count(f"{scene.receiver}.fetch") == 0
+    [review] = scene.reviews()
+    message = reviewing.decide(scene.app, scene.caller, scene.mailbox.id, review.id, "file")
+    assert "Pay here" in (message.text or "")
+    assert message.id == newest(scene).id
+    assert scene.reviews() == []
 
 
 def stamped(scene, results):

@@ -92,6 +92,19 @@ def test_two_workers_at_once_on_one_mailbox_file_once(scene, arrived):
     assert sorted(ids(scene)[1:]) == sorted(wanted)
 
 
+def test_while_one_worker_reads_a_mailbox_no_other_does(scene, arrived):
+    wanted, other = reply(scene, arrived), Guard()
+
+    def then(name, _):
+        if name.startswith(scene.receiver) and not other.calls:
+            together(1, lambda: scene.sync(app=guarded(scene.app, other)))
+
+    scene.sync(app=guarded(scene.app, Acting(then=then)))
+    assert other.calls
+    assert other.count(scene.receiver) == 0
+    assert ids(scene)[1:] == [wanted]
+
+
 @pytest.mark.every_provider
 def test_several_workers_at_once_on_one_promise_send_once(scene):
     message = scene.send()
@@ -126,16 +139,16 @@ def test_who_asks_while_another_looks_is_served_by_that_look(scene, arrived):
 
 def test_a_changed_uidvalidity_starts_over_and_files_nothing_twice(scene, arrived):
     first = reply(scene, arrived)
+    scene.alice.move_all("Projects")
+    scene.mailbox = follow(scene, scene.mailbox, "Projects")
     scene.sync()
-    with imap(scene.world, scene.alice.address) as client:
-        client.create_folder("Projects")
-    box = scene.mailbox
-    scene.mailbox = follow(scene, box, "Projects")
-    scene.sync()
+    assert ids(scene)[1:] == [first]
+    again = scene.alice.inbox("Projects")
     with imap(scene.world, scene.alice.address) as client:
         client.delete_folder("Projects")
-        client.create_folder("Projects")
     second = reply(scene, arrived, "Second")
+    scene.alice.move_all("Projects")  # made anew: the mail has the number that the first one had
+    scene.alice.receive(*again, folder="Projects")
     scene.sync()
     scene.sync()
     assert ids(scene)[1:] == [first, second]
