@@ -12,7 +12,7 @@ import requests
 from sandbox.entra import Entra
 from sandbox.google import Google
 from sandbox.programs import MailSystem
-from sandbox.world import Organisation, World
+from sandbox.world import GOOGLE_TOPIC, Organisation, World
 
 
 class SeedError(Exception):
@@ -44,19 +44,23 @@ class Family:
 
     Attributes:
         domain: whose mail is there.
+        people: gives each user an account and a mailbox; dave administers, where somebody can.
         uses: integration -> the settings IT approves it with.
         mailbox: what a mailbox is connected with, beside its address.
         approve: IT's consent at the provider after the approval, where it needs one.
         sign_in: takes the link that a mailbox's user signs in at, where there is one.
         system: the simulator whose users have no mail program but ours (see `programs`).
+        facts: what a client of the system needs besides the CA (`providers` of sandbox.json).
     """
 
     domain: str
+    people: Callable[[World, Organisation], None]
     uses: Callable[[World], Mapping[str, Mapping[str, Any]]]
     mailbox: Callable[[World, Organisation, str], Mapping[str, Any]]
     approve: Callable[[World, Api, Organisation], None] = lambda *_: None
     sign_in: Callable[[World, str, str], None] = lambda *_: None
     system: Callable[[World], MailSystem] | None = None
+    facts: Callable[[World], Mapping[str, Any]] | None = None
 
 
 def places(world: World, **security: str) -> dict[str, dict[str, Any]]:
@@ -79,7 +83,47 @@ def _hosted(domain: str, receives: str, **security: str) -> Family:
             "secret": {"password": organisation.passwords[user]},
         }
 
-    return Family(domain, lambda world: places(world, **security), mailbox)
+    return Family(domain, _at_the_mail_server, lambda world: places(world, **security), mailbox)
+
+
+def _at_the_mail_server(world: World, organisation: Organisation) -> None:
+    for address, password in organisation.people():
+        world.add_user(address, password)
+
+
+def _at_microsoft(world: World, organisation: Organisation) -> None:
+    world.tenants[organisation.family] = world.add_microsoft_domain(organisation.domain)
+    for address, password in organisation.people():
+        world.add_microsoft_user(address, password, admin=address == organisation.address("dave"))
+
+
+def _at_google(world: World, organisation: Organisation) -> None:
+    for address, password in organisation.people():
+        world.add_google_user(address, password, admin=address == organisation.address("dave"))
+
+
+def _at_exchange(world: World, organisation: Organisation) -> None:
+    world.add_exchange_domain(organisation.domain)
+    for address, password in organisation.people():
+        world.add_exchange_user(address, password)
+
+
+def _facts_of_microsoft(world: World) -> dict[str, Any]:
+    return {
+        "entra": world.entra.url,
+        "graph": world.graph.base,
+        "clientId": world.microsoft_app.client_id,
+        "tenants": {name: each.id for name, each in world.tenants.items()},
+    }
+
+
+def _facts_of_google(world: World) -> dict[str, Any]:
+    return {
+        "url": world.google.url,
+        "clientId": world.google_app.client_id,
+        "serviceClientId": world.google_service.client_id,
+        "topic": GOOGLE_TOPIC,
+    }
 
 
 def _by_browser(name: str) -> Callable[[World, Organisation, str], dict[str, Any]]:
@@ -145,20 +189,31 @@ FAMILIES: Mapping[str, Family] = {
     "pop3": _hosted("pop3.example", "pop3", pop3="starttls", smtp="tls"),
     "microsoft": Family(
         "microsoft.example",
+        _at_microsoft,
         lambda _: {"microsoft": {}},
         _by_browser("microsoft"),
         _consent_at_microsoft,
         _browse_at_microsoft,
         lambda world: world.graph,
+        _facts_of_microsoft,
     ),
-    "ews": Family("ews.example", _exchange_place, _exchange_mailbox, system=lambda world: world.exchange),
+    "ews": Family(
+        "ews.example",
+        _at_exchange,
+        _exchange_place,
+        _exchange_mailbox,
+        system=lambda world: world.exchange,
+        facts=lambda world: {**_exchange_place(world)["ews"], "url": world.exchange.url},
+    ),
     "google": Family(
         "google.example",
+        _at_google,
         lambda _: {"google": {}},
         _by_browser("google"),
         _publish_proof,
         sign_in=_browse_at_google,
         system=lambda world: world.google,
+        facts=_facts_of_google,
     ),
 }
 """Between them, every way to speak to each part. `imap2` is the first one's stranger."""

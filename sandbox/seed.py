@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.families import FAMILIES, Api, Family, SeedError, places
-from sandbox.world import GOOGLE_TOPIC, Organisation, World
+from sandbox.world import Organisation, World
 
 CASE = "C-1001"
 SUPPLIER = "supplier@supplier.example"
@@ -17,7 +17,7 @@ def seed(world: World, url: str) -> dict[str, Any]:
     """Fill the world and the app, whose API is at `url`; return what `sandbox.json` holds."""
     world.add_user(SUPPLIER, SUPPLIER_PASSWORD)
     organisations = {
-        name: _organisation(world, url, family, world.add_organisation(name, family.domain))
+        name: _organisation(world, url, family, Organisation.of(name, family.domain))
         for name, family in FAMILIES.items()
     }
     supplier = {"address": SUPPLIER, "password": SUPPLIER_PASSWORD}
@@ -31,7 +31,8 @@ def seed(world: World, url: str) -> dict[str, Any]:
 
 
 def _organisation(world: World, url: str, family: Family, organisation: Organisation) -> dict[str, Any]:
-    """Approve the providers, open the case, and connect Alice's mailbox."""
+    """Give people their mailboxes, approve the providers, open the case, and connect Alice's mailbox."""
+    family.people(world, organisation)
     tokens = _tokens(world, organisation)
     admin, uses = Api(url, tokens["admin"]), family.uses(world)
     for name, settings in uses.items():
@@ -39,7 +40,7 @@ def _organisation(world: World, url: str, family: Family, organisation: Organisa
         admin.call("PUT", f"/integrations/{name}", body)
     family.approve(world, admin, organisation)
     alice = organisation.address("alice")
-    users = {organisation.address(user): word for user, word in organisation.passwords.items()}
+    users = dict(organisation.people())
     if family.system:
         world.programs.add(users, family.system(world))
     case = {"title": "Screws for the new hall", "members": [alice]}
@@ -91,19 +92,7 @@ def _providers(world: World) -> dict[str, Any]:
         "keyVault": {"url": world.vault.url},
         "issuer": {"url": world.issuer.url, "jwks": f"{world.issuer.url}/jwks.json"},
         "oauth": {"tokenUrl": f"{world.issuer.url}/oauth/token", "clientId": world.issuer.client_id},
-        "microsoft": {
-            "entra": world.entra.url,
-            "graph": world.graph.base,
-            "clientId": world.microsoft_app.client_id,
-            "tenants": {name: each.id for name, each in world.tenants.items()},
-        },
-        "ews": {"host": "localhost", "port": world.ports["exchange"], "url": world.exchange.url},
-        "google": {
-            "url": world.google.url,
-            "clientId": world.google_app.client_id,
-            "serviceClientId": world.google_service.client_id,
-            "topic": GOOGLE_TOPIC,
-        },
+        **{name: family.facts(world) for name, family in FAMILIES.items() if family.facts},
         "front": {"url": world.public_url},
         "logs": {"app": str(Path(world.directory).resolve()), "mail": str(world.dovecot.directory)},
     }

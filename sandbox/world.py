@@ -1,5 +1,6 @@
 """The sandbox's parts, started together: a small mail world, and the settings of an app in it."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,17 @@ class Organisation:
     domain: str
     passwords: dict[str, str] = field(repr=False)
 
+    @classmethod
+    def of(cls, family: str, domain: str) -> Self:
+        """Make up a customer; its family gives its users their mailboxes (`families.Family.people`)."""
+        passwords = {user: f"sandbox-{user}-{family}" for user in USERS}
+        return cls(family, f"org-{family}", domain, passwords)
+
+    def people(self) -> Iterator[tuple[str, str]]:
+        """Yield each user's address and password."""
+        for user, password in self.passwords.items():
+            yield self.address(user), password
+
     def address(self, user: str) -> str:
         """Return a user's address."""
         return f"{user}@{self.domain}"
@@ -87,7 +99,6 @@ class World:
         self.ports = Ports(base_port)
         self._persistent, self._access_log = persistent, access_log
         self._stack = ExitStack()
-        self.organisations: dict[str, Organisation] = {}
         self.tenants: dict[str, Tenant] = {}
 
     @property
@@ -240,27 +251,6 @@ class World:
         """Add an account that can be read by IMAP and POP3 and send by SMTP; its domain too."""
         self.add_domain(address.rpartition("@")[2])
         self.dovecot.add_user(address, password)
-
-    def add_organisation(self, family: str, domain: str, *, hosted: bool = True) -> Organisation:
-        """Add a customer and its users; `hosted` by our mail server, else by a simulator with a route."""
-        passwords = {user: f"sandbox-{user}-{family}" for user in USERS}
-        organisation = Organisation(family, f"org-{family}", domain, passwords)
-        if family.startswith("microsoft"):
-            self.tenants[family] = self.add_microsoft_domain(domain)
-            for user, password in passwords.items():
-                self.add_microsoft_user(organisation.address(user), password, admin=user == "dave")
-        elif family.startswith("google"):
-            for user, password in passwords.items():
-                self.add_google_user(organisation.address(user), password, admin=user == "dave")
-        elif family.startswith("ews"):
-            self.add_exchange_domain(domain)
-            for user, password in passwords.items():
-                self.add_exchange_user(organisation.address(user), password)
-        elif hosted:
-            for user, password in passwords.items():
-                self.add_user(organisation.address(user), password)
-        self.organisations[family] = organisation
-        return organisation
 
     def environment(self) -> dict[str, str]:
         """Return the settings of an app that lives in this world, and what makes it trust the CA."""

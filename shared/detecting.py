@@ -36,8 +36,6 @@ SERVICES = {
 }
 """RFC 6186 section 3, RFC 8314 section 5.1; the better ones first."""
 
-RANK = ("microsoft", "google", "imap", "pop3", "smtp")
-
 
 class _Found(NamedTuple):
     places: list[Proposal]
@@ -77,7 +75,7 @@ def _clouds(app: App, domain: str) -> list[Proposal]:
     names = [
         n for n, ends in CLOUDS.items() if any(f".{host}".endswith(end) for host in hosts for end in ends)
     ]
-    return [Proposal(provider=n, settings={}, source="mx") for n in names if n in registry.names()]
+    return [Proposal(provider=n, settings={}, source="mx") for n in names]
 
 
 def _service(app: App, domain: str, name: str) -> Callable[[], list[Proposal]]:
@@ -107,8 +105,8 @@ def _proposal(source: Source, place: Place) -> Proposal:
 
 
 def _distinct(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Best first: by provider, then as they were found; what two sources say is said once."""
-    ranked = sorted(proposals, key=lambda proposal: RANK.index(proposal.provider))
+    """Best first: by provider as the registry has them, then as found; what two sources say is said once."""
+    ranked = sorted(proposals, key=lambda proposal: registry.names().index(proposal.provider))
     kept: list[Proposal] = []
     for one in ranked:
         if (one.provider, one.settings) not in [(other.provider, other.settings) for other in kept]:

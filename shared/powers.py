@@ -38,6 +38,9 @@ HEADINGS: dict[Power, str] = {
 }
 
 _FIXES = "Give it a receiving provider that can: IMAP, Microsoft 365, Google or Exchange."
+"""Systems are named in words: to ask each one what it can would load its library at a cold start, for a
+sentence (decision 002). A test reads the names."""
+
 _LIMITS: tuple[Limit, ...] = (
     Limit(
         "receive",
@@ -52,8 +55,8 @@ _LIMITS: tuple[Limit, ...] = (
     Limit(
         "copy",
         "No copy of what is sent from a case lies in the Sent folder of its owner's mail program.",
-        "Let one provider receive and send, or receive over IMAP or EWS. A sending server that files copies "
-        "by itself is told so by its setting filesCopy.",
+        "Let one provider receive and send, or receive over IMAP or from Exchange. A sending server that "
+        "files copies by itself is told so by its setting filesCopy.",
     ),
     Limit(
         "draft",
@@ -70,7 +73,7 @@ _LIMITS: tuple[Limit, ...] = (
         "It cannot be searched, and has no folders to choose: old mail cannot be found and linked.",
         _FIXES,
     ),
-    Limit("push", "Its server does not tell us of new mail: it is looked at every {minutes} minutes."),
+    Limit("push", "Its server does not tell us of new mail: it is looked at every {often}."),
 )
 
 
@@ -98,8 +101,9 @@ def of_mailbox(mailbox: Mailbox, provider: Callable[[str], Provider]) -> Powers:
     receives = of_provider(provider(mailbox.receives_with)) if mailbox.receives_with else {}
     has = {**receives, **_sending(mailbox, provider)}
     minutes = mailbox.poll_seconds // 60
+    often = "minute" if minutes == 1 else f"{minutes} minutes"
     limits = [
-        Limit(limit.power, limit.detail.format(minutes=minutes), limit.fix)
+        Limit(limit.power, limit.detail.format(often=often), limit.fix)
         for limit in _LIMITS
         if not has.get(limit.power) and (limit.power not in _NEEDED or has.get(_NEEDED[limit.power]))
     ]

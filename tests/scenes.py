@@ -26,6 +26,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient, QueueMessage, TextBase64DecodePolicy
 
+from sandbox.families import places
 from shared import casework, checking, connecting, drafts, jobs, sending, syncing, working
 from shared.app import DELIVER, SYNC, App
 from shared.callers import Caller, Tokens
@@ -374,17 +375,13 @@ def connect(
     world: Any, app: App, org_id: str, person: Person_, receives_with: str | None = "imap", **changes: Any
 ) -> Mailbox:
     """Connect somebody's mailbox through the use case, as POST /mailboxes does."""
-    places = {
-        "imap": {"host": "localhost", "port": world.ports["imaps"], "security": "tls"},
-        "pop3": {"host": "localhost", "port": world.ports["pop3s"], "security": "tls"},
-        "smtp": {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"},
-    }
+    at = places(world, imap="tls", pop3="tls", smtp="starttls")
     body = ConnectMailbox(
         **{
             "address": person.address,
             "receives_with": receives_with,
             "sends_with": "smtp",
-            "settings": {name: place for name, place in places.items() if name in {receives_with, "smtp"}},
+            "settings": {name: place for name, place in at.items() if name in {receives_with, "smtp"}},
             "secret": {"password": PASSWORD},
             "since": datetime.now(UTC) - timedelta(minutes=5),
             **changes,

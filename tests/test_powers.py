@@ -14,7 +14,7 @@ RECEIVING = [None, *(name for name in names() if provider(name).receiver)]
 SENDING = [None, *(name for name in names() if provider(name).sender)]
 
 
-def able(receives, sends, settings=None):
+def able(receives, sends, settings=None, poll_seconds=900):
     now = datetime.now(UTC)
     box = Mailbox(
         "1",
@@ -26,7 +26,7 @@ def able(receives, sends, settings=None):
         "active",
         now,
         now,
-        poll_seconds=900,
+        poll_seconds=poll_seconds,
     )
     return powers.of_mailbox(box, provider)
 
@@ -52,6 +52,27 @@ def test_pop3_says_that_own_mail_from_another_program_is_not_seen():
     assert told.can == ("receive", "send")
     assert "another program" in limit(told, "sent").detail
     assert "every 15 minutes" in limit(told, "push").detail
+
+
+@pytest.mark.parametrize(("seconds", "often"), [(60, "every minute."), (120, "every 2 minutes.")])
+def test_how_often_a_mailbox_is_looked_at_reads_well(seconds, often):
+    assert limit(able("imap", "smtp", poll_seconds=seconds), "push").detail.endswith(often)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "power", "has"),
+    [
+        (("pop3", "smtp"), "sent", lambda one: one.receiver and one.sent_folder),
+        (("pop3", "smtp"), "search", lambda one: one.receiver and one.searcher),
+        (("pop3", "smtp"), "copy", lambda one: one.keeps_copies),
+        (("imap", "smtp"), "draft", lambda one: one.drafter),
+    ],
+)
+def test_the_systems_that_a_fix_names_are_those_that_have_the_power(lacks, power, has):
+    """By the first words of their titles."""
+    told = {word.strip(".,:;") for word in limit(able(*lacks), power).fix.split()}
+    known = {name: provider(name).title.split()[0] for name in names()}
+    assert {n for n in names() if known[n] in told} == {n for n in names() if has(provider(n))}
 
 
 def test_where_no_copy_of_sent_mail_can_lie_says_so():

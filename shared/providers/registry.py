@@ -20,7 +20,7 @@ _MODULES = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the known names; loads nothing."""
+    """Return the known names, what is proposed first before the others; loads nothing."""
     return tuple(_MODULES)
 
 

@@ -28,9 +28,15 @@ OUTLOOK = {"sent": "sentitems", "junk": "junkemail", "trash": "deleteditems"}
 
 
 class ReceivingStage(Protocol):
-    """A mailbox that can be filled from outside. Where it `keeps_copies`, Sent takes what another server sent."""
+    """A mailbox that can be filled from outside.
+
+    Attributes:
+        keeps_copies: whether Sent takes what another server sent.
+        page: so many mails fill a page, where there are more.
+    """
 
     keeps_copies: bool
+    page: int
 
     def receiver(
         self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
@@ -50,6 +56,9 @@ class ReceivingStage(Protocol):
 
     def rename(self, folder: str, name: str) -> None:
         """Rename a folder of the user's own."""
+
+    def bodies_given(self) -> int:
+        """How often the provider was given a mail's text, or asked for it: counted at the far side."""
 
     def wrong(self) -> Credential:
         """A credential that is refused."""
@@ -82,10 +91,17 @@ class SendingStage(Protocol):
 
 @dataclass
 class Imap:
-    """Dovecot."""
+    """Dovecot, read over a wire that notes what is asked for."""
 
     account: Account
     keeps_copies = True
+    page = 200
+    protocol: ClassVar[str] = "imap"
+    asks_for_text: ClassVar[str] = r"BODY(\.PEEK)?\[(?!HEADER)|RFC822(?!\.HEADER|\.SIZE)"
+
+    def __post_init__(self) -> None:
+        self.wire = self.account.server.wires[self.protocol]
+        self.wire.reset()
 
     @property
     def _provider(self) -> Provider:
@@ -95,8 +111,7 @@ class Imap:
         self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
     ) -> Receiver:
         assert self._provider.receiver
-        port = self.account.server.dovecot.ports["imaps"]
-        place = self.account.connection(port, credential=credential, folders=folders)
+        place = self.account.connection(self.wire.port, credential=credential, folders=folders)
         return self._provider.receiver(place)
 
     def sent_folder(self) -> SentFolder:
@@ -128,6 +143,9 @@ class Imap:
         with self.account.program() as program:
             program.rename_folder(folder, name)
 
+    def bodies_given(self) -> int:
+        return len(self.wire.lines(self.asks_for_text))
+
     def wrong(self) -> Credential:
         return Password(self.account.address, "wrong")
 
@@ -144,6 +162,10 @@ class Imap:
 class Pop3(Imap):
     """Dovecot's POP3; it is filled through IMAP, and has an inbox only."""
 
+    page = 100
+    protocol = "pop3"
+    asks_for_text = r"^RETR|^TOP \d+ [1-9]"
+
     @property
     def _provider(self) -> Provider:
         return provider("pop3")
@@ -152,8 +174,7 @@ class Pop3(Imap):
         self, credential: Callable[[], Credential] | None = None, folders: Sequence[str] = ()
     ) -> Receiver:
         assert self._provider.receiver and not folders
-        port = self.account.server.dovecot.ports["pop3s"]
-        return self._provider.receiver(self.account.connection(port, credential=credential))
+        return self._provider.receiver(self.account.connection(self.wire.port, credential=credential))
 
     def put(self, raw: bytes, folder: str = "inbox", at: datetime | None = None) -> None:
         """POP3 knows no time of arrival but what the receiving server wrote into the mail."""
@@ -207,6 +228,7 @@ class Simulated:
     tells_refused = False
     refused = "nobody@imap.example"
     provider: ClassVar[str]
+    page: ClassVar[int]
     roles: ClassVar[Mapping[str, str]] = {}
     """What the system calls a folder's role, where it has a name of its own for it."""
 
@@ -252,6 +274,9 @@ class Simulated:
     def rename(self, folder: str, name: str) -> None:
         self.box.folder(folder).name = name
 
+    def bodies_given(self) -> int:
+        return int(self.box.bodies_read.total())
+
     def wrong(self) -> Credential:
         return Bearer(self.address, "wrong")
 
@@ -280,6 +305,7 @@ class Microsoft(Simulated):
     """Graph."""
 
     provider = "microsoft"
+    page = 50
     roles = OUTLOOK
 
     def _set_up(self) -> tuple[Any, Any]:
@@ -299,6 +325,7 @@ class Google(Simulated):
     """Gmail."""
 
     provider = "google"
+    page = 25
 
     def _set_up(self) -> tuple[Any, Any]:
         google = self.server.google
@@ -317,6 +344,7 @@ class Ews(Simulated):
     """Exchange on premises."""
 
     provider = "ews"
+    page = 100
     keeps_copies = True
     roles = OUTLOOK
 

@@ -47,6 +47,12 @@ def receiver(stage):
     receiver.close()
 
 
+def fill(stage, subjects):
+    """Put mails that came in this order, a second apart."""
+    for ago, subject in zip(range(len(subjects), 0, -1), subjects, strict=True):
+        stage.put(mail(subject), at=datetime.now(UTC) - timedelta(seconds=ago))
+
+
 def only(receiver):
     [envelope], _ = read(receiver)
     return envelope
@@ -129,6 +135,10 @@ class TestPages:
         assert [e.subject for e in read(other, cursor)[0]] == ["Second"]
         other.close()
 
+    def test_the_oldest_come_first(self, stage, receiver):
+        fill(stage, ["1", "2", "3"])
+        assert [e.subject for e in read(receiver)[0]] == ["1", "2", "3"]
+
     @needs_folders
     def test_oldest_first_within_a_folder_and_sent_before_what_answers_it(self, stage, receiver):
         for subject, folder in (("1", "sent"), ("2", "sent"), ("3", "inbox"), ("4", "inbox")):
@@ -141,8 +151,19 @@ class TestPages:
             ("4", False),
         ]
 
+    def test_of_more_than_a_page_every_cursor_is_true_after_its_page(self, stage, receiver):
+        subjects = [str(number) for number in range(stage.page + 1)]
+        fill(stage, subjects)
+        pages = [page for page in receiver.pages(None, SINCE) if page.envelopes]
+        first, rest = ([e.subject for e in page.envelopes] for page in pages)
+        assert first + rest == subjects
+        after, end = ([e.subject for e in read(receiver, page.cursor)[0]] for page in pages)
+        # one of the server's steps may be several pages, which come again: nothing is passed over
+        assert after in (rest, subjects)
+        assert end == []
+
     @needs_folders
-    def test_every_cursor_is_true_after_its_page(self, stage, receiver):
+    def test_every_cursor_is_true_after_its_page_of_any_folder(self, stage, receiver):
         for number in range(5):
             stage.put(mail(str(number)), "inbox" if number % 2 else "sent")
         pages = list(receiver.pages(None, SINCE))
@@ -223,6 +244,17 @@ class TestChosenFolders:
         assert caught.value.fix
 
 
+class TestHeadersFirst:
+    def test_listing_and_looking_read_no_text_and_fetching_is_seen_to_read_one(self, stage, receiver):
+        raw = mail("Hello", "Private words", In_Reply_To="<a@imap.example>")
+        stage.put(raw)
+        ref = only(receiver).ref
+        assert [e.ref for e in receiver.look([id_of(raw), "<a@imap.example>"])] == [ref]
+        assert stage.bodies_given() == 0
+        receiver.fetch(ref)
+        assert stage.bodies_given() > 0
+
+
 class TestFetch:
     def test_the_whole_message_comes_back_byte_by_byte(self, stage, receiver):
         raw = mail("Hello", ".\n..\nGrüße")
@@ -265,6 +297,14 @@ class TestFetch:
 
 
 class TestLook:
+    def test_of_the_inbox_a_mail_and_its_answers_are_found_and_no_others(self, stage, receiver):
+        wanted = "<wanted@imap.example>"
+        stage.put(mail("itself", Message_ID=wanted))
+        stage.put(mail("answer", In_Reply_To=wanted))
+        stage.put(mail("later", References=f"{wanted} <b@x.example>"))
+        stage.put(mail("other", In_Reply_To="<c@x.example>"))
+        assert sorted(e.subject for e in receiver.look([wanted])) == ["answer", "itself", "later"]
+
     @needs_folders
     def test_a_mail_and_its_answers_are_found_in_any_folder_but_drafts_junk_and_trash(self, stage, receiver):
         wanted = "<wanted@imap.example>"

@@ -84,6 +84,12 @@ class MailServer:
         self.post.route("exchange.example", exchange)
         return exchange
 
+    @cached_property
+    def wires(self) -> dict[str, Wire]:
+        """Counted ways to Dovecot, by protocol."""
+        ports = self.dovecot.ports
+        return {name: self.open.enter_context(Wire(self.authority, ports[name])) for name in ("imap", "pop3")}
+
     def account(self, name: str = "alice", password: str = PASSWORD) -> "Account":
         address = f"{name}.{secrets.token_hex(4)}@imap.example"
         self.dovecot.add_user(address, password)

@@ -8,9 +8,10 @@ from subprocess import PIPE
 import imapclient
 import pytest
 
+from sandbox.families import FAMILIES
 from sandbox.ports import HOST, NAMES, Ports, free
 from sandbox.processes import StartError
-from sandbox.world import World
+from sandbox.world import Organisation, World
 from shared.settings import load
 
 
@@ -22,7 +23,8 @@ def test_its_environment_is_what_the_app_needs(world):
 
 
 def test_an_organisation_has_users_who_can_sign_in(world):
-    organisation = world.add_organisation("test", "test.example")
+    organisation = Organisation.of("test", "test.example")
+    FAMILIES["imap"].people(world, organisation)
     with imapclient.IMAPClient(
         "localhost", world.ports["imaps"], ssl_context=world.authority.client_context()
     ) as client:

@@ -4,22 +4,35 @@ A module or test marked `every_provider` runs its walk on each row's scene that 
 `only` keeps a test of such a module to the rows it names.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import pytest
 
 from shared import bootstrap
+from shared.model import Mailbox
 from shared.providers.google import spending
 from shared.providers.registry import provider
 from shared.settings import load
 from tests import exchange, google, microsoft, scenes
 
+
+class Row(NamedTuple):
+    """What sets a provider's stage, and what connects somebody's mailbox there from five minutes ago on."""
+
+    build: Callable[..., scenes.Scene]
+    connect: Callable[..., Mailbox]
+
+
 ROWS = {
-    "imap": scenes.build,
-    "pop3": scenes.build_pop3,
-    "microsoft": microsoft.build,
-    "google": google.build,
-    "ews": exchange.build,
+    "imap": Row(scenes.build, scenes.connect),
+    "pop3": Row(scenes.build_pop3, partial(scenes.connect, receives_with="pop3")),
+    "microsoft": Row(microsoft.build, microsoft.connect),
+    "google": Row(google.build, google.connect),
+    "ews": Row(exchange.build, exchange.connect),
 }
-"""By what receives: a function that sets the stage (see `tests.scenes.build`)."""
+"""By what receives (see `tests.scenes.build` and `connect`)."""
 
 
 EVERY_HOW = ("before", "after", "error", "lost")
@@ -75,6 +88,6 @@ def broken_calls(row, how, scene):
 
 @pytest.fixture
 def scene(world, app, clock, row):
-    made = ROWS[row](world, app, clock)
+    made = ROWS[row].build(world, app, clock)
     yield made
     scenes.leave(made)

@@ -2,25 +2,16 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
 import pytest
 
 from shared import disconnecting
 from shared.model import Mailbox
 from shared.storage.base import Move
-from tests import exchange, google, microsoft, scenes
+from tests import scenes
 from tests.doors import Guard, guarded
+from tests.walks.conftest import ROWS
 from tests.walks.test_connecting_crashes import attempt, broken, changes
-
-CONNECT = {
-    "imap": scenes.connect,
-    "pop3": partial(scenes.connect, receives_with="pop3"),
-    "microsoft": microsoft.connect,
-    "google": google.connect,
-    "ews": exchange.connect,
-}
-"""By what receives: a function that connects somebody's mailbox, from five minutes ago on."""
 
 
 def passed_over(scene):
@@ -41,8 +32,7 @@ def ids(scene):
 
 
 def again(scene, app=None):
-    row = scene.mailbox.receives_with
-    return CONNECT[row](scene.world, app or scene.app, scene.org_id, scene.alice)
+    return ROWS[scene.mailbox.receives_with].connect(scene.world, app or scene.app, scene.org_id, scene.alice)
 
 
 @pytest.mark.every_provider

@@ -9,9 +9,11 @@ import pytest
 
 from sandbox.web import Reply
 from shared import detecting
+from shared.contract import Proposal
 from shared.errors import InvalidRequest, NotAllowed, Temporary
 from shared.lookups import Lookups
 from shared.providers import autoconfig
+from shared.providers.registry import names
 from tests.providers.scripted import DRIP, Scripted
 from tests.scenes import caller
 
@@ -102,6 +104,12 @@ def test_whose_mail_microsoft_takes_is_proposed_microsoft(world, detect, domain)
     assert (found.receives_with, found.sends_with, found.settings) == ("microsoft", "microsoft", {})
     world.dns.put(domain, "MX", "mail.protection.outlook.com.evil.example")
     assert detect().receives_with == "imap"
+
+
+def test_every_provider_can_be_proposed_and_the_registry_says_which_comes_first():
+    found = [Proposal(provider=name, settings={}, source="srv") for name in reversed(names())]
+    assert [one.provider for one in detecting._distinct(found)] == [*names()]
+    assert {*detecting.CLOUDS, *(name for name, _ in detecting.SERVICES.values())} <= {*names()}
 
 
 def test_a_domain_that_publishes_nothing_says_where_was_looked(detect):

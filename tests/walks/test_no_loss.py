@@ -185,7 +185,7 @@ CHANGES = {
 
 def moved(row, world, app, clock):
     """A scene with a reply that a rule moved, and its Message-ID."""
-    scene = ROWS[row](world, app, clock, since=clock() - timedelta(hours=1))
+    scene = ROWS[row].build(world, app, clock, since=clock() - timedelta(hours=1))
     scene.sent()
     scene.sync()
     wanted = reply(scene, scene.supplier.inbox()[0])
