@@ -82,6 +82,10 @@ _PROTOS = SimpleNamespace(
     RpcFunctionMetadata=_Message,
     RpcRetryOptions=_Message,
     FunctionMetadataResponse=_Message,
+    InvocationResponse=_Message,
+    ParameterBinding=_Message,
+    TypedData=_Message,
+    RpcHttp=_Message,
 )
 
 

@@ -13,6 +13,7 @@ from sandbox.host.routes import conflicts, route
 from sandbox.host.storage import check_queue_name
 from sandbox.host.timers import Schedule
 from sandbox.host.worker import Function
+from tests.real_worker.worker import Indexed, Signature
 
 Settings = Mapping[str, str]
 
@@ -22,11 +23,14 @@ _LEVELS = {"ANONYMOUS", "FUNCTION", "ADMIN"}
 _RETRYABLE = {"timerTrigger", "cosmosDBTrigger", "eventHubTrigger", "kafkaTrigger"}
 _LONGEST_QUEUE = 63 - len("-poison")
 # `endpoint` is handlers.http.Routes.endpoint, which calls `route`.
+_LIST_OF_TEXTS = "azure.functions._abc.Out[typing.List[str]]"
+_RESPONSE = "<class 'azure.functions._http.HttpResponse'>"
+_NOTHING = "<class 'NoneType'>"
 _TRIGGERS = {"route", "queue_trigger", "timer_trigger", "schedule", "endpoint"}
 
 
 def violations(
-    functions: Collection[Function],
+    indexed: Indexed,
     *,
     settings: Settings,
     anonymous: Collection[str],
@@ -37,8 +41,10 @@ def violations(
     `settings` are the app settings by name, `anonymous` the routes that need no key ("GET a/{}": any
     parameter is `{}`), `declared` the functions that the source wants to exist.
     """
+    functions, written = indexed.functions, indexed.signatures
     rules = (names, bindings, schedules, queues, connections, retries)
     found = [text for function in functions for rule in rules for text in rule(function, settings)]
+    found += [text for function in functions for text in signatures(function, written[function.name])]
     return [*found, *routes(functions, anonymous), *missing(functions, declared)]
 
 
@@ -91,6 +97,24 @@ def retries(function: Function, _: Settings) -> Iterator[str]:
             yield f"{function.name}: a retry policy has no effect on {trigger['type']}"
 
 
+def signatures(function: Function, written: Signature) -> Iterator[str]:
+    """What fails only when it is called, or says something else than was meant; mypy holds the body to it.
+
+    The host parses a plain string that reads as JSON again: an array becomes several messages.
+    """
+    for binding in function.bindings:
+        name = binding["name"]
+        if binding["type"] == "queue" and name != "$return" and written.hints.get(name) != _LIST_OF_TEXTS:
+            yield f"{function.name}: the queue output {name!r} is no func.Out[typing.List[str]]"
+    is_http = any(trigger["type"] == "httpTrigger" for trigger in function.triggers)
+    if is_http and written.hints.get("return") != _RESPONSE:
+        yield f"{function.name} does not say that it returns func.HttpResponse"
+    if not is_http and written.hints.get("return") != _NOTHING:
+        yield f"{function.name} does not say that it returns None"
+    if written.hides_a_coroutine:
+        yield f"{function.name} is async behind a wrapper that is not: nobody awaits it"
+
+
 def routes(functions: Iterable[Function], anonymous: Collection[str]) -> Iterator[str]:
     """Templates, reserved prefixes, no two of one path and method, nothing open by accident."""
     parsed = []
@@ -140,6 +164,17 @@ def unstated_levels(source: str) -> list[str]:
         f"line {node.lineno}: the authorization level is not stated"
         for node in ast.walk(ast.parse(source))
         if _called(node) == "route" and not any(word.arg == "auth_level" for word in node.keywords)
+    ]
+
+
+def repeated_headers(source: str) -> list[str]:
+    """Say where a response may get a second header of one name; cookies alone are kept apart by the worker."""
+    return [
+        f"line {node.lineno}: a header is added, and of two with one name only the last arrives; set it"
+        for node in ast.walk(ast.parse(source))
+        if _called(node) in {"add", "add_header", "extend"}
+        and ast.unparse(node.func.value).endswith("headers")
+        and ast.unparse(node.args[0]).lower() != "'set-cookie'"
     ]
 
 

@@ -88,13 +88,18 @@ def test_the_worker_takes_the_app():
 def test_the_app_breaks_no_rule_of_the_host():
     declared = set().union(*map(rules.declared_functions, sources().values()))
     assert declared
-    found = rules.violations(indexed().functions, settings=settings(), anonymous=ANONYMOUS, declared=declared)
+    found = rules.violations(indexed(), settings=settings(), anonymous=ANONYMOUS, declared=declared)
     assert found == []
 
 
 @pytest.mark.parametrize("name", sorted(sources()))
 def test_every_route_states_its_authorization_level(name: str):
     assert rules.unstated_levels(sources()[name]) == []
+
+
+@pytest.mark.parametrize("name", sorted(sources()))
+def test_no_handler_adds_a_header_beside_another(name: str):
+    assert rules.repeated_headers(sources()[name]) == []
 
 
 def without_settings(script):
@@ -163,17 +168,26 @@ def without_a_store(script):
     )
 
 
-def test_a_tick_whose_store_does_not_answer_is_in_our_log_as_an_error_and_told_to_the_host():
-    script = (
-        "from types import SimpleNamespace\n"
-        "from handlers.timers import tick\n"
-        "tick._function.get_user_function()(SimpleNamespace(past_due=False))"
+def test_a_trigger_of_each_kind_reaches_the_app_and_what_fails_is_in_our_log_and_told_to_the_host():
+    calls = [
+        worker.http("openapi_document", "GET", "http://localhost/api/openapi.json"),
+        worker.message("sync_job", "no job"),
+        worker.moment("tick"),
+    ]
+    found = worker.index(ROOT / "function_app.py", {**settings(), "STORAGE": NOWHERE}, calls)
+    document, job, tick = found.answers
+    assert document.returned["http"]["status_code"] == "200"
+    assert json.loads(document.returned["http"]["body"]["bytes"])["openapi"]
+    ours, store = [json.loads(line) for line in found.log.splitlines() if line.startswith("{")]
+    assert (ours["event"], ours["level"], ours["error"]["class"]) == (
+        "job.failed",
+        "ERROR",
+        "msgspec.DecodeError",
     )
-    run = without_a_store(script)
-    line = json.loads(run.stderr.splitlines()[0])
-    assert (line["event"], line["level"]) == ("tick.failed", "ERROR")
-    assert (line["job"], line["error"]["code"]) == ("tick", "temporary")
-    assert "Temporary" in run.stderr.splitlines()[-1]
+    assert ours["correlation_id"] in job.failure
+    assert (store["event"], store["level"]) == ("tick.failed", "ERROR")
+    assert (store["job"], store["error"]["code"]) == ("tick", "temporary")
+    assert "Temporary" in tick.failure
 
 
 def test_why_a_request_was_refused_is_in_our_log_where_it_is_ours_to_mend_and_else_the_callers_to_read():
