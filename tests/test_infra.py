@@ -83,6 +83,13 @@ def test_what_has_its_keys_switched_off_is_open_to_the_apps_identity():
     assert re.search(r"resource insights '[^']+' existing = \{\n  name: insightsName\n", ROLES)
 
 
+def test_the_app_may_destroy_secrets_but_no_vault():
+    """Secrets Officer purges secrets; Purge Operator has no data action, but purges whole vaults."""
+    [officer] = re.findall(r"^var (\w+) = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'$", MAIN, re.MULTILINE)
+    assert f"vaultRoles: [{officer}]" in MAIN
+    assert "a68e7c17-0ab2-4c09-9a58-125dae29748c" not in EVERYTHING
+
+
 def test_whatever_is_logged_as_an_error_raises_the_alert():
     code = "".join(
         file.read_text() for part in ("shared", "handlers") for file in (INFRA.parent / part).rglob("*.py")
