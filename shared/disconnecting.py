@@ -23,7 +23,10 @@ from shared.jobs import Job
 from shared.model import Grant, Mailbox, Review, account_of
 from shared.storage.base import Move, Remove, Write
 
-KEPT = "E-mails already filed stay in their cases; Zalion deletes none of them by itself. No further mail is read."
+KEPT = (
+    "E-mails already filed stay in their cases; Zalion deletes none of them by itself. No further mail is"
+    " read."
+)
 HELD_AT_ONCE = 99
 """A transaction takes 100 writes, the record of what they end among them."""
 
