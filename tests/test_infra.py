@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ from shared.shares import JOBS, REQUESTS
 
 pytestmark = pytest.mark.fast
 
-INFRA = Path(__file__).parents[1] / "infra"
+ROOT = Path(__file__).parents[1]
+INFRA = ROOT / "infra"
 README = (INFRA / "README.md").read_text()
 MAIN = (INFRA / "main.bicep").read_text()
 ROLES = (INFRA / "roles.bicep").read_text()
@@ -103,6 +107,27 @@ def test_whatever_is_logged_as_an_error_raises_the_alert():
     sampling = json.loads((INFRA.parent / "host.json").read_text())["logging"]["applicationInsights"]
     assert "Trace" in sampling["samplingSettings"]["excludedTypes"].split(";")
     assert "actions: { actionGroups: [told.id] }" in MAIN
+
+
+def ignored(file):
+    """Whether a file stays out of the package: a pattern without a slash fits any part of its path."""
+    lines = (ROOT / ".funcignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert not any(set("/!") & set(pattern) for pattern in patterns), "not what this test understands"
+    return any(fnmatchcase(part, pattern) for part in file.parts for pattern in patterns)
+
+
+def test_what_the_app_needs_is_deployed_and_nothing_else_of_the_repository():
+    script = "import json, sys, function_app; print(json.dumps([*map(str, sys.modules.values())]))"
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True).stdout
+    imported = {Path(file) for file in re.findall(rf"'{ROOT}/([^.'][^']*\.py)'", said.decode())}
+    lazy = {file.relative_to(ROOT) for part in ("shared", "handlers") for file in (ROOT / part).rglob("*.py")}
+    needed = {*imported, *lazy, Path("function_app.py"), Path("host.json"), Path("requirements.txt")}
+    assert Path("handlers/jobs.py") in imported
+    assert [file for file in needed if ignored(file)] == []
+    made = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    ours = {".git", ".ci", "docs", "infra", "sandbox", "tests", "tools", "README.md", "pyproject.toml"}
+    assert [name for name in made | ours if not ignored(Path(name))] == []
 
 
 def test_braces_and_brackets_are_balanced():
