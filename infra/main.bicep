@@ -48,7 +48,6 @@ var blobContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
 var queueContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var tableContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var secretsOfficer = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
-var purgeOperator = 'a68e7c17-0ab2-4c09-9a58-125dae29748c'
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -123,7 +122,8 @@ resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2024-01-
   name: table
 }]
 
-// Seven days is the least Azure allows: so long a destroyed password can still be recovered by an operator.
+// What the app destroys it also purges, so that nobody can recover it. Seven days, the least Azure allows, is how long
+// anything else that is deleted stays recoverable, and a secret whose purge failed.
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: take('kv-${name}-${suffix}', 24)
   location: location
@@ -253,7 +253,7 @@ module grants 'roles.bicep' = {
     insightsName: insights.name
     hostRoles: [blobOwner, queueContributor, tableContributor]
     dataRoles: [blobContributor, queueContributor, tableContributor]
-    vaultRoles: [secretsOfficer, purgeOperator]
+    vaultRoles: [secretsOfficer] // purging a secret is among its rights
     insightsRoles: [metricsPublisher] // its keys are off (DisableLocalAuth)
   }
 }

@@ -111,13 +111,18 @@ def run(directory: Path, port: int, *, reload: bool, settings: Path | None = Non
 
 def _wait_for_another_host(url: str) -> Callable[[], bool]:
     """Wait as long as it takes; returns whether it has ended, which is for whoever runs it to see."""
+    told = ""
     while True:
         _check()
         try:
-            if requests.get(f"{url}/api/health", timeout=10).ok:
-                return lambda: False
+            answer = requests.get(f"{url}/api/health", timeout=10)
         except requests.RequestException:
             pass  # nobody has started it yet
+        else:
+            if answer.ok:
+                return lambda: False
+            if told != (told := answer.text[:1000]):
+                print(f"The app answers, but is not well ({answer.status_code}): {told}", flush=True)
         _asked.wait(0.5)
 
 

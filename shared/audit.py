@@ -110,10 +110,13 @@ def recorded(
     *,
     mailbox_id: str,
     case_id: str | None = None,
+    email_id: str | None = None,
     counts: Mapping[str, int] | None = None,
     riding: list[Add] | None = None,
 ) -> Iterator[Ending]:
     """Have one record of a caller's live read, however it ends: who has seen something is on record even so.
+
+    Also of what is put into a mailbox: what became of it is known only once it ended.
 
     Yields what the outcome may be given to that a good end has.
 
@@ -136,6 +139,7 @@ def recorded(
             outcome=outcome,
             mailbox_id=mailbox_id,
             case_id=case_id,
+            email_id=email_id,
             counts=counts,
         )
         if riding is None or not ended:

@@ -130,6 +130,7 @@ def move(app: App, caller: Caller, case_id: str, email_id: str, target: str) -> 
     for _ in range(TRIES):
         conversation = carry(app, caller.org_id, message.conversation_id)
         if conversation.value.case_id == target:
+            _read(app, caller, "message.read", target, moved)  # no move tells that it was shown
             break
         with suppress(Raced):  # somebody moves it too, perhaps by the same request
             _begin(app, caller, conversation, target, email_id)

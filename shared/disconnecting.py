@@ -1,6 +1,6 @@
 """The end of all access to a mailbox: no poll, push, secret or held headers. What broke off is finished."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from shared import (
@@ -21,9 +21,15 @@ from shared.errors import (
 )
 from shared.jobs import Job
 from shared.model import Grant, Mailbox, Review, account_of
-from shared.storage.base import Move, Remove
+from shared.storage.base import Move, Remove, Write
 
-KEPT = "E-mails already filed stay in their cases under your retention policy; no further mail is read."
+KEPT = (
+    "E-mails already filed stay in their cases; Zalion deletes none of them by itself. No further mail is"
+    " read."
+)
+HELD_AT_ONCE = 99
+"""A transaction takes 100 writes, the record of what they end among them."""
+
 FINISH_DELAY = 30
 """Seconds: longer than the writes of a disconnect take, and than a look needs to notice it."""
 
@@ -42,7 +48,7 @@ def disconnect(app: App, caller: Caller, mailbox_id: str) -> DisconnectReceipt:
         address=ended.address,
         state="disconnected",
         disconnected_at=now,
-        destroyed=_destroyed(app, caller.org_id, ended),
+        destroyed=_destroyed(app, caller.org_id, ended, caller.email),
         kept=KEPT,
     )
 
@@ -51,7 +57,7 @@ def finish(app: App, org_id: str, mailbox_id: str) -> None:
     """Destroy what a disconnect that broke off has left, or a look that was just at a mail; repeatable."""
     stored = app.records.find(org_id, Mailbox, mailbox_id)
     if stored and stored.value.state == "disconnected":
-        _destroyed(app, org_id, stored.value)
+        _destroyed(app, org_id, stored.value, "system")
 
 
 def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
@@ -59,28 +65,34 @@ def is_connected(app: App, caller: Caller, mailbox: Mailbox) -> bool:
     return mailbox.state != "disconnected" or app.grants.holds(caller.org_id, mailbox.id)
 
 
-def _destroyed(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
-    """Destroy all that lets us in and all that waits for its owner's decision; returns what there was."""
+def _destroyed(app: App, org_id: str, mailbox: Mailbox, actor: str) -> list[str]:
+    """Destroy all that lets us in and all that waits for its owner's decision; returns what there was.
+
+    Each part is on record with the transaction that ends it: a disconnect that breaks off answers with no
+    receipt, and whoever finishes it has nobody to give one to.
+    """
     flows.end(app, org_id, mailbox.id)
     _leave(app, org_id, mailbox)
-    there = mailbox.push and app.grants.holds(org_id, mailbox.id)
-    destroyed = [_end_push(app, org_id, mailbox)] if there else []
-    destroyed += destroy(app, org_id, mailbox)
-    while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=100):
-        app.records.commit(org_id, *(Remove(review.value) for review in reviews))
-        destroyed.append(f"{len(reviews)} held headers")
+    push = _end_push(app, org_id, mailbox)
+    destroyed = [*push, *_destroy(app, org_id, mailbox, actor=actor, push=push)]
+    while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=HELD_AT_ONCE):
+        held = f"{len(reviews)} held headers"
+        event = audit.entry(app, "mailbox.reviews_destroyed", actor=actor, mailbox_id=mailbox.id, detail=held)
+        audit.commit(app, org_id, *(Remove(review.value) for review in reviews), event)
+        destroyed.append(held)
     delivering.hasten(app, org_id, mailbox.id)  # what waits fails visibly, and now
     return destroyed
 
 
-def _end_push(app: App, org_id: str, mailbox: Mailbox) -> str:
+def _end_push(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
     """End the push with the grant that is about to be destroyed; without a working one it ends by itself."""
-    until = mailbox.push.until if mailbox.push else app.clock()
+    if not (mailbox.push and app.records.find(org_id, Grant, f"{mailbox.id}!{mailbox.receives_with}")):
+        return []
     try:
         ended = subscribing.cancel(app, org_id, mailbox)
     except ZalionError:
-        return f"push (the provider could not be told; it ends by {until:%Y-%m-%d})"
-    return "push" if ended else "push (goes on: the account is connected once more)"
+        return [f"push (the provider could not be told; it ends by {mailbox.push.until:%Y-%m-%d})"]
+    return ["push" if ended else "push (goes on: the account is connected once more)"]
 
 
 def destroy(app: App, org_id: str, mailbox: Mailbox) -> tuple[str, ...]:
@@ -109,10 +121,19 @@ def end_consent(app: App, org_id: str, mailbox: Mailbox, provider: str) -> None:
         _destroy(app, org_id, mailbox, kept=grants)
 
 
-def _destroy(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | None] = ()) -> tuple[str, ...]:
+def _destroy(
+    app: App,
+    org_id: str,
+    mailbox: Mailbox,
+    kept: Collection[str | None] = (),
+    *,
+    actor: str = "system",
+    push: Sequence[str] = (),
+) -> tuple[str, ...]:
     """Destroy grants; who connected the account while its consent was being withdrawn finds that out now.
 
-    Whoever is noted only after that finds out by itself (`returning`).
+    Whoever is noted only after that finds out by itself (`returning`). What became of the `push` is on
+    record with the grant that it was ended with: while that is there, a repeated call ends it again.
     """
     ended: set[str] = set()
 
@@ -122,7 +143,14 @@ def _destroy(app: App, org_id: str, mailbox: Mailbox, kept: Collection[str | Non
         ended.update(() if found else names)
         return found
 
-    destroyed = app.grants.destroy(org_id, mailbox.id, kept=kept, elsewhere=elsewhere)
+    def commit(grant: Grant, there: Sequence[str], writes: Sequence[Write]) -> None:
+        detail = ", ".join([*(push if grant.provider == mailbox.receives_with else ()), *there])
+        event = audit.entry(
+            app, "mailbox.secrets_destroyed", actor=actor, mailbox_id=mailbox.id, detail=detail
+        )
+        audit.commit(app, org_id, *writes, *([event] if detail else ()))
+
+    destroyed = app.grants.destroy(org_id, mailbox.id, kept=kept, elsewhere=elsewhere, commit=commit)
     for place in {place for account in ended for place in presence.places(app.records, account)}:
         jobs.put(app, Job("sync", *place))
     return destroyed

@@ -33,16 +33,23 @@ def put(app: App, caller: Caller, case_id: str, draft: Draft) -> tuple[Message, 
     outgoing = preparing.prepare(app, caller, case_id, draft, secrets.token_hex(16), counts=False)
     message, place = outgoing.message, outgoing.place
     mailbox = place.mailbox
+    done = list[Add]()
     with app.drafting(caller.org_id, mailbox) as drafter:
-        event = audit.entry(
-            app, "draft.put", actor=caller.email, mailbox_id=mailbox.id, case_id=case_id, email_id=message.id
-        )
-        app.records.commit(caller.org_id, place.thread, event)  # first: a copy must find its conversation
-        receipt = drafter.put(outgoing.raw, message.leaves_to)
+        app.records.commit(caller.org_id, place.thread)  # first: a copy must find its conversation
+        with audit.recorded(
+            app,
+            caller,
+            "draft.put",
+            mailbox_id=mailbox.id,
+            case_id=case_id,
+            email_id=message.id,
+            riding=done,
+        ):
+            receipt = drafter.put(outgoing.raw, message.leaves_to)
     ref, thread = receipt.ref or "", place.conversation_id
     kept = MailboxDraft(message.id, mailbox.id, ref, thread, place.answers, place.references)
     hint = [Save(ThreadHint(mailbox.id, receipt.thread, kept.conversation_id))] if receipt.thread else []
-    app.records.commit(caller.org_id, Save(kept), *hint)
+    audit.commit(app, caller.org_id, Save(kept), *hint, *done)
     return message, receipt
 
 

@@ -12,8 +12,11 @@ from shared.model import Grant, digest
 from shared.providers.base import OAuth, Tokens
 from shared.registrations import Registrations
 from shared.signins import SignIns
-from shared.storage.base import Move, Records, Remove, Save, Stored, Vault, Write
+from shared.storage.base import Move, Records, Remove, Save, Vault, Write
 from shared.tokens import RefreshLease, TokenSets
+
+Ending = Callable[[Grant, Sequence[str], Sequence[Write]], None]
+"""Carries out the writes that end a grant; told what there was of it."""
 
 
 class Grants(SignIns):
@@ -130,7 +133,7 @@ class Grants(SignIns):
             for name in (spare, spare.partition("~")[0]):
                 self.forget(org_id, mailbox_id, name)
             if stored := self._records.find(org_id, Grant, f"{mailbox_id}!{spare}"):
-                self._remove(org_id, stored)
+                self._records.commit(org_id, *self._emptied(stored.value))
 
     def holds(self, org_id: str, mailbox_id: str) -> bool:
         """Return whether anything is kept of a mailbox."""
@@ -143,6 +146,7 @@ class Grants(SignIns):
         *,
         kept: Collection[str | None] = (),
         elsewhere: Callable[[Grant], bool] = lambda _: False,
+        commit: Ending | None = None,
     ) -> tuple[str, ...]:
         """Destroy all secrets and grants of a mailbox; returns what there was, e.g. `imap password`.
 
@@ -150,6 +154,9 @@ class Grants(SignIns):
 
         What a person granted is also withdrawn at the provider, where it can be and the account is not
         connected `elsewhere`.
+
+        Args:
+            commit: ends each grant, with what may be committed in the same transaction.
         """
         destroyed: list[str] = []
         for stored in self._records.range(org_id, Grant, prefix=f"{mailbox_id}!"):
@@ -157,17 +164,21 @@ class Grants(SignIns):
             if grant.provider in kept:
                 continue
             self.forget(org_id, mailbox_id, grant.provider)
-            destroyed += self._withdrawn(org_id, grant, elsewhere)
-            self._remove(org_id, stored)
-            destroyed += [f"{grant.provider} {kind}" for kind in _kinds(grant) if not grant.is_spare]
+            there = [*self._withdrawn(org_id, grant, elsewhere)]
+            there += [f"{grant.provider} {kind}" for kind in _kinds(grant) if not grant.is_spare]
+            writes = self._emptied(grant)
+            if commit:
+                commit(grant, there, writes)
+            else:
+                self._records.commit(org_id, *writes)
+            destroyed += there
         return tuple(destroyed)
 
-    def _remove(self, org_id: str, stored: Stored[Grant]) -> None:
-        """The record goes last, so that a call that broke off can be repeated."""
-        grant = stored.value
+    def _emptied(self, grant: Grant) -> list[Write]:
+        """Destroy a grant's secret. The record goes last, so that a call that broke off can be repeated."""
         if grant.secret_name:
             self._vault.destroy(grant.secret_name)
-        self._records.commit(org_id, Remove(grant), Remove(RefreshLease(grant.key, self._clock())))
+        return [Remove(grant), Remove(RefreshLease(grant.key, self._clock()))]
 
     def _withdrawn(self, org_id: str, grant: Grant, elsewhere: Callable[[Grant], bool]) -> Iterator[str]:
         """Withdraw a consent at its provider, and say what came of it."""

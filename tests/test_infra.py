@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ from shared.shares import JOBS, REQUESTS
 
 pytestmark = pytest.mark.fast
 
-INFRA = Path(__file__).parents[1] / "infra"
+ROOT = Path(__file__).parents[1]
+INFRA = ROOT / "infra"
 README = (INFRA / "README.md").read_text()
 MAIN = (INFRA / "main.bicep").read_text()
 ROLES = (INFRA / "roles.bicep").read_text()
@@ -96,6 +100,13 @@ def test_what_has_its_keys_switched_off_is_open_to_the_apps_identity():
     assert re.search(r"resource insights '[^']+' existing = \{\n  name: insightsName\n", ROLES)
 
 
+def test_the_app_may_destroy_secrets_but_no_vault():
+    """Secrets Officer purges secrets; Purge Operator has no data action, but purges whole vaults."""
+    [officer] = re.findall(r"^var (\w+) = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'$", MAIN, re.MULTILINE)
+    assert f"vaultRoles: [{officer}]" in MAIN
+    assert "a68e7c17-0ab2-4c09-9a58-125dae29748c" not in EVERYTHING
+
+
 def test_whatever_is_logged_as_an_error_raises_the_alert():
     code = "".join(
         file.read_text() for part in ("shared", "handlers") for file in (INFRA.parent / part).rglob("*.py")
@@ -120,6 +131,27 @@ def test_a_timer_that_does_not_run_raises_an_alert_whatever_is_logged():
     logging = json.loads((INFRA.parent / "host.json").read_text())["logging"]
     assert logging["logLevel"]["Host.Results"] == "Information", "else the host keeps no record of a run"
     assert "Request" in logging["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
+
+
+def ignored(file):
+    """Whether a file stays out of the package: a pattern without a slash fits any part of its path."""
+    lines = (ROOT / ".funcignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert not any(set("/!") & set(pattern) for pattern in patterns), "not what this test understands"
+    return any(fnmatchcase(part, pattern) for part in file.parts for pattern in patterns)
+
+
+def test_what_the_app_needs_is_deployed_and_nothing_else_of_the_repository():
+    script = "import json, sys, function_app; print(json.dumps([*map(str, sys.modules.values())]))"
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True).stdout
+    imported = {Path(file) for file in re.findall(rf"'{ROOT}/([^.'][^']*\.py)'", said.decode())}
+    lazy = {file.relative_to(ROOT) for part in ("shared", "handlers") for file in (ROOT / part).rglob("*.py")}
+    needed = {*imported, *lazy, Path("function_app.py"), Path("host.json"), Path("requirements.txt")}
+    assert Path("handlers/jobs.py") in imported
+    assert [file for file in needed if ignored(file)] == []
+    made = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    ours = {".git", ".ci", "docs", "infra", "sandbox", "tests", "tools", "README.md", "pyproject.toml"}
+    assert [name for name in made | ours if not ignored(Path(name))] == []
 
 
 def test_braces_and_brackets_are_balanced():

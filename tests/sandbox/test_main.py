@@ -2,6 +2,7 @@
 
 import contextlib
 import email
+import http.server
 import json
 import os
 import signal
@@ -178,6 +179,30 @@ def test_another_host_serves_the_app_with_nothing_but_the_settings_that_are_writ
         starter.join()
         app.stop()
     assert not file.exists()
+
+
+class Unwell(http.server.BaseHTTPRequestHandler):
+    """An app whose vault fails."""
+
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b'{"checks": [{"name": "vault", "status": "failed"}]}')
+
+
+def test_a_host_whose_app_is_not_well_is_waited_for_and_what_fails_is_said_once(tmp_path, base):
+    file = tmp_path / "local.settings.json"
+    process = launch(tmp_path, base, "--no-app", file)
+    try:
+        wait_for(file.exists)
+        with http.server.ThreadingHTTPServer((HOST, base), Unwell) as server:
+            threading.Thread(target=server.serve_forever).start()
+            time.sleep(2)
+            server.shutdown()
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+    assert said.count('"name": "vault", "status": "failed"') == 1
 
 
 def test_settings_that_somebody_else_wrote_are_not_overwritten(tmp_path, base):

@@ -1,5 +1,6 @@
 """The on-call engineer's way to put a poisoned job back, on a real queue service."""
 
+import re
 import secrets
 
 import pytest
@@ -61,5 +62,35 @@ def test_all_are_put_back(scene, poisoned):
 
 def test_without_an_account_it_says_what_to_name(monkeypatch):
     monkeypatch.delenv("STORAGE", raising=False)
-    with pytest.raises(SystemExit, match="--account"):
+    with pytest.raises(SystemExit, match=r"--account .* STORAGE"):
+        requeue.main([])
+
+
+def test_a_message_that_is_no_base64_is_shown_as_unreadable_and_keeps_nothing_from_being_put_back(
+    scene, poisoned, world, capsys
+):
+    service = QueueServiceClient.from_connection_string(world.environment()["STORAGE"])
+    service.get_queue_client("deliver-poison").send_message("<not> base64!")
+    assert requeue.main([]) == 0
+    assert "lies here: deliver  unreadable" in capsys.readouterr().out
+    assert requeue.main(["--all"]) == 0
+    assert f"put back: deliver  carry      {scene.org_id}" in capsys.readouterr().out
+    assert [scene.app.queues.length(f"{queue}-poison") for queue in ("sync", "deliver")] == [0, 0]
+    texts = [message.content for message in service.get_queue_client("deliver").receive_messages()]
+    assert "<not> base64!" in texts
+
+
+def test_whoever_has_not_signed_in_is_told_so_in_one_line(monkeypatch):
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match=r"az login.*Storage Queue Data Contributor"):
+        requeue.main(["--account", "https://nobody.queue.core.windows.net"])
+
+
+def test_whoever_lacks_the_role_is_told_which_in_one_line(monkeypatch, world):
+    text = world.environment()["STORAGE"]
+    wrong = re.sub(r"AccountKey=[^;]*", "AccountKey=bm90IHRoZSBrZXk=", text)
+    assert wrong != text
+    monkeypatch.setenv("STORAGE", wrong)
+    with pytest.raises(SystemExit, match="Storage Queue Data Contributor"):
         requeue.main([])

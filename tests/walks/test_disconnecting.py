@@ -1,11 +1,14 @@
 """A disconnect ends what reads the mailbox right now, and is carried on by a job wherever it breaks off."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared import disconnecting, working
-from shared.errors import Raced
+from shared.errors import Raced, Temporary
 from shared.jobs import Job
 from shared.model import AuditRecord, Grant, Mailbox, Review
+from shared.storage.base import Add
 from tests.doors import Acting, Guard, dying, guarded
 from tests.scenes import connect, encoded, someone, write
 
@@ -31,6 +34,12 @@ def left(scene):
 
 def state(scene):
     return scene.app.records.get(scene.org_id, Mailbox, scene.mailbox.id).value.state
+
+
+def destroyed(scene):
+    """(event, actor, detail) of what is on record as destroyed."""
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    return [(row.event, row.actor, row.detail) for row in rows if row.event.endswith("_destroyed")]
 
 
 @pytest.mark.every_provider
@@ -88,6 +97,8 @@ def test_a_disconnect_is_finished_wherever_it_broke_off(world, app, clock):
             assert "queues.put" in guard.calls, f"call {k}: nobody would carry on"
         finish(scene)
         assert (state(scene), len(left(scene))) in {("active", 3), ("disconnected", 0)}, guard.calls
+        gone = [] if left(scene) else ["1 held headers", "imap password", "smtp password"]
+        assert sorted(detail for _, _, detail in destroyed(scene)) == gone, guard.calls
         if not guard.dead:
             break
     assert k > 8
@@ -120,3 +131,38 @@ def test_a_return_that_is_refused_leaves_it_disconnected(scene):
         connect(scene.world, scene.app, scene.org_id, scene.alice, secret={"password": "wrong"})
     assert state(scene) == "disconnected"
     assert left(scene) == []
+
+
+def test_what_a_disconnect_destroys_is_on_record_once_with_who_ended_it(scene):
+    scene.held()
+    receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    expected = [
+        ("mailbox.secrets_destroyed", scene.caller.email, "imap password"),
+        ("mailbox.secrets_destroyed", scene.caller.email, "smtp password"),
+        ("mailbox.reviews_destroyed", scene.caller.email, "1 held headers"),
+    ]
+    assert destroyed(scene) == expected
+    assert [detail for _, _, detail in expected] == receipt.destroyed
+    assert disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id).destroyed == []
+    finish(scene)
+    assert destroyed(scene) == expected
+
+
+def test_what_is_destroyed_after_the_vault_was_down_is_on_record_by_then_and_not_before(scene):
+    down = Guard(2, "error", lambda _: Temporary("The vault is down."), only=r"^vault\.destroy")
+    with pytest.raises(Temporary):
+        disconnecting.disconnect(guarded(scene.app, down), scene.caller, scene.mailbox.id)
+    first = ("mailbox.secrets_destroyed", scene.caller.email, "imap password")
+    assert destroyed(scene) == [first]
+    finish(scene)
+    assert destroyed(scene) == [first, ("mailbox.secrets_destroyed", "system", "smtp password")]
+
+
+def test_more_held_headers_than_a_transaction_takes_are_destroyed_and_on_record(scene):
+    review = scene.held()
+    many = [Add(replace(review, id=f"{number:04}")) for number in range(100)]
+    for batch in (many[:50], many[50:]):
+        scene.app.records.commit(scene.org_id, *batch)
+    disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
+    assert left(scene) == []
+    assert [detail for *_, detail in destroyed(scene)][2:] == ["99 held headers", "2 held headers"]

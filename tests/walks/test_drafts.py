@@ -8,7 +8,7 @@ import pytest
 from sandbox.mail import replaced
 from shared import casework, disconnecting, drafting, drafts, keeping, scheduling
 from shared.contract import NewAttachment, Person, SendEmail
-from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Temporary, Unsupported
 from shared.model import AuditRecord, Conversation, Mailbox, OutboxItem
 from shared.rules import AgainstRules
 from tests.doors import Acting, Guard, guarded
@@ -465,6 +465,18 @@ def test_nobody_but_its_owner_from_its_own_case_sends_a_draft_and_nothing_is_rea
             drafting.send(stage.app, stranger, "C-1", draft_id, KEY)
     assert len(stage.world.google.requests) == requests
     assert left(stage) == (0, 0, 1)
+
+
+def test_the_audit_says_what_became_of_each_draft_that_was_to_be_put(stage):
+    broken = Guard(1, "error", lambda _: Temporary("The wire broke."), only=r"drafter\.put")
+    with pytest.raises(Temporary):
+        drafting.put(guarded(stage.app, broken), stage.caller, "C-1", body(stage))
+    message, _ = drafting.put(stage.app, stage.caller, "C-1", body(stage))
+    rows = [row.value for row in stage.app.records.range(stage.org_id, AuditRecord)]
+    failed, done = [row for row in rows if row.event == "draft.put"]
+    assert (failed.outcome, done.outcome) == ("temporary", "done")
+    assert (done.actor, done.case_id, done.email_id) == (stage.alice.address, "C-1", message.id)
+    assert len(stage.alice.box.listed("drafts")) == 1
 
 
 def test_that_a_draft_was_read_is_on_record(stage):

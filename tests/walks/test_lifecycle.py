@@ -179,6 +179,7 @@ def test_a_disconnected_mailbox_has_no_secret_no_poll_and_no_held_headers(scene)
     waiting = scene.send()
     receipt = disconnecting.disconnect(scene.app, scene.caller, scene.mailbox.id)
     assert {"imap password", "smtp password"} <= set(receipt.destroyed)
+    assert "Zalion deletes none of them" in receipt.kept
     assert scene.reviews() == []
     assert scene.app.records.range(scene.org_id, Grant) == []
     pass_time(scene, minutes=11)

@@ -108,6 +108,7 @@ def test_a_mailbox_is_connected_changed_and_disconnected_whichever_answer_is_los
     assert times >= 4
     for event in ("mailbox.connected", "mailbox.changed", "mailbox.disconnected"):
         assert len(events(scene, event)) == times + 1 + (event == "mailbox.connected")
+    assert len(events(scene, "mailbox.secrets_destroyed")) == 2 * (times + 1)
 
 
 def test_a_mailbox_is_connected_anew_whichever_answer_is_lost(scene):

@@ -71,6 +71,17 @@ def test_a_moved_conversation_is_on_record_in_both_cases(scene):
     assert moved == {("conversation.moved", "C-2", "C-1"), ("conversation.moved_away", "C-1", "C-2")}
 
 
+def test_a_mail_that_is_shown_because_it_lies_there_already_is_on_record_as_read(scene):
+    def reads():
+        rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+        return [(row.actor, row.case_id, row.email_id) for row in rows if row.event == "message.read"]
+
+    message = scene.sent()
+    before = reads()
+    assert casework.move(scene.app, scene.caller, "C-1", message.id, "C-1").text
+    assert reads() == [*before, (scene.alice.address, "C-1", message.id)]
+
+
 def test_every_attempt_to_link_a_mail_is_on_record(scene):
     scene.supplier.send(scene.alice.address, "An old offer")
     [found], _ = looking.search(

@@ -8,7 +8,7 @@ from shared import authorizing, connecting, disconnecting, integrating, returnin
 from shared.contract import ConnectMailbox, PatchMailbox
 from shared.errors import Conflict, ConsentRequired
 from shared.flows import Refused
-from shared.model import PLATFORM, Grant, Mailbox, TenantBinding
+from shared.model import PLATFORM, AuditRecord, Grant, Mailbox, TenantBinding
 from tests.microsoft import approve, build, connect
 
 
@@ -158,6 +158,9 @@ def test_a_disconnect_ends_push_and_grant_gives_a_receipt_and_a_return_continues
     assert subscriptions(scene) == []
     assert receipt.state == "disconnected"
     assert {"push", "microsoft access token", "microsoft refresh token"} <= set(receipt.destroyed)
+    rows = [row.value for row in scene.app.records.range(scene.org_id, AuditRecord)]
+    [detail] = [row.detail for row in rows if row.event == "mailbox.secrets_destroyed"]
+    assert sorted(detail.split(", ")) == sorted(receipt.destroyed)
     assert receipt.kept
     assert scene.app.records.range(scene.org_id, Grant, prefix=scene.mailbox.id) == []
     requests = len(world.graph.requests)
