@@ -38,6 +38,8 @@ def send(office, headers=None, **changes):
             "attachments[0].contentType",
         ),
         ({"attachments": [{"name": "a", "contentBase64": "%%%"}]}, "attachments[0].contentBase64"),
+        ({"attachments": [{"name": "a", "contentBase64": "é"}]}, "attachments[0].contentBase64"),
+        ({"attachments": [{"name": "a", "contentBase64": "\ufeffYQ=="}]}, "attachments[0].contentBase64"),
         ({"attachments": [{"name": "a"}]}, "attachments[0].contentBase64"),
         ({"unknown": 1}, "unknown"),
         ({"to": [{"address": "a@b.example", "nmae": "x"}]}, "to[0].nmae"),
@@ -224,6 +226,12 @@ def test_a_case_id_that_is_none_is_refused(office, case_id):
     assert answer.json()["field"] == "caseId"
 
 
+@pytest.mark.parametrize("title", ["a\r\nb", "a\n", "a\0b"])
+def test_a_title_with_a_line_break_is_named(office, title):
+    answer = office.platform("PUT", "/cases/C-7", {"title": title, "members": []})
+    assert (answer.status_code, answer.json()["field"]) == (400, "title"), answer.text
+
+
 def test_a_member_that_is_no_address_is_named(office):
     answer = office.platform("PUT", "/cases/C-7", {"members": ["a@b.example", "nobody"]})
     assert answer.json()["field"] == "members[1]"
@@ -252,6 +260,17 @@ def connect(office, world, **changes):
         ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
         ({"address": "nobody"}, 400, "invalid_request", "address"),
         ({"name": "Alice\nSales"}, 400, "invalid_request", "name"),
+        ({"folders": ["Kunden", "a\nb"]}, 400, "invalid_request", "folders[1]"),
+        ({"secret": {"password": "a\r\nb"}}, 400, "invalid_request", "secret.password"),
+        ({"secret": {"password": f"{PASSWORD}\n"}}, 400, "invalid_request", "secret.password"),
+        ({"secret": {"accessToken": "a\n"}}, 400, "invalid_request", "secret.accessToken"),
+        (
+            {"secret": {"imap": {"password": "a\0"}, "smtp": {}}},
+            400,
+            "invalid_request",
+            "secret.imap.password",
+        ),
+        ({"secret": {"clientSecret": "a\n"}}, 400, "invalid_request", "secret.clientSecret"),
         ({"name": "=?x?="}, 400, "invalid_request", "name"),
         ({"name": "x" * 321}, 400, "invalid_request", "name"),
         ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
@@ -272,6 +291,20 @@ def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, sta
     assert answer.json()["code"] == code
     if field:
         assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "a\n", "\0", "a\u2028b"])
+def test_a_folder_with_a_line_break_is_named_and_nothing_is_kept(office, name):
+    box = f"/mailboxes/{office.mailbox_id}"
+    answer = office.alice_("PATCH", box, {"folders": [name]})
+    assert (answer.status_code, answer.json()["field"]) == (400, "folders[0]"), answer.text
+    assert answer.json()["detail"] == "Line breaks and control characters are not allowed here."
+    assert office.alice_("GET", box).json()["folders"] == []
+
+
+def test_a_secret_with_a_line_break_is_named_when_it_is_changed_too(office):
+    answer = office.alice_("PATCH", f"/mailboxes/{office.mailbox_id}", {"secret": {"password": "a\nb"}})
+    assert (answer.status_code, answer.json()["field"]) == (400, "secret.password"), answer.text
 
 
 def test_changed_settings_of_the_wrong_kind_name_their_provider(office):
@@ -443,6 +476,7 @@ IDS = {"tenantId": "11111111-2222-3333-4444-555555555555", "clientId": "11111111
         ({"approved": True, "settings": IDS}, "secret"),
         ({"approved": True, "settings": IDS, "secret": {}}, "secret"),
         ({"approved": True, "settings": IDS, "secret": {"clientSecret": ""}}, "secret.clientSecret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x\n"}}, "secret.clientSecret"),
         ({"approved": True, "settings": IDS, "secret": {"secret": "x"}}, "secret.secret"),
         ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x"}}, "settings.tenantId"),
         ({"approved": True, "secret": {"clientSecret": "x"}}, "secret"),
