@@ -204,19 +204,59 @@ def test_what_is_nested_too_deeply_is_refused_wherever_it_stands(office, name):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "field"),
     [
-        "/cases/nothing/emails",
-        "/cases/C-1/emails/nothing",
-        "/mailboxes/nothing",
-        "/cases/C-1/emails/x/raw",
-        "/mailboxes/a%2Fb",
-        "/cases/a%23b/emails",
-        "/cases/C-1/emails/%00",
+        ("/cases/nothing/emails", "caseId"),
+        ("/cases/nothing/emails/nothing", "caseId"),
+        ("/cases/C-1/emails/nothing", "emailId"),
+        ("/mailboxes/nothing", "mailboxId"),
+        ("/mailboxes/nothing/reviews", "mailboxId"),
+        ("/cases/C-1/emails/x/raw", "emailId"),
+        ("/mailboxes/a%2Fb", "mailboxId"),
+        ("/cases/a%23b/emails", "caseId"),
+        ("/cases/C-1/emails/%00", "emailId"),
     ],
 )
-def test_unknown_ids_are_not_found(office, path):
-    assert office.alice_("GET", path).status_code == 404
+def test_unknown_ids_are_not_found_and_named_as_the_path_names_them(office, path, field):
+    answer = office.alice_("GET", path)
+    assert (answer.status_code, answer.json()["field"]) == (404, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/cases/C-1/emails/{email}/move", {"caseId": "nope"}, "caseId"),
+        ("/cases/C-1/emails/nope/move", {"caseId": "C-1"}, "emailId"),
+        ("/cases/nope/links", {"mailboxId": "{box}", "ref": "x"}, "caseId"),
+        ("/cases/C-1/links", {"mailboxId": "nope", "ref": "x"}, "mailboxId"),
+        ("/cases/C-1/links", {"mailboxId": "{box}", "ref": "x"}, "ref"),
+        ("/mailboxes/nope/sync", {}, "mailboxId"),
+        ("/mailboxes/nope/reviews/nope", {"action": "file"}, "mailboxId"),
+        ("/mailboxes/{box}/reviews/nope", {"action": "file"}, "reviewId"),
+        ("/mailboxes/{box}/reviews/nope", {"action": "dismiss"}, "reviewId"),
+        ("/domains/nobody-asked.example/verify", {}, "domain"),
+        ("/notifications/imap", {}, "provider"),
+    ],
+)
+def test_an_unknown_id_beside_a_body_or_in_it_is_named(office, path, body, field):
+    email = send(office).json()["id"]
+    path = path.format(email=email, box=office.mailbox_id)
+    body = {name: value.format(box=office.mailbox_id) for name, value in body.items()}
+    who = office.admin if path.startswith("/domains") else office.alice_
+    answer = who("POST", path, body)
+    assert (answer.status_code, answer.json()["field"]) == (404, field), answer.text
+
+
+def test_an_attachment_that_is_not_there_is_named_as_the_path_names_it(office):
+    email = send(office).json()["id"]
+    answer = office.alice_("GET", f"/cases/C-1/emails/{email}/attachments/7")
+    assert (answer.status_code, answer.json()["field"]) == (404, "attachmentId")
+
+
+def test_a_line_break_behind_a_case_id_is_no_part_of_one(office):
+    email = send(office).json()["id"]
+    answer = office.alice_("POST", f"/cases/C-1/emails/{email}/move", {"caseId": "C-1\n"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "caseId"), answer.text
 
 
 @pytest.mark.parametrize("case_id", ["-x", "a b", "x" * 129, "a!b"])
