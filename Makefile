@@ -15,6 +15,7 @@ test: .venv/ready  ## everything: lint, types, contracts, all tests with coverag
 	$(BIN)/coverage run -m pytest -n 4 --dist worksteal tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95
+	$(BIN)/coverage report --include='shared/*' --format=total --fail-under=95
 
 check: .venv/ready  ## the quick half: lint, types, contracts, tests that need nothing but Python
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -46,6 +46,7 @@ class PostOffice:
     Attributes:
         faults: what goes wrong, on a switch.
         transactions: every accepted mail, oldest first.
+        replies: how many were given, greetings included: for each of them somebody waited.
         signing: domain -> selector, private key (PEM) and the domain that signs, which may be another.
     """
 
@@ -60,6 +61,7 @@ class PostOffice:
         self.ports = ports or Ports()
         self.faults = Faults()
         self.transactions: list[Transaction] = []
+        self.replies = 0
         self.signing: dict[str, tuple[str, bytes, str]] = {}
         self._routes: dict[str, Destination] = {}
         self._tls, self._passwords, self._address_of = tls, passwords, address_of
@@ -174,6 +176,11 @@ class _Server(SMTP):
         self._open.add(transport)
         if self.event_handler.office.faults.refusing:
             transport.abort()
+
+    @override
+    async def push(self, status: Any) -> None:
+        self.event_handler.office.replies += status[3:4] not in {"-", b"-"}  # else another line follows
+        await super().push(status)
 
     @override
     def connection_lost(self, error: Exception | None) -> None:

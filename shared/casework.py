@@ -47,7 +47,10 @@ def member_case(app: App, caller: Caller, case_id: str) -> Case:
 
     The address alone is not enough: what IT or a service is called may be a member's, too.
     """
-    case = app.records.get(caller.org_id, Case, case_id).value
+    stored = app.records.find(caller.org_id, Case, case_id)
+    if stored is None:
+        raise NotFound("There is no such case.", field="caseId")
+    case = stored.value
     caller.need("member")
     if not caller.email or caller.email not in case.members:
         raise NotAllowed("Only members of the case may do this.")
@@ -107,7 +110,7 @@ def attachment(app: App, caller: Caller, case_id: str, email_id: str, index: int
     message = _message(app, caller, case_id, email_id).value
     found = mime.attachment(bytes_of(app, caller.org_id, message), index)
     if found is None:
-        raise NotFound("This e-mail has no such attachment.", field="attachment")
+        raise NotFound("This e-mail has no such attachment.", field="attachmentId")
     _read(app, caller, "attachment.downloaded", case_id, message)
     return found
 
@@ -218,7 +221,7 @@ def _message(app: App, caller: Caller, case_id: str, email_id: str) -> Stored[Me
     member_case(app, caller, case_id)
     found = app.records.find(caller.org_id, Message, f"{case_id}!{email_id}")
     if found is None:
-        raise NotFound("This case has no such e-mail.")
+        raise NotFound("This case has no such e-mail.", field="emailId")
     return found
 
 

@@ -12,18 +12,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin, Power
 
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)"
+"""No line break, no control character; `$` alone would let a line break pass behind it."""
+
 # Whatever is kept has an end: a record holds 448,000 characters, a secret of the vault 25,000 octets.
 Text = Annotated[str, Meta(max_length=1_000_000)]
 Name = Annotated[str, Meta(max_length=998)]
 Id = Annotated[str, Meta(max_length=100)]
 MailAddress = Annotated[str, Meta(max_length=320)]
-Url = Annotated[str, Meta(max_length=2000)]
-SecretText = Annotated[str, Meta(min_length=1, max_length=4000)]
+Url = Annotated[str, Meta(max_length=2000, pattern=LINE)]
+SecretText = Annotated[str, Meta(min_length=1, max_length=4000, pattern=LINE)]
 Token = Annotated[str, Meta(max_length=16_000, pattern=r"^[ -~]*$(?!\n)")]
-"""What RFC 6749 (appendix A) allows in one; `$` alone would let a line break pass behind it."""
+"""What RFC 6749 (appendix A) allows in one."""
 
 AuthservId = Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$(?!\n)")]
-CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
+CaseId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$(?!\n)")]
 Settings = dict[str, dict[str, Any]]
 GivenSettings = dict[str, Any]
 """By provider's name, whose place a refusal is to name: `choosing` checks them."""
@@ -42,10 +45,12 @@ class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_o
 def misfit(error: msgspec.ValidationError) -> tuple[str, str]:
     """Return what is wrong with a value, and its place, in msgspec's words.
 
-    They repeat the names of unknown fields, and what is none of the values of a choice.
+    They repeat the names of unknown fields, and what is none of the values of a choice. `LINE` has ours.
     """
     detail, _, place = str(error).partition(" - at `$")
     unknown = re.search(r"field `([^`]*)`", detail)
+    if repr(LINE) in detail:
+        detail = "Line breaks and control characters are not allowed here"
     return f"{detail}.", ".".join(filter(None, (place.rstrip("`").lstrip("."), unknown and unknown[1])))
 
 
@@ -92,7 +97,7 @@ class SendEmail(Body, frozen=True, kw_only=True):
 class PutCase(Body, frozen=True, kw_only=True):
     """A case and the e-mail addresses of the users who may see it."""
 
-    title: Annotated[str, Meta(max_length=500)] = ""
+    title: Annotated[str, Meta(max_length=500, pattern=LINE)] = ""
     members: Annotated[list[MailAddress], Meta(max_length=1000)]
 
 
@@ -154,7 +159,8 @@ class ConsentLink(Resource, frozen=True, kw_only=True):
 
 
 PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
-Folders = Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Meta(max_length=50)]
+Folder = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
+Folders = Annotated[list[Folder], Meta(max_length=50)]
 
 
 class Secret(Body, frozen=True, kw_only=True):
@@ -165,7 +171,7 @@ class Secret(Body, frozen=True, kw_only=True):
     expires_in: Annotated[int, Meta(ge=1, le=315_360_000)] | None = None
     refresh_token: Token | None = None
     token_url: Url | None = None
-    client_id: Annotated[str, Meta(max_length=500)] | None = None
+    client_id: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
     client_secret: SecretText | None = None
 
 

@@ -1,7 +1,6 @@
 """What a caller asks to send, checked field by field before anything is promised. Pure."""
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -152,7 +151,7 @@ def _people(people: Sequence[Person], field: str) -> tuple[Address, ...]:
 def _part(part: NewAttachment, place: int) -> mime.Part:
     try:
         content = base64.b64decode(part.content_base64, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and what is beyond ASCII raises it plain
         field = f"attachments[{place}].contentBase64"
         raise InvalidRequest("This is not base64 (RFC 4648 section 4).", field=field) from None
     return mime.Part(part.name, part.content_type, content)

@@ -41,7 +41,7 @@ def take(app: App, provider: str, body: bytes, authorization: str = "") -> Count
     """
     read = app.provider(provider).notices
     if read is None:
-        raise NotFound("This provider sends no notifications.")
+        raise NotFound("This provider sends no notifications.", field="provider")
     wanted: dict[Event, dict[tuple[str, str], None]] = {"changed": {}, "renew": {}, "ended": {}}
     counts: Counter[str] = Counter()
     accounts: dict[str, None] = {}

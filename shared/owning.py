@@ -62,7 +62,7 @@ def own(app: App, caller: Caller, mailbox_id: str, *, admin: bool) -> Stored[Mai
     caller.need("member", "admin")
     stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
     if stored is None:
-        raise NotFound("There is no such mailbox.")
+        raise NotFound("There is no such mailbox.", field="mailboxId")
     if stored.value.owner != caller.email and not (admin and "admin" in caller.roles):
         raise NotAllowed("Only its owner may do this.")
     return stored

@@ -38,7 +38,8 @@ def verify(app: App, caller: Caller, text: str) -> DomainProof:
     domain = rules.domain(text, "domain")
     stored = app.records.find(caller.org_id, DomainProof, domain)
     if stored is None:
-        raise NotFound("This domain was not asked for.", fix=f"Begin with PUT /domains/{domain}.")
+        fix = f"Begin with PUT /domains/{domain}."
+        raise NotFound("This domain was not asked for.", field="domain", fix=fix)
     _proven(app, caller.org_id, stored, caller.email, "domain", f"call POST /domains/{domain}/verify again")
     return app.records.get(caller.org_id, DomainProof, domain).value
 

@@ -79,7 +79,9 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     decided = app.records.find(caller.org_id, DecidedReview, f"{mailbox_id}!{review_id}")
     if decided:
         raise Conflict(f"This mail was {decided.value.decision} already.")
-    review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}")
+    review = app.records.find(caller.org_id, Review, f"{mailbox_id}!{review_id}")
+    if review is None:
+        raise NotFound("There is no such held mail.", field="reviewId")
     if action == "dismiss":
         _not_being_filed(app, review.value)
     place = _came_to(app, caller.org_id, review.value)
@@ -174,14 +176,14 @@ def _set_opened(app: App, org_id: str, review: Stored[Review], at: datetime | No
 def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> tuple[Message, int]:
     """File a mail of the caller's mailbox into a case, and what else of its conversation lies there.
 
-    Returns the message and how many others followed it. Raises Conflict where it belongs to another
-    case already.
+    Returns the message and how many others followed it. Raises NotFound naming what is not there, Conflict
+    where it belongs to another case already.
     """
     case = member_case(app, caller, case_id)
     mailbox = own(app, caller, mailbox_id, admin=False).value
     told = audit.recorded(app, caller, "mailbox.linked", mailbox_id=mailbox_id, case_id=case_id)
     with told, app.receiving(caller.org_id, mailbox) as receiver:
-        envelope, raw = fetch_with_headers(receiver, ref)
+        envelope, raw = _named(receiver, ref)
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, mailbox_id, envelope)
@@ -189,6 +191,14 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
         message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others
+
+
+def _named(receiver: Receiver, ref: str) -> tuple[Envelope, bytes]:
+    """Fetch the mail that the caller names."""
+    try:
+        return fetch_with_headers(receiver, ref)
+    except NotFound as error:
+        raise NotFound(error.detail, field="ref", fix=error.fix) from error
 
 
 def _follow(filer: Filer, receiver: Receiver, envelope: Envelope, conversation: Stored[Conversation]) -> int:

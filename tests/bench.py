@@ -1,8 +1,9 @@
 """`make bench`: timings and call counts on the sandbox's real parts. It prints; it judges nothing.
 
 Each row: what, how many, seconds, a second, and calls per item: to storage, which is tables, blobs and queues, and
-to the network, which is the mail system and Key Vault. `-` is for what nobody counts. `python -m tests.bench cold`
-prints one group of rows; `GROUPS` has their names.
+to the network, which is the mail system and Key Vault: requests, over IMAP commands as a proxy sees them, over SMTP
+the server's replies. `-` is for what nobody counts. `python -m tests.bench cold` prints one group of rows; `GROUPS`
+has their names.
 """
 
 import os
@@ -11,17 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.ports import row
 from sandbox.world import World
-from shared import bootstrap
-from shared.settings import load
-from tests import bench_exchange, bench_google, bench_microsoft, microsoft
-from tests.doors import Guard, guarded
-from tests.scenes import Clock, Scene, build, imap, parsed, write
+from tests import bench_exchange, bench_google, bench_imap, bench_microsoft, microsoft
 from tests.tally import Tally
 
 ROOT = Path(__file__).parents[1]
@@ -47,86 +43,6 @@ class Row:
             f"{self.name:<48}{self.items:>7}{self.seconds:>9.2f}{self.items / self.seconds:>10.1f}"
             f"{storage:>9}{network:>9}"
         )
-
-
-def timed(name: str, items: int, guard: Guard, act: Callable[[], object]) -> Row:
-    """Run and count."""
-    guard.calls.clear()
-    start = time.perf_counter()
-    act()
-    seconds = time.perf_counter() - start
-    return Row(name, items, seconds, guard.storage, len(guard.calls) - guard.storage)
-
-
-def rows(world: World) -> Iterable[Row]:
-    """Measure everything on fresh organisations."""
-    clock, guard = Clock(), Guard()
-    app = bootstrap.build(load(world.environment()), clock)
-    watched = guarded(app, guard)
-
-    scene = build(world, app, clock)
-    scene.sent()
-    scene.sync()
-    answers(scene, scene.alice.address, 1000)
-    yield timed("ingest: case mails into one mailbox", 1000, guard, lambda: scene.sync(app=watched))
-
-    scenes = [build(world, app, clock) for _ in range(20)]
-    for scene in scenes:
-        scene.sent()
-        scene.sync()
-        answers(scene, scene.alice.address, 50)
-    with ThreadPoolExecutor(8) as pool:
-        yield timed(
-            "ingest: 50 case mails into each of 20, 8 workers",
-            1000,
-            guard,
-            lambda: list(pool.map(lambda scene: scene.sync(app=watched), scenes)),
-        )
-
-    scene = build(world, app, clock)
-    scene.sync()
-    unrelated(scene, 1000)
-    yield timed("ignore: unrelated mails", 1000, guard, lambda: scene.sync(app=watched))
-
-    idle = [scene.mailbox, *(scene.colleague(f"idle{number}")[1] for number in range(99))]
-    for box in idle:
-        scene.sync(box)
-    with ThreadPoolExecutor(8) as pool:
-        yield timed(
-            "idle poll of 100 mailboxes, 8 workers",
-            100,
-            guard,
-            lambda: list(pool.map(lambda box: scene.sync(box, app=watched), idle)),
-        )
-
-    scene = build(world, app, clock)
-    yield timed("send: request to Sent copy, one worker", 300, guard, lambda: sends(scene, watched, 300))
-
-
-def answers(scene: Scene, to: str, count: int) -> None:
-    """Put answers of the supplier into a mailbox, as its server would."""
-    [original, *_] = scene.supplier.inbox()
-
-    known = parsed(original)
-    headers = {"In-Reply-To": known["Message-ID"], "References": known["Message-ID"]}
-    with imap(scene.world, to) as client:
-        for number in range(count):
-            mail = write(scene.supplier.address, to, "Re: Offer 4711", f"Answer {number}\n" * 20, **headers)
-            client.append("INBOX", mail.as_bytes())
-
-
-def unrelated(scene: Scene, count: int) -> None:
-    """Put other people's mail into the mailbox."""
-    with imap(scene.world, scene.alice.address) as client:
-        for number in range(count):
-            mail = write(f"someone{number}@elsewhere.example", scene.alice.address, f"News {number}", "Words")
-            client.append("INBOX", mail.as_bytes())
-
-
-def sends(scene: Scene, app: object, count: int) -> None:
-    """Accept and deliver, one after the other."""
-    for _ in range(count):
-        scene.deliver(scene.send(app=app), app=app)  # type: ignore[arg-type]
 
 
 def imported() -> float:
@@ -199,7 +115,7 @@ def ready() -> Row:
 
 
 GROUPS: dict[str, Callable[[World], Iterable[object]]] = {
-    "imap": rows,
+    "imap": lambda world: bench_imap.rows(world, Row),
     "microsoft": lambda world: bench_microsoft.rows(world, Row),
     "google": lambda world: bench_google.rows(world, Row),
     "exchange": lambda world: bench_exchange.rows(world, Row),

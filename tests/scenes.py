@@ -325,9 +325,14 @@ def _mail(connection: str) -> ContainerClient:
 
 def build_behind(wire: Any, world: Any, app: App, clock: Clock) -> Scene:
     """Set the stage with a mailbox whose IMAP server is behind a wire."""
+    return build(world, app, clock, settings=behind(wire, world))
+
+
+def behind(wire: Any, world: Any) -> dict[str, Any]:
+    """The settings of a mailbox whose IMAP server is behind a wire."""
     place = {"host": "localhost", "port": wire.port, "security": "tls"}
     smtp = {"host": "localhost", "port": world.ports["smtp"], "security": "starttls"}
-    return build(world, app, clock, settings={"imap": place, "smtp": smtp})
+    return {"imap": place, "smtp": smtp}
 
 
 def build_pop3(world: Any, app: App, clock: Clock, **mailbox: Any) -> Scene:

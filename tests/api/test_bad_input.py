@@ -38,6 +38,8 @@ def send(office, headers=None, **changes):
             "attachments[0].contentType",
         ),
         ({"attachments": [{"name": "a", "contentBase64": "%%%"}]}, "attachments[0].contentBase64"),
+        ({"attachments": [{"name": "a", "contentBase64": "é"}]}, "attachments[0].contentBase64"),
+        ({"attachments": [{"name": "a", "contentBase64": "\ufeffYQ=="}]}, "attachments[0].contentBase64"),
         ({"attachments": [{"name": "a"}]}, "attachments[0].contentBase64"),
         ({"unknown": 1}, "unknown"),
         ({"to": [{"address": "a@b.example", "nmae": "x"}]}, "to[0].nmae"),
@@ -202,19 +204,59 @@ def test_what_is_nested_too_deeply_is_refused_wherever_it_stands(office, name):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "field"),
     [
-        "/cases/nothing/emails",
-        "/cases/C-1/emails/nothing",
-        "/mailboxes/nothing",
-        "/cases/C-1/emails/x/raw",
-        "/mailboxes/a%2Fb",
-        "/cases/a%23b/emails",
-        "/cases/C-1/emails/%00",
+        ("/cases/nothing/emails", "caseId"),
+        ("/cases/nothing/emails/nothing", "caseId"),
+        ("/cases/C-1/emails/nothing", "emailId"),
+        ("/mailboxes/nothing", "mailboxId"),
+        ("/mailboxes/nothing/reviews", "mailboxId"),
+        ("/cases/C-1/emails/x/raw", "emailId"),
+        ("/mailboxes/a%2Fb", "mailboxId"),
+        ("/cases/a%23b/emails", "caseId"),
+        ("/cases/C-1/emails/%00", "emailId"),
     ],
 )
-def test_unknown_ids_are_not_found(office, path):
-    assert office.alice_("GET", path).status_code == 404
+def test_unknown_ids_are_not_found_and_named_as_the_path_names_them(office, path, field):
+    answer = office.alice_("GET", path)
+    assert (answer.status_code, answer.json()["field"]) == (404, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/cases/C-1/emails/{email}/move", {"caseId": "nope"}, "caseId"),
+        ("/cases/C-1/emails/nope/move", {"caseId": "C-1"}, "emailId"),
+        ("/cases/nope/links", {"mailboxId": "{box}", "ref": "x"}, "caseId"),
+        ("/cases/C-1/links", {"mailboxId": "nope", "ref": "x"}, "mailboxId"),
+        ("/cases/C-1/links", {"mailboxId": "{box}", "ref": "x"}, "ref"),
+        ("/mailboxes/nope/sync", {}, "mailboxId"),
+        ("/mailboxes/nope/reviews/nope", {"action": "file"}, "mailboxId"),
+        ("/mailboxes/{box}/reviews/nope", {"action": "file"}, "reviewId"),
+        ("/mailboxes/{box}/reviews/nope", {"action": "dismiss"}, "reviewId"),
+        ("/domains/nobody-asked.example/verify", {}, "domain"),
+        ("/notifications/imap", {}, "provider"),
+    ],
+)
+def test_an_unknown_id_beside_a_body_or_in_it_is_named(office, path, body, field):
+    email = send(office).json()["id"]
+    path = path.format(email=email, box=office.mailbox_id)
+    body = {name: value.format(box=office.mailbox_id) for name, value in body.items()}
+    who = office.admin if path.startswith("/domains") else office.alice_
+    answer = who("POST", path, body)
+    assert (answer.status_code, answer.json()["field"]) == (404, field), answer.text
+
+
+def test_an_attachment_that_is_not_there_is_named_as_the_path_names_it(office):
+    email = send(office).json()["id"]
+    answer = office.alice_("GET", f"/cases/C-1/emails/{email}/attachments/7")
+    assert (answer.status_code, answer.json()["field"]) == (404, "attachmentId")
+
+
+def test_a_line_break_behind_a_case_id_is_no_part_of_one(office):
+    email = send(office).json()["id"]
+    answer = office.alice_("POST", f"/cases/C-1/emails/{email}/move", {"caseId": "C-1\n"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "caseId"), answer.text
 
 
 @pytest.mark.parametrize("case_id", ["-x", "a b", "x" * 129, "a!b"])
@@ -222,6 +264,12 @@ def test_a_case_id_that_is_none_is_refused(office, case_id):
     answer = office.platform("PUT", f"/cases/{case_id}", {"members": []})
     assert answer.status_code == 400
     assert answer.json()["field"] == "caseId"
+
+
+@pytest.mark.parametrize("title", ["a\r\nb", "a\n", "a\0b"])
+def test_a_title_with_a_line_break_is_named(office, title):
+    answer = office.platform("PUT", "/cases/C-7", {"title": title, "members": []})
+    assert (answer.status_code, answer.json()["field"]) == (400, "title"), answer.text
 
 
 def test_a_member_that_is_no_address_is_named(office):
@@ -252,6 +300,17 @@ def connect(office, world, **changes):
         ({"receivesWith": None, "sendsWith": None, "settings": {}}, 400, "invalid_request", "receivesWith"),
         ({"address": "nobody"}, 400, "invalid_request", "address"),
         ({"name": "Alice\nSales"}, 400, "invalid_request", "name"),
+        ({"folders": ["Kunden", "a\nb"]}, 400, "invalid_request", "folders[1]"),
+        ({"secret": {"password": "a\r\nb"}}, 400, "invalid_request", "secret.password"),
+        ({"secret": {"password": f"{PASSWORD}\n"}}, 400, "invalid_request", "secret.password"),
+        ({"secret": {"accessToken": "a\n"}}, 400, "invalid_request", "secret.accessToken"),
+        (
+            {"secret": {"imap": {"password": "a\0"}, "smtp": {}}},
+            400,
+            "invalid_request",
+            "secret.imap.password",
+        ),
+        ({"secret": {"clientSecret": "a\n"}}, 400, "invalid_request", "secret.clientSecret"),
         ({"name": "=?x?="}, 400, "invalid_request", "name"),
         ({"name": "x" * 321}, 400, "invalid_request", "name"),
         ({"pollSeconds": 59}, 400, "invalid_request", "pollSeconds"),
@@ -272,6 +331,20 @@ def test_a_mailbox_that_cannot_be_connected_says_why(office, world, changes, sta
     assert answer.json()["code"] == code
     if field:
         assert answer.json()["field"] == field
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "a\n", "\0", "a\u2028b"])
+def test_a_folder_with_a_line_break_is_named_and_nothing_is_kept(office, name):
+    box = f"/mailboxes/{office.mailbox_id}"
+    answer = office.alice_("PATCH", box, {"folders": [name]})
+    assert (answer.status_code, answer.json()["field"]) == (400, "folders[0]"), answer.text
+    assert answer.json()["detail"] == "Line breaks and control characters are not allowed here."
+    assert office.alice_("GET", box).json()["folders"] == []
+
+
+def test_a_secret_with_a_line_break_is_named_when_it_is_changed_too(office):
+    answer = office.alice_("PATCH", f"/mailboxes/{office.mailbox_id}", {"secret": {"password": "a\nb"}})
+    assert (answer.status_code, answer.json()["field"]) == (400, "secret.password"), answer.text
 
 
 def test_changed_settings_of_the_wrong_kind_name_their_provider(office):
@@ -443,6 +516,7 @@ IDS = {"tenantId": "11111111-2222-3333-4444-555555555555", "clientId": "11111111
         ({"approved": True, "settings": IDS}, "secret"),
         ({"approved": True, "settings": IDS, "secret": {}}, "secret"),
         ({"approved": True, "settings": IDS, "secret": {"clientSecret": ""}}, "secret.clientSecret"),
+        ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x\n"}}, "secret.clientSecret"),
         ({"approved": True, "settings": IDS, "secret": {"secret": "x"}}, "secret.secret"),
         ({"approved": True, "settings": IDS, "secret": {"clientSecret": "x"}}, "settings.tenantId"),
         ({"approved": True, "secret": {"clientSecret": "x"}}, "secret"),

@@ -97,6 +97,29 @@ def test_another_organisations_token_finds_nothing(office, stranger, number):
         assert answer.status_code == 404, (method, path, answer.text)
 
 
+def naming(office, box, case):
+    """Requests that name a mailbox and a case, in the path or in the body."""
+    return [
+        ("GET", f"/mailboxes/{box}", None),
+        ("POST", f"/mailboxes/{box}/sync", None),
+        ("POST", f"/mailboxes/{box}/reviews/{HELD}", {"action": "file"}),
+        ("GET", f"/cases/{case}/emails", None),
+        ("POST", f"/cases/{case}/emails/{EMAIL}/move", {"caseId": case}),
+        ("POST", "/cases/C-1/links", {"mailboxId": box, "ref": "x"}),
+        ("POST", "/cases/C-1/emails", draft(office, mailboxId=box)),
+    ]
+
+
+def test_what_is_another_organisations_is_answered_as_what_is_nowhere(office, stranger):
+    office.platform("PUT", "/cases/C-theirs", {"members": [stranger.alice.address]})
+    pairs = zip(naming(office, office.mailbox_id, "C-theirs"), naming(office, "no", "C-no"), strict=True)
+    for both in pairs:
+        theirs, nowhere = (stranger.alice_(*route, headers=key()).json() for route in both)
+        assert theirs.pop("correlationId") != nowhere.pop("correlationId")
+        assert theirs == nowhere, both
+        assert (theirs["status"], theirs["field"]) in {(404, "mailboxId"), (404, "caseId")}, both
+
+
 @pytest.mark.parametrize("number", EVERY)
 def test_who_is_neither_owner_nor_member_is_refused(office, number):
     method, path, body = routes(office)[number]
@@ -231,7 +254,8 @@ def bad_tokens(world, office):
     now = int(time.time())
     good = issue(**who)
     header, payload, _ = good.split(".")
-    none = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).rstrip(b"=").decode()
+    kid = jwt.get_unverified_header(good)["kid"]
+    none = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT", "kid": kid}).encode())
     claims = jwt.decode(good, options={"verify_signature": False})
     public = jwt.PyJWKClient(world.environment()["AUTH_JWKS_URL"]).get_signing_keys()[0]
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -243,8 +267,8 @@ def bad_tokens(world, office):
         "wrong audience": issue(**who, aud="someone-else"),
         "wrong issuer": issue(**who, iss="https://evil.example"),
         "not yet valid": issue(**who, nbf=now + 3600),
-        "alg none": f"{none}.{payload}.",
-        "HS256 with the public key": hs256(claims, pem, jwt.get_unverified_header(good)["kid"]),
+        "alg none": f"{none.rstrip(b'=').decode()}.{payload}.",
+        "HS256 with the public key": hs256(claims, pem, kid),
         "unknown kid": unknown_kid(claims),
         "tampered": f"{header}.{payload[:-4]}AAAA.{good.split('.')[2]}",
         "no organisation": issue(**{**who, "org": ""}),

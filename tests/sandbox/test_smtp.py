@@ -27,6 +27,14 @@ def test_smtps_takes_mail_too(world, ann, ben):
     assert len(ben.inbox()) == 1
 
 
+def test_what_is_replied_is_counted_once_however_many_lines_it_has(world):
+    before = world.post.replies
+    with smtplib.SMTP("localhost", world.ports["smtp"]) as client:
+        assert client.ehlo()[1].count(b"\n") > 1
+        client.noop()
+    assert world.post.replies - before == len(["greeting", "EHLO", "NOOP", "QUIT"])
+
+
 def test_nobody_signs_in_before_tls(world, ann):
     with smtplib.SMTP("localhost", world.ports["smtp"]) as client:
         client.ehlo()

@@ -11,6 +11,7 @@ import pytest
 from sandbox.bounces import delivery_report
 from shared import casework, reviewing
 from shared.contract import Person
+from shared.errors import NotFound
 from shared.mime.verdicts import NAMELESS
 from shared.providers.base import Query
 from tests.scenes import build, parsed, write
@@ -400,6 +401,14 @@ def hit_of(scene, mail):
 
 def link(scene, mail):
     return reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit_of(scene, mail))
+
+
+@pytest.mark.every_provider
+@pytest.mark.parametrize("ref", ["x", "", "../x", "a\r\nb"])
+def test_linking_what_is_no_mail_of_the_mailbox_names_the_ref(scene, ref):
+    with pytest.raises(NotFound) as caught:
+        reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, ref)
+    assert caught.value.field == "ref"
 
 
 @pytest.mark.needs("searcher")

@@ -395,6 +395,7 @@ def test_a_mail_of_broken_structure_is_filed_with_a_note_and_stops_nothing(scene
     ours = message_from_bytes(arrived)["Message-ID"]
     raw = (
         f"From: {scene.supplier.address}\r\nReferences: {ours}\r\nMessage-ID: <broken@x>\r\n"
+        "Subject: Re: Offer 4711\r\n"
         'Content-Type: multipart/mixed; boundary="never"\r\n\r\nno parts at all\xff\r\n'
     ).encode("latin-1")
     scene.alice.receive(raw)
@@ -402,5 +403,5 @@ def test_a_mail_of_broken_structure_is_filed_with_a_note_and_stops_nothing(scene
     scene.sync()
     assert wanted in ids(scene)
     broken = next(message for message in scene.timeline() if message.message_id == "<broken@x>")
-    assert broken.evidence.notes
+    assert "no boundary found: shown as one text" in broken.evidence.notes
     assert scene.raw(broken).startswith(b"From: ")
