@@ -416,7 +416,16 @@ def test_a_disconnected_integration_disconnects_its_mailboxes(world, api):
     office = open_office(api, world)
     assert office.admin("DELETE", "/integrations/imap").json()["state"] == "disconnected"
     assert office.alice_("GET", f"/mailboxes/{office.mailbox_id}").json()["state"] == "disconnected"
-    assert office.alice_("POST", "/cases/C-1/emails", draft(office), headers=key()).status_code == 404
+
+
+def test_from_a_disconnected_mailbox_nothing_is_sent_and_its_owner_is_told_why(world, api):
+    office = open_office(api, world)
+    office.alice_("DELETE", f"/mailboxes/{office.mailbox_id}")
+    for path in ("/cases/C-1/emails", "/cases/C-1/drafts"):
+        problem = office.alice_("POST", path, draft(office), headers=key()).json()
+        assert (problem["status"], problem["field"]) == (409, "mailboxId")
+        assert "disconnected" in problem["detail"]
+        assert "Connect it again" in problem["fix"]
 
 
 def test_an_integration_with_wrong_settings_names_them(office):
