@@ -398,6 +398,13 @@ def test_no_mailbox_connects_under_an_integration_that_is_not_approved(world, ap
     assert "approve" in answer.json()["fix"]
 
 
+@pytest.mark.parametrize("side", ["receivesWith", "sendsWith"])
+def test_a_provider_that_does_not_exist_is_refused_under_the_name_it_was_given_by(office, side):
+    problem = office.alice_("POST", "/mailboxes", {"address": "typo@imap.example", side: "exchange"}).json()
+    assert (problem["status"], problem["field"]) == (400, side)
+    assert "ews" in problem["fix"]
+
+
 def test_a_mailbox_is_disconnected_with_a_receipt_and_comes_back(office, world):
     person = someone(world, "leaving", "imap.example")
     admin = office.admin
