@@ -32,7 +32,11 @@ _TYPES: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": {"type": "string"}},
     "date": {"type": "string", "format": "date"},
 }
-_WRITTEN = [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("text", "html")]
+_WRITTEN = {
+    "if": {"properties": {"text": {"type": "null"}}},
+    "then": {"required": ["html"], "properties": {"html": {"type": "string"}}},
+}
+"""Not `anyOf`: generators make types of its halves, and some send nothing else."""
 
 
 def complete(components: dict[str, Any]) -> None:
@@ -46,7 +50,7 @@ def complete(components: dict[str, Any]) -> None:
     components["PutIntegration"]["properties"]["settings"]["description"] = (
         "The entries of this provider's `form`: see GET /integrations/{provider}."
     )
-    components["SendEmail"]["anyOf"] = _WRITTEN
+    components["SendEmail"] |= _WRITTEN
     _tell_codes(components)
 
 

@@ -98,9 +98,17 @@ def test_a_mail_needs_a_text_and_has_no_more_recipients_than_are_taken(fits, com
     assert fits("SendEmail", {**MAIL, "html": "x", "text": None})
     assert not fits("SendEmail", MAIL)
     assert not fits("SendEmail", {**MAIL, "text": None, "html": None})
+    assert not fits("SendEmail", {**MAIL, "html": None})
+    assert fits("SendEmail", {**MAIL, "text": "x", "html": None})
     for side in ("to", "cc", "bcc"):
         assert components["SendEmail"]["properties"][side]["maxItems"] == MOST_RECIPIENTS
     assert f"{MOST_RECIPIENTS} recipients in all" in components["SendEmail"]["description"]
+
+
+def test_a_body_is_one_object_and_no_choice_of_parts(components):
+    """Of `anyOf` beside `properties` openapi-python-client keeps the parts only, openapi-typescript adds them."""
+    for name, schema in components.items():
+        assert "properties" not in schema or not {"anyOf", "oneOf", "allOf"} & schema.keys(), name
 
 
 def test_every_time_has_its_format(components):
