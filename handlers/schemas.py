@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shared.contract import Body
 from shared.errors import ZalionError
 from shared.explanations import OUTCOMES, TEXTS
 from shared.providers import registry
@@ -45,13 +46,21 @@ def complete(components: dict[str, Any]) -> None:
     for shape in ("ConnectMailbox", "PatchMailbox"):
         properties = components[shape]["properties"]
         for name in ("settings", "secret"):
-            default = {key: value for key, value in properties[name].items() if key == "default"}
-            properties[name] = _reference(f"Mailbox{name.title()}") | default
+            properties[name] = _reference(f"Mailbox{name.title()}")
     components["PutIntegration"]["properties"]["settings"]["description"] = (
         "The entries of this provider's `form`: see GET /integrations/{provider}."
     )
     components["SendEmail"] |= _WRITTEN
+    _tell_defaults(components)
     _tell_codes(components)
+
+
+def _tell_defaults(components: dict[str, Any]) -> None:
+    """Say in words what a body's left-out field means: what has a `default`, generators demand or send."""
+    for shape in Body.__subclasses__():
+        for entry in components.get(shape.__name__, {}).get("properties", {}).values():
+            if default := entry.pop("default", None):
+                entry["description"] = _told(entry.get("description"), f"Default: `{json.dumps(default)}`.")
 
 
 def _tell_codes(components: dict[str, Any]) -> None:
@@ -113,6 +122,10 @@ def _entry(field: Field) -> dict[str, Any]:
     entry = {**_TYPES[field.type], **({"enum": [*field.choices]} if field.choices else {})}
     told = {"description": f"{'. '.join(words)}."}
     return entry | told if field.required else {"anyOf": [entry, {"type": "null"}], **told}
+
+
+def _told(*parts: str | None) -> str:
+    return " ".join(filter(None, parts))
 
 
 def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,17 @@ def test_a_body_is_one_object_and_no_choice_of_parts(components):
         assert "properties" not in schema or not {"anyOf", "oneOf", "allOf"} & schema.keys(), name
 
 
+@pytest.mark.parametrize("shape", contract.Body.__subclasses__(), ids=lambda shape: shape.__name__)
+def test_what_a_body_leaves_out_is_told_in_words(components, shape):
+    """As `default`, openapi-typescript would demand it of every caller, and others would send it."""
+    properties = components[shape.__name__]["properties"]
+    assert not [name for name, entry in properties.items() if "default" in entry]
+    for field in msgspec.structs.fields(shape):
+        if field.default not in {msgspec.NODEFAULT, msgspec.UNSET, None, ""}:
+            described = properties[field.encode_name]["description"]
+            assert f"Default: `{json.dumps(field.default)}`" in described
+
+
 def test_every_time_has_its_format(components):
     times = 0
     for name, shape in vars(contract).items():
