@@ -33,6 +33,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": {"type": "string"}},
     "date": {"type": "string", "format": "date"},
 }
+_PROVIDERS = {"provider", "receivesWith", "sendsWith"}
 _WRITTEN = {
     "if": {"properties": {"text": {"type": "null"}}},
     "then": {"required": ["html"], "properties": {"html": {"type": "string"}}},
@@ -44,15 +45,21 @@ def complete(components: dict[str, Any]) -> None:
     """Add to the shapes' schemas what the shapes leave open."""
     components |= _of_providers()
     for shape in ("ConnectMailbox", "PatchMailbox"):
-        properties = components[shape]["properties"]
         for name in ("settings", "secret"):
-            properties[name] = _reference(f"Mailbox{name.title()}")
-    components["PutIntegration"]["properties"]["settings"]["description"] = (
-        "The entries of this provider's `form`: see GET /integrations/{provider}."
-    )
+            components[shape]["properties"][name] = _reference(f"Mailbox{name.title()}")
     components["SendEmail"] |= _WRITTEN
+    _name_providers(components)
     _tell_defaults(components)
     _tell_codes(components)
+
+
+def _name_providers(components: dict[str, Any]) -> None:
+    """List the providers wherever one is named."""
+    for schema in components.values():
+        for name in _PROVIDERS & schema.get("properties", {}).keys():
+            entry = schema["properties"][name]
+            [text] = [one for one in entry.get("anyOf", [entry]) if one["type"] == "string"]
+            text["enum"] = [*registry.names()]
 
 
 def _tell_defaults(components: dict[str, Any]) -> None:

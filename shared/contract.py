@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin, Power
+from shared.providers.base import FieldType, Role
 
 # Whatever is kept has an end: a record holds 448,000 characters, a secret of the vault 25,000 octets.
 Text = Annotated[str, Meta(max_length=1_000_000)]
@@ -123,7 +124,10 @@ class PutIntegration(Body, frozen=True, kw_only=True):
     """
 
     approved: bool
-    settings: dict[str, Any] = {}
+    settings: Annotated[
+        dict[str, Any],
+        Meta(description="The entries of this provider's `form`: see GET /integrations/{provider}."),
+    ] = {}
     domains: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=100)] = []
     secret: "AppSecret | None" = None
 
@@ -276,7 +280,7 @@ class FieldResource(Resource, frozen=True, kw_only=True):
 
     name: str
     purpose: str
-    type: str
+    type: FieldType
     required: bool
     default: Any = None
     choices: list[str] = []
@@ -360,7 +364,7 @@ class FolderResource(Resource, frozen=True, kw_only=True):
     """A folder that can be chosen."""
 
     name: str
-    role: str | None
+    role: Role | None
 
 
 class SearchHit(Resource, frozen=True, kw_only=True):

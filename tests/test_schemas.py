@@ -15,7 +15,7 @@ from handlers import openapi, schemas
 from shared import contract, errors
 from shared.contract import MOST_RECIPIENTS
 from shared.explanations import OUTCOMES, TEXTS
-from shared.providers import registry
+from shared.providers import base, registry
 from shared.rules import AgainstRules
 
 pytestmark = pytest.mark.fast
@@ -120,6 +120,22 @@ def test_what_a_body_leaves_out_is_told_in_words(components, shape):
         if field.default not in {msgspec.NODEFAULT, msgspec.UNSET, None, ""}:
             described = properties[field.encode_name]["description"]
             assert f"Default: `{json.dumps(field.default)}`" in described
+
+
+def test_wherever_a_provider_is_named_all_are_listed(components, fits):
+    fields = ("receivesWith", "sendsWith")
+    named = {(shape, name) for shape in ("ConnectMailbox", "Detected", "MailboxResource") for name in fields}
+    for shape, name in {*named, ("Proposal", "provider"), ("IntegrationResource", "provider")}:
+        entry = components[shape]["properties"][name]
+        assert entry.get("anyOf", [entry])[0]["enum"] == [*registry.names()], (shape, name)
+    assert fits("ConnectMailbox", {**BOX, "receivesWith": "imap", "sendsWith": None})
+    assert not fits("ConnectMailbox", {**BOX, "receivesWith": "exchange"})
+
+
+def test_what_a_setting_can_be_and_what_a_folder_is_for_are_listed(components):
+    assert set(components["FieldResource"]["properties"]["type"]["enum"]) == {*get_args(base.FieldType)}
+    role, nothing = components["FolderResource"]["properties"]["role"]["anyOf"]
+    assert (set(role["enum"]), nothing) == ({*get_args(base.Role)}, {"type": "null"})
 
 
 def test_every_time_has_its_format(components):

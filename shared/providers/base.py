@@ -20,6 +20,10 @@ Cursor = NewType("Cursor", str)
 """Where the last sync stopped. Opaque: only the provider that made it looks inside."""
 
 
+Role = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"]
+FieldType = Literal["string", "integer", "boolean", "strings", "date"]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some envelopes, and the cursor that is true once all of them are dealt with.
@@ -64,7 +68,7 @@ class Folder:
     """A folder of a mailbox. `role` is the RFC 6154 special use in lower case, else None."""
 
     name: str
-    role: Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"] | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,7 +506,7 @@ class Field:
 
     name: str
     purpose: str
-    type: Literal["string", "integer", "boolean", "strings", "date"] = "string"
+    type: FieldType = "string"
     required: bool = False
     default: object = None
     choices: tuple[str, ...] = ()
