@@ -92,7 +92,7 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "description": f"Who: {endpoint.who}.",
+        "description": "\n\n".join(filter(None, (endpoint.details, f"Who: {endpoint.who}."))),
         "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, by_shape),
     }

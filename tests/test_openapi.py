@@ -70,6 +70,13 @@ def test_all_else_is_json_and_problems():
     assert parameters("post", "/cases/{caseId}/emails", "header") == {"Idempotency-Key"}
 
 
+def test_what_a_call_does_besides_is_told_and_who_may():
+    doctor = operation("post", "/mailboxes/{mailboxId}/test")
+    assert doctor["summary"].startswith("The doctor")
+    assert "A mailbox that stopped goes on where nobody has to sign in" in doctor["description"]
+    assert doctor["description"].endswith("Who: owner of the mailbox, or admin.")
+
+
 def every_operation():
     assert function_app.app
     for path, item in openapi.document()["paths"].items():
