@@ -1,27 +1,19 @@
 """OpenAPI 3.1, generated from the registered routes and the shapes in `shared.contract`. Pure."""
 
 import re
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from handlers import schemas
-from handlers.calls import Query
+from handlers import parameters, schemas
 from handlers.http import ANONYMOUS, ENDPOINTS, Endpoint, Reply
-from shared import drafts
 from shared.contract import ProblemResource, Secret
 
-_TYPES: dict[type, dict[str, Any]] = {
-    str: {"type": "string"},
-    int: {"type": "integer"},
-    bool: {"type": "boolean"},
-    datetime: {"type": "string", "format": "date-time"},
-}
 _MEDIA = {None: "", str: "text/html", bytes: "application/octet-stream"}
 """Of what is not JSON."""
 
+_STRING = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
 _PROBLEM = {
     "description": "A problem (RFC 9457).",
@@ -39,26 +31,12 @@ _WAIT = _PROBLEM | {
         }
     },
 }
-_PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _TYPES[str]}}}
-
-
+_PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _STRING}}}
 _CORRELATION = {
     "description": "What our logs, jobs and audit records call this request: the `X-Correlation-Id` that it "
     "came with (8 to 64 letters, digits and . _ -), else a new one.",
-    "schema": _TYPES[str],
+    "schema": _STRING,
 }
-_ASKED: dict[str, dict[str, Any]] = {
-    "Idempotency-Key": {
-        "description": "Visible ASCII. A new one for each mail, the same one where a request is repeated.",
-        "schema": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": drafts.LONGEST_KEY,
-            "pattern": f"^{drafts.KEY.pattern}$",
-        },
-    }
-}
-"""Headers of requests."""
 
 
 def document(url: str = "") -> dict[str, Any]:
@@ -93,7 +71,7 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "description": "\n\n".join(filter(None, (endpoint.details, f"Who: {endpoint.who}."))),
-        "parameters": _parameters(endpoint),
+        "parameters": parameters.of(endpoint),
         "responses": _responses(endpoint, by_shape),
     }
     if endpoint.who in ANONYMOUS:
@@ -101,7 +79,7 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     if endpoint.body:
         operation["requestBody"] = _required("application/json", by_shape[repr(endpoint.body)])
     if endpoint.form:
-        fields = {field.name: {**_schema(field), "description": field.purpose} for field in endpoint.form}
+        fields = {field.name: {**_STRING, "description": field.purpose} for field in endpoint.form}
         schema = {"type": "object", "properties": fields, "required": list(fields)}
         operation["requestBody"] = _required("application/x-www-form-urlencoded", schema)
     return operation
@@ -124,7 +102,7 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
             schema = _BINARY if reply.shape is bytes else by_shape[repr(reply.shape)]
             described.setdefault("content", {})[reply.media] = {"schema": schema}
         if reply.headers:
-            described["headers"] = {name: {"schema": _TYPES[str]} for name in reply.headers}
+            described["headers"] = {name: {"schema": _STRING} for name in reply.headers}
     if endpoint.who == "browser":
         responses["default"] = _PAGE
     else:
@@ -134,24 +112,3 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
         status: {**answer, "headers": {**answer.get("headers", {}), **correlated}}
         for status, answer in sorted(responses.items())
     }
-
-
-def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)", endpoint.path)
-    ]
-    in_query = [
-        {"name": q.name, "in": "query", "description": q.purpose, "schema": _schema(q)}
-        for q in endpoint.query
-    ]
-    in_header = [
-        {"name": name, "in": "header", "required": True, **_ASKED[name]} for name in endpoint.headers
-    ]
-    return [*in_path, *in_query, *in_header]
-
-
-def _schema(query: Query) -> dict[str, Any]:
-    if query.type is int:
-        return {**_TYPES[int], "minimum": 1, "maximum": query.most, "default": query.default}
-    return _TYPES[query.type]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -12,9 +12,11 @@ import pytest
 
 import function_app
 from handlers import openapi, schemas
-from shared import contract, errors
+from shared import choosing, contract, errors, mime
 from shared.contract import MOST_RECIPIENTS
 from shared.explanations import OUTCOMES, TEXTS
+from shared.mime.addresses import check_line
+from shared.model import Address
 from shared.providers import base, registry
 from shared.rules import AgainstRules
 
@@ -23,6 +25,8 @@ pytestmark = pytest.mark.fast
 SOURCE = Path(schemas.__file__).parents[1] / "shared"
 MAIL = {"mailboxId": "m", "to": [{"address": "a@b.example"}]}
 BOX = {"address": "a@b.example"}
+FILE = {"name": "list", "contentBase64": ""}
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,63 @@ def test_what_a_setting_can_be_and_what_a_folder_is_for_are_listed(components):
     assert set(components["FieldResource"]["properties"]["type"]["enum"]) == {*get_args(base.FieldType)}
     role, nothing = components["FolderResource"]["properties"]["role"]["anyOf"]
     assert (set(role["enum"]), nothing) == ({*get_args(base.Role)}, {"type": "null"})
+
+
+def takes(check, *given):
+    try:
+        check(*given)
+    except errors.InvalidRequest:
+        return False
+    return True
+
+
+LINES = [
+    ("SendEmail", "subject"),
+    ("ConnectMailbox", "name"),
+    ("PatchMailbox", "name"),
+    ("NewAttachment", "name"),
+]
+
+
+@pytest.mark.parametrize(("shape", "name"), LINES)
+def test_a_line_is_described_as_it_is_checked(components, fits, shape, name):
+    pattern = re.compile(components[shape]["properties"][name]["pattern"])
+    for text in ("=?", "= ?", "a=b?", "Ä 日本 \U0001f600", *map(chr, range(0x3000))):
+        assert bool(pattern.search(f"x{text}y")) is takes(check_line, f"x{text}y", name), ascii(text)
+    least = {"SendEmail": {**MAIL, "text": "x"}, "ConnectMailbox": BOX, "NewAttachment": FILE}.get(shape, {})
+    assert fits(shape, {**least, name: "Ä 日本"})
+    for wrong in ("x\r\nBcc: y", "x\u2028y", "=?utf-8?q?x?="):
+        assert not fits(shape, {**least, name: wrong})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "application/pdf",
+        "text/csv; charset=utf-8",
+        'text/csv;charset="utf-8"',
+        "pdf",
+        "a/b;name=x",
+        "a/b\r\nX: y",
+    ],
+)
+def test_a_files_type_is_described_as_it_is_checked(fits, given):
+    part = mime.Part("list", given, b"")
+    sender = Address("a@b.example")
+    mail = mime.Outgoing("<x@b.example>", NOW, sender, (sender,), (), "", "x", None, None, (), (part,))
+    assert fits("NewAttachment", {**FILE, "contentType": given}) is takes(mime.compose, mail)
+
+
+def test_a_files_content_and_addresses_to_be_given_say_what_they_are(components):
+    assert components["NewAttachment"]["properties"]["contentBase64"]["contentEncoding"] == "base64"
+    connecting = components["ConnectMailbox"]["properties"]
+    members = components["PutCase"]["properties"]["members"]["items"]
+    detecting = components["AskServers"]["properties"]["address"]
+    for entry in (connecting["address"], connecting["owner"]["anyOf"][0], members, detecting):
+        assert entry["format"] == "idn-email"
+    assert f"{choosing.OLDEST.days} days back" in connecting["since"]["description"]
+    assert connecting["name"]["maxLength"] == mime.LONGEST_NAME
+    assert f"have {mime.LONGEST_NAME}" in " ".join(components["Person"]["description"].split())
 
 
 def test_every_time_has_its_format(components):
