@@ -10,6 +10,29 @@ from handlers import parameters, schemas
 from handlers.http import ANONYMOUS, ENDPOINTS, Endpoint, Reply
 from shared.contract import ProblemResource, Secret
 
+_ABOUT = """\
+The e-mail side of Zalion: mail of a case leaves through its user's own mailbox, and every answer to it \
+appears in the case by itself.
+
+A call needs `Authorization: Bearer <token>`, unless anyone, a browser or a provider makes it; the token \
+tells the organisation, the user and the roles. What fails is answered with a problem (RFC 9457): `code` is \
+for programs, `field` names what is wrong, and `fix` says what somebody can do about it. Unknown fields and \
+query parameters are refused, and texts of a query are printable. A list goes on with `nextCursor` as the \
+next `cursor`, until that is null. Times are RFC 3339, in answers in UTC.
+"""
+_TAGS = {
+    "cases": "Cases, their members, and their e-mails: sending, drafts, the timeline.",
+    "mailboxes": "Users' own mailboxes: connecting them, looking into them, deciding about held mail.",
+    "integrations": "Which mail systems IT has approved, and what it has set for them.",
+    "domains": "Sender domains that the organisation has proven to be its own.",
+    "audit": "Who did what.",
+    "consent": "Where browsers come back to from an administrator's consent.",
+    "oauth": "Where browsers come back to from a user's sign-in.",
+    "notifications": "What mail systems call when there is news.",
+    "service": "Health, and this document.",
+}
+"""By the first part of a path."""
+
 _MEDIA = {None: "", str: "text/html", bytes: "application/octet-stream"}
 """Of what is not JSON."""
 
@@ -30,6 +53,9 @@ _WAIT = _PROBLEM | {
             "schema": {"type": "integer", "minimum": 1},
         }
     },
+}
+_NO_TOKEN = _PROBLEM | {
+    "description": "A problem (RFC 9457): no token, or none that is valid. Repeat the call with a new one."
 }
 _PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _STRING}}}
 _CORRELATION = {
@@ -54,8 +80,9 @@ def document(url: str = "") -> dict[str, Any]:
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, by_shape)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Zalion e-mail integration", "version": "1"},
+        "info": {"title": "Zalion e-mail integration", "version": "1", "description": _ABOUT},
         "servers": [{"url": url.partition("/api/")[0] + "/api"}],
+        "tags": [{"name": name, "description": told} for name, told in _TAGS.items()],
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
@@ -69,6 +96,7 @@ def document(url: str = "") -> dict[str, Any]:
 def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
+        "tags": [_tag(endpoint)],
         "summary": endpoint.summary,
         "description": "\n\n".join(filter(None, (endpoint.details, f"Who: {endpoint.who}."))),
         "parameters": parameters.of(endpoint),
@@ -83,6 +111,11 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
         schema = {"type": "object", "properties": fields, "required": list(fields)}
         operation["requestBody"] = _required("application/x-www-form-urlencoded", schema)
     return operation
+
+
+def _tag(endpoint: Endpoint) -> str:
+    first = endpoint.path.partition("/")[0]
+    return first if first in _TAGS else "service"
 
 
 def _required(media: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +136,8 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
             described.setdefault("content", {})[reply.media] = {"schema": schema}
         if reply.headers:
             described["headers"] = {name: {"schema": _STRING} for name in reply.headers}
+    if endpoint.who not in ANONYMOUS:
+        responses["401"] = _NO_TOKEN
     if endpoint.who == "browser":
         responses["default"] = _PAGE
     else:

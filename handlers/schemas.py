@@ -40,6 +40,35 @@ _WRITTEN = {
 }
 """Not `anyOf`: generators make types of its halves, and some send nothing else."""
 
+_EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "SendEmail": [
+        {
+            "mailboxId": "8d4f7a1c2b3e4f50",
+            "to": [{"address": "supplier@supplier.example", "name": "Supplier"}],
+            "subject": "Offer 4711",
+            "text": "Please send your offer.",
+            "attachments": [
+                {"name": "list.txt", "contentType": "text/plain", "contentBase64": "MTB4IHNjcmV3cw=="}
+            ],
+        }
+    ],
+    "ConnectMailbox": [
+        {
+            "address": "carol@company.example",
+            "receivesWith": "microsoft",
+            "sendsWith": "microsoft",
+            "returnUrl": "https://app.zalion.example/mailboxes",
+        },
+        {
+            "address": "carol@company.example",
+            "receivesWith": "imap",
+            "sendsWith": "smtp",
+            "settings": {"imap": {"host": "imap.company.example"}, "smtp": {"host": "smtp.company.example"}},
+            "secret": {"password": "the password of the mailbox"},
+        },
+    ],
+}
+
 
 def complete(components: dict[str, Any]) -> None:
     """Add to the shapes' schemas what the shapes leave open."""
@@ -48,6 +77,7 @@ def complete(components: dict[str, Any]) -> None:
         for name in ("settings", "secret"):
             components[shape]["properties"][name] = _reference(f"Mailbox{name.title()}")
     components["SendEmail"] |= _WRITTEN
+    components |= {shape: {**components[shape], "examples": given} for shape, given in _EXAMPLES.items()}
     _name_providers(components)
     _tell_defaults(components)
     _tell_codes(components)

@@ -78,6 +78,23 @@ def test_what_a_call_does_besides_is_told_and_who_may():
     assert doctor["description"].endswith("Who: owner of the mailbox, or admin.")
 
 
+def test_calls_are_grouped_by_what_they_are_about():
+    document = openapi.document()
+    told = {tag["name"]: tag["description"] for tag in document["tags"]}
+    used = {tag for item in document["paths"].values() for each in item.values() for tag in each["tags"]}
+    assert set(told) == used
+    assert all(told.values())
+    assert operation("post", "/cases/{caseId}/emails")["tags"] == ["cases"]
+    assert operation("get", "/openapi.json")["tags"] == ["service"]
+    assert "Authorization: Bearer" in document["info"]["description"]
+
+
+def test_whoever_needs_a_token_is_told_what_comes_of_none():
+    for name, described in every_operation():
+        assert ("401" in described["responses"]) is (described.get("security") != []), name
+    assert media("get", "/mailboxes", "401") == {"application/problem+json"}
+
+
 def every_operation():
     assert function_app.app
     for path, item in openapi.document()["paths"].items():

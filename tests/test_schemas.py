@@ -12,7 +12,7 @@ import pytest
 
 import function_app
 from handlers import openapi, schemas
-from shared import choosing, contract, errors, mime
+from shared import choosing, contract, drafts, errors, mime
 from shared.contract import MOST_RECIPIENTS
 from shared.explanations import OUTCOMES, TEXTS
 from shared.mime.addresses import check_line
@@ -197,6 +197,16 @@ def test_a_files_content_and_addresses_to_be_given_say_what_they_are(components)
     assert f"{choosing.OLDEST.days} days back" in connecting["since"]["description"]
     assert connecting["name"]["maxLength"] == mime.LONGEST_NAME
     assert f"have {mime.LONGEST_NAME}" in " ".join(components["Person"]["description"].split())
+
+
+@pytest.mark.parametrize("shape", ["SendEmail", "ConnectMailbox"])
+def test_the_examples_are_taken(components, fits, shape):
+    examples = components[shape]["examples"]
+    assert examples
+    for example in examples:
+        assert fits(shape, example)
+        body = msgspec.convert(example, getattr(contract, shape))
+        assert shape != "SendEmail" or drafts.checked(body).attachments
 
 
 def test_every_time_has_its_format(components):
