@@ -156,7 +156,8 @@ def _entry(field: Field) -> dict[str, Any]:
         *(["Only an administrator may choose another value"] if field.admin_only else []),
         *([f"Default: `{json.dumps(field.default)}`"] if field.default is not None else []),
     ]
-    entry = {**_TYPES[field.type], **({"enum": [*field.choices]} if field.choices else {})}
+    range_ = {"minimum": field.least, "maximum": field.most} if field.type == "integer" else {}
+    entry = {**_TYPES[field.type], **range_, **({"enum": [*field.choices]} if field.choices else {})}
     told = {"description": f"{'. '.join(words)}."}
     return entry | told if field.required else {"anyOf": [entry, {"type": "null"}], **told}
 

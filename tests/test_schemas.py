@@ -79,6 +79,12 @@ def test_what_each_provider_asks_a_mailbox_for_is_in_the_document(components, na
         assert value["type"] == {"strings": "array", "date": "string"}.get(field.type, field.type)
 
 
+@pytest.mark.parametrize("name", ["ews", "imap", "pop3", "smtp"])
+def test_a_port_has_its_range(fits, name):
+    for port, right in {0: False, 1: True, 65_535: True, 65_536: False}.items():
+        assert fits("PatchMailbox", {"settings": {name: {"port": port}}}) is right
+
+
 @pytest.mark.parametrize("shape", ["ConnectMailbox", "PatchMailbox"])
 def test_settings_and_secrets_are_by_the_providers_names(fits, shape):
     box = BOX if shape == "ConnectMailbox" else {}

@@ -502,6 +502,8 @@ class Field:
         allowed_by: setting of the integration that must be on for another value than the default.
         admin_only: whether only an administrator may give a new value other than the default.
         place: whether it says where, or as whom, we sign in: a secret was given for one place only.
+        least, most: of an integer.
+        check: takes a text and the name of its place; raises InvalidRequest for one that cannot be such.
     """
 
     name: str
@@ -514,6 +516,9 @@ class Field:
     allowed_by: str = ""
     admin_only: bool = False
     place: bool = False
+    least: int = 1
+    most: int = 1_000_000_000
+    check: Callable[[str, str], object] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -443,6 +443,15 @@ def test_an_integration_with_wrong_settings_names_them(office):
     assert office.admin("GET", "/integrations/pigeon").status_code in {400, 404}
 
 
+@pytest.mark.parametrize("provider", ["ews", "imap", "pop3", "smtp"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 0), ("port", 70_000), ("host", "a b"), ("host", "x/../y"), ("host", "-")]
+)
+def test_it_cannot_set_a_server_that_nobody_can_reach(office, provider, name, value):
+    answer = office.admin("PUT", f"/integrations/{provider}", {"approved": True, "settings": {name: value}})
+    assert (answer.status_code, answer.json()["field"]) == (400, f"settings.{name}")
+
+
 MICROSOFT = "/integrations/microsoft"
 IDS = {"tenantId": "11111111-2222-3333-4444-555555555555", "clientId": "11111111-2222-3333-4444-555555555556"}
 
