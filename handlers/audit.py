@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from handlers.answers import Answer
-from handlers.calls import Call, Query, limit
+from handlers.calls import Call, Query, accepts, limit
 from handlers.http import Reply, Routes
 from handlers.mailboxes import CURSOR
 from shared import audit, views
@@ -46,8 +46,8 @@ def list_audit(call: Call[None]) -> Answer:
         limit=call.number(LIMIT),
     )
     shown = [views.audit(record) for record in records]
-    if "application/x-ndjson" not in call.request.headers.get("accept", ""):
+    if not accepts(call.request, LINES.media):
         return Answer(Items(items=shown, next_cursor=cursor))
     lines = msgspec.json.Encoder().encode_lines(shown)
     following = {"X-Next-Cursor": cursor} if cursor else {}
-    return Answer(lines, headers={"Content-Type": "application/x-ndjson", **following})
+    return Answer(lines, headers={"Content-Type": LINES.media, **following})

@@ -24,6 +24,7 @@ LONGEST_TEXT = 2000
 LONGEST_NUMBER = 9
 FIRST_YEAR, LAST_YEAR = 1900, 9999
 """What comes of a time, a day before it or a little after, must still be one."""
+_UNWANTED = re.compile(r"(?:^|;)\s*q\s*=\s*0(?:\.0*)?\s*(?:;|$)")
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -111,6 +112,12 @@ def whole(text: str) -> int | None:
 def media_type(req: func.HttpRequest) -> str:
     """Return the type of a request's body, without parameters."""
     return (req.headers.get("content-type") or "").partition(";")[0].strip().lower()
+
+
+def accepts(req: func.HttpRequest, media: str) -> bool:
+    """Whether a request asks for a media type by name (RFC 9110 section 12.5.1), in capitals or not."""
+    ranges = (one.partition(";") for one in (req.headers.get("accept") or "").lower().split(","))
+    return any(name.strip() == media and not _UNWANTED.search(rest) for name, _, rest in ranges)
 
 
 def body_of(req: func.HttpRequest, shape: type | None) -> Any:

@@ -5,6 +5,7 @@ OpenAPI needs to know about it. The wrapper has the exact signature that the wor
 `__wrapped__`, because the worker reads the signature of whatever that names.
 """
 
+import inspect
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -58,6 +59,7 @@ class Endpoint:
     path: str
     name: str
     summary: str
+    details: str
     who: Who
     body: type | None
     answer: Any
@@ -92,7 +94,7 @@ class Routes(func.Blueprint):
         also: tuple[Reply, ...] = (),
         form: tuple[Query, ...] = (),
     ) -> Callable[[Callable[[Call[Any]], Answer]], Callable[[func.HttpRequest], func.HttpResponse]]:
-        """Register a handler. Its docstring's first line is the summary in OpenAPI.
+        """Register a handler. Its docstring is its summary and description in OpenAPI.
 
         Args:
             also: what it answers besides `answer`.
@@ -102,11 +104,9 @@ class Routes(func.Blueprint):
         def register(
             handler: Callable[[Call[Any]], Answer],
         ) -> Callable[[func.HttpRequest], func.HttpResponse]:
-            summary = (handler.__doc__ or "").partition("\n")[0]
-            name = handler.__name__
-            ENDPOINTS.append(
-                Endpoint(method, path, name, summary, who, body, answer, status, query, headers, also, form)
-            )
+            summary, _, details = (inspect.getdoc(handler) or "").partition("\n\n")
+            name, told = handler.__name__, (who, body, answer, status, query, headers, also, form)
+            ENDPOINTS.append(Endpoint(method, path, name, summary, details, *told))
 
             def run(req: func.HttpRequest) -> func.HttpResponse:
                 return respond(req, handler, who, body, frozenset(parameter.name for parameter in query))

@@ -1,27 +1,42 @@
 """OpenAPI 3.1, generated from the registered routes and the shapes in `shared.contract`. Pure."""
 
 import re
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from handlers import schemas
-from handlers.calls import Query
+from handlers import parameters, schemas
 from handlers.http import ANONYMOUS, ENDPOINTS, Endpoint, Reply
-from shared import drafts
 from shared.contract import ProblemResource, Secret
 
-_TYPES: dict[type, dict[str, Any]] = {
-    str: {"type": "string"},
-    int: {"type": "integer"},
-    bool: {"type": "boolean"},
-    datetime: {"type": "string", "format": "date-time"},
+_ABOUT = """\
+The e-mail side of Zalion: mail of a case leaves through its user's own mailbox, and every answer to it \
+appears in the case by itself.
+
+A call needs `Authorization: Bearer <token>`, unless anyone, a browser or a provider makes it; the token \
+tells the organisation, the user and the roles. What fails is answered with a problem (RFC 9457): `code` is \
+for programs, `field` names what is wrong, and `fix` says what somebody can do about it. Unknown fields and \
+query parameters are refused, and texts of a query are printable. A list goes on with `nextCursor` as the \
+next `cursor`, until that is null. Times are RFC 3339, in answers in UTC.
+"""
+_TAGS = {
+    "cases": "Cases, their members, and their e-mails: sending, drafts, the timeline.",
+    "mailboxes": "Users' own mailboxes: connecting them, looking into them, deciding about held mail.",
+    "integrations": "Which mail systems IT has approved, and what it has set for them.",
+    "domains": "Sender domains that the organisation has proven to be its own.",
+    "audit": "Who did what.",
+    "consent": "Where browsers come back to from an administrator's consent.",
+    "oauth": "Where browsers come back to from a user's sign-in.",
+    "notifications": "What mail systems call when there is news.",
+    "service": "Health, and this document.",
 }
+"""By the first part of a path."""
+
 _MEDIA = {None: "", str: "text/html", bytes: "application/octet-stream"}
 """Of what is not JSON."""
 
+_STRING = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
 _PROBLEM = {
     "description": "A problem (RFC 9457).",
@@ -39,26 +54,15 @@ _WAIT = _PROBLEM | {
         }
     },
 }
-_PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _TYPES[str]}}}
-
-
+_NO_TOKEN = _PROBLEM | {
+    "description": "A problem (RFC 9457): no token, or none that is valid. Repeat the call with a new one."
+}
+_PAGE = {"description": "A page that says why.", "content": {"text/html": {"schema": _STRING}}}
 _CORRELATION = {
     "description": "What our logs, jobs and audit records call this request: the `X-Correlation-Id` that it "
     "came with (8 to 64 letters, digits and . _ -), else a new one.",
-    "schema": _TYPES[str],
+    "schema": _STRING,
 }
-_ASKED: dict[str, dict[str, Any]] = {
-    "Idempotency-Key": {
-        "description": "Visible ASCII. A new one for each mail, the same one where a request is repeated.",
-        "schema": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": drafts.LONGEST_KEY,
-            "pattern": f"^{drafts.KEY.pattern}$",
-        },
-    }
-}
-"""Headers of requests."""
 
 
 def document(url: str = "") -> dict[str, Any]:
@@ -76,8 +80,9 @@ def document(url: str = "") -> dict[str, Any]:
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, by_shape)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Zalion e-mail integration", "version": "1"},
+        "info": {"title": "Zalion e-mail integration", "version": "1", "description": _ABOUT},
         "servers": [{"url": url.partition("/api/")[0] + "/api"}],
+        "tags": [{"name": name, "description": told} for name, told in _TAGS.items()],
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
@@ -91,9 +96,10 @@ def document(url: str = "") -> dict[str, Any]:
 def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
+        "tags": [_tag(endpoint)],
         "summary": endpoint.summary,
-        "description": f"Who: {endpoint.who}.",
-        "parameters": _parameters(endpoint),
+        "description": "\n\n".join(filter(None, (endpoint.details, f"Who: {endpoint.who}."))),
+        "parameters": parameters.of(endpoint),
         "responses": _responses(endpoint, by_shape),
     }
     if endpoint.who in ANONYMOUS:
@@ -101,10 +107,15 @@ def _operation(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
     if endpoint.body:
         operation["requestBody"] = _required("application/json", by_shape[repr(endpoint.body)])
     if endpoint.form:
-        fields = {field.name: {**_schema(field), "description": field.purpose} for field in endpoint.form}
+        fields = {field.name: {**_STRING, "description": field.purpose} for field in endpoint.form}
         schema = {"type": "object", "properties": fields, "required": list(fields)}
         operation["requestBody"] = _required("application/x-www-form-urlencoded", schema)
     return operation
+
+
+def _tag(endpoint: Endpoint) -> str:
+    first = endpoint.path.partition("/")[0]
+    return first if first in _TAGS else "service"
 
 
 def _required(media: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +135,9 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
             schema = _BINARY if reply.shape is bytes else by_shape[repr(reply.shape)]
             described.setdefault("content", {})[reply.media] = {"schema": schema}
         if reply.headers:
-            described["headers"] = {name: {"schema": _TYPES[str]} for name in reply.headers}
+            described["headers"] = {name: {"schema": _STRING} for name in reply.headers}
+    if endpoint.who not in ANONYMOUS:
+        responses["401"] = _NO_TOKEN
     if endpoint.who == "browser":
         responses["default"] = _PAGE
     else:
@@ -134,24 +147,3 @@ def _responses(endpoint: Endpoint, by_shape: dict[str, Any]) -> dict[str, Any]:
         status: {**answer, "headers": {**answer.get("headers", {}), **correlated}}
         for status, answer in sorted(responses.items())
     }
-
-
-def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)", endpoint.path)
-    ]
-    in_query = [
-        {"name": q.name, "in": "query", "description": q.purpose, "schema": _schema(q)}
-        for q in endpoint.query
-    ]
-    in_header = [
-        {"name": name, "in": "header", "required": True, **_ASKED[name]} for name in endpoint.headers
-    ]
-    return [*in_path, *in_query, *in_header]
-
-
-def _schema(query: Query) -> dict[str, Any]:
-    if query.type is int:
-        return {**_TYPES[int], "minimum": 1, "maximum": query.most, "default": query.default}
-    return _TYPES[query.type]

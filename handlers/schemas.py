@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shared.contract import Body
 from shared.errors import ZalionError
 from shared.explanations import OUTCOMES, TEXTS
 from shared.providers import registry
@@ -32,22 +33,71 @@ _TYPES: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": {"type": "string"}},
     "date": {"type": "string", "format": "date"},
 }
-_WRITTEN = [{"required": [name], "properties": {name: {"type": "string"}}} for name in ("text", "html")]
+_PROVIDERS = {"provider", "receivesWith", "sendsWith"}
+_WRITTEN = {
+    "if": {"properties": {"text": {"type": "null"}}},
+    "then": {"required": ["html"], "properties": {"html": {"type": "string"}}},
+}
+"""Not `anyOf`: generators make types of its halves, and some send nothing else."""
+
+_EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "SendEmail": [
+        {
+            "mailboxId": "8d4f7a1c2b3e4f50",
+            "to": [{"address": "supplier@supplier.example", "name": "Supplier"}],
+            "subject": "Offer 4711",
+            "text": "Please send your offer.",
+            "attachments": [
+                {"name": "list.txt", "contentType": "text/plain", "contentBase64": "MTB4IHNjcmV3cw=="}
+            ],
+        }
+    ],
+    "ConnectMailbox": [
+        {
+            "address": "carol@company.example",
+            "receivesWith": "microsoft",
+            "sendsWith": "microsoft",
+            "returnUrl": "https://app.zalion.example/mailboxes",
+        },
+        {
+            "address": "carol@company.example",
+            "receivesWith": "imap",
+            "sendsWith": "smtp",
+            "settings": {"imap": {"host": "imap.company.example"}, "smtp": {"host": "smtp.company.example"}},
+            "secret": {"password": "the password of the mailbox"},
+        },
+    ],
+}
 
 
 def complete(components: dict[str, Any]) -> None:
     """Add to the shapes' schemas what the shapes leave open."""
     components |= _of_providers()
     for shape in ("ConnectMailbox", "PatchMailbox"):
-        properties = components[shape]["properties"]
         for name in ("settings", "secret"):
-            default = {key: value for key, value in properties[name].items() if key == "default"}
-            properties[name] = _reference(f"Mailbox{name.title()}") | default
-    components["PutIntegration"]["properties"]["settings"]["description"] = (
-        "The entries of this provider's `form`: see GET /integrations/{provider}."
-    )
-    components["SendEmail"]["anyOf"] = _WRITTEN
+            components[shape]["properties"][name] = _reference(f"Mailbox{name.title()}")
+    components["SendEmail"] |= _WRITTEN
+    components |= {shape: {**components[shape], "examples": given} for shape, given in _EXAMPLES.items()}
+    _name_providers(components)
+    _tell_defaults(components)
     _tell_codes(components)
+
+
+def _name_providers(components: dict[str, Any]) -> None:
+    """List the providers wherever one is named."""
+    for schema in components.values():
+        for name in _PROVIDERS & schema.get("properties", {}).keys():
+            entry = schema["properties"][name]
+            [text] = [one for one in entry.get("anyOf", [entry]) if one["type"] == "string"]
+            text["enum"] = [*registry.names()]
+
+
+def _tell_defaults(components: dict[str, Any]) -> None:
+    """Say in words what a body's left-out field means: what has a `default`, generators demand or send."""
+    for shape in Body.__subclasses__():
+        for entry in components.get(shape.__name__, {}).get("properties", {}).values():
+            if default := entry.pop("default", None):
+                entry["description"] = _told(entry.get("description"), f"Default: `{json.dumps(default)}`.")
 
 
 def _tell_codes(components: dict[str, Any]) -> None:
@@ -106,9 +156,14 @@ def _entry(field: Field) -> dict[str, Any]:
         *(["Only an administrator may choose another value"] if field.admin_only else []),
         *([f"Default: `{json.dumps(field.default)}`"] if field.default is not None else []),
     ]
-    entry = {**_TYPES[field.type], **({"enum": [*field.choices]} if field.choices else {})}
+    range_ = {"minimum": field.least, "maximum": field.most} if field.type == "integer" else {}
+    entry = {**_TYPES[field.type], **range_, **({"enum": [*field.choices]} if field.choices else {})}
     told = {"description": f"{'. '.join(words)}."}
     return entry | told if field.required else {"anyOf": [entry, {"type": "null"}], **told}
+
+
+def _told(*parts: str | None) -> str:
+    return " ".join(filter(None, parts))
 
 
 def _closed(description: str, properties: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sandbox.world import World
 
 APP = Path(__file__).resolve().parent.parent
 SETTINGS = "local.settings.json"
+SAMPLE = APP / "local.settings.sample.json"
 MADE_BY = "python -m sandbox --no-app"
 READY_SECONDS = 60
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -93,7 +94,7 @@ def run(directory: Path, port: int, *, reload: bool, settings: Path | None = Non
             ended = _wait_for_another_host(world.api)
         else:
             environment = {**world.environment(), "PYTHONUNBUFFERED": "1"}
-            host = HostProcess(APP, port, environment, reload=reload, log=log)
+            host = HostProcess(APP, port, environment, settings_file=_local(), reload=reload, log=log)
             stack.callback(host.stop)
             _check()
             _start(host, log)
@@ -107,6 +108,12 @@ def run(directory: Path, port: int, *, reload: bool, settings: Path | None = Non
                 _asked.wait(0.5)
                 _check()
         raise HostError(f"The app's host has ended (see {log}).")
+
+
+def _local() -> Path:
+    """Return the file that says which pages may call the app (`Host.CORS`): one's own, or the sample."""
+    own = APP / SETTINGS
+    return own if own.exists() else SAMPLE
 
 
 def _wait_for_another_host(url: str) -> Callable[[], bool]:
@@ -129,7 +136,7 @@ def _wait_for_another_host(url: str) -> Callable[[], bool]:
 @contextmanager
 def _settings(file: Path, environment: Mapping[str, str]) -> Iterator[None]:
     """Keep settings for Core Tools in a file while the sandbox runs."""
-    sample = json.loads((APP / "local.settings.sample.json").read_text())
+    sample = json.loads(SAMPLE.read_text())
     values = {**sample["Values"], **environment, "SANDBOX": MADE_BY}
     with _written(json.dumps({**sample, "Values": values}, indent=2), file):
         yield

@@ -42,6 +42,14 @@ class _Session(Protocol):
     def close(self) -> None: ...
 
 
+class Providers(Protocol):
+    """Where providers are found by their names."""
+
+    def __call__(self, name: str, *, field: str = "provider") -> Provider:
+        """Return the provider; `field` is what the caller called it, for the error."""
+        ...
+
+
 @dataclass
 class Remembered:
     """What this process found out, and until when it says so again; `lock` for whoever finds out."""
@@ -81,7 +89,7 @@ class App:
     vault: Vault
     keys: Keys
     grants: Grants
-    provider: Callable[[str], Provider]
+    provider: Providers
     clock: Callable[[], datetime]
     registrations: Registrations
     endpoints: Mapping[str, str] = field(default_factory=dict)

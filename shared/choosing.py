@@ -127,7 +127,7 @@ def _settings(
     for field, power, name in sides:
         if name is None:
             continue
-        if getattr(app.provider(name), power) is None:
+        if getattr(app.provider(name, field=field), power) is None:
             raise Unsupported(f"{name} cannot do that.", field=field)
         settings[name] = _checked(app, caller, name, address, body.settings.get(name, {}))
     return settings

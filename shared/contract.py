@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from shared import mime
 from shared.model import Direction, IntegrationState, MailboxState, MailKind, MessageState, Origin, Power
+from shared.providers.base import FieldType, Role
 
-LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)"
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$(?!\n)"
 """No line break, no control character; `$` alone would let a line break pass behind it."""
 
 # Whatever is kept has an end: a record holds 448,000 characters, a secret of the vault 25,000 octets.
@@ -20,8 +22,22 @@ Text = Annotated[str, Meta(max_length=1_000_000)]
 Name = Annotated[str, Meta(max_length=998)]
 Id = Annotated[str, Meta(max_length=100)]
 MailAddress = Annotated[str, Meta(max_length=320)]
-Url = Annotated[str, Meta(max_length=2000, pattern=LINE)]
-SecretText = Annotated[str, Meta(min_length=1, max_length=4000, pattern=LINE)]
+GivenAddress = Annotated[MailAddress, Meta(extra_json_schema={"format": "idn-email"})]
+"""Not `email`: we take letters beyond ASCII in a domain, as people write it."""
+
+Line = Annotated[Name, Meta(extra_json_schema={"pattern": mime.LINE})]
+"""`mime` checks it, and says what is wrong in words; this tells it, as `pattern` and `format` do below."""
+
+OwnName = Annotated[
+    str,
+    Meta(
+        max_length=mime.LONGEST_NAME,
+        description="Stands beside the address in mail that is sent.",
+        extra_json_schema={"pattern": mime.LINE},
+    ),
+]
+Url = Annotated[str, Meta(max_length=2000, pattern=ONE_LINE)]
+SecretText = Annotated[str, Meta(min_length=1, max_length=4000, pattern=ONE_LINE)]
 Token = Annotated[str, Meta(max_length=16_000, pattern=r"^[ -~]*$(?!\n)")]
 """What RFC 6749 (appendix A) allows in one."""
 
@@ -45,11 +61,11 @@ class Body(Struct, rename="camel", forbid_unknown_fields=True, frozen=True, kw_o
 def misfit(error: msgspec.ValidationError) -> tuple[str, str]:
     """Return what is wrong with a value, and its place, in msgspec's words.
 
-    They repeat the names of unknown fields, and what is none of the values of a choice. `LINE` has ours.
+    They repeat the names of unknown fields, and what is none of the values of a choice. `ONE_LINE` has ours.
     """
     detail, _, place = str(error).partition(" - at `$")
     unknown = re.search(r"field `([^`]*)`", detail)
-    if repr(LINE) in detail:
+    if repr(ONE_LINE) in detail:
         detail = "Line breaks and control characters are not allowed here"
     return f"{detail}.", ".".join(filter(None, (place.rstrip("`").lstrip("."), unknown and unknown[1])))
 
@@ -59,7 +75,11 @@ class Resource(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Person(Body, frozen=True, kw_only=True):
-    """A mail address, spelled as it was written, with a name where there is one. Compare in lower case."""
+    """A mail address, spelled as it was written, with a name where there is one. Compare in lower case.
+
+    To send to: letters beyond ASCII are taken in the name and in the domain only; the name may have 320
+    characters, no line breaks, no control characters and no `=?`.
+    """
 
     address: MailAddress
     name: Name = ""
@@ -72,33 +92,42 @@ Recipients = Annotated[list[Person], Meta(extra_json_schema={"maxItems": MOST_RE
 class NewAttachment(Body, frozen=True, kw_only=True):
     """A file to send. `contentBase64` is standard base64 (RFC 4648 section 4)."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=255)]
-    content_type: Annotated[str, Meta(max_length=255)] = "application/octet-stream"
-    content_base64: str
+    name: Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"pattern": mime.LINE})]
+    content_type: Annotated[
+        str, Meta(max_length=255, extra_json_schema={"pattern": f"^{mime.CONTENT_TYPE}$"})
+    ] = "application/octet-stream"
+    content_base64: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 
 
 class SendEmail(Body, frozen=True, kw_only=True):
-    """An e-mail to send from a case; `inReplyTo` is the id of an e-mail of this case.
+    """An e-mail to send from a case.
 
     `text` or `html` is required, both may be given. `to`, `cc` and `bcc` have at most 300 recipients in all.
     """
 
-    mailbox_id: Id
+    mailbox_id: Annotated[Id, Meta(description="One of the caller's own mailboxes that can `send`.")]
     to: Annotated[Recipients, Meta(min_length=1)]
     cc: Recipients = []
-    bcc: Recipients = []
-    subject: Name = ""
+    bcc: Annotated[Recipients, Meta(description="They get the mail; no header of it names them.")] = []
+    subject: Line = ""
     text: Text | None = None
     html: Text | None = None
-    in_reply_to: Id | None = None
+    in_reply_to: Annotated[
+        Id | None,
+        Meta(
+            description="`id` of the e-mail of this case that it answers. Without it a conversation begins."
+        ),
+    ] = None
     attachments: Annotated[list[NewAttachment], Meta(max_length=100)] = []
 
 
 class PutCase(Body, frozen=True, kw_only=True):
     """A case and the e-mail addresses of the users who may see it."""
 
-    title: Annotated[str, Meta(max_length=500, pattern=LINE)] = ""
-    members: Annotated[list[MailAddress], Meta(max_length=1000)]
+    title: Annotated[str, Meta(max_length=500, pattern=ONE_LINE)] = ""
+    members: Annotated[
+        list[GivenAddress], Meta(max_length=1000, description="All of them: they replace those of before.")
+    ]
 
 
 class MoveEmail(Body, frozen=True, kw_only=True):
@@ -128,7 +157,10 @@ class PutIntegration(Body, frozen=True, kw_only=True):
     """
 
     approved: bool
-    settings: dict[str, Any] = {}
+    settings: Annotated[
+        dict[str, Any],
+        Meta(description="The entries of this provider's `form`: see GET /integrations/{provider}."),
+    ] = {}
     domains: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=100)] = []
     secret: "AppSecret | None" = None
 
@@ -159,7 +191,7 @@ class ConsentLink(Resource, frozen=True, kw_only=True):
 
 
 PollSeconds = Annotated[int, Meta(ge=60, le=86_400)]
-Folder = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
+Folder = Annotated[str, Meta(min_length=1, max_length=500, pattern=ONE_LINE)]
 Folders = Annotated[list[Folder], Meta(max_length=50)]
 
 
@@ -171,7 +203,7 @@ class Secret(Body, frozen=True, kw_only=True):
     expires_in: Annotated[int, Meta(ge=1, le=315_360_000)] | None = None
     refresh_token: Token | None = None
     token_url: Url | None = None
-    client_id: Annotated[str, Meta(max_length=500, pattern=LINE)] | None = None
+    client_id: Annotated[str, Meta(max_length=500, pattern=ONE_LINE)] | None = None
     client_secret: SecretText | None = None
 
 
@@ -179,26 +211,38 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
     """A mailbox to connect. `settings` are per provider, `secret` may be: `{"imap": {...}, "smtp": {...}}`.
 
     A `secret` without provider names is used for both sides; a provider that users sign in at takes none.
-    `since` starts the history earlier than now. `authservId` names whose Authentication-Results are believed;
-    `-` where the topmost bears no name. `folders` are read besides Inbox and Sent, as GET
-    /mailboxes/{id}/folders names them; one that is renamed or deleted later is told as `problem`
-    (`folders_missing`), and all else is read on. Rules move mail before it is looked at. So Exchange (`ews`)
-    is also asked for new mail in the others, but Junk, Trash and Drafts: for all headers where none are
-    chosen, else for those of mail that quotes an id like ours. Where users sign in at the provider, the
-    answer has `authorizeUrl`, and the browser ends at `returnUrl`. Asking again for a mailbox that needs
-    consent gives a fresh one.
+    `authservId` names whose Authentication-Results are believed; `-` where the topmost bears no name.
+    `folders` are read besides Inbox and Sent, as GET /mailboxes/{id}/folders names them; one that is renamed
+    or deleted later is told as `problem` (`folders_missing`), and all else is read on. Rules move mail before
+    it is looked at. So Exchange (`ews`) is also asked for new mail in the others, but Junk, Trash and Drafts:
+    for all headers where none are chosen, else for those of mail that quotes an id like ours. Where users
+    sign in at the provider, the answer has `authorizeUrl`, and the browser ends at `returnUrl`. Asking again
+    for a mailbox that needs consent gives a fresh one.
     """
 
-    address: MailAddress
-    receives_with: Id | None = None
-    sends_with: Id | None = None
+    address: GivenAddress
+    receives_with: Annotated[
+        Id | None, Meta(description="What reads the mailbox. Without it no replies are filed from here.")
+    ] = None
+    sends_with: Annotated[
+        Id | None, Meta(description="What its mail leaves through. Without it nothing is sent from here.")
+    ] = None
     settings: GivenSettings = {}
     secret: dict[str, Any] = {}
-    name: Name = ""
-    owner: MailAddress | None = None
+    name: OwnName = ""
+    owner: Annotated[
+        GivenAddress | None,
+        Meta(description="Without it, the caller. Only an administrator may name somebody else."),
+    ] = None
     folders: Folders = []
     poll_seconds: PollSeconds = 600
-    since: Time | None = None
+    since: Annotated[
+        Time | None,
+        Meta(
+            description="Where its history begins: a time with zone, at most 365 days back and not in the "
+            "future. Without it, now."
+        ),
+    ] = None
     authserv_id: AuthservId | None = None
     return_url: Url | None = None
 
@@ -206,7 +250,7 @@ class ConnectMailbox(Body, frozen=True, kw_only=True):
 class AskServers(Body, frozen=True, kw_only=True):
     """The address whose mail servers are looked for."""
 
-    address: MailAddress
+    address: GivenAddress
 
 
 class Proposal(Resource, frozen=True, kw_only=True):
@@ -242,7 +286,7 @@ class Detected(Resource, frozen=True, kw_only=True):
 class PatchMailbox(Body, frozen=True, kw_only=True):
     """Only what is given changes. New settings or secrets are tried before they replace the old ones."""
 
-    name: Name | UnsetType = UNSET
+    name: OwnName | UnsetType = UNSET
     folders: Folders | UnsetType = UNSET
     poll_seconds: PollSeconds | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
@@ -282,7 +326,7 @@ class FieldResource(Resource, frozen=True, kw_only=True):
 
     name: str
     purpose: str
-    type: str
+    type: FieldType
     required: bool
     default: Any = None
     choices: list[str] = []
@@ -366,7 +410,7 @@ class FolderResource(Resource, frozen=True, kw_only=True):
     """A folder that can be chosen."""
 
     name: str
-    role: str | None
+    role: Role | None
 
 
 class SearchHit(Resource, frozen=True, kw_only=True):

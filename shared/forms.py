@@ -21,8 +21,6 @@ _LONGEST_LIST = 40_000
 _LONGEST_DOMAIN = 254
 """What a name with letters beyond ASCII may become when it is written in A-labels."""
 
-_LARGEST = 1_000_000_000
-
 
 def check(
     form: Sequence[Field],
@@ -81,16 +79,17 @@ def _value(field: Field, value: Any, path: str) -> Any:
         raise InvalidRequest(f"This must be a {field.type}.", field=path)
     if field.choices and value not in field.choices:
         raise InvalidRequest(f"This must be one of {', '.join(field.choices)}.", field=path)
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        raise InvalidRequest(f"This must be at most {_LARGEST}.", field=path)
+    if field.type == "integer" and isinstance(value, int) and not field.least <= value <= field.most:
+        raise InvalidRequest(f"This must be a number from {field.least} to {field.most}.", field=path)
     texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
     for text in texts:
         if not isinstance(text, str) or not text.isprintable() or not 0 < len(text) <= _LONGEST:
             raise InvalidRequest("This must be a line of 1 to 500 printable characters.", field=path)
     if isinstance(value, list) and sum(map(_weight, value)) > _LONGEST_LIST:
         raise InvalidRequest(f"This list may have {_LONGEST_LIST} characters in all.", field=path)
-    if field.type == "date" and isinstance(value, str):
-        _date(value, path)
+    if isinstance(value, str):
+        check = _date if field.type == "date" else field.check
+        check(value, path)
     return value
 
 

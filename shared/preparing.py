@@ -9,7 +9,7 @@ from shared.app import App
 from shared.callers import Caller
 from shared.casework import member_case
 from shared.drafts import Draft
-from shared.errors import InvalidRequest, NotAllowed, NotFound, Unsupported
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound, Unsupported
 from shared.identity import SignedId
 from shared.model import (
     Address,
@@ -64,7 +64,7 @@ def prepare(
 ) -> Outgoing:
     """Compose a mail and all that its promise would write. Args as `compose`'s.
 
-    Raises InvalidRequest, NotAllowed, NotFound, ConsentRequired, Unsupported or AgainstRules.
+    Raises InvalidRequest, NotAllowed, NotFound, Conflict, ConsentRequired, Unsupported or AgainstRules.
     """
     case = member_case(app, caller, case_id)
     mailbox = sendable(app, caller, draft.mailbox_id)
@@ -215,14 +215,17 @@ def _message(
 def sendable(app: App, caller: Caller, mailbox_id: str) -> Mailbox:
     """Return the caller's own mailbox if it can send.
 
-    Raises NotFound, NotAllowed, Unsupported or ConsentRequired, naming the field.
+    Raises NotFound, NotAllowed, Conflict, Unsupported or ConsentRequired, naming the field.
     """
     stored = app.records.find(caller.org_id, Mailbox, mailbox_id)
-    if stored is None or stored.value.state == "disconnected":
+    if stored is None:
         raise NotFound("There is no such mailbox.", field="mailboxId")
     mailbox = stored.value
     if mailbox.owner != caller.email:
         raise NotAllowed("Only its owner may send from this mailbox.", field="mailboxId")
+    if mailbox.state == "disconnected":
+        fix = "Connect it again with POST /mailboxes."
+        raise Conflict("This mailbox is disconnected.", field="mailboxId", fix=fix)
     if mailbox.sends_with is None:
         raise Unsupported(
             "This mailbox cannot send.", field="mailboxId", fix="Choose a sending provider for it."

@@ -162,9 +162,6 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         if name in made:
             places = ((text, f"settings.{name}[{place}]") for place, text in enumerate(made[name]))
             made[name] = [_entry(text, field, people=name == "allowedRecipients") for text, field in places]
-    for name in ("maxRecipients", "maxPerHour"):
-        if name in made and made[name] < 1:
-            raise InvalidRequest("This must be 1 or more.", field=f"settings.{name}")
     return made
 
 

@@ -113,8 +113,8 @@ class Door:
 def guarded(app: App, guard: Guard) -> App:
     """Put doors in front of all ports and providers of an app."""
 
-    def provider(name: str) -> Provider:
-        found = app.provider(name)
+    def provider(name: str, **given: str) -> Provider:
+        found = app.provider(name, **given)
         powers = {power: _made(found, power, name, guard) for power in POWERS}
         oauth = Door(found.oauth, f"{name}.oauth", guard) if found.oauth else None
         return replace(found, **powers, oauth=oauth)

@@ -140,4 +140,8 @@ def with_fake(app: App, mail: FakeMail) -> App:
         return mail
 
     fake = Provider("fake", "Fake", (), receiver=made, sender=made, sent_folder=made, keeps_copies=True)
-    return replace(app, provider=lambda name: fake if name == "fake" else app.provider(name))
+
+    def provider(name: str, **given: str) -> Provider:
+        return fake if name == "fake" else app.provider(name, **given)
+
+    return replace(app, provider=provider)

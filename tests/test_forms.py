@@ -4,13 +4,14 @@ import pytest
 
 from shared import forms
 from shared.errors import InvalidRequest
+from shared.providers import hosts
 from shared.providers.base import Field
 
 pytestmark = pytest.mark.fast
 
 FORM = (
-    Field("host", "Name of the server.", required=True),
-    Field("port", "Its port.", type="integer", default=993),
+    hosts.name_field("Name of the server."),
+    hosts.port_field("Its port.", 993),
     Field("security", "How.", default="tls", choices=("tls", "starttls")),
     Field("folders", "Which.", type="strings"),
 )
@@ -49,6 +50,9 @@ def test_shared_settings_may_leave_out_what_each_mailbox_adds():
         ({"host": "x", "folders": ["ü"] * 156}, "s.folders"),
         ({"host": "x", "port": 10**30}, "s.port"),
         ({"host": "x", "port": -(10**30)}, "s.port"),
+        ({"host": "x", "port": 0}, "s.port"),
+        ({"host": "x", "port": 65_536}, "s.port"),
+        ({"host": "a b"}, "s.host"),
     ],
 )
 def test_what_is_wrong_is_named(given, field):

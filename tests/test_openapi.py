@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import function_app
-from handlers import openapi
+from handlers import calls, openapi
 from shared import audit, drafts
 from shared.errors import InvalidRequest
+from shared.providers import registry
 
 pytestmark = pytest.mark.fast
 
@@ -70,6 +71,30 @@ def test_all_else_is_json_and_problems():
     assert parameters("post", "/cases/{caseId}/emails", "header") == {"Idempotency-Key"}
 
 
+def test_what_a_call_does_besides_is_told_and_who_may():
+    doctor = operation("post", "/mailboxes/{mailboxId}/test")
+    assert doctor["summary"].startswith("The doctor")
+    assert "A mailbox that stopped goes on where nobody has to sign in" in doctor["description"]
+    assert doctor["description"].endswith("Who: owner of the mailbox, or admin.")
+
+
+def test_calls_are_grouped_by_what_they_are_about():
+    document = openapi.document()
+    told = {tag["name"]: tag["description"] for tag in document["tags"]}
+    used = {tag for item in document["paths"].values() for each in item.values() for tag in each["tags"]}
+    assert set(told) == used
+    assert all(told.values())
+    assert operation("post", "/cases/{caseId}/emails")["tags"] == ["cases"]
+    assert operation("get", "/openapi.json")["tags"] == ["service"]
+    assert "Authorization: Bearer" in document["info"]["description"]
+
+
+def test_whoever_needs_a_token_is_told_what_comes_of_none():
+    for name, described in every_operation():
+        assert ("401" in described["responses"]) is (described.get("security") != []), name
+    assert media("get", "/mailboxes", "401") == {"application/problem+json"}
+
+
 def every_operation():
     assert function_app.app
     for path, item in openapi.document()["paths"].items():
@@ -108,6 +133,31 @@ def test_a_key_is_described_as_it_is_checked():
                     drafts.idempotency_key(key)
 
 
+def test_what_stands_in_a_path_is_described_as_it_is_checked():
+    case = schema_of("put", "/cases/{caseId}", "caseId")
+    for given in ("C-1", "~", "-1", "a b", "x" * 129, ""):
+        fits = re.search(case["pattern"], given) is not None
+        assert fits is bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", given))
+        if not fits:
+            with pytest.raises(InvalidRequest):
+                drafts.case_id(given)
+    assert schema_of("put", "/integrations/{provider}", "provider")["enum"] == [*registry.names()]
+    number = schema_of("get", "/cases/{caseId}/emails/{emailId}/attachments/{attachmentId}", "attachmentId")
+    assert number == {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+    assert (calls.whole("999999999"), calls.whole("1000000000")) == (999_999_999, None)
+
+
+def test_every_parameter_says_what_it_is_and_how_long_a_text_may_be():
+    for name, described in every_operation():
+        for parameter in described["parameters"]:
+            assert parameter["description"], name
+            ours = described.get("security") != []
+            if ours and parameter["in"] == "query" and parameter["schema"]["type"] == "string":
+                assert {"maxLength", "format"} & parameter["schema"].keys(), (name, parameter["name"])
+    assert schema_of("get", "/mailboxes/{mailboxId}/search", "q")["maxLength"] == calls.LONGEST_TEXT
+    assert "maxLength" not in schema_of("get", "/oauth/{provider}/callback", "code")
+
+
 def test_every_answer_has_its_correlation_id_and_says_how_long_to_wait():
     for name, described in every_operation():
         for status, answer in described["responses"].items():
@@ -140,3 +190,5 @@ def test_a_time_that_is_asked_for_has_its_format():
     }.items():
         for name in names:
             assert schema_of("get", path, name) == {"type": "string", "format": "date-time"}
+            [described] = [p for p in operation("get", path)["parameters"] if p["name"] == name]
+            assert f"years {calls.FIRST_YEAR} to {calls.LAST_YEAR - 1}" in described["description"]

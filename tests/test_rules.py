@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import rules
+from shared import forms, rules
 from shared.errors import InvalidRequest, Temporary
 from shared.model import Tally
 from shared.rules import AgainstRules, Rules
@@ -80,7 +80,7 @@ def test_recipients_are_counted_once_each():
 )
 def test_a_rule_that_cannot_be_is_named_by_its_place(settings, field):
     with pytest.raises(InvalidRequest) as caught:
-        rules.checked(settings)
+        rules.checked(forms.check(rules.FORM, settings, path="settings", partial=True))
     assert caught.value.field == field
 
 

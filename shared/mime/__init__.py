@@ -4,9 +4,9 @@ Nothing here does I/O, and nothing raises on what a stranger mailed; `compose` a
 raise InvalidRequest on what a caller typed.
 """
 
-from shared.mime.addresses import check_address, check_name, check_person
+from shared.mime.addresses import LINE, LONGEST_NAME, check_address, check_name, check_person
 from shared.mime.classifying import classify, is_automatic
-from shared.mime.composing import NOBODY, Outgoing, Part, compose
+from shared.mime.composing import CONTENT_TYPE, NOBODY, Outgoing, Part, compose
 from shared.mime.envelopes import arrival, envelope, is_from, with_bcc, written_by, written_to
 from shared.mime.files import download_headers, raw_headers
 from shared.mime.html import sanitise, text_of
@@ -30,6 +30,9 @@ from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_f
 from shared.mime.verdicts import NAMELESS, as_judged, authentication
 
 __all__ = [
+    "CONTENT_TYPE",
+    "LINE",
+    "LONGEST_NAME",
     "LONGEST_PART",
     "MOST_PARTS",
     "NAMELESS",

@@ -20,6 +20,8 @@ LONGEST_DOMAIN = 255
 """RFC 5321 §4.5.3.1.2."""
 
 LONGEST_NAME = 320
+LINE = r"^(?!.*=\?)[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""What `check_line` takes, for the contract."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|<[^<>]*>?|[(),;:]|\\.?|[^"<(),;:\\]+', re.DOTALL)
 _COMMENT = re.compile(r"\([^()]*\)")

@@ -36,7 +36,8 @@ NOBODY = ("To", "undisclosed-recipients:;")
 _POLICY = compat32.clone(linesep="\r\n", max_line_length=78)
 _FOLD = "\r\n "
 _ID = re.compile(r"<[!-;=?-~]{1,990}>")
-_TYPE = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset=\"?[\w:.+-]{1,40}\"?)?", re.ASCII)
+CONTENT_TYPE = r'[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(\s*;\s*charset="?[\w:.+-]{1,40}"?)?'
+_TYPE = re.compile(CONTENT_TYPE, re.ASCII)
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]*")
 _CHUNK = 60
 _LINE = 76

@@ -20,6 +20,10 @@ Cursor = NewType("Cursor", str)
 """Where the last sync stopped. Opaque: only the provider that made it looks inside."""
 
 
+Role = Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"]
+FieldType = Literal["string", "integer", "boolean", "strings", "date"]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some envelopes, and the cursor that is true once all of them are dealt with.
@@ -64,7 +68,7 @@ class Folder:
     """A folder of a mailbox. `role` is the RFC 6154 special use in lower case, else None."""
 
     name: str
-    role: Literal["inbox", "sent", "drafts", "trash", "junk", "archive", "all", "flagged"] | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,11 +502,13 @@ class Field:
         allowed_by: setting of the integration that must be on for another value than the default.
         admin_only: whether only an administrator may give a new value other than the default.
         place: whether it says where, or as whom, we sign in: a secret was given for one place only.
+        least, most: of an integer.
+        check: takes a text and the name of its place; raises InvalidRequest for one that cannot be such.
     """
 
     name: str
     purpose: str
-    type: Literal["string", "integer", "boolean", "strings", "date"] = "string"
+    type: FieldType = "string"
     required: bool = False
     default: object = None
     choices: tuple[str, ...] = ()
@@ -510,6 +516,9 @@ class Field:
     allowed_by: str = ""
     admin_only: bool = False
     place: bool = False
+    least: int = 1
+    most: int = 1_000_000_000
+    check: Callable[[str, str], object] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)

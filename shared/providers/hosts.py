@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import deadline
 from shared.errors import InvalidRequest
+from shared.providers.base import Field
 from shared.providers.silence import unreached
 
 LOOKED_UP = 20.0
@@ -33,6 +34,7 @@ _NOT_PUBLIC = [
 Address = tuple[socket.AddressFamily, str]
 
 _HOST = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
+HIGHEST_PORT = 65_535
 REFUSED = "This host or port cannot be used."
 REFUSED_FIX = "Use the public name of the mail server and one of its usual ports."
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -47,8 +49,8 @@ def is_public(address: str) -> bool:
     return not any(ip in network for network in _NOT_PUBLIC)
 
 
-def host_name(host: str) -> str:
-    """Return a host as TLS checks it: lower case, A-labels. Raises InvalidRequest."""
+def host_name(host: str, field: str = "host") -> str:
+    """Return a host as TLS checks it: lower case, A-labels. Raises InvalidRequest naming `field`."""
     name = host.strip().rstrip(".").lower()
     try:
         if ":" in name:
@@ -57,8 +59,18 @@ def host_name(host: str) -> str:
     except ValueError:
         name = ""
     if not _HOST.fullmatch(name):
-        raise InvalidRequest(REFUSED, field="host", fix=REFUSED_FIX)
+        raise InvalidRequest(REFUSED, field=field, fix=REFUSED_FIX)
     return name
+
+
+def name_field(purpose: str) -> Field:
+    """Make the part of a settings form that asks for a host."""
+    return Field("host", purpose, required=True, place=True, check=host_name)
+
+
+def port_field(purpose: str, default: int) -> Field:
+    """Make the part of a settings form that asks for a port."""
+    return Field("port", purpose, "integer", default=default, place=True, most=HIGHEST_PORT)
 
 
 def resolve(name: str, port: int, seconds: float) -> list[Address]:

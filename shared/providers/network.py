@@ -102,8 +102,8 @@ class Server:
 def server_form(protocol: str, default_port: int) -> tuple[Field, ...]:
     """Make the part of a settings form that every plain mail protocol asks for."""
     return (
-        Field("host", f"Name of the {protocol} server", required=True, place=True),
-        Field("port", f"Its port, usually {default_port}", "integer", default=default_port, place=True),
+        hosts.name_field(f"Name of the {protocol} server"),
+        hosts.port_field(f"Its port, usually {default_port}", default_port),
         Field(
             "security",
             "TLS from the first byte, or STARTTLS before anything else",
@@ -154,7 +154,7 @@ def connect(
     """
     name = hosts.host_name(host)
     allowed = name in allowed_hosts
-    if not 0 < port < 2**16 or (not allowed and port not in allowed_ports):
+    if not 0 < port <= hosts.HIGHEST_PORT or (not allowed and port not in allowed_ports):
         raise InvalidRequest(hosts.REFUSED, field="port", fix=hosts.REFUSED_FIX)
     place = name, port, security
     silence.SILENCES.ask(place)

@@ -471,6 +471,13 @@ def test_no_mailbox_connects_under_an_integration_that_is_not_approved(world, ap
     assert "approve" in answer.json()["fix"]
 
 
+@pytest.mark.parametrize("side", ["receivesWith", "sendsWith"])
+def test_a_provider_that_does_not_exist_is_refused_under_the_name_it_was_given_by(office, side):
+    problem = office.alice_("POST", "/mailboxes", {"address": "typo@imap.example", side: "exchange"}).json()
+    assert (problem["status"], problem["field"]) == (400, side)
+    assert "ews" in problem["fix"]
+
+
 def test_a_mailbox_is_disconnected_with_a_receipt_and_comes_back(office, world):
     person = someone(world, "leaving", "imap.example")
     admin = office.admin
@@ -489,7 +496,16 @@ def test_a_disconnected_integration_disconnects_its_mailboxes(world, api):
     office = open_office(api, world)
     assert office.admin("DELETE", "/integrations/imap").json()["state"] == "disconnected"
     assert office.alice_("GET", f"/mailboxes/{office.mailbox_id}").json()["state"] == "disconnected"
-    assert office.alice_("POST", "/cases/C-1/emails", draft(office), headers=key()).status_code == 404
+
+
+def test_from_a_disconnected_mailbox_nothing_is_sent_and_its_owner_is_told_why(world, api):
+    office = open_office(api, world)
+    office.alice_("DELETE", f"/mailboxes/{office.mailbox_id}")
+    for path in ("/cases/C-1/emails", "/cases/C-1/drafts"):
+        problem = office.alice_("POST", path, draft(office), headers=key()).json()
+        assert (problem["status"], problem["field"]) == (409, "mailboxId")
+        assert "disconnected" in problem["detail"]
+        assert "Connect it again" in problem["fix"]
 
 
 def test_an_integration_with_wrong_settings_names_them(office):
@@ -498,6 +514,15 @@ def test_an_integration_with_wrong_settings_names_them(office):
     answer = office.admin("PUT", "/integrations/imap", {"approved": True, "domains": ["x@y"]})
     assert answer.json()["field"] == "domains[0]"
     assert office.admin("GET", "/integrations/pigeon").status_code in {400, 404}
+
+
+@pytest.mark.parametrize("provider", ["ews", "imap", "pop3", "smtp"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 0), ("port", 70_000), ("host", "a b"), ("host", "x/../y"), ("host", "-")]
+)
+def test_it_cannot_set_a_server_that_nobody_can_reach(office, provider, name, value):
+    answer = office.admin("PUT", f"/integrations/{provider}", {"approved": True, "settings": {name: value}})
+    assert (answer.status_code, answer.json()["field"]) == (400, f"settings.{name}")
 
 
 MICROSOFT = "/integrations/microsoft"

@@ -4,6 +4,8 @@ import base64
 import json
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.api.conftest import draft, key, until
 
 
@@ -140,6 +142,23 @@ def test_the_audit_is_for_administrators(office):
     assert following["items"][0]["at"] >= page["items"][1]["at"]
     only = office.admin("GET", f"/audit?mailboxId={office.mailbox_id}").json()["items"]
     assert {record["mailboxId"] for record in only} == {office.mailbox_id}
+
+
+@pytest.mark.parametrize(
+    ("accept", "lines"),
+    [
+        ("Application/X-NDJSON", True),
+        ("application/json;q=0.5, application/x-ndjson ; q=1.0", True),
+        ("application/x-ndjson;q=0.01", True),
+        ("application/json, application/x-ndjson;q=0", False),
+        ("application/x-ndjson; Q = 0.000", False),
+        ("application/x-ndjson-too", False),
+        ("*/*", False),
+    ],
+)
+def test_an_export_is_lines_for_whoever_asks_for_them_by_name(office, accept, lines):
+    kind = office.admin("GET", "/audit?limit=1", headers={"Accept": accept}).headers["Content-Type"]
+    assert kind.partition(";")[0] == ("application/x-ndjson" if lines else "application/json")
 
 
 def test_health_and_the_contract_are_open_to_anyone(office, api):

@@ -103,6 +103,8 @@ def test_the_story_can_be_told_and_ctrl_c_leaves_nothing(tmp_path, base):
     with running(tmp_path, base) as (process, facts):
         assert facts["api"] == f"http://127.0.0.1:{base}/api"
         assert {"imap", "imap2", "pop3", "ews"} <= set(facts["organisations"])
+        assert allowed(facts, "http://localhost:3000"), "the frontend that somebody works on"
+        assert not allowed(facts, "http://localhost:3001")
         for organisation in facts["organisations"].values():
             timeline = tell(facts, organisation)
             assert [each["direction"] for each in timeline] == ["out", "in"]
@@ -174,6 +176,7 @@ def test_another_host_serves_the_app_with_nothing_but_the_settings_that_are_writ
     try:
         with running(tmp_path, base, "--no-app", file) as (_, facts):
             assert len(tell(facts, facts["organisations"]["imap"])) == 2
+            assert allowed(facts, "http://localhost:3000")
             assert file.stat().st_mode & 0o077 == 0
     finally:
         starter.join()
@@ -212,6 +215,15 @@ def test_settings_that_somebody_else_wrote_are_not_overwritten(tmp_path, base):
     _, complaints = process.communicate(timeout=60)
     assert (process.returncode, file.read_text()) == (1, "{}")
     assert "move it away" in complaints
+
+
+def allowed(facts, origin):
+    """Whether a browser lets a page of this origin send a mail (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    answer = requests.options(
+        f"{facts['api']}/cases/C-1/emails", headers={"Origin": origin, **asked}, timeout=20
+    )
+    return answer.ok and answer.headers.get("Access-Control-Allow-Origin") == origin
 
 
 def tell(facts, organisation):

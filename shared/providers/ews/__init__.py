@@ -7,6 +7,7 @@ https://learn.microsoft.com/exchange/client-developer/exchange-web-services/ews-
 from importlib import import_module
 from typing import Any, Protocol
 
+from shared.providers import hosts
 from shared.providers.base import Connection, Field, Provider
 
 
@@ -27,8 +28,8 @@ PROVIDER = Provider(
     name="ews",
     title="Exchange Server (on premises)",
     form=(
-        Field("host", "Name of the Exchange server, as its users reach it", required=True, place=True),
-        Field("port", "Its HTTPS port, usually 443", "integer", default=443, place=True),
+        hosts.name_field("Name of the Exchange server, as its users reach it"),
+        hosts.port_field("Its HTTPS port, usually 443", 443),
         Field(
             "username",
             "Name to sign in with (DOMAIN\\name or UPN), where it is not the mailbox's address",
