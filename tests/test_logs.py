@@ -26,7 +26,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_an_event_is_one_json_line_with_its_fields(caplog: pytest.LogCaptureFixture) -> None:
-    logs.log("mailbox.read", outcome="done", mailbox_id="m1", case_id=None, file=2, duration_ms=1.5)
+    logs.log("mailbox.read", outcome="done", mailbox_id="m1", case_id=None, file=2, retry_after=1.5)
     [line] = lines(caplog)
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -35,7 +35,7 @@ def test_an_event_is_one_json_line_with_its_fields(caplog: pytest.LogCaptureFixt
         "outcome": "done",
         "mailbox_id": "m1",
         "file": 2,
-        "duration_ms": 1.5,
+        "retry_after": 1.5,
     }
 
 
