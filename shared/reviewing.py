@@ -34,6 +34,7 @@ from shared.model import (
 from shared.naming import is_known_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
+from shared.seeing import Seen
 from shared.storage.base import Add, Remove, Stored, written
 
 MOST_REFERENCES = 20
@@ -185,7 +186,7 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
         own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
         envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
         conversation = _conversation(app, caller, case.id, mailbox_id, envelope)
-        filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
+        filer = Filer(app, caller.org_id, mailbox, receiver, caller.email, seen=Seen.everything())
         message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others
