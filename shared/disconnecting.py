@@ -67,6 +67,8 @@ def _destroyed(app: App, org_id: str, mailbox: Mailbox) -> list[str]:
     destroyed = [_end_push(app, org_id, mailbox)] if there else []
     destroyed += destroy(app, org_id, mailbox)
     while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=100):
+        # first, and for good: connected again it is read from its start, where these are found and held anew
+        leasing.interrupting(app, org_id, mailbox.id, {"cursor": None})
         app.records.commit(org_id, *(Remove(review.value) for review in reviews))
         destroyed.append(f"{len(reviews)} held headers")
     delivering.hasten(app, org_id, mailbox.id)  # what waits fails visibly, and now
