@@ -383,3 +383,25 @@ def test_what_was_dismissed_is_filed_where_its_owner_links_that_very_mail(scene,
     ]
     message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
     assert message in scene.timeline()
+
+
+@pytest.mark.parametrize(
+    ("header", "direction"),
+    [
+        ("", "out"),
+        ("Received: from evil.example by mx.imap.example; Fri, 27 Nov 2026 01:00:00 +0000", "in"),
+        ("Authentication-Results: mx.imap.example; dmarc=fail header.from=imap.example", "in"),
+    ],
+)
+def test_a_mail_from_the_own_address_is_linked_as_sent_only_where_nothing_shows_that_it_came_in(
+    scene, header, direction
+):
+    """Its owner has sorted it out of Sent; or somebody forged it."""
+    mail = write(scene.alice.address, scene.supplier.address, "Invoice", "Pay to DE00")
+    name, _, value = header.partition(": ")
+    if value:
+        mail[name] = value
+    scene.alice.receive(mail.as_bytes(policy=email.policy.SMTP))
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Invoice"), None)[0]
+    message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert (message.direction, message.state) == (direction, {"in": "received", "out": "sent"}[direction])
