@@ -7,9 +7,11 @@ from shared.comparing import proof_of
 from shared.conversations import Decision, Identity, as_proven, identify
 from shared.errors import Conflict, Raced
 from shared.filing import Filer
+from shared.holding import is_dismissed
 from shared.knowing import find, find_by_id
 from shared.model import Alias, Conversation, Envelope, Evidence, Message
 from shared.storage.base import Stored
+from shared.storing import TRIES
 
 
 def by_hand(
@@ -70,19 +72,33 @@ def _is_taken(filer: Filer, message: Message, *, here: bool) -> bool:
 def along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:
     """File a mail that one linked by hand answers, or hold it where it cannot be had.
 
-    Returns whether it was filed just now.
+    What its owner dismissed stays out: nobody has named this very mail. Returns whether it was filed just
+    now. Raises Conflict where the conversation was moved to another case meanwhile.
     """
+    if is_dismissed(filer.app, filer.org_id, filer.mailbox.id, envelope):
+        return False
     envelope = as_proven(envelope, filer.mailbox.address)
+    for _ in range(TRIES):
+        with suppress(Raced):  # filed, or the conversation moved, at this very moment: both are read anew
+            return _came_along(filer, envelope, conversation)
+        latest = filer.app.records.get(filer.org_id, Conversation, conversation.value.id)
+        if latest.value.case_id != conversation.value.case_id:  # others read there: it was not said of that
+            raise Conflict("This conversation was moved to another case.", fix="Link its other mails there.")
+        conversation = latest
+    raise Raced
+
+
+def _came_along(filer: Filer, envelope: Envelope, conversation: Stored[Conversation]) -> bool:
+    """Do that once. Raises Raced where what it is based on has changed."""
     evidence = Evidence("manual", envelope.message_id)
     identity = identify(envelope, filer.knowledge)
     decision, known = _decided(filer, envelope, evidence, conversation.value, identity), identity.copy_of
-    with suppress(Raced):  # filed at this very moment
-        if known is None:
-            return filer.file(envelope, decision, conversation) == "file"
-        first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
-        here = conversation.value.id == known.conversation_id
-        if first and not here and not _is_taken(filer, first.value, here=here):
-            return filer.read(envelope, known, first, decision, conversation) == "file"
+    if known is None:
+        return filer.file(envelope, decision, conversation) == "file"
+    first = find(filer.app, filer.org_id, known.conversation_id, known.email_id)
+    here = conversation.value.id == known.conversation_id
+    if first and not here and not _is_taken(filer, first.value, here=here):
+        return filer.read(envelope, known, first, decision, conversation) == "file"
     return False
 
 

@@ -1,7 +1,8 @@
 """A mailbox's life: connect (verified by signing in), follow, change. Its end: `disconnecting`.
 
 A mailbox's id is made of its address: connecting it again after a disconnect continues where its
-cursor stopped, so nothing that came meanwhile is lost.
+cursor stopped, so nothing that came meanwhile is lost. Where mail was held it begins anew from its
+`since`: the disconnect destroyed what was held, and it is found again.
 """
 
 from collections.abc import Iterator, Mapping

@@ -142,8 +142,22 @@ def as_proven(envelope: Envelope, own: str) -> Envelope:
     """
     if not envelope.is_sent or mime.is_from(envelope, own):
         return envelope
-    came_in = "received" in envelope.headers or own in {person.address for person in envelope.recipients}
-    return replace(envelope, is_sent=not came_in)
+    return replace(envelope, is_sent=not _came_in(envelope, own))
+
+
+def as_linked(envelope: Envelope, own: str, authserv_id: str | None) -> Envelope:
+    """Believe that a mail which its owner links was sent by the mailbox also where it lies elsewhere by now.
+
+    People sort their own mail into folders. A forged one was taken in by a server, as above.
+    """
+    by_owner = envelope.sender is not None and envelope.sender.address == own
+    if not by_owner or _came_in(envelope, own) or mime.authentication(envelope, authserv_id) == "fail":
+        return envelope
+    return replace(envelope, is_sent=True)
+
+
+def _came_in(envelope: Envelope, own: str) -> bool:
+    return "received" in envelope.headers or own in {person.address for person in envelope.recipients}
 
 
 def _rewritten_copy(envelope: Envelope, lookup: Lookup, print_: str) -> Alias | None:

@@ -76,6 +76,8 @@ def _destroyed(app: App, org_id: str, mailbox: Mailbox, actor: str) -> list[str]
     push = _end_push(app, org_id, mailbox)
     destroyed = [*push, *_destroy(app, org_id, mailbox, actor=actor, push=push)]
     while reviews := app.records.range(org_id, Review, prefix=f"{mailbox.id}!", limit=HELD_AT_ONCE):
+        # first, and for good: connected again it is read from its start, where these are found and held anew
+        leasing.interrupting(app, org_id, mailbox.id, {"cursor": None})
         held = f"{len(reviews)} held headers"
         event = audit.entry(app, "mailbox.reviews_destroyed", actor=actor, mailbox_id=mailbox.id, detail=held)
         audit.commit(app, org_id, *(Remove(review.value) for review in reviews), event)

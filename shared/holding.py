@@ -1,12 +1,14 @@
 """Case mail that is not filed by itself: its headers wait for the mailbox's owner; its body is not kept."""
 
+from dataclasses import replace
+
 from shared import audit
 from shared.app import App
 from shared.conversations import Decision
 from shared.keeping import first
 from shared.model import Conversation, DecidedReview, Envelope, Review
 from shared.naming import review_id
-from shared.storage.base import Add
+from shared.storage.base import Add, Move
 
 GONE = "This mail of the case was deleted or could not be fetched; confirm to try again."
 
@@ -30,6 +32,9 @@ def hold(
 ) -> None:
     """Keep the headers for the owner's decision; a mail already held or dismissed stays as it is.
 
+    Where it has no Message-ID, the place where it was seen last is kept. Raises Raced where it is being
+    decided about at this moment.
+
     Args:
         reason: one sentence for the owner; without it the decision's.
     """
@@ -48,7 +53,10 @@ def hold(
     )
     if app.records.find(org_id, DecidedReview, review.key):
         return
-    if app.records.find(org_id, Review, review.key):
+    if held := app.records.find(org_id, Review, review.key):
+        if held.value.ref != review.ref and not (review.message_id or held.value.opened_at):
+            # moved: unlike by a Message-ID, it would not be found there when its owner decides
+            app.records.commit(org_id, Move(held, replace(held.value, ref=review.ref)))
         return
     event = audit.entry(
         app,

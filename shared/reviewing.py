@@ -12,7 +12,7 @@ from shared.callers import Caller
 from shared.casework import member_case, whole
 from shared.comparing import proof_of
 from shared.confirming import along, by_hand
-from shared.conversations import STRANGER, identify
+from shared.conversations import STRANGER, as_linked, identify
 from shared.errors import Conflict, NotFound, Raced, ZalionError
 from shared.fetching import fetch_with_headers
 from shared.filing import Filer
@@ -34,6 +34,7 @@ from shared.model import (
 from shared.naming import is_known_as
 from shared.owning import own
 from shared.providers.base import Receiver, given
+from shared.seeing import Seen
 from shared.storage.base import Add, Remove, Stored, written
 
 MOST_REFERENCES = 20
@@ -184,10 +185,9 @@ def link(app: App, caller: Caller, case_id: str, mailbox_id: str, ref: str) -> t
     told = audit.recorded(app, caller, "mailbox.linked", mailbox_id=mailbox_id, case_id=case_id)
     with told, app.receiving(caller.org_id, mailbox) as receiver:
         envelope, raw = _named(receiver, ref)
-        own_mail = envelope.sender is not None and envelope.sender.address == mailbox.address
-        envelope = replace(envelope, is_sent=envelope.is_sent or own_mail)
+        filer = Filer(app, caller.org_id, mailbox, receiver, caller.email, seen=Seen.everything())
+        envelope = as_linked(envelope, mailbox.address, filer.believed)
         conversation = _conversation(app, caller, case.id, mailbox_id, envelope)
-        filer = Filer(app, caller.org_id, mailbox, receiver, caller.email)
         message = by_hand(filer, envelope, Evidence("manual", envelope.message_id), conversation, raw)
         others = _follow(filer, receiver, envelope, conversation)
     return whole(app, caller.org_id, message), others

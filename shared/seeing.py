@@ -5,7 +5,8 @@ passed over nothing is kept but, for the time of the look, the Message-IDs that 
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from shared.model import Envelope
 
@@ -16,6 +17,9 @@ MOST_NAMED = 20_000
 
 PROMPT = timedelta(minutes=2)
 """A mail that took longer may have been answered, by somebody who got it sooner, before it came in here."""
+
+SKEW = timedelta(minutes=10)
+"""So far a mail server's clock may be ahead of ours."""
 
 
 @dataclass
@@ -31,10 +35,19 @@ class Seen:
     newest: datetime | None = None
     _named: set[str] = field(default_factory=set)
 
+    @classmethod
+    def everything(cls) -> Self:
+        """Make the one of a look through what lies there: all of it may have been seen before."""
+        return cls(before=datetime.max.replace(tzinfo=UTC))
+
     def saw(self, envelope: Envelope, outcome: str, now: datetime) -> None:
-        """Note a mail that was dealt with. What came in "later than now" was dated by somebody's program."""
+        """Note a mail that was dealt with.
+
+        What came in a little later than "now" was dated by the mail server's clock, by which the next ones
+        come, too; what came in much later by somebody's program.
+        """
         if came := _came(envelope):
-            came = min(came, now)
+            came = came if came <= now + SKEW else now
             self.newest = max(self.newest or came, came)
         if outcome == "ignore":
             self.passed_over(envelope)

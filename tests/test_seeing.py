@@ -59,6 +59,17 @@ def test_a_mail_from_the_future_makes_no_other_late():
     assert seen.newest == NOON
 
 
+def test_a_mail_server_whose_clock_is_ahead_tells_what_is_old_by_it():
+    seen = Seen()
+    seen.saw(mail(5), "review", NOON)
+    later = Seen(before=seen.newest)
+    assert [later.is_old(mail(minute)) for minute in (5, 6)] == [True, False]
+
+
+def test_where_a_human_looks_through_what_lies_there_everything_is_old():
+    assert Seen.everything().is_old(mail(60 * 24 * 365))
+
+
 def test_when_too_much_was_named_to_be_remembered_the_time_decides(monkeypatch):
     monkeypatch.setattr(seeing, "MOST_NAMED", 1)
     seen = Seen()

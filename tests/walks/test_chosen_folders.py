@@ -4,7 +4,7 @@ from email.policy import SMTP
 
 import pytest
 
-from shared import connecting, owning, views
+from shared import connecting, owning, reviewing, views
 from shared.contract import PatchMailbox
 from shared.providers.registry import provider
 from tests.doors import Acting, guarded
@@ -115,3 +115,20 @@ def test_of_many_the_first_are_named(scene):
         rename(scene, name, f"{name} no more")
     scene.sync()
     assert "“Folder 0”, “Folder 1”, “Folder 2”, +2." in shown(scene).problem.detail
+
+
+@pytest.mark.only("imap")
+def test_a_held_mail_without_a_message_id_can_be_filed_after_it_was_moved_into_a_chosen_folder(chosen):
+    mail = write("new@supplier.example", chosen.alice.address, "Re: Offer 4711", "The price")
+    mail["In-Reply-To"] = answer(chosen)
+    chosen.sync()
+    del mail["Message-ID"]
+    chosen.alice.receive(mail.as_bytes(policy=SMTP))
+    chosen.sync()
+    [held] = chosen.reviews()
+    with imap(chosen.world, chosen.alice.address) as client:
+        client.select_folder("INBOX")
+        client.move(client.search("ALL"), "Projects")
+    assert chosen.sync()["review"] == 1
+    message = reviewing.decide(chosen.app, chosen.caller, chosen.mailbox.id, held.id, "file")
+    assert message.text.strip() == "The price"

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from shared import casework, knowing
-from shared.errors import NotAllowed
+from shared import casework, knowing, looking, reviewing
+from shared.errors import Conflict, NotAllowed
 from shared.model import Conversation
+from shared.providers.base import Query
 from shared.storage.base import Save
 from tests.doors import Acting, Guard, dying, guarded
 from tests.scenes import caller
@@ -109,3 +110,28 @@ def test_who_may_not_see_where_a_mail_has_gone_meanwhile_does_not_fetch_it_from_
 
     with pytest.raises(NotAllowed):
         move(scene, mails[0], "C-2", guarded(scene.app, Acting(then=then)))
+
+
+def test_who_links_a_conversation_that_is_moved_meanwhile_is_told_so_and_links_the_rest_there(scene):
+    casework.put_case(scene.app, caller(scene.org_id, "", "platform"), "C-2", "", [scene.alice.address])
+    first = scene.supplier.send(scene.alice.address, "Complaint")
+    second = scene.supplier.reply(first, to=scene.alice.address)
+    third = scene.supplier.reply(second, "third", to=scene.alice.address)
+    ids = {mail["Message-ID"] for mail in (first, second, third)}
+    scene.sync()
+    hits = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Complaint"), None)[0]
+    [ref] = [hit.ref for hit in hits if hit.message_id == third["Message-ID"]]
+
+    def then(name, times):
+        if (name, times) == (f"{scene.receiver}.fetch", 2):  # the linked mail is filed, another is at hand
+            move(scene, scene.timeline()[0], "C-2")
+
+    with pytest.raises(Conflict, match="moved to another case"):
+        link(scene, "C-1", ref, guarded(scene.app, Acting(then=then)))
+    assert scene.timeline() == []
+    assert link(scene, "C-2", ref)[1] == 2
+    assert {mail.message_id for mail in scene.timeline("C-2")} == ids
+
+
+def link(scene, case_id, ref, app=None):
+    return reviewing.link(app or scene.app, scene.caller, case_id, scene.mailbox.id, ref)

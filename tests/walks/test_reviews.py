@@ -341,3 +341,67 @@ def test_what_was_dismissed_is_not_read_when_it_is_seen_again_though_its_sender_
     assert scene.sync(app=watched)["file"] == 0
     assert guard.count(f"{scene.receiver}.fetch") == 0
     assert ended(scene, review) == "dismissed"
+
+
+@pytest.fixture
+def dismissed(scene):
+    """A mail that was dismissed, of somebody who takes part by now; the mail server's clock is ahead of ours."""
+    scene.clock.advance(minutes=-5)
+    review = scene.held()
+    decide(scene, review, "dismiss")
+    scene.supplier.reply(scene.supplier.inbox()[0], "My colleague is in copy", Cc=review.sender.address)
+    scene.sync()
+    return review
+
+
+def test_what_was_dismissed_is_not_read_though_the_mail_servers_clock_is_ahead(scene, dismissed):
+    scene.forget()
+    assert scene.sync()["file"] == 0
+    assert ended(scene, dismissed) == "dismissed"
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_what_was_dismissed_does_not_come_along_with_another_mail_that_is_linked(scene, dismissed, answers):
+    """Beside it in the conversation, or the very mail that the linked one answers."""
+    named = dismissed.message_id if answers else dismissed.evidence.matched
+    headers = {"In-Reply-To": named, "Cc": dismissed.sender.address}
+    another = someone(scene.world, "another", "supplier.example")
+    drawing = another.send(scene.alice.address, "Drawing", References=named, **headers)
+    before = {message.message_id for message in scene.timeline()}
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Drawing"), None)[0]
+    _, others = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert others == 0
+    assert {message.message_id for message in scene.timeline()} - before == {drawing["Message-ID"]}
+    assert ended(scene, dismissed) == "dismissed"
+
+
+def test_what_was_dismissed_is_filed_where_its_owner_links_that_very_mail(scene, dismissed):
+    [hit] = [
+        hit
+        for hit in looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="4711"), None)[0]
+        if hit.message_id == dismissed.message_id
+    ]
+    message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert message in scene.timeline()
+
+
+@pytest.mark.parametrize(
+    ("header", "direction"),
+    [
+        ("", "out"),
+        ("Received: from evil.example by mx.imap.example; Fri, 27 Nov 2026 01:00:00 +0000", "in"),
+        ("Authentication-Results: mx.imap.example; dmarc=fail header.from=imap.example", "in"),
+    ],
+)
+def test_a_mail_from_the_own_address_is_linked_as_sent_only_where_nothing_shows_that_it_came_in(
+    scene, header, direction
+):
+    """Its owner has sorted it out of Sent; or somebody forged it."""
+    mail = write(scene.alice.address, scene.supplier.address, "Invoice", "Pay to DE00")
+    name, _, value = header.partition(": ")
+    if value:
+        mail[name] = value
+    scene.alice.receive(mail.as_bytes(policy=email.policy.SMTP))
+    [hit] = looking.search(scene.app, scene.caller, scene.mailbox.id, Query(subject="Invoice"), None)[0]
+    message, _ = reviewing.link(scene.app, scene.caller, "C-1", scene.mailbox.id, hit.ref)
+    assert (message.direction, message.state) == (direction, {"in": "received", "out": "sent"}[direction])
