@@ -1,9 +1,9 @@
 """Which conversation does this mail belong to? Pure: envelope and knowledge go in, a decision comes out.
 
 Signals, from strong to weak: a Message-ID of ours (signed), a Message-ID we know, the provider's
-thread hint. Subject alone never files anything. Then the gate: who says so, and did the receiving
-system find the sender forged? The reference is RFC 5322 §3.6.4 (References) and RFC 8601
-(Authentication-Results).
+thread hint, for what says that it is an answer. Subject alone never files anything. Then the gate: who
+says so, and did the receiving system find the sender forged? The reference is RFC 5322 §3.6.4 (References)
+and RFC 8601 (Authentication-Results).
 """
 
 from collections.abc import Sequence
@@ -54,6 +54,7 @@ TAKEN = "Message-ID already used by another mail"
 FORGED = "The receiving mail system could not verify the sender; the address may be forged."
 STRANGER = "Somebody unknown to this conversation answers it without having received a mail of it from us."
 ELSEWHERE = "It answers a mail of the conversation that this mailbox does not have, and proves nothing else."
+SUBJECT_ONLY = "Only its subject says that it belongs to the conversation; its headers name no mail of it."
 UNCLEAR = "Its From line names nobody, or can be read in more than one way."
 UNPROVEN = "This report names a mail of the conversation, but nothing in it proves that it had that mail."
 
@@ -126,7 +127,7 @@ def on_its_own(
     """Decide about one mail as if no copy of it were known; arguments as for `decide`."""
     match = by_reference(envelope, lookup, reported)
     if match is None or match.elsewhere:  # what does not count hides no thread, either
-        match = by_hint(envelope, lookup) or match
+        match = by_hint(envelope, lookup, own) or match
     match = by_returned(match, lookup, returned)
     if match is None:
         return IGNORE
@@ -198,6 +199,8 @@ def _doubt(envelope: Envelope, lookup: Lookup, match: Match, own: str, authserv_
         return ""
     if match.elsewhere:
         return ELSEWHERE
+    if match.unsure:
+        return SUBJECT_ONLY
     if _is_known(envelope, lookup, match.conversation, own):
         return ""
     return STRANGER if mime.classify(envelope) in {"mail", "auto_reply"} else UNPROVEN

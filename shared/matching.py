@@ -23,6 +23,9 @@ NEAREST, CERTAIN = 3, 0.95
 RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
 
+MOST_ASKED = 20
+"""So many of a mail's recipients are looked up where one of them is to take part: each costs a read."""
+
 BY_ID = {"report", "in-reply-to", "references"}
 """The rules by which a mail names its conversation itself."""
 
@@ -67,6 +70,7 @@ class Match:
         secret: whether a secret of ours leads there.
         alias: whose id it is, where it is no secret.
         elsewhere: whether that mail is one that this mailbox never had, so that it counts for nothing.
+        unsure: whether nothing but the subject leads there.
     """
 
     rule: str
@@ -76,6 +80,7 @@ class Match:
     secret: bool = False
     alias: Alias | None = None
     elsewhere: bool = False
+    unsure: bool = False
 
 
 def by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) -> Match | None:
@@ -151,14 +156,34 @@ def _references(
         yield message_id, rule, CERTAIN if place < NEAREST else 0.9
 
 
-def by_hint(envelope: Envelope, lookup: Lookup) -> Match | None:
-    """The provider's thread in this mailbox, backed by subject or a known participant: never alone."""
-    conversation_id = lookup.hinted(envelope.thread) if envelope.thread else None
+def by_hint(envelope: Envelope, lookup: Lookup, own: str) -> Match | None:
+    """The provider's thread in this mailbox, for a mail that says that it is an answer (decision 029).
+
+    It is backed by the subject or by somebody who takes part. A subject that made the thread, or that
+    alone says that this is an answer, is no second piece of evidence: then the owner decides about what
+    somebody wrote who takes part.
+    """
+    named = mime.names_parent(envelope)
+    if not envelope.thread or not (named or mime.is_answer(envelope.subject)):
+        return None
+    conversation_id = lookup.hinted(envelope.thread)
     conversation = lookup.conversation(conversation_id) if conversation_id else None
-    if conversation is None or envelope.thread is None:
+    if conversation is None:
         return None
     same_subject = mime.base_subject(envelope.subject) == conversation.base_subject
-    known = envelope.sender and lookup.knows(conversation.id, envelope.sender.address)
-    if not (same_subject or known):
+    unsure = not named or mime.is_topics(envelope.thread, envelope.subject)
+    ours = envelope.is_sent or mime.is_from(envelope, own)
+    backed = same_subject and not unsure and not ours
+    if not (backed or _with_participant(envelope, lookup, conversation, own, ours=ours)):
         return None
-    return Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation)
+    return Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation, unsure=unsure)
+
+
+def _with_participant(
+    envelope: Envelope, lookup: Lookup, conversation: Conversation, own: str, *, ours: bool
+) -> bool:
+    """Whether somebody who takes part wrote it; or gets it, where the mailbox's own user did."""
+    author = {envelope.sender.address} if envelope.sender else set()
+    others = dict.fromkeys(one.address for one in envelope.recipients if one.address not in {*author, own})
+    people = list(others)[:MOST_ASKED] if ours else author
+    return any(lookup.knows(conversation.id, address) for address in people)

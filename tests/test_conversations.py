@@ -1,14 +1,17 @@
 """The decider alone: envelopes and knowledge in, decisions out."""
 
+import base64
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sandbox.graph.mailbox import Mailbox
 from shared import identity, mime
-from shared.conversations import as_proven, decide
+from shared.conversations import SUBJECT_ONLY, as_proven, decide
 from shared.identity import SignedId
 from shared.model import Address, Alias, Conversation, Envelope
+from tests.scenes import write
 
 pytestmark = pytest.mark.fast
 
@@ -20,6 +23,7 @@ OURS = identity.mint(KEY, "org", SENT, "imap.example")
 SUPPLIERS = "<reply-1@supplier.example>"
 PLANTED = "<planted@imap.example>"
 SUPPLIER = Address("supplier@supplier.example", "Supplier")
+LOST = ("<lost@supplier.example>",)
 STRANGER = Address("stranger@elsewhere.example")
 ALICE = Address("alice@imap.example", "Alice")
 
@@ -146,7 +150,7 @@ def test_where_the_mailbox_had_none_of_the_mails_that_are_named_the_nearest_wait
 @pytest.mark.parametrize(("sender", "outcome"), [(SUPPLIER, "file"), (STRANGER, "review")])
 def test_an_id_of_a_mail_that_the_mailbox_never_had_changes_nothing_about_a_thread(sender, outcome):
     knowledge = with_planted(threads={"T1": CONVERSATION.id})
-    alone = decide(envelope(sender=sender, thread="T1"), knowledge)
+    alone = decide(envelope(sender=sender, thread="T1", references=LOST), knowledge)
     beside = decide(
         envelope(sender=sender, thread="T1", in_reply_to=PLANTED, references=(PLANTED,)), knowledge
     )
@@ -388,6 +392,18 @@ def test_what_lies_in_sent_was_sent_only_where_it_did_not_come_in(changes, belie
     assert not as_proven(replace(found, is_sent=False), ALICE.address).is_sent
 
 
+def threaded(thread="T1", **changes):
+    """Decide about a mail in a thread in which the conversation was seen."""
+    knowledge = replace(known(), threads={thread: CONVERSATION.id})
+    return decide(envelope(thread=thread, **changes), knowledge, own=ALICE.address)
+
+
+BEGINS, ANSWERS = (
+    {"from": ("x",), "thread-index": (base64.b64encode(b"\x01" + bytes(length)).decode(),)}
+    for length in (21, 26)
+)
+
+
 @pytest.mark.parametrize(
     ("subject", "sender", "outcome"),
     [
@@ -397,10 +413,73 @@ def test_what_lies_in_sent_was_sent_only_where_it_did_not_come_in(changes, belie
         ("Other", STRANGER, "ignore"),
     ],
 )
-def test_a_thread_hint_files_only_with_the_subject_or_a_known_participant(subject, sender, outcome):
-    knowledge = known()
-    knowledge.threads["T1"] = CONVERSATION.id
-    assert decide(envelope(thread="T1", subject=subject, sender=sender), knowledge).outcome == outcome
+@pytest.mark.parametrize(
+    "answers", [{"references": LOST}, {"in_reply_to": LOST[0]}, {"headers": ANSWERS}], ids=str
+)
+def test_a_thread_hint_files_an_answer_with_the_subject_or_a_known_participant(
+    answers, subject, sender, outcome
+):
+    assert threaded(subject=subject, sender=sender, **answers).outcome == outcome
+
+
+@pytest.mark.parametrize("subject", ["Offer 4711", "[EXTERN] Offer 4711", "Other"])
+@pytest.mark.parametrize(
+    "says", [{}, {"headers": BEGINS}, {"references": ("<new@supplier.example>",)}], ids=str
+)
+def test_a_thread_hint_says_nothing_about_a_mail_that_answers_none(says, subject):
+    assert threaded(subject=subject, **says).outcome == "ignore"
+
+
+@pytest.mark.parametrize("subject", ["Re: Offer 4711", "[EXTERN] AW: Offer 4711", "WG: Offer 4711"])
+@pytest.mark.parametrize(("sender", "outcome"), [(SUPPLIER, "review"), (STRANGER, "ignore")])
+def test_what_says_only_by_its_subject_that_it_answers_waits_if_somebody_known_wrote_it(
+    subject, sender, outcome
+):
+    decision = threaded(subject=subject, sender=sender)
+    assert (decision.outcome, decision.reason) == (outcome, SUBJECT_ONLY if outcome == "review" else "")
+
+
+@pytest.mark.parametrize("topic", ["Offer 4711", "Re: Offer 4711", "AW: Re: Offer 4711", "Größe 4711 ✓"])
+@pytest.mark.parametrize(("sender", "outcome"), [(SUPPLIER, "review"), (STRANGER, "ignore")])
+def test_in_a_thread_that_exchange_made_of_the_topic_alone_an_answer_waits_for_its_owner(
+    topic, sender, outcome
+):
+    """What it answers may be another mail with that subject: ids that nobody knows do not tell."""
+    raw = write(SUPPLIER.address, ALICE.address, topic, "x").as_bytes()
+    thread = Mailbox(ALICE.address).add(raw).conversation
+    subject = f"Re: {topic}"
+    assert threaded(thread, subject=subject, sender=sender, references=LOST).outcome == outcome
+    assert threaded(thread, subject=subject, references=(SUPPLIERS,)).outcome == "file"
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome"),
+    [
+        ((SUPPLIER,), "file"),
+        ((STRANGER, SUPPLIER), "file"),
+        ((STRANGER,), "ignore"),
+        ((STRANGER, ALICE), "ignore"),
+    ],
+)
+@pytest.mark.parametrize("is_sent", [True, False], ids=["in Sent", "elsewhere"])
+def test_what_the_owner_wrote_is_filed_by_a_hint_only_if_somebody_else_gets_it_who_takes_part(
+    to, outcome, is_sent
+):
+    mail = {"sender": ALICE, "recipients": to, "is_sent": is_sent, "in_reply_to": LOST[0]}
+    assert threaded(**mail).outcome == outcome
+
+
+def test_a_mail_that_answers_none_costs_no_look_for_its_thread():
+    class Asked(Known):
+        def hinted(self, thread):
+            raise AssertionError
+
+    assert decide(envelope(thread="T1", subject="Offer 4711"), Asked()).outcome == "ignore"
+
+
+@pytest.mark.parametrize("id_", ["18c3f2a9b7d1e0f4", "é", "A", "", "AAQk"])
+def test_other_systems_threads_are_not_made_of_a_topic(id_):
+    assert not mime.is_topics(id_, "Offer 4711")
 
 
 def test_a_bounce_is_filed_by_the_message_it_reports():

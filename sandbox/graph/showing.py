@@ -4,7 +4,6 @@ https://learn.microsoft.com/graph/api/resources/message
 """
 
 import base64
-import hashlib
 import re
 from datetime import UTC, datetime
 from email.message import EmailMessage, MIMEPart
@@ -147,8 +146,8 @@ def _index(item: Item) -> str:
     if given := str(item.message.get("Thread-Index", "")).strip():
         return given
     depth = len(str(item.message.get("References", "")).split())
-    digest = hashlib.sha256(item.conversation.encode()).digest()
-    return base64.b64encode(digest[:22] + bytes(5 * depth)).decode()
+    guid = base64.urlsafe_b64decode(item.conversation)[-16:]
+    return base64.b64encode(b"\x01" + bytes(5) + guid + bytes(5 * depth)).decode()
 
 
 def _recipients(message: EmailMessage, name: str) -> list[dict[str, Any]]:

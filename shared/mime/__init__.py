@@ -26,7 +26,16 @@ from shared.mime.reports import (
     returned_headers,
     returned_references,
 )
-from shared.mime.subjects import base_subject, fingerprint, fingerprint_of, is_forward, synthetic_id
+from shared.mime.subjects import (
+    base_subject,
+    fingerprint,
+    fingerprint_of,
+    is_answer,
+    is_forward,
+    is_topics,
+    names_parent,
+    synthetic_id,
+)
 from shared.mime.verdicts import NAMELESS, as_judged, authentication
 
 __all__ = [
@@ -60,9 +69,12 @@ __all__ = [
     "fingerprint",
     "fingerprint_of",
     "has_returned_headers",
+    "is_answer",
     "is_automatic",
     "is_forward",
     "is_from",
+    "is_topics",
+    "names_parent",
     "parse",
     "plain",
     "quoted_id",

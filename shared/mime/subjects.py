@@ -1,7 +1,10 @@
 """What makes two mails the same, and two subjects one topic. Pure."""
 
+import base64
+import hashlib
 import re
 import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
 
 from shared.mime.addresses import claimed
@@ -15,7 +18,15 @@ _COUNT = r"\s?(?:\[\d{1,3}\]|\(\d{1,3}\))?\s*[:：]"  # noqa: RUF001 - the full-
 _TAG = r"\[[^\[\]]{0,80}\]|\*{2,}\s?spam\s?\*{2,}"  # lists and gateways: [name], [EXTERN], *** SPAM ***
 _PREFIX = re.compile(rf"\s*(?:(?:{_REPLY}|{_FORWARD}){_COUNT}|{_TAG})\s*", re.IGNORECASE)
 _FORWARDED = re.compile(rf"\s*(?:(?:{_TAG})\s*)*(?:{_FORWARD}){_COUNT}", re.IGNORECASE)
+_ANSWERED = re.compile(rf"\s*(?:(?:{_TAG})\s*)*(?:{_REPLY}|{_FORWARD}){_COUNT}", re.IGNORECASE)
 _TAGS = re.compile(_TAG, re.IGNORECASE)
+
+_EXCHANGES = re.compile(r"[^\W\d_]{1,3}:\s+")
+"""What Exchange takes for a prefix: MS-OXCMSG 2.2.1.9, PidTagSubjectPrefix."""
+
+_BEGINS, _GUID, _TOPIC = 22, 16, 255
+"""Octets of a Thread-Index that begins a conversation (five more with each answer) and of a GUID; a topic's
+characters."""
 
 
 def base_subject(subject: str) -> str:
@@ -30,6 +41,45 @@ def base_subject(subject: str) -> str:
 def is_forward(subject: str) -> bool:
     """Whether the subject's first prefix says that the mail was forwarded (Fwd, WG, TR, ...)."""
     return _FORWARDED.match(unicodedata.normalize("NFKC", subject)) is not None
+
+
+def is_answer(subject: str) -> bool:
+    """Whether its first prefix says that a mail answers or forwards one; a list's tag does not."""
+    return _ANSWERED.match(unicodedata.normalize("NFKC", subject)) is not None
+
+
+def names_parent(envelope: Envelope) -> bool:
+    """Whether the headers say that a mail answers one, known or not; its own id, repeated, says nothing."""
+    index = "".join(envelope.headers.get("thread-index", ())[:1]).strip().rstrip("=")
+    named = {envelope.in_reply_to, *envelope.references} - {None, envelope.message_id}
+    return bool(named) or len(index) * 3 // 4 > _BEGINS
+
+
+def is_topics(thread: str, subject: str) -> bool:
+    """Whether a thread's id is made of the subject alone, so that unrelated mails share it.
+
+    So does Exchange with mail that has no Thread-Index: it is the MD5 of the topic in capitals, as UTF-16
+    (MS-OXOMSG 2.2.1.2), at the end of what Graph and EWS show. Other systems' ids are none.
+    """
+    try:
+        id_ = base64.b64decode(thread.replace("-", "+").replace("_", "/") + "==")
+    except ValueError:
+        return False
+    return id_[-_GUID:] in {
+        hashlib.md5(_capitals(topic[:_TOPIC]), usedforsecurity=False).digest() for topic in _topics(subject)
+    }
+
+
+def _topics(subject: str) -> Iterator[str]:
+    """Yield what Exchange may take for the topic: clients differ in how many prefixes they take off."""
+    yield (rest := subject.strip()[:LONGEST_LINE])
+    while match := _EXCHANGES.match(rest):
+        yield (rest := rest[match.end() :])
+
+
+def _capitals(topic: str) -> bytes:
+    upper = "".join(one.upper() if len(one.upper()) == 1 else one for one in topic)
+    return upper.encode("utf-16-le", "surrogatepass")[: 2 * _TOPIC]
 
 
 def fingerprint(envelope: Envelope) -> str:

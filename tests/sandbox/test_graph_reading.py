@@ -135,15 +135,24 @@ class TestMessages:
         wanted = "singleValueExtendedProperties/Any(ep: ep/id eq 'String 0x1042' and ep/value eq '<P@X>')"
         assert len(outlook.get(MESSAGES, filter=wanted)["value"]) == 1
 
-    def test_answers_share_their_threads_id_and_strangers_do_not(self, outlook):
+    def test_answers_share_their_threads_id_and_so_do_strangers_whose_headers_tell_only_the_same_topic(
+        self, outlook
+    ):
         first = mail("a@b.example", To=outlook.address, Subject="Offer", Message_ID="<1@x>")
         second = mail(
             "a@b.example", To=outlook.address, Subject="Other", In_Reply_To="<1@x>", References="<1@x>"
         )
-        for raw in (first, second, mail("c@d.example", To=outlook.address, Subject="Offer")):
+        index = base64.b64encode(b"\x01" + bytes(range(21))).decode()
+        told = ({"Subject": "Offer"}, {"Subject": "Another"}, {"Subject": "Offer", "Thread_Index": index})
+        others = [
+            mail("c@d.example", To=outlook.address, Message_ID=f"<other-{place}@x>", **headers)
+            for place, headers in enumerate(told)
+        ]
+        for raw in (first, second, *others):
             outlook.world.graph.arrive(outlook.address, raw)
         threads = {one["internetMessageId"]: one["conversationId"] for one in outlook.get(MESSAGES)["value"]}
-        assert len({*threads.values()}) == 2
+        assert threads["<1@x>"] == threads["<other-0@x>"]
+        assert len({*threads.values()}) == 3
         assert len(base64.b64decode(outlook.get(MESSAGES)["value"][-1]["conversationIndex"])) == 22
 
     def test_html_is_turned_into_text_where_that_is_preferred(self, outlook):

@@ -119,9 +119,12 @@ def test_a_changed_subject_and_a_forward_are_filed_and_noted(scene, arrived):
 
 
 def test_a_new_mail_with_the_same_subject_is_not_filed(scene, arrived):
+    """Exchange has them in one thread, made of the subject: what calls itself an answer waits there."""
     scene.supplier.send(scene.alice.address, "Offer 4711")
     scene.supplier.send(scene.alice.address, "Re: Offer 4711")
-    assert scene.sync()["ignore"] == 2
+    counts = scene.sync()
+    waits = int(scene.mailbox.receives_with in {"microsoft", "ews"})
+    assert (counts["ignore"], counts["review"], counts["file"]) == (2 - waits, waits, 0)
     assert len(scene.timeline()) == 1
 
 

@@ -135,7 +135,8 @@ def test_a_thread_hint_alone_files_nothing(stage, mail, subject, known, outcome)
     stage.sent()
     stage.sync()
     sender = stage.supplier.address if known else "stranger@elsewhere.example"
-    arrive(stage, mail, subject, thread="T-sent", sender=sender)
+    headers = {"In-Reply-To": "<lost@supplier.example>"}
+    arrive(stage, mail, subject, thread="T-sent", sender=sender, **headers)
     assert stage.sync()[outcome] == 1
 
 
