@@ -5,9 +5,7 @@ Raw bytes are the truth of every item; what Graph shows as JSON is read from the
 
 import base64
 import email
-import hashlib
 import itertools
-import re
 import secrets
 import threading
 from collections import Counter
@@ -17,6 +15,7 @@ from email.message import EmailMessage
 from functools import lru_cache
 from typing import Literal
 
+from sandbox.graph import conversations
 from sandbox.mail import AS_READ
 
 ROOT = "msgfolderroot"
@@ -213,44 +212,13 @@ class Mailbox:
         self.changes.append(Change(next(self._numbers), item.folder, item.id, kind, item.moving_id))
 
     def _conversation_of(self, message: EmailMessage) -> str:
-        """Return the thread: that of Thread-Index, else of a mail that is referred to, else one made up.
-
-        Of mail that names no other it is made of the topic, so that unrelated mails share it (docs#869).
-        """
-        own = str(message.get("Message-ID", ""))
-        named = [*str(message.get("References", "")).split(), *str(message.get("In-Reply-To", "")).split()]
-        others = [id_ for id_ in named if id_ != own]
-        guid = thread_guid(str(message.get("Thread-Index", "")))
-        parent = next((self._threads[id_] for id_ in reversed(others) if id_ in self._threads), None)
+        """Return the thread: that of Thread-Index, else of a mail that is referred to, else one made up."""
+        own, named = str(message.get("Message-ID", "")), conversations.named(message)
+        parent = next((self._threads[id_] for id_ in reversed(named) if id_ in self._threads), None)
+        guid = conversations.guid_of(str(message.get("Thread-Index", "")))
         if guid or not parent:
-            subject = str(message.get("Subject", ""))
-            parent = self._id_of(guid or (_digest(others[0]) if others else topic_guid(subject)))
+            parent = conversations.id_of(self.address, guid or conversations.made_up(message))
         return self._threads.setdefault(own, parent) if own else parent
-
-    def _id_of(self, guid: bytes) -> str:
-        """Write a conversation's id as Exchange does: what it is one of, the mailbox, and the GUID last."""
-        store = hashlib.sha256(self.address.encode()).hexdigest()[:36].encode()
-        return base64.urlsafe_b64encode(b"\x00\x04\x24\x00" + store + b"\x00\x10\x00" + guid).decode()
-
-
-def thread_guid(index: str) -> bytes:
-    """Return the GUID in a Thread-Index; empty where it is none (MS-OXOMSG 2.2.1.3)."""
-    try:
-        octets = base64.b64decode(index)
-    except ValueError:
-        octets = b""
-    return octets[6:22] if octets[:1] == b"\x01" else b""
-
-
-def topic_guid(subject: str) -> bytes:
-    """Return what stands for the GUID where there is none: the MD5 of the topic (MS-OXOMSG 2.2.1.2)."""
-    topic = re.sub(r"^(?:[^\W\d_]{1,3}: )+", "", subject)[:255]
-    capitals = "".join(one if one == "ß" else one.upper() for one in topic)
-    return hashlib.md5(capitals.encode("utf-16-le"), usedforsecurity=False).digest()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def new_id(prefix: str) -> str:

@@ -57,9 +57,10 @@ def first(office):
 
 
 def mail(office, first=None, text="x", **headers):
-    """Bytes of a mail to Alice; with `first`, an answer to it."""
+    """Bytes of a mail to Alice; with `first`, an answer to it, else one that only has its subject."""
     related = {"In_Reply_To": first.message_id, "References": first.message_id} if first else {}
-    raw = write(office.supplier.address, office.alice.address, "Re: Offer 4711", text, **related, **headers)
+    subject = "Re: Offer 4711" if first else "Offer 4711"
+    raw = write(office.supplier.address, office.alice.address, subject, text, **related, **headers)
     return raw.as_bytes(policy=email.policy.SMTP)
 
 
