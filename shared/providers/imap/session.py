@@ -97,21 +97,31 @@ class Session:
         return self.ask(command)
 
     def examine(self, folder: str, *, again: bool = False) -> int:
-        """Open a folder read-only and return its UIDVALIDITY. Raises Rejected where there is none."""
+        """Open a folder and return its UIDVALIDITY: read-only, wherever that lets UIDs last.
+
+        Raises Rejected where there is none.
+        """
         if again or self._examined is None or self._examined[0] != folder:
             self._examined = None
-            told = self.ask_of(folder, lambda client: client.select_folder(folder, readonly=True))
+            readonly = not self._is_courier()
+            told = self.ask_of(folder, lambda client: client.select_folder(folder, readonly=readonly))
             self._examined = (folder, told.get(b"UIDVALIDITY", 0))
         return self._examined[1]
 
     def leave(self) -> None:
         """Close the open folder: STATUS may say old things about it (RFC 3501 §6.3.10), and Dovecot does.
 
-        Nothing is expunged, because it was opened by EXAMINE (§6.4.2).
+        Nothing is expunged, because it was opened by EXAMINE (§6.4.2), if need be just for that.
         """
-        if self._examined:
-            self._examined = None
-            self.ask(lambda client: client.close_folder())
+        if not self._examined:
+            return
+        folder, self._examined = self._examined[0], None
+        if self._is_courier():
+            try:
+                self.ask_of(folder, lambda client: client.select_folder(folder, readonly=True))
+            except Rejected:  # it is gone, and what is refused leaves no folder open (§6.3.1)
+                return
+        self.ask(lambda client: client.close_folder())
 
     def exists(self, folder: str) -> bool:
         """Open a folder if it is there."""
@@ -151,6 +161,13 @@ class Session:
         """Fetch items of messages in the open folder; who is gone is missing in the answer."""
         found: dict[int, dict[bytes, Any]] = self.ask(lambda client: client.fetch(uids, items))
         return found
+
+    def _is_courier(self) -> bool:
+        """Whether this is Courier, by what no other announces: after EXAMINE it forgets the UIDs it told.
+
+        See decision note 030.
+        """
+        return self.ask(lambda client: bool(client.has_capability("ACL2=UNION")))
 
     def _opened(self) -> Client:
         server = network.Server.of(self._connection, PORT)
