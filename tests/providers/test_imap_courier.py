@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from shared.providers.imap import ImapMailbox
+from shared.providers.imap.items import make_ref
 from tests.providers.parts import connection, mail, read
 from tests.providers.scripted import ScriptedImap
 
@@ -25,12 +26,18 @@ class Courier(ScriptedImap):
 
     def __init__(self, tls):
         self.files, self.deleted, self.gone = [], set(), set()
+        self._readable = set()
         self._written, self._validities, self._clock = {}, {}, count(100)
         self._open, self._readonly, self._shown = "", True, {}
         opening = {"SELECT": self._opened, "EXAMINE": self._opened, "CLOSE": self._closed}
         reading = {"STATUS": self._status, "UID SEARCH": self._found, "UID FETCH": self._fetched}
         lists = {"LIST": '* LIST () "." INBOX\n* LIST () "." INBOX.Sent\n%t OK done', "APPEND": self._append}
         super().__init__(tls, {**opening, **reading, **lists}, capabilities=self.CAPABILITIES)
+
+    def share(self, folder):
+        """Let us only read a folder, which its owner opened."""
+        self._validities[folder] = next(self._clock)
+        self._readable.add(folder)
 
     def _numbers(self, folder):
         """Number what is new by name; only what is written down keeps its number."""
@@ -44,7 +51,11 @@ class Courier(ScriptedImap):
         if folder in self.gone:
             self._open = ""
             return self.NO_FOLDER
-        self._open, self._readonly, self._shown = folder, verb == "EXAMINE", self._numbers(folder)
+        self._open, self._readonly, self._shown = (
+            folder,
+            verb == "EXAMINE" or folder in self._readable,
+            self._numbers(folder),
+        )
         validity = self._validities.get(folder) or next(self._clock)
         if not self._readonly:
             self._validities[folder] = validity
@@ -153,6 +164,53 @@ class TestCourier:
         courier.gone.add("INBOX.Sent")
         courier.files.append("10-new")
         assert subjects(read(box, cursor)[0]) == ["10-new"]
+
+    def test_a_folder_that_we_may_only_read_is_read(self, courier, box):
+        courier.files.append("10-shared")
+        courier.share("INBOX")
+        [found], _ = read(box)
+        assert b"10-shared" in box.fetch(found.ref)
+
+
+REPORT = """\
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+Content-Type: text/plain
+
+SECRET
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; x
+
+Action: failed
+--b
+Content-Type: message/rfc822
+
+Message-ID: <ours@imap.example>
+
+SECRET
+--b--
+"""
+
+
+def test_a_report_without_mime_version_that_courier_takes_for_text_tells_what_it_is_about(tls):
+    replies = {
+        "UID FETCH.*BODYSTRUCTURE": '* 1 FETCH (UID 7 BODYSTRUCTURE ("text" "plain" NIL NIL NIL "8bit" 9 9))\n%t OK done',
+        "UID SEARCH.*BODY": "* SEARCH\n%t OK done",
+        r"UID FETCH.*BODY\.PEEK\[\]<0\.16384>": ScriptedImap.fetched("", REPORT).replace("[HEADER]", "[]<0>"),
+    }
+    with ScriptedImap(
+        tls, {"SELECT": ScriptedImap.OPENED, **replies}, capabilities=Courier.CAPABILITIES
+    ) as server:
+        box = ImapMailbox(connection(server.port))
+        headers = box.returned_headers(make_ref("INBOX", 1, 7))
+        box.close()
+    assert b"Action: failed" in headers
+    assert b"Message-ID: <ours@imap.example>" in headers
+    assert b"SECRET" not in headers
+    assert any("SEARCH UID 7 HEADER Content-Type multipart/report" in line for line in server.said)
 
 
 def test_every_other_server_is_only_examined(tls):

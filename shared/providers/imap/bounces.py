@@ -41,10 +41,21 @@ class Bounces(Session):
         Raises NotFound, or Rejected where the server does not search.
         """
         words = self.ask(lambda client: client.has_capability("X-GM-EXT-1"))
-        if decode is None or words or not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
+        if decode is None or words:
+            raise NotFound("This mail holds no report about a mail of ours.")
+        if told := self._report(uid):
+            return told
+        if not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
             raise NotFound("This mail holds no report about a mail of ours.")
         answer = self.items([uid], [f"BODY.PEEK[1]<0.{WORDS}>"]).get(uid, {})
         message_id = mime.quoted_id(decode(answer.get(b"BODY[1]<0>") or b""))
         if message_id is None:
             raise NotFound("This mail holds no report about a mail of ours.")
         return f"Message-ID: {message_id}".encode()
+
+    def _report(self, uid: int) -> bytes:
+        """Read a report without MIME-Version, which is nothing but text to Courier; empty for all else."""
+        if not self._is_courier() or not self.find(f"UID {uid} HEADER Content-Type multipart/report"):
+            return b""
+        answer = self.items([uid], [f"BODY.PEEK[]<0.{WORDS}>"]).get(uid, {})
+        return mime.returned_headers(answer.get(b"BODY[]<0>") or b"")

@@ -1,13 +1,13 @@
 """One signed-in TLS connection to an IMAP server, and what goes over it."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPClientReadOnlyError
 from imapclient.imapclient import _literal
 
 from shared.errors import NotFound, Rejected, ZalionError
@@ -103,8 +103,8 @@ class Session:
         """
         if again or self._examined is None or self._examined[0] != folder:
             self._examined = None
-            readonly = not self._is_courier()
-            told = self.ask_of(folder, lambda client: client.select_folder(folder, readonly=readonly))
+            opened = _selected if self._is_courier() else _examined
+            told = self.ask_of(folder, lambda client: opened(client, folder))
             self._examined = (folder, told.get(b"UIDVALIDITY", 0))
         return self._examined[1]
 
@@ -118,7 +118,7 @@ class Session:
         folder, self._examined = self._examined[0], None
         if self._is_courier():
             try:
-                self.ask_of(folder, lambda client: client.select_folder(folder, readonly=True))
+                self.ask_of(folder, lambda client: _examined(client, folder))
             except Rejected:  # it is gone, and what is refused leaves no folder open (§6.3.1)
                 return
         self.ask(lambda client: client.close_folder())
@@ -179,3 +179,17 @@ class Session:
         if client:
             with suppress(OSError):  # closed already
                 client.shutdown()
+
+
+def _examined(client: Client, folder: str) -> Mapping[bytes, Any]:
+    told: Mapping[bytes, Any] = client.select_folder(folder, readonly=True)  # type: ignore[no-untyped-call]
+    return told
+
+
+def _selected(client: Client, folder: str) -> Mapping[bytes, Any]:
+    """Open a folder for writing; read-only where we may do no more, for which the library raises."""
+    try:
+        told: Mapping[bytes, Any] = client.select_folder(folder)  # type: ignore[no-untyped-call]
+    except IMAPClientReadOnlyError:
+        return _examined(client, folder)
+    return told
