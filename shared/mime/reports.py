@@ -136,13 +136,17 @@ def returned_headers(raw: bytes) -> bytes:
     leaves = list(parts(raw, []))
     fields = islice(_content(leaves, _STATUSES | _DISPOSITIONS), MOST_PARTS)
     returned = islice(_content(leaves, _RETURNED), MOST_PARTS)
-    heads = (head[: envelopes.split(head)[1]] for head in map(beginning, returned))
-    return b"\n\n".join([*map(beginning, fields), *heads])
+    return b"\n\n".join([*map(beginning, fields), *map(head, map(beginning, returned))])
 
 
 def beginning(part: bytes) -> bytes:
     """Return as much of a part as is read, which ends with a whole line."""
     return part if len(part) < LONGEST_PART else part[:LONGEST_PART].rpartition(b"\n")[0]
+
+
+def head(mail: bytes) -> bytes:
+    """Return the headers of a mail, and none of its text."""
+    return mail[: envelopes.split(mail)[1]]
 
 
 def has_returned_headers(raw: bytes) -> bool:

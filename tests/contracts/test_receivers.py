@@ -12,7 +12,7 @@ from tests.contracts.stages import RECEIVING
 from tests.providers.parts import SINCE, id_of, mail, read
 
 REPORT = mail("Undelivered").partition(b"Content-Type")[0] + (
-    b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
     b"--b\r\nContent-Type: text/plain\r\n\r\nSECRET\r\n"
     b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\nAction: failed\r\n"
     b"--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <ours@imap.example>\r\n\r\nSECRET\r\n--b--\r\n"

@@ -1,6 +1,8 @@
 """The IMAP provider on a real Dovecot, its lines counted on the wire."""
 
+import base64
 import json
+import quopri
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -449,6 +451,23 @@ class TestReports:
         alice.put(raw + encoded)
         [found], _ = read(box)
         assert box.returned_headers(found.ref) == b"Message-ID: <ours@imap.example>"
+
+    @pytest.mark.parametrize("encoding", ["8bit", "base64", "quoted-printable"])
+    def test_of_a_returned_mail_with_international_headers_these_are_read_and_no_text(
+        self, alice, box, encoding
+    ):
+        """RFC 6532: Dovecot and Cyrus tell no structure of it, and give it no HEADER."""
+        encode = {"base64": base64.encodebytes, "quoted-printable": quopri.encodestring}.get(encoding, bytes)
+        returned = "Message-ID: <ours@imap.example>\nSubject: Größe\n\nSECRET\n".encode()
+        head, _, rest = REPORT.partition(b"Content-Type: message/rfc822\r\n")
+        kind = f"Content-Type: message/global\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+        end = rest[rest.index(b"--i--") :]
+        alice.put(head + kind + encode(returned).replace(b"\n", b"\r\n") + end)
+        [found], _ = read(box)
+        headers = box.returned_headers(found.ref)
+        assert mime.reported_ids(headers) == ("<ours@imap.example>",)
+        assert "Subject: Größe".encode() in headers
+        assert b"SECRET" not in headers
 
     @pytest.mark.parametrize("name", ["qmail", "exim"])
     @pytest.mark.parametrize("fold", [" ", "\r\n "])

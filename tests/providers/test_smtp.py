@@ -270,6 +270,25 @@ class TestWhatIsCertain:
         with pytest.raises(Temporary):
             send(sender, to=["a@x.example", "b@x.example"])
 
+    def test_recipients_refused_for_good_are_named_where_the_server_ends_the_session_for_them(self, odd):
+        """Postfix after twenty errors: a later try ends in the same way."""
+        refused = {f"RCPT TO:<{one}": f"550 5.1.1 {one} is unknown" for one in ("b", "c")}
+        server, sender = odd({**refused, "RCPT TO:<d": "421 4.7.0 Error: too many errors"})
+        commit = Commit()
+        with pytest.raises(Rejected) as caught:
+            send(sender, to=[f"{one}@x.example" for one in "abcd"], commit=commit)
+        assert (
+            "b@x.example: 550 5.1.1 b is unknown; c@x.example: 550 5.1.1 c is unknown" in caught.value.detail
+        )
+        assert "a@x.example" not in caught.value.detail
+        assert "Correct" in caught.value.fix
+        assert (commit.times, server.mail) == (0, [])
+
+    def test_a_session_that_ends_after_a_recipient_was_refused_for_now_is_temporary(self, odd):
+        _, sender = odd({"RCPT TO:<a": "450 4.2.1 later", "RCPT TO:<b": "421 4.7.0 Error: too many errors"})
+        with pytest.raises(Temporary):
+            send(sender, to=["a@x.example", "b@x.example"])
+
     def test_no_recipients_are_rejected(self, odd):
         _, sender = odd()
         with pytest.raises(Rejected):

@@ -4,20 +4,18 @@ A message is known by folder, UIDVALIDITY and UID (§2.3.1.1). New is what has a
 does not reach yet; UIDNEXT tells for one STATUS a folder whether there is any.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
-from shared import mime
 from shared.errors import NotFound, Rejected, Temporary, Unsupported
 from shared.providers import network
 from shared.providers.base import Cursor, Field, Page, Provider
-from shared.providers.imap import reports
 from shared.providers.imap.batches import Batches, bearable, cut
+from shared.providers.imap.bounces import Bounces
 from shared.providers.imap.finding import NOT_LOOKED_INTO
 from shared.providers.imap.folders import INBOX
-from shared.providers.imap.items import octets, quoted
+from shared.providers.imap.items import octets
 from shared.providers.imap.position import Full, Mark, Position
 from shared.providers.imap.searching import ImapSearcher
 from shared.providers.imap.session import PORT
@@ -27,15 +25,12 @@ CHUNK = 4 * 1024 * 1024
 LARGEST = 160_000_000
 """Octets: no server that we know of takes larger ones (Exchange Online: 150 MB)."""
 
-WORDS = 16 * 1024
-"""So much is read of a bounce in words: what happened, and then the headers of the mail that comes back."""
-
 _DAY = timedelta(days=1)
 _NOT_MOVED_TO = NOT_LOOKED_INTO | {"all", "flagged"}
 """Views show again what lies in another folder."""
 
 
-class ImapMailbox(Batches):
+class ImapMailbox(Batches, Bounces):
     """Receiver and SentFolder of `base` over IMAP; `largest` is what it fetches at most, in octets."""
 
     largest = LARGEST
@@ -90,39 +85,6 @@ class ImapMailbox(Batches):
             raise NotFound("The server gives no data for this mail.")
         return bytes(raw)
 
-    def returned_headers(self, ref: str) -> bytes:
-        """See `Receiver.returned_headers`. Of the parts that the structure shows the beginnings are read."""
-        _, uid = self.enter(ref)
-        try:
-            structure = self.items([uid], ["BODYSTRUCTURE"]).get(uid, {}).get(b"BODYSTRUCTURE")
-        except Rejected as error:
-            raise NotFound("The server cannot tell the structure of this mail.") from error
-        sections = dict(islice(reports.sections(structure), mime.MOST_PARTS))
-        if not sections:
-            return self._returned_in_words(uid, reports.text_decoder(structure))
-        asked = [f"BODY.PEEK[{section}]<0.{mime.LONGEST_PART}>" for section in sections]
-        answer = self.items([uid], asked).get(uid)
-        if answer is None:
-            raise NotFound("This mail was deleted.")
-        parts = [(answer.get(f"BODY[{one}]<0>".encode()), decode) for one, decode in sections.items()]
-        return b"\r\n\r\n".join(decode(mime.beginning(part)).strip(b"\r\n") for part, decode in parts if part)
-
-    def _returned_in_words(self, uid: int, decode: Callable[[bytes], bytes] | None) -> bytes:
-        """Return the Message-ID of a mail of ours that a bounce in words quotes (qmail, Exim).
-
-        The server is asked first whether it quotes any: of what is about other mail nothing is read, and of
-        what is read only the id is kept. Gmail is not asked: it finds words, not strings, so any mail.
-        Raises NotFound, or Rejected where the server does not search.
-        """
-        words = self.ask(lambda client: client.has_capability("X-GM-EXT-1"))
-        if decode is None or words or not self.find(f"UID {uid} BODY {quoted(mime.OURS)}"):
-            raise NotFound("This mail holds no report about a mail of ours.")
-        answer = self.items([uid], [f"BODY.PEEK[1]<0.{WORDS}>"]).get(uid, {})
-        message_id = mime.quoted_id(decode(answer.get(b"BODY[1]<0>") or b""))
-        if message_id is None:
-            raise NotFound("This mail holds no report about a mail of ours.")
-        return f"Message-ID: {message_id}".encode()
-
     def _mark(self, folder: str) -> Mark | None:
         """Ask for a folder's numbers; None where there is no such folder."""
         condstore = self.ask(lambda client: client.has_capability("CONDSTORE"))
@@ -172,7 +134,8 @@ class ImapMailbox(Batches):
             try:
                 if old is None or old.next < mark.next:
                     yield from self._new(position, folder, mark, since)
-                position.folders[folder] = mark
+                else:
+                    position.folders[folder] = mark
             except Full as error:
                 full = bearable(error)
         return full
@@ -186,7 +149,8 @@ class ImapMailbox(Batches):
         """
         old = position.folders.get(folder)
         first = old.next if old else 1
-        if self.examine(folder, again=True) != mark.validity:
+        mark = self._opened_at(folder, mark, known=old is not None)
+        if self.examine(folder) != mark.validity:
             raise position.anew()
         # `n:*` always names the newest message, even one below n (RFC 3501 §6.4.8)
         found = self.find(f"UID {first}:*") if old else self._since(since)
@@ -203,6 +167,18 @@ class ImapMailbox(Batches):
                 position.folders = before
                 yield position.page((), len(batch))
                 raise
+        position.folders[folder] = mark
+
+    def _opened_at(self, folder: str, mark: Mark, *, known: bool) -> Mark:
+        """Open a folder once more; return its numbers.
+
+        Of one that the cursor does not know they may be others than STATUS told: before Courier first opens
+        a folder it tells another UIDVALIDITY each second.
+        """
+        if self.examine(folder, again=True) == mark.validity or known:
+            return mark
+        self.leave()
+        return self._mark(folder) or mark
 
     def _elsewhere(
         self, position: Position, read: Collection[str], since: datetime

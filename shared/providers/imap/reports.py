@@ -6,7 +6,11 @@ import quopri
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-_MAILS = {"message/rfc822", "message/global"}
+from shared import mime
+
+_GLOBAL = "message/global"
+"""A mail with other than ASCII in its headers (RFC 6532), which servers take for a part of no structure."""
+
 _REPORTS = {
     "message/delivery-status",
     "message/disposition-notification",
@@ -39,10 +43,13 @@ def sections(part: Any, number: str = "") -> Iterator[tuple[str, Callable[[bytes
                 yield from sections(child, f"{number}.{index}".lstrip("."))
         case [bytes(kind), bytes(subkind), _, _, _, bytes(encoding), *_]:
             content_type = f"{kind.decode('latin-1')}/{subkind.decode('latin-1')}".lower()
-            if content_type in _MAILS:
+            decode = _DECODERS.get(encoding.lower(), bytes)
+            if content_type == "message/rfc822":
                 yield f"{number or '1'}.HEADER", bytes
+            elif content_type == _GLOBAL:
+                yield number or "1", lambda part: mime.head(decode(part))
             elif content_type in _REPORTS:
-                yield number or "1", _DECODERS.get(encoding.lower(), bytes)
+                yield number or "1", decode
 
 
 def text_decoder(part: Any) -> Callable[[bytes], bytes] | None:

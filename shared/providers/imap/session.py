@@ -1,13 +1,13 @@
 """One signed-in TLS connection to an IMAP server, and what goes over it."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPClientReadOnlyError
 from imapclient.imapclient import _literal
 
 from shared.errors import NotFound, Rejected, ZalionError
@@ -97,21 +97,31 @@ class Session:
         return self.ask(command)
 
     def examine(self, folder: str, *, again: bool = False) -> int:
-        """Open a folder read-only and return its UIDVALIDITY. Raises Rejected where there is none."""
+        """Open a folder and return its UIDVALIDITY: read-only, wherever that lets UIDs last.
+
+        Raises Rejected where there is none.
+        """
         if again or self._examined is None or self._examined[0] != folder:
             self._examined = None
-            told = self.ask_of(folder, lambda client: client.select_folder(folder, readonly=True))
+            opened = _selected if self._is_courier() else _examined
+            told = self.ask_of(folder, lambda client: opened(client, folder))
             self._examined = (folder, told.get(b"UIDVALIDITY", 0))
         return self._examined[1]
 
     def leave(self) -> None:
         """Close the open folder: STATUS may say old things about it (RFC 3501 §6.3.10), and Dovecot does.
 
-        Nothing is expunged, because it was opened by EXAMINE (§6.4.2).
+        Nothing is expunged, because it was opened by EXAMINE (§6.4.2), if need be just for that.
         """
-        if self._examined:
-            self._examined = None
-            self.ask(lambda client: client.close_folder())
+        if not self._examined:
+            return
+        folder, self._examined = self._examined[0], None
+        if self._is_courier():
+            try:
+                self.ask_of(folder, lambda client: _examined(client, folder))
+            except Rejected:  # it is gone, and what is refused leaves no folder open (§6.3.1)
+                return
+        self.ask(lambda client: client.close_folder())
 
     def exists(self, folder: str) -> bool:
         """Open a folder if it is there."""
@@ -152,6 +162,13 @@ class Session:
         found: dict[int, dict[bytes, Any]] = self.ask(lambda client: client.fetch(uids, items))
         return found
 
+    def _is_courier(self) -> bool:
+        """Whether this is Courier, by what no other announces: after EXAMINE it forgets the UIDs it told.
+
+        See decision note 030.
+        """
+        return self.ask(lambda client: bool(client.has_capability("ACL2=UNION")))
+
     def _opened(self) -> Client:
         server = network.Server.of(self._connection, PORT)
         return opened(server, self._timeouts, self._spelling, self._connection.credential())
@@ -162,3 +179,17 @@ class Session:
         if client:
             with suppress(OSError):  # closed already
                 client.shutdown()
+
+
+def _examined(client: Client, folder: str) -> Mapping[bytes, Any]:
+    told: Mapping[bytes, Any] = client.select_folder(folder, readonly=True)  # type: ignore[no-untyped-call]
+    return told
+
+
+def _selected(client: Client, folder: str) -> Mapping[bytes, Any]:
+    """Open a folder for writing; read-only where we may do no more, for which the library raises."""
+    try:
+        told: Mapping[bytes, Any] = client.select_folder(folder)  # type: ignore[no-untyped-call]
+    except IMAPClientReadOnlyError:
+        return _examined(client, folder)
+    return told

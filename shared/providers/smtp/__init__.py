@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from shared import mime
-from shared.errors import InvalidRequest, OutcomeUnknown, Rejected
+from shared.errors import InvalidRequest, OutcomeUnknown, Rejected, ZalionError
 from shared.providers import hosts, network
 from shared.providers.base import Commit, Connection, Field, Provider, Receipt
 from shared.providers.smtp.refusals import NOT_AVAILABLE, SIZE_FIX, certain, refusal
@@ -140,13 +140,27 @@ def _recipients(smtp: Smtp, recipients: Sequence[str]) -> dict[str, str]:
             options.append(f"ORCPT=rfc822;{_xtext(recipient)}")
         code, words = smtp.say(f"RCPT TO:<{_address(recipient)}>", *options)
         if code == NOT_AVAILABLE:
-            raise refusal(code, words)
+            raise _ended(refused, f"{code} {words}") or refusal(code, words)
         if code // 100 != 2:  # noqa: PLR2004 - 250, or 251 and 252 (RFC 5321 §3.4, §3.5.3)
             refused[recipient] = (code, words)
     if len(refused) == len(wanted):
         # with one that may be taken later, all are tried later: nobody has the mail yet
         raise refusal(*min(refused.values(), default=(550, "no recipients")))
     return {recipient: f"{code} {words}" for recipient, (code, words) in refused.items()}
+
+
+def _ended(refused: Mapping[str, tuple[int, str]], last: str) -> ZalionError | None:
+    """Name the recipients refused for good before the server ended the session; None where there are none.
+
+    Postfix ends it after twenty of them (smtpd_hard_error_limit), each time anew: nobody would ever get it.
+    """
+    for_good = {recipient: said for recipient, said in refused.items() if said[0] // 100 == 5}  # noqa: PLR2004
+    if not for_good:
+        return None
+    told = [f"{recipient}: {code} {words}" for recipient, (code, words) in for_good.items()]
+    error = refusal(min(for_good.values())[0], "; ".join([*told, f"and then {last}"]))
+    error.fix = error.fix or "Nobody has it. Correct these recipients and send it again."
+    return error
 
 
 def _envelope_id(text: bytes) -> list[str]:
