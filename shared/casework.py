@@ -47,10 +47,7 @@ def member_case(app: App, caller: Caller, case_id: str) -> Case:
 
     The address alone is not enough: what IT or a service is called may be a member's, too.
     """
-    stored = app.records.find(caller.org_id, Case, case_id)
-    if stored is None:
-        raise NotFound("There is no such case.", field="caseId")
-    case = stored.value
+    case = app.records.get(caller.org_id, Case, case_id, field="caseId").value
     caller.need("member")
     if not caller.email or caller.email not in case.members:
         raise NotAllowed("Only members of the case may do this.")

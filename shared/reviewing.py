@@ -80,9 +80,7 @@ def decide(app: App, caller: Caller, mailbox_id: str, review_id: str, action: st
     decided = app.records.find(caller.org_id, DecidedReview, f"{mailbox_id}!{review_id}")
     if decided:
         raise Conflict(f"This mail was {decided.value.decision} already.")
-    review = app.records.find(caller.org_id, Review, f"{mailbox_id}!{review_id}")
-    if review is None:
-        raise NotFound("There is no such held mail.", field="reviewId")
+    review = app.records.get(caller.org_id, Review, f"{mailbox_id}!{review_id}", field="reviewId")
     if action == "dismiss":
         _not_being_filed(app, review.value)
     place = _came_to(app, caller.org_id, review.value)

@@ -74,8 +74,8 @@ Write = Add | Save | Move[Record] | Remove
 class Records(Protocol):
     """Tables. Every method raises Temporary when the store cannot be reached."""
 
-    def get[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R]:
-        """Return the record; raises NotFound."""
+    def get[R: Record](self, org_id: str, type_: type[R], key: str, *, field: str | None = None) -> Stored[R]:
+        """Return the record; raises NotFound, naming the `field` that the key came from, if any."""
         ...
 
     def find[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R] | None:

@@ -65,11 +65,11 @@ class AzureRecords:
         self._table = service.get_table_client(name)
         self._committed = committed
 
-    def get[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R]:
+    def get[R: Record](self, org_id: str, type_: type[R], key: str, *, field: str | None = None) -> Stored[R]:
         """See `Records.get`."""
         found = self.find(org_id, type_, key)
         if found is None:
-            raise NotFound(f"There is no such {type_.kind}.")
+            raise NotFound(f"There is no such {type_.kind}.", field=field)
         return found
 
     def find[R: Record](self, org_id: str, type_: type[R], key: str) -> Stored[R] | None:
