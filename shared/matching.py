@@ -163,7 +163,7 @@ def by_hint(envelope: Envelope, lookup: Lookup, own: str) -> Match | None:
     alone says that this is an answer, is no second piece of evidence: then the owner decides about what
     somebody wrote who takes part.
     """
-    named = mime.names_parent(envelope)
+    named = envelope.threaded or mime.names_parent(envelope)
     if not envelope.thread or not (named or mime.is_answer(envelope.subject)):
         return None
     conversation_id = lookup.hinted(envelope.thread)
@@ -173,7 +173,7 @@ def by_hint(envelope: Envelope, lookup: Lookup, own: str) -> Match | None:
     same_subject = mime.base_subject(envelope.subject) == conversation.base_subject
     unsure = not named or mime.is_topics(envelope.thread, envelope.subject)
     ours = envelope.is_sent or mime.is_from(envelope, own)
-    backed = same_subject and not unsure and not ours
+    backed = same_subject and not unsure and (envelope.threaded or not ours)
     if not (backed or _with_participant(envelope, lookup, conversation, own, ours=ours)):
         return None
     return Match("thread", envelope.thread, 0.9 if same_subject else 0.6, conversation, unsure=unsure)

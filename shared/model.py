@@ -65,6 +65,7 @@ class Envelope:
         sent_at: the Date header; None when missing or unreadable.
         received_at: when the provider took it in, else `sent_at`.
         thread: the provider's thread hint, comparable within one mailbox only.
+        threaded: whether the provider says that it is in there by what it answers, not by its subject.
         is_sent: the provider says that it is the mailbox's own outgoing mail.
         size: octets.
         headers: lower-case name -> raw decoded values, in order of appearance.
@@ -80,6 +81,7 @@ class Envelope:
     sent_at: datetime | None
     received_at: datetime | None
     thread: str | None = None
+    threaded: bool = False
     folder: str = ""
     is_sent: bool = False
     size: int = 0

@@ -469,6 +469,13 @@ def test_what_the_owner_wrote_is_filed_by_a_hint_only_if_somebody_else_gets_it_w
     assert threaded(**mail).outcome == outcome
 
 
+@pytest.mark.parametrize("subject", ["Offer 4711", "Re: Offer 4711"])
+def test_where_no_subject_makes_a_thread_the_owners_own_mail_needs_no_headers(subject):
+    sent = {"sender": ALICE, "recipients": (STRANGER,), "is_sent": True, "threaded": True}
+    assert threaded(subject=subject, **sent).outcome == "file"
+    assert threaded(subject="Other", **sent).outcome == "ignore"
+
+
 def test_a_mail_that_answers_none_costs_no_look_for_its_thread():
     class Asked(Known):
         def hinted(self, thread):

@@ -175,6 +175,7 @@ def envelope(
     size: int = 0,
     received_at: datetime | None = None,
     thread: str | None = None,
+    threaded: bool = False,
 ) -> Envelope:
     """Make an envelope of a header block or a whole message (only the header block is looked at).
 
@@ -197,6 +198,7 @@ def envelope(
         sent_at=sent_at,
         received_at=received_at or sent_at,
         thread=thread,
+        threaded=threaded,
         folder=folder,
         is_sent=is_sent,
         size=size,

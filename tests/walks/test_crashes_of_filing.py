@@ -83,7 +83,8 @@ def ending(scene, message, since):
         Counter(
             row.event
             for row in audited
-            if row.email_id in ids or row.event in {"message.held", "review.filed"}
+            if (row.email_id in ids or row.event in {"message.held", "review.filed"})
+            and row.event != "message.read"  # who asks once more is shown it once more
         ),
     )
 

@@ -57,6 +57,8 @@ def envelope(item: Mapping[str, Any]) -> Envelope:
         size=int(item.get("sizeEstimate", 0)),
         received_at=datetime.fromtimestamp(int(item["internalDate"]) / 1000, UTC),
         thread=item.get("threadId"),
+        # a draft that Gmail's page composes anew loses its headers, not its thread (decision 029)
+        threaded="SENT" in labels,
     )
 
 
