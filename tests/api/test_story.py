@@ -6,10 +6,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.api.conftest import draft, key, until
+from tests.api.conftest import draft, key, open_office, until
 
 
-def test_send_receive_and_read_over_http(office):
+def test_send_receive_and_read_over_http(api, world):
+    office = open_office(api, world)
     content = base64.b64encode("Preisliste äöü".encode()).decode()
     attachment = {"name": "Preisliste ü.txt", "contentType": "text/plain", "contentBase64": content}
     once = key()
