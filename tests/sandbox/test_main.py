@@ -313,7 +313,8 @@ def submit(facts, message):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    """As long as a mail may take whose first hand-over a busy machine broke off: it is tried again by itself."""
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
