@@ -12,6 +12,7 @@ from shared.app import App
 from shared.conversations import Decision
 from shared.matching import NEWEST_REFERENCES
 from shared.model import (
+    MOST_INDEXED,
     MOST_PARTICIPANTS,
     Address,
     Alias,
@@ -179,6 +180,18 @@ def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
     return [Save(Participant(conversation_id, address)) for address in list(unique)[:MOST_PARTICIPANTS]]
 
 
+def known_as(alias: Alias, envelope: Envelope, room: int = NEWEST_REFERENCES) -> list[Write]:
+    """Make the writes by which a Message-ID is known: by itself, and among what descends from others.
+
+    One of our own needs this for none of its ancestors: it tells its conversation by itself.
+
+    Args:
+        room: how many of its ancestors are named, at most.
+    """
+    ancestors = [name for name in mime.ancestors(envelope) if name != alias.message_id]
+    return [Add(alias), *(Save(replace(alias, ancestor=name)) for name in ancestors[:room])]
+
+
 def indexed(
     envelope: Envelope,
     message: Message,
@@ -193,11 +206,12 @@ def indexed(
     """
     trusted = envelope.message_id if decision.trusted_id else None
     name, place = trusted or decision.variant or mime.synthetic_id(envelope), message.conversation_id
-    writes: list[Write] = [Add(Alias(name, place, message.id, mime.fingerprint(envelope)))]
+    alias = Alias(name, place, message.id, mime.fingerprint(envelope))
+    writes = list[Write]()
     if envelope.thread:
         writes.append(Save(ThreadHint(mailbox_id, envelope.thread, place)))
     if decision.kind == "mail":
         people = [envelope.sender, *message.to, *message.cc]
         addresses = [person.address for person in people if person]
         writes += participants(place, [one for one in addresses if (place, one) not in known])
-    return writes
+    return [*known_as(alias, envelope, min(NEWEST_REFERENCES, MOST_INDEXED - len(writes))), *writes]

@@ -1,9 +1,11 @@
 """What an organisation knows about its mail: looked up by Message-ID, thread, address or id.
 
-Every look-up is a point read in the organisation's partition.
+Every look-up is a point read in the organisation's partition, or reads a range of it: those who take part
+in one conversation, or what is known of one thread.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 from shared import identity
 from shared.app import App
@@ -18,7 +20,7 @@ from shared.model import (
     ThreadHint,
     digest,
 )
-from shared.storage.base import Stored
+from shared.storage.base import Stored, every
 
 
 @dataclass
@@ -49,6 +51,11 @@ class Knowledge:
         found = self.app.records.find(self.org_id, Alias, digest(message_id))
         return found.value if found else None
 
+    def descendants(self, message_id: str) -> dict[str, Alias]:
+        """See `Lookup.descendants`."""
+        found = every(self.app.records, self.org_id, Alias, prefix=digest(message_id))
+        return {one.value.message_id: replace(one.value, ancestor="") for one in found}
+
     def conversation(self, conversation_id: str) -> Conversation | None:
         """See `Lookup.conversation`; the version read here is the one the commit insists on."""
         found = self.conversations.get(conversation_id)
@@ -73,6 +80,13 @@ class Knowledge:
             return False
         self.known.add((conversation_id, address))
         return True
+
+    def knows_any(self, conversation_id: str, addresses: Collection[str]) -> bool:
+        """See `Lookup.knows_any`."""
+        if len(addresses) == 1:
+            return self.knows(conversation_id, *addresses)
+        people = every(self.app.records, self.org_id, Participant, prefix=f"{conversation_id}!")
+        return bool(addresses) and any(person.value.address in addresses for person in people)
 
     def own(self, alias: Alias) -> Alias | None:
         """See `Lookup.own`."""

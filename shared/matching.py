@@ -3,8 +3,9 @@
 The order is that of RFC 5322 §3.6.4; what counts, and what is only told, decision 022 says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 from shared import mime
@@ -12,19 +13,16 @@ from shared.identity import SignedId
 from shared.model import Alias, Conversation, Envelope
 
 NEWEST_REFERENCES = 50
-"""Of longer References only the nearest are looked up, and as many ids of a report.
+"""Of longer References only the nearest are looked up. One of our own costs nothing to recognise anywhere."""
 
-One of our own costs nothing to recognise anywhere.
-"""
+MOST_REPORTED = 4
+"""So many ids of a report, which is about one mail, are looked up: the first of `mime.reported_ids`."""
 
 NEAREST, CERTAIN = 3, 0.95
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
 RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
-
-MOST_ASKED = 20
-"""So many of a mail's recipients are looked up where one of them is to take part: each costs a read."""
 
 BY_ID = {"report", "in-reply-to", "references"}
 """The rules by which a mail names its conversation itself."""
@@ -41,6 +39,10 @@ class Lookup(Protocol):
         """Return whose message this Message-ID is."""
         ...
 
+    def descendants(self, message_id: str) -> Mapping[str, Alias]:
+        """Return whose messages have this id, or name it as one that they descend from, by Message-ID."""
+        ...
+
     def conversation(self, conversation_id: str) -> Conversation | None:
         """Return the conversation, or None where it was erased."""
         ...
@@ -51,6 +53,10 @@ class Lookup(Protocol):
 
     def knows(self, conversation_id: str, address: str) -> bool:
         """Whether this address wrote, or was written to, in the conversation."""
+        ...
+
+    def knows_any(self, conversation_id: str, addresses: Collection[str]) -> bool:
+        """Whether one of them did."""
         ...
 
     def own(self, alias: Alias) -> Alias | None:
@@ -87,16 +93,13 @@ def by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) ->
     """Nearest reference that counts: that leads to a conversation, by a secret or to a mail the mailbox had.
 
     A signed id anywhere in that conversation is a secret. One that does not count is told where none does.
-    Where a signed id tells a conversation, those that are neither signed nor near are not asked after.
     """
     places = list(_references(envelope, lookup, reported))
     secrets = [lookup.signed(message_id) for message_id, *_ in places]
-    told = any(lookup.conversation(id_) for id_ in {secret.conversation_id for secret in secrets if secret})
+    whose = _whose(lookup, mime.ancestors(envelope)[:NEWEST_REFERENCES])
     elsewhere: Match | None = None
     for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
-        if told and signed is None and confidence < CERTAIN:
-            continue
-        match = _match(message_id, rule, confidence, signed, lookup)
+        match = _match(message_id, rule, confidence, signed or whose(message_id), lookup)
         if match is None:
             continue
         if any(_leads_to(match.conversation, secret) for secret in secrets):
@@ -129,27 +132,42 @@ def _leads_to(conversation: Conversation, signed: SignedId | None) -> bool:
     return signed is not None and signed.conversation_id == conversation.id
 
 
+def _whose(lookup: Lookup, named: Sequence[str]) -> Callable[[str], Alias | None]:
+    """Return what tells whose an id is: the parent's is asked after alone, the others by the oldest, at once.
+
+    An answer's References are its parent's and its parent's id (RFC 5322 §3.6.4), perhaps without some of
+    them: what is known of them is the oldest, or descends from it. A read for each would cost an answer deep
+    in a thread, of a case or not, dozens. Who answers several mails lists what is no such line, so where
+    nothing descends from the oldest the nearest are asked after all the same.
+    """
+    descendants = cache(lambda: lookup.descendants(named[-1]))
+
+    def whose(message_id: str) -> Alias | None:
+        if message_id in named[1:] and (thread := descendants()):
+            return thread.get(message_id)
+        return None if message_id in named[NEAREST:] else lookup.alias(message_id)
+
+    return whose
+
+
 def _match(
-    message_id: str, rule: str, confidence: float, signed: SignedId | None, lookup: Lookup
+    message_id: str, rule: str, confidence: float, led: SignedId | Alias | None, lookup: Lookup
 ) -> Match | None:
-    alias = None if signed else lookup.alias(message_id)
-    conversation_id = signed.conversation_id if signed else alias.conversation_id if alias else None
-    conversation = lookup.conversation(conversation_id) if conversation_id else None
+    conversation = lookup.conversation(led.conversation_id) if led else None
     if conversation is None:
         return None
-    certainty = confidence + (0.02 if signed else 0)
-    return Match(rule, message_id, certainty, conversation, secret=bool(signed), alias=alias)
+    alias = led if isinstance(led, Alias) else None
+    certainty = confidence if alias else confidence + 0.02
+    return Match(rule, message_id, certainty, conversation, secret=alias is None, alias=alias)
 
 
 def _references(
     envelope: Envelope, lookup: Lookup, reported: Sequence[str]
 ) -> Iterator[tuple[str, str, float]]:
     for place, message_id in enumerate(reported):
-        if place < NEWEST_REFERENCES or lookup.signed(message_id):
+        if place < MOST_REPORTED or lookup.signed(message_id):
             yield message_id, "report", CERTAIN
-    # names the parent, wherever it stands among them (§3.6.4)
-    answered = filter(None, [envelope.in_reply_to])
-    for place, message_id in enumerate(dict.fromkeys([*answered, *reversed(envelope.references)])):
+    for place, message_id in enumerate(mime.ancestors(envelope)):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue
         rule = "in-reply-to" if message_id == envelope.in_reply_to else "references"
@@ -184,6 +202,5 @@ def _with_participant(
 ) -> bool:
     """Whether somebody who takes part wrote it; or gets it, where the mailbox's own user did."""
     author = {envelope.sender.address} if envelope.sender else set()
-    others = dict.fromkeys(one.address for one in envelope.recipients if one.address not in {*author, own})
-    people = list(others)[:MOST_ASKED] if ours else author
-    return any(lookup.knows(conversation.id, address) for address in people)
+    others = {one.address for one in envelope.recipients} - author - {own}
+    return lookup.knows_any(conversation.id, others if ours else author)

@@ -522,8 +522,11 @@ class Conversation:
         return self.id
 
 
-MOST_PARTICIPANTS = 80
-"""A transaction takes 100 records; who is beyond this in one mail still has our signed id to answer with."""
+MOST_PARTICIPANTS, MOST_INDEXED = 80, 85
+"""Of one mail, who takes part, and with them the ids that it descends from: a transaction takes 100 records.
+
+Who is beyond this still has our signed id to answer with.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,7 +546,12 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A Message-ID we know: whose message it is. One message may have several (planned, final, ...)."""
+    """A Message-ID we know: whose message it is. One message may have several (planned, final, ...).
+
+    Attributes:
+        ancestor: of the further records of the same Message-ID, one under each id that the message descends
+            from: what is known of a thread is one range read by the id that a mail names as its oldest.
+    """
 
     kind: ClassVar[str] = "alias"
 
@@ -551,11 +559,12 @@ class Alias:
     conversation_id: str
     email_id: str
     fingerprint: str
+    ancestor: str = ""
 
     @property
     def key(self) -> str:
-        """The hashed Message-ID (compared case-sensitively, RFC 5256)."""
-        return digest(self.message_id)
+        """The hashed Message-ID (compared case-sensitively, RFC 5256), after its ancestor's."""
+        return "!".join(digest(name) for name in (self.ancestor, self.message_id) if name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Known:
     asked: list[str] = field(default_factory=list)
     mine: bool = True
     elsewhere: set[str] = field(default_factory=set)
+    line: bool = True  # all that it knows descends from whatever is named
 
     def signed(self, message_id):
         return identity.read(KEY, self.org, message_id)
@@ -46,6 +47,13 @@ class Known:
     def alias(self, message_id):
         self.asked.append(message_id)
         return self.aliases.get(message_id)
+
+    def descendants(self, message_id):
+        self.asked.append(f"below {message_id}")
+        return self.aliases if self.line else {}
+
+    def knows_any(self, conversation_id, addresses):
+        return any(self.knows(conversation_id, address) for address in addresses)
 
     def conversation(self, conversation_id):
         return {c.id: c for c in (CONVERSATION, OTHER)}.get(conversation_id)
@@ -535,13 +543,30 @@ def test_no_sender_or_several_are_never_believed():
     assert decide(envelope(sender=None, references=(OURS,), headers=headers), known()).outcome == "review"
 
 
-def test_of_ids_that_nobody_knows_only_the_nearest_are_asked_after_where_a_signed_one_tells_its_conversation():
+UNSEEN = [f"<unseen-{number}@supplier.example>" for number in range(20)]
+
+
+@pytest.mark.parametrize("oldest", [OURS, SUPPLIERS, "<root@supplier.example>"])
+def test_of_ids_that_nobody_knows_the_parents_is_asked_after_and_the_others_at_once_by_the_oldest(oldest):
     """Each costs a read, and an answer deep in a thread names dozens of its mails that we never had."""
-    unseen = [f"<unseen-{number}@supplier.example>" for number in range(20)]
     knowledge = known()
-    answer = envelope(references=(OURS, *unseen), in_reply_to=unseen[-1])
+    answer = envelope(references=(oldest, SUPPLIERS, *UNSEEN), in_reply_to=UNSEEN[-1])
     assert decide(answer, knowledge).outcome == "file"
-    assert {*knowledge.asked} & {*unseen} == {*unseen[-3:]}
-    knowledge = replace(known(), asked=[])
-    assert decide(envelope(references=(SUPPLIERS, *unseen)), knowledge).outcome == "file"
-    assert {*knowledge.asked} > {*unseen}
+    assert knowledge.asked == [answer.message_id, UNSEEN[-1], f"below {oldest}"]
+
+
+def test_an_answer_deep_in_a_thread_that_nobody_knows_costs_five_looks_at_most():
+    knowledge = Known()
+    assert decide(envelope(references=(*UNSEEN,)), knowledge).outcome == "ignore"
+    assert knowledge.asked == [
+        "<new@supplier.example>",
+        UNSEEN[-1],
+        f"below {UNSEEN[0]}",
+        *UNSEEN[-3:-1][::-1],
+    ]
+
+
+def test_of_several_mails_that_one_answers_none_descends_from_another():
+    knowledge = replace(known(), line=False)
+    several = envelope(references=("<a@x.example>", SUPPLIERS, "<b@x.example>"), in_reply_to="<b@x.example>")
+    assert decide(several, knowledge).evidence.matched == SUPPLIERS

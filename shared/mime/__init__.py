@@ -28,6 +28,7 @@ from shared.mime.reports import (
     returned_references,
 )
 from shared.mime.subjects import (
+    ancestors,
     base_subject,
     fingerprint,
     fingerprint_of,
@@ -53,6 +54,7 @@ __all__ = [
     "Part",
     "Recipient",
     "Report",
+    "ancestors",
     "arrival",
     "as_judged",
     "attachment",

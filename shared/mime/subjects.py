@@ -51,8 +51,16 @@ def is_answer(subject: str) -> bool:
 def names_parent(envelope: Envelope) -> bool:
     """Whether the headers say that a mail answers one, known or not; its own id, repeated, says nothing."""
     index = "".join(envelope.headers.get("thread-index", ())[:1]).strip().rstrip("=")
-    named = {envelope.in_reply_to, *envelope.references} - {None, envelope.message_id}
-    return bool(named) or len(index) * 3 // 4 > _BEGINS
+    return bool({*ancestors(envelope)} - {envelope.message_id}) or len(index) * 3 // 4 > _BEGINS
+
+
+def ancestors(envelope: Envelope) -> list[str]:
+    """Return the ids that a mail names, nearest first (RFC 5322 §3.6.4).
+
+    In-Reply-To names the parent, wherever that stands among the References.
+    """
+    answered = filter(None, [envelope.in_reply_to])
+    return list(dict.fromkeys([*answered, *reversed(envelope.references)]))
 
 
 def is_topics(thread: str, subject: str) -> bool:

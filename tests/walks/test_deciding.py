@@ -95,6 +95,32 @@ def test_a_reply_whose_references_were_truncated_is_filed(scene, arrived):
     assert len(scene.timeline()) == 2
 
 
+def cut(scene, *references):
+    """Send what a program wrote that keeps the newest References only, so that none is ours."""
+    unseen = [f"<unseen-{number}@supplier.example>" for number in range(5)]
+    return scene.supplier.send(
+        scene.alice.address,
+        "Re: Offer 4711",
+        In_Reply_To=unseen[-1],
+        References=" ".join([*references, *unseen]),
+    )
+
+
+def test_a_reply_to_mails_we_never_saw_is_found_by_the_oldest_id_that_was_left_of_its_references(
+    scene, arrived
+):
+    original = message_from_bytes(arrived)["Message-ID"]
+    known = scene.supplier.reply(arrived, References=f"<a@x.example> <b@x.example> {original}")
+    scene.sync()
+    whole = cut(scene, known["Message-ID"])
+    answer = cut(scene, "<b@x.example>", known["Message-ID"])
+    beside = cut(scene, "<b@x.example>")  # of the same thread, but names no mail of the case
+    scene.sync()
+    assert {*ids(scene)} > {whole["Message-ID"], answer["Message-ID"]}
+    assert beside["Message-ID"] not in ids(scene)
+    assert {one.evidence.matched for one in scene.timeline()[-2:]} == {known["Message-ID"]}
+
+
 @pytest.mark.only("imap")  # elsewhere the relay is the provider's own: see its walks
 def test_a_message_id_rewritten_by_a_relay_is_found_through_our_id_in_references(scene):
     scene.world.post.faults.rewriting = "silent"

@@ -75,6 +75,24 @@ def test_an_answer_that_exchanges_thread_alone_tells_is_filed(scene):
     assert [(one.evidence.rule, one.subject) for one in scene.timeline()][1:] == [("thread", "Re: Offer 12")]
 
 
+def test_what_the_owner_answers_to_many_is_filed_where_one_of_them_takes_part(scene, watched, guard):
+    """They are asked after at once: it costs no more storage operations than any other mail."""
+    guid = secrets.token_bytes(16)
+    scene.supplier.send(scene.alice.address, "Offer 12", **{"Thread-Index": index(guid)})
+    link(scene, "Offer 12")
+    scene.sync(app=watched)
+    others = [someone(scene.world, f"buyer-{number}", "supplier.example").address for number in range(9)]
+    headers = {"In-Reply-To": "<gone@supplier.example>", "Thread-Index": index(guid, 1)}
+    copies = ", ".join([*others[1:], scene.supplier.address])
+    scene.alice.send(others[0], "Re: Offer 12", Cc=copies, **headers)
+    guard.calls.clear()
+    assert scene.sync(app=watched) == {"file": 1}
+    first = guard.calls.index(f"{scene.receiver}.pages")
+    filed = guard.calls.index("records.commit", first)
+    calls = [call for call in guard.calls[first : filed + 1] if call.startswith("records.")]
+    assert len(calls) <= 8, calls
+
+
 def test_a_new_mail_in_a_thread_of_its_own_with_the_same_subject_is_ignored(scene):
     scene.supplier.send(scene.alice.address, "Offer 12", **{"Thread-Index": index()})
     link(scene, "Offer 12")
