@@ -80,7 +80,8 @@ def test_what_the_owner_answers_to_many_is_filed_where_one_of_them_takes_part(sc
     guid = secrets.token_bytes(16)
     scene.supplier.send(scene.alice.address, "Offer 12", **{"Thread-Index": index(guid)})
     link(scene, "Offer 12")
-    scene.sync(app=watched)
+    scene.supplier.send(scene.alice.address, "Other", **{"In-Reply-To": "<other@supplier.example>"})
+    scene.sync(app=watched)  # warms up what is cached
     others = [someone(scene.world, f"buyer-{number}", "supplier.example").address for number in range(9)]
     headers = {"In-Reply-To": "<gone@supplier.example>", "Thread-Index": index(guid, 1)}
     copies = ", ".join([*others[1:], scene.supplier.address])
