@@ -180,16 +180,17 @@ def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
     return [Save(Participant(conversation_id, address)) for address in list(unique)[:MOST_PARTICIPANTS]]
 
 
-def known_as(alias: Alias, envelope: Envelope, room: int = NEWEST_REFERENCES) -> list[Write]:
+def known_by(alias: Alias, envelope: Envelope, room: int = NEWEST_REFERENCES) -> list[Write]:
     """Make the writes by which a Message-ID is known: by itself, and among what descends from others.
 
-    One of our own needs this for none of its ancestors: it tells its conversation by itself.
+    One of our own needs none of the others: it tells its conversation by itself.
 
     Args:
-        room: how many of its ancestors are named, at most.
+        room: of how many it may be told, at least one: the oldest, and the nearest.
     """
-    ancestors = [name for name in mime.ancestors(envelope) if name != alias.message_id]
-    return [Add(alias), *(Save(replace(alias, ancestor=name)) for name in ancestors[:room])]
+    ancestors = [name for name in mime.ancestors(envelope) if name != alias.message_id][:NEWEST_REFERENCES]
+    kept = dict.fromkeys([*ancestors[-1:], *ancestors[: room - 1]])
+    return [Add(alias), *(Save(replace(alias, ancestor=name)) for name in kept)]
 
 
 def indexed(
@@ -214,4 +215,4 @@ def indexed(
         people = [envelope.sender, *message.to, *message.cc]
         addresses = [person.address for person in people if person]
         writes += participants(place, [one for one in addresses if (place, one) not in known])
-    return [*known_as(alias, envelope, min(NEWEST_REFERENCES, MOST_INDEXED - len(writes))), *writes]
+    return [*known_by(alias, envelope, MOST_INDEXED - len(writes)), *writes]

@@ -16,7 +16,7 @@ from shared.app import App
 from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, noted, said, with_fact
 from shared.conversations import TAKEN, Decision
 from shared.errors import NotFound, Raced
-from shared.keeping import bytes_of, indexed, known_as, pack, received
+from shared.keeping import bytes_of, indexed, known_by, pack, received
 from shared.knowing import Knowledge, find
 from shared.model import (
     COPY_MISSING,
@@ -145,7 +145,7 @@ class Storing:
         learnt = self._is_new(envelope, alias)
         writes: list[Write] = [Move(message, new), *proven] if new != old else []
         if learnt and envelope.message_id:
-            writes += known_as(replace(alias, message_id=envelope.message_id), envelope)
+            writes += known_by(replace(alias, message_id=envelope.message_id), envelope)
         if envelope.thread and new != old:
             writes.append(Save(ThreadHint(self.mailbox.id, envelope.thread, alias.conversation_id)))
         if writes:

@@ -121,6 +121,17 @@ def test_a_reply_to_mails_we_never_saw_is_found_by_the_oldest_id_that_was_left_o
     assert {one.evidence.matched for one in scene.timeline()[-2:]} == {known["Message-ID"]}
 
 
+def test_so_is_one_below_a_mail_to_so_many_that_few_of_its_references_have_room_beside_them(scene, arrived):
+    older = [f"<{number}@x.example>" for number in range(9)]
+    copies = ", ".join(f"buyer-{number}@elsewhere.example" for number in range(90))
+    original = message_from_bytes(arrived)["Message-ID"]
+    known = scene.supplier.reply(arrived, References=" ".join([*older, original]), Cc=copies)
+    scene.sync()
+    answer = cut(scene, *older, known["Message-ID"])
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+
+
 @pytest.mark.only("imap")  # elsewhere the relay is the provider's own: see its walks
 def test_a_message_id_rewritten_by_a_relay_is_found_through_our_id_in_references(scene):
     scene.world.post.faults.rewriting = "silent"
