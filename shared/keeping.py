@@ -183,13 +183,11 @@ def participants(conversation_id: str, addresses: Sequence[str]) -> list[Write]:
 def known_by(alias: Alias, envelope: Envelope, room: int = NEWEST_REFERENCES) -> list[Write]:
     """Make the writes by which a Message-ID is known: by itself, and among what descends from others.
 
-    One of our own needs none of the others: it tells its conversation by itself.
-
     Args:
-        room: of how many it may be told, at least one: the oldest, and the nearest.
+        room: how many of its ancestors there is room for, at least one: the oldest, then the nearest.
     """
-    ancestors = [name for name in mime.ancestors(envelope) if name != alias.message_id][:NEWEST_REFERENCES]
-    kept = dict.fromkeys([*ancestors[-1:], *ancestors[: room - 1]])
+    ancestors = [name for name in mime.ancestors(envelope) if name != alias.message_id]
+    kept = dict.fromkeys([*ancestors[-1:], *ancestors[: min(room, NEWEST_REFERENCES) - 1]])
     return [Add(alias), *(Save(replace(alias, ancestor=name)) for name in kept)]
 
 
@@ -215,4 +213,5 @@ def indexed(
         people = [envelope.sender, *message.to, *message.cc]
         addresses = [person.address for person in people if person]
         writes += participants(place, [one for one in addresses if (place, one) not in known])
-    return [*known_by(alias, envelope, MOST_INDEXED - len(writes)), *writes]
+    named = known_by(alias, envelope, MOST_INDEXED - len(writes)) if trusted else [Add(alias)]
+    return [*named, *writes]

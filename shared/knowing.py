@@ -83,10 +83,10 @@ class Knowledge:
 
     def knows_any(self, conversation_id: str, addresses: Collection[str]) -> bool:
         """See `Lookup.knows_any`."""
-        if len(addresses) == 1:
-            return self.knows(conversation_id, *addresses)
+        if len(addresses) <= 1:
+            return any(self.knows(conversation_id, address) for address in addresses)
         people = every(self.app.records, self.org_id, Participant, prefix=f"{conversation_id}!")
-        return bool(addresses) and any(person.value.address in addresses for person in people)
+        return any(person.value.address in addresses for person in people)
 
     def own(self, alias: Alias) -> Alias | None:
         """See `Lookup.own`."""

@@ -21,10 +21,13 @@ MOST_REPORTED = 4
 NEAREST, CERTAIN = 3, 0.95
 """References this near are as good as In-Reply-To; farther ones are a little less certain."""
 
+REPORTED = "report"
+"""The rule of a report about a mail that we have."""
+
 RETURNED = "returned-references"
 """The rule of a report about a mail that we do not have (yet), but that answers one of ours."""
 
-BY_ID = {"report", "in-reply-to", "references"}
+BY_ID = {REPORTED, "in-reply-to", "references"}
 """The rules by which a mail names its conversation itself."""
 
 
@@ -96,10 +99,11 @@ def by_reference(envelope: Envelope, lookup: Lookup, reported: Sequence[str]) ->
     """
     places = list(_references(envelope, lookup, reported))
     secrets = [lookup.signed(message_id) for message_id, *_ in places]
-    whose = _whose(lookup, mime.ancestors(envelope)[:NEWEST_REFERENCES])
+    whose = _whose(envelope, lookup)
     elsewhere: Match | None = None
     for (message_id, rule, confidence), signed in zip(places, secrets, strict=True):
-        match = _match(message_id, rule, confidence, signed or whose(message_id), lookup)
+        alias = lookup.alias if rule == REPORTED else whose
+        match = _match(message_id, rule, confidence, signed or alias(message_id), lookup)
         if match is None:
             continue
         if any(_leads_to(match.conversation, secret) for secret in secrets):
@@ -132,20 +136,27 @@ def _leads_to(conversation: Conversation, signed: SignedId | None) -> bool:
     return signed is not None and signed.conversation_id == conversation.id
 
 
-def _whose(lookup: Lookup, named: Sequence[str]) -> Callable[[str], Alias | None]:
-    """Return what tells whose an id is: the parent's is asked after alone, the others by the oldest, at once.
+def _whose(envelope: Envelope, lookup: Lookup) -> Callable[[str], Alias | None]:
+    """Return what tells whose an id is that a mail names: its parent's is asked after alone, others at once.
 
     An answer's References are its parent's and its parent's id (RFC 5322 §3.6.4), perhaps without some of
-    them: what is known of them is the oldest, or descends from it. A read for each would cost an answer deep
-    in a thread, of a case or not, dozens. Who answers several mails lists what is no such line, so where
-    nothing descends from the oldest the nearest are asked after all the same.
+    them: what is known of them is the oldest, or descends from it (decision 031). A read for each would cost
+    an answer deep in a thread, of a case or not, dozens. Who answers several mails lists what is no such
+    line: so a few are asked after one by one, and of many the nearest, where the oldest leads to none.
     """
-    descendants = cache(lambda: lookup.descendants(named[-1]))
+    named = [one for one in mime.ancestors(envelope) if one != envelope.message_id][:NEWEST_REFERENCES]
+    oldest = next((one for one in envelope.references if one in named), "")
+
+    @cache
+    def thread() -> Mapping[str, Alias]:
+        return {one: alias for one, alias in lookup.descendants(oldest).items() if one in named}
 
     def whose(message_id: str) -> Alias | None:
-        if message_id in named[1:] and (thread := descendants()):
-            return thread.get(message_id)
-        return None if message_id in named[NEAREST:] else lookup.alias(message_id)
+        if message_id in named[:1] or len(named) <= NEAREST:
+            return lookup.alias(message_id)
+        if found := thread():
+            return found.get(message_id)
+        return lookup.alias(message_id) if message_id in named[:NEAREST] else None
 
     return whose
 
@@ -166,7 +177,7 @@ def _references(
 ) -> Iterator[tuple[str, str, float]]:
     for place, message_id in enumerate(reported):
         if place < MOST_REPORTED or lookup.signed(message_id):
-            yield message_id, "report", CERTAIN
+            yield message_id, REPORTED, CERTAIN
     for place, message_id in enumerate(mime.ancestors(envelope)):
         if place >= NEWEST_REFERENCES and lookup.signed(message_id) is None:
             continue

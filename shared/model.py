@@ -523,7 +523,7 @@ class Conversation:
 
 
 MOST_PARTICIPANTS, MOST_INDEXED = 80, 85
-"""Of one mail, who takes part, and with them the ids that it descends from: a transaction takes 100 records.
+"""Of one mail, who takes part, and with its hint and the ids that it descends from: a transaction takes 100.
 
 Who is beyond this still has our signed id to answer with.
 """

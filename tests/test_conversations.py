@@ -50,7 +50,8 @@ class Known:
 
     def descendants(self, message_id):
         self.asked.append(f"below {message_id}")
-        return self.aliases if self.line else {}
+        others = {"<sibling@x.example>": Alias("<sibling@x.example>", OTHER.id, "3-x", "f")}
+        return {**others, **(self.aliases if self.line else {})}
 
     def knows_any(self, conversation_id, addresses):
         return any(self.knows(conversation_id, address) for address in addresses)
@@ -568,5 +569,24 @@ def test_an_answer_deep_in_a_thread_that_nobody_knows_costs_five_looks_at_most()
 
 def test_of_several_mails_that_one_answers_none_descends_from_another():
     knowledge = replace(known(), line=False)
-    several = envelope(references=("<a@x.example>", SUPPLIERS, "<b@x.example>"), in_reply_to="<b@x.example>")
+    ids = ("<a@x.example>", "<b@x.example>", SUPPLIERS, "<c@x.example>")
+    several = envelope(references=ids, in_reply_to="<c@x.example>")
     assert decide(several, knowledge).evidence.matched == SUPPLIERS
+
+
+def test_a_few_ids_are_asked_after_one_by_one():
+    """They may be of several mails, of several cases, that one answers: the nearest decides."""
+    knowledge = replace(known(), line=False)
+    knowledge.aliases["<far@x.example>"] = Alias("<far@x.example>", OTHER.id, "2-x", "f")
+    few = envelope(references=("<far@x.example>", SUPPLIERS, "<b@x.example>"), in_reply_to="<b@x.example>")
+    assert decide(few, knowledge).conversation == CONVERSATION
+    assert not [one for one in knowledge.asked if one.startswith("below")]
+
+
+def test_the_oldest_is_the_first_of_the_references_also_where_in_reply_to_names_it_and_never_the_mail_itself():
+    knowledge = known()
+    answer = envelope(
+        references=("<new@supplier.example>", "<root@x.example>", *UNSEEN), in_reply_to="<root@x.example>"
+    )
+    assert decide(answer, knowledge).outcome == "ignore"
+    assert "below <root@x.example>" in knowledge.asked

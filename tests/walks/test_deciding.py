@@ -121,6 +121,19 @@ def test_a_reply_to_mails_we_never_saw_is_found_by_the_oldest_id_that_was_left_o
     assert {one.evidence.matched for one in scene.timeline()[-2:]} == {known["Message-ID"]}
 
 
+@pytest.mark.only("imap")
+def test_a_thread_of_more_than_fifty_mails_is_found_by_its_first_one_where_a_program_leaves_out_the_middle(
+    scene, arrived
+):
+    older = [f"<{number}@x.example>" for number in range(60)]
+    original = message_from_bytes(arrived)["Message-ID"]
+    known = scene.supplier.reply(arrived, References=" ".join([*older, original]))
+    scene.sync()
+    answer = cut(scene, older[0], known["Message-ID"])
+    scene.sync()
+    assert answer["Message-ID"] in ids(scene)
+
+
 def test_so_is_one_below_a_mail_to_so_many_that_few_of_its_references_have_room_beside_them(scene, arrived):
     older = [f"<{number}@x.example>" for number in range(9)]
     copies = ", ".join(f"buyer-{number}@elsewhere.example" for number in range(90))
