@@ -13,7 +13,6 @@ from shared.conversations import Decision, as_proven, decide, on_its_own
 from shared.errors import NotFound, Raced, Rejected, ZalionError
 from shared.fetching import fetch
 from shared.holding import GONE, hold, is_dismissed
-from shared.knowing import find
 from shared.model import Alias, Conversation, Envelope, Message
 from shared.storage.base import Stored
 from shared.storing import TRIES, Storing
@@ -121,7 +120,7 @@ class Filer(Storing):
 
     def _copied(self, envelope: Envelope, alias: Alias) -> str:
         """Take one more copy of a mail that we have; it may have the headers only."""
-        first = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        first = self.knowledge.message(alias)
         if first and is_unread(first.value, self.mailbox.id):
             return self._compared(envelope, alias, first)
         return self.seen_again(envelope, alias, first)

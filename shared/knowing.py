@@ -90,7 +90,7 @@ class Knowledge:
 
     def own(self, alias: Alias) -> Alias | None:
         """See `Lookup.own`."""
-        message = self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
+        message = self.message(alias)
         if message is None:
             return None
         self._meet(message.value)
@@ -99,6 +99,11 @@ class Knowledge:
             return self.alias(fact.variant)
         sender = self.mailbox_id == message.value.mailbox_id
         return alias if (sender or fact) and _is_named(message.value, fact, alias, sender=sender) else None
+
+    def message(self, alias: Alias) -> Stored[Message] | None:
+        """Return whose id it is, wherever its conversation was moved to; that is remembered."""
+        self.conversation(alias.conversation_id)
+        return self._seen(alias) or find(self.app, self.org_id, alias.conversation_id, alias.email_id)
 
     def _meet(self, message: Message) -> None:
         """Remember whose mail a message is: they take part since it was filed or promised.

@@ -17,7 +17,7 @@ from shared.comparing import ANOTHER, LESS, as_variant, fact_of, is_within, note
 from shared.conversations import TAKEN, Decision
 from shared.errors import NotFound, Raced
 from shared.keeping import bytes_of, indexed, known_by, pack, received
-from shared.knowing import Knowledge, find
+from shared.knowing import Knowledge
 from shared.model import (
     COPY_MISSING,
     Alias,
@@ -127,8 +127,7 @@ class Storing:
 
     def confirm(self, envelope: Envelope, alias: Alias) -> str:
         """One more delivery fact of a message we have; also the proof that it was sent."""
-        found = find(self.app, self.org_id, alias.conversation_id, alias.email_id)
-        return self.seen_again(envelope, alias, found)
+        return self.seen_again(envelope, alias, self.knowledge.message(alias))
 
     def seen_again(self, envelope: Envelope, alias: Alias, message: Stored[Message] | None) -> str:
         """Note that a message was seen once more: `known`, or `learnt` where a further Message-ID was."""

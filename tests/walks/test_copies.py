@@ -90,6 +90,22 @@ def test_what_a_mailbox_has_is_fetched_once_whatever_comes_again(scene, mallory,
     assert scene.timeline() == before
 
 
+def test_an_altered_copy_costs_no_more_storage_operations_than_any_filed_mail(
+    scene, mallory, his, watched, guard
+):
+    scene.supplier.send(scene.alice.address, "Other", **{"In-Reply-To": "<other@supplier.example>"})
+    scene.sync(app=watched)  # warms up what is cached
+    genuine = answer(scene, mallory)
+    mallory.receive(genuine.replace(*FORGED))
+    his.sync()
+    scene.alice.receive(genuine)
+    guard.calls.clear()
+    assert scene.sync(app=watched)["file"] == 1
+    first = guard.calls.index(f"{scene.receiver}.pages")
+    filed = guard.calls.index("records.commit", first)
+    assert len([call for call in guard.calls[first : filed + 1] if call.startswith("records.")]) <= 8
+
+
 def test_a_text_that_several_have_is_one_mail(scene, mallory, his):
     carol, carols = scene.colleague()
     genuine = answer(scene, mallory, carol)
